@@ -1,0 +1,1 @@
+"""The one HTTP endpoint: surfaces, dialects, providers and the path between them."""

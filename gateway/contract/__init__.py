@@ -1,0 +1,1 @@
+"""What travels through Gatehouse: plain structs, protocols and errors. The leaf that everything may import."""

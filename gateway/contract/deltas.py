@@ -1,0 +1,86 @@
+"""What a model answers: everything is a stream of deltas, a whole answer is a stream of one.
+
+A `Delta` is one event of the provider, or one whole body. It keeps the event's raw JSON beside what was read
+from it: untouched, and with the same dialect on both sides, the raw bytes are forwarded. A step that changes
+what a delta says makes a new one without `raw`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+FinishReason: TypeAlias = Literal[
+    "", "stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal", "pause", "context_window",
+    "malformed", "other",
+]  # fmt: skip
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one answer so far (cumulative: a later one replaces an earlier one).
+
+    `input` includes `cache_read` and `cache_write`; `output` includes `reasoning`.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A token's natural-log probability, with the likeliest others at its place."""
+
+    token: str
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """A piece of the tool call number `index` of its choice; `id` and `name` come with its first piece."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    signature: str = ""
+
+
+class ChoiceDelta(msgspec.Struct, frozen=True):
+    """A piece of answer number `index`. Within one delta the same index may come again: the order is the answer's.
+
+    `signature` closes the reasoning before it; `redacted` is reasoning that the provider keeps sealed.
+    `extra` holds what only the provider's own dialect can say (a content block, annotations, ...).
+    """
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    signature: str = ""
+    redacted: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish: FinishReason = ""
+    stop_sequence: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    extra: dict[str, Any] | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a caller would see anything of it: words, thoughts, a tool call, a refusal, a block of its own."""
+        return bool(self.text or self.reasoning or self.tool_calls or self.refusal or self.redacted or self.extra)
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """One increment. `raw` is the event's JSON (or the whole body), `event` its name where the dialect names events."""
+
+    choices: tuple[ChoiceDelta, ...] = ()
+    usage: Usage | None = None
+    id: str = ""
+    model: str = ""
+    raw: bytes = b""
+    event: str = ""

@@ -1,0 +1,271 @@
+"""What can go wrong, as classes that know their status and code; nobody consults numbers.
+
+GatehouseError
+├── RequestError                  the caller's to mend
+│   ├── InvalidRequest            400  `param` names the field
+│   ├── UnsupportedFeature        400  asked of a model that can't
+│   ├── Unauthenticated           401
+│   ├── NotAllowed                403
+│   ├── UnknownModel              404  names the nearest allowed one
+│   ├── UnknownPath               404
+│   ├── WrongMethod               405
+│   └── BodyTooLarge              413
+├── UpstreamError                 one attempt failed; `kind` is the class that policies name
+│   ├── ConnectFailed             connect
+│   ├── TimedOut                  timeout          `phase`: connect, first_token, idle, total
+│   ├── RateLimited               rate_limited
+│   ├── Overloaded                overloaded
+│   ├── ServerFault               server_error
+│   ├── CutShort                  cut              the answer stopped before its end
+│   ├── MalformedReply            malformed        not the dialect it should be
+│   ├── EmptyAnswer               empty
+│   ├── CredentialRefused         auth
+│   ├── ContextWindowExceeded     context_window
+│   ├── UpstreamNotFound          not_found
+│   ├── Refusal                   refusal          the provider's content policy
+│   └── RequestRefused            bad_request      the provider says the request is wrong; never retried
+├── AllTargetsFailed              carries every attempt's error
+├── Unavailable                   503  draining, or a part that is needed is down
+└── InternalFault                 500
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+ErrorKind: TypeAlias = Literal[
+    "connect", "timeout", "rate_limited", "overloaded", "server_error", "cut", "malformed", "empty", "auth",
+    "context_window", "not_found", "refusal", "bad_request",
+]  # fmt: skip
+TimeoutPhase: TypeAlias = Literal["connect", "first_token", "idle", "total"]
+
+
+class GatehouseError(Exception):
+    """Anything that ends a request otherwise than with an answer.
+
+    `message` is for the caller and holds no secret and no content of other people's. `retry_after_s` goes out as
+    `retry-after`; `should_retry=False` as `x-should-retry: false`, which stops the SDKs' own retries.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    @property
+    def http_status(self) -> int:
+        """The status that the caller sees."""
+        return self.status
+
+    @property
+    def should_retry(self) -> bool | None:
+        """None leaves the decision to the caller's SDK."""
+        return None
+
+
+class RequestError(GatehouseError):
+    """The caller can mend it."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidRequest(RequestError):
+    """A field is missing, of the wrong type or out of range; `param` names it (`messages[0].role`)."""
+
+
+class UnsupportedFeature(RequestError):
+    """The request asks for what this model or dialect can't do, and the policy is to refuse."""
+
+    code = "unsupported_parameter"
+
+
+class Unauthenticated(RequestError):
+    """No key, or one that we don't know."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class NotAllowed(RequestError):
+    """A known caller asks for what it may not have."""
+
+    status = 403
+    code = "permission_denied"
+
+
+class UnknownModel(RequestError):
+    """No such model for this caller."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class UnknownPath(RequestError):
+    """No such endpoint."""
+
+    status = 404
+    code = "not_found"
+
+
+class WrongMethod(RequestError):
+    """The endpoint exists under another method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than `server.max_body`."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UpstreamError(GatehouseError):
+    """One attempt at a target failed. `upstream_status` is the provider's HTTP status (0: none came).
+
+    `another_key` says that the provider has a further key to try at once.
+    """
+
+    status = 502
+    code = "upstream_error"
+    kind: ClassVar[ErrorKind] = "server_error"
+
+    def __init__(
+        self, message: str, *, param: str = "", retry_after_s: float | None = None, upstream_status: int = 0
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.upstream_status = upstream_status
+        self.another_key = False
+
+
+class ConnectFailed(UpstreamError):
+    """No connection, or one closed before a byte of the answer."""
+
+    code = "upstream_unreachable"
+    kind = "connect"
+
+
+class TimedOut(UpstreamError):
+    """A timeout fired; `phase` says which."""
+
+    status = 504
+    code = "upstream_timeout"
+    kind = "timeout"
+
+    def __init__(self, message: str, *, phase: TimeoutPhase) -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class RateLimited(UpstreamError):
+    """The provider's 429."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    kind = "rate_limited"
+
+
+class Overloaded(UpstreamError):
+    """The provider says it is overloaded (503, 529)."""
+
+    status = 503
+    code = "upstream_overloaded"
+    kind = "overloaded"
+
+
+class ServerFault(UpstreamError):
+    """The provider's 5xx, or an error event in its stream."""
+
+    code = "upstream_error"
+    kind = "server_error"
+
+
+class CutShort(UpstreamError):
+    """The answer stopped without the dialect's own end."""
+
+    code = "upstream_cut"
+    kind = "cut"
+
+
+class MalformedReply(UpstreamError):
+    """The answer is not what its dialect says."""
+
+    code = "upstream_malformed"
+    kind = "malformed"
+
+
+class EmptyAnswer(UpstreamError):
+    """A well-formed answer with nothing in it."""
+
+    code = "upstream_empty"
+    kind = "empty"
+
+
+class CredentialRefused(UpstreamError):
+    """The provider refuses our key: 401, 402 or 403. The caller's key is fine, so this is never a 401 to it."""
+
+    code = "upstream_credentials"
+    kind = "auth"
+
+
+class ContextWindowExceeded(UpstreamError):
+    """The prompt is longer than the model takes."""
+
+    status = 400
+    code = "context_length_exceeded"
+    kind = "context_window"
+
+
+class UpstreamNotFound(UpstreamError):
+    """The provider does not know the model or the path: a mistake in our configuration."""
+
+    code = "upstream_not_found"
+    kind = "not_found"
+
+
+class Refusal(UpstreamError):
+    """The provider's content policy declined the request."""
+
+    status = 400
+    code = "content_policy_violation"
+    kind = "refusal"
+
+
+class RequestRefused(UpstreamError):
+    """The provider says that the request is wrong; another attempt would hear the same."""
+
+    status = 400
+    code = "invalid_request"
+    kind = "bad_request"
+
+
+class AllTargetsFailed(GatehouseError):
+    """Every target was tried, or skipped for its open breaker. Status and kind are the last attempt's."""
+
+    code = "all_targets_failed"
+
+    def __init__(self, message: str, *, last: GatehouseError, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.last = last
+
+    @property
+    def http_status(self) -> int:
+        """The last error's status: what a caller would have seen without a gateway, but for our own credentials."""
+        return self.last.http_status
+
+
+class Unavailable(GatehouseError):
+    """We can't serve now: draining, or a needed part is down."""
+
+    status = 503
+    code = "unavailable"
+
+
+class InternalFault(GatehouseError):
+    """A mistake of ours. The message never holds the exception's text."""

@@ -1,0 +1,167 @@
+"""The seams: what a dialect, a reply and a provider are. No class here does anything."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from gateway.contract.deltas import Delta
+from gateway.contract.errors import GatehouseError, UpstreamError
+from gateway.contract.exchange import Attempt
+from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
+
+Unsupported = Literal["drop", "refuse"]
+
+
+class WireOptions(msgspec.Struct, frozen=True):
+    """How a request is to be written: the upstream's model id, streamed or not, and what to do with what can't be said.
+
+    `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one.
+    """
+
+    model: str
+    stream: bool
+    version: str = ""
+    unsupported: Unsupported = "drop"
+    native: bool = True
+
+
+class WireRequest(msgspec.Struct, frozen=True):
+    """A request as bytes: the path below the provider's base URL, further headers, and what was lost in writing it."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str] = {}
+    losses: tuple[Loss, ...] = ()
+
+
+class InboundCall(msgspec.Struct, frozen=True):
+    """What an HTTP request says beside its body: a model and streaming in the path (Gemini), an API version."""
+
+    model: str = ""
+    stream: bool = False
+    version: str = ""
+
+
+class ReplyReader(Protocol):
+    """Bytes of a provider in, deltas out. Pure and incremental: any split of the bytes gives the same deltas.
+
+    Terminal markers (`[DONE]`, `message_stop`) are not deltas.
+    """
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas completed by `data`. Raises `UpstreamError` for an error event or for what can't be read."""
+        ...
+
+    def finish(self) -> list[Delta]:
+        """The end of the bytes: what is left. Raises `CutShort` when the dialect's own end has not been seen."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether the dialect's own end has been seen, so that nothing further need be waited for."""
+        ...
+
+
+class ReplyWriter(Protocol):
+    """Deltas in, bytes for the caller out. For a whole answer `feed` collects and `finish` gives the body."""
+
+    content_type: str
+
+    def feed(self, deltas: list[Delta]) -> bytes:
+        """What can be sent now; may be empty."""
+        ...
+
+    def finish(self) -> bytes:
+        """The clean end."""
+        ...
+
+    def fail(self, error: GatehouseError, request_id: str) -> bytes:
+        """The dialect's error event in a stream that has begun. Never a clean end."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire format in four pure directions, plus its errors."""
+
+    name: str
+
+    def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
+        """Raises `InvalidRequest` naming the field."""
+        ...
+
+    def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
+        """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+        ...
+
+    def reply_reader(self, *, stream: bool) -> ReplyReader:
+        """A reader for one reply."""
+        ...
+
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool) -> ReplyWriter:
+        """A writer for one reply, streamed as the request says; `raw` allows forwarding the deltas' raw bytes."""
+        ...
+
+    def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+        """A provider's answer of status >= 400 as an error. Header names are in lower case."""
+        ...
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """The body of an error answer."""
+        ...
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds. `first_token` counts from the call to the first delta with content, `total` over the whole attempt."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 30.0
+    idle_s: float = 30.0
+    total_s: float = 120.0
+
+
+class UpstreamCall(msgspec.Struct, frozen=True):
+    """How to make one attempt. The provider records status, key and losses on `attempt`."""
+
+    model: str
+    stream: bool
+    timeouts: Timeouts
+    attempt: Attempt
+    traceparent: str = ""
+    tracestate: str = ""
+    unsupported: Unsupported | None = None
+
+
+class Reply(Protocol):
+    """An answer under way: an async stream of batches of deltas, with an owner that closes it."""
+
+    dialect: str
+
+    async def next(self) -> list[Delta] | None:
+        """The next deltas, or None at the clean end. Raises `UpstreamError` when the answer breaks off or stalls."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the upstream call at once. Idempotent."""
+        ...
+
+
+class Provider(Protocol):
+    """A dialect with credentials."""
+
+    name: str
+    dialect: str
+    trusted: bool
+
+    async def open(self, request: ChatRequest, call: UpstreamCall) -> Reply:
+        """Sends the request and returns once the provider has answered with success. Raises `UpstreamError`."""
+        ...
+
+    async def embed(self, request: EmbeddingRequest, call: UpstreamCall) -> Embeddings:
+        """Raises `UpstreamError`, or `UnsupportedFeature` when this provider has no embeddings."""
+        ...
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        ...
