@@ -134,9 +134,13 @@ class UpstreamCall(msgspec.Struct, frozen=True):
 
 
 class Reply(Protocol):
-    """An answer under way: an async stream of batches of deltas, with an owner that closes it."""
+    """An answer under way: an async stream of batches of deltas, with an owner that closes it.
+
+    `streamed` says whether its deltas are a stream's events or one whole body.
+    """
 
     dialect: str
+    streamed: bool
 
     async def next(self) -> list[Delta] | None:
         """The next deltas, or None at the clean end. Raises `UpstreamError` when the answer breaks off or stalls."""

@@ -1,0 +1,46 @@
+"""OpenAI Chat Completions, and every server that speaks it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dialects.openai_chat import errors, requests
+from gateway.dialects.openai_chat.readers import StreamReader, WholeReader
+from gateway.dialects.openai_chat.writers import StreamWriter, WholeWriter
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError, UpstreamError
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+
+
+class OpenAIChat:
+    """The dialect `openai`."""
+
+    name = "openai"
+
+    def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
+        """See `Dialect.read_request`; the model stands in the body, so `call` says nothing new."""
+        return requests.read(body)
+
+    def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
+        """See `Dialect.write_request`."""
+        return requests.write(request, options)
+
+    def reply_reader(self, *, stream: bool) -> ReplyReader:
+        """See `Dialect.reply_reader`."""
+        return StreamReader() if stream else WholeReader()
+
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool) -> ReplyWriter:
+        """See `Dialect.reply_writer`."""
+        if request.stream:
+            return StreamWriter(request, reply_id, raw=raw)
+        return WholeWriter(request, reply_id, raw=raw)
+
+    def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.read_error`."""
+        return errors.read(status, headers, body)
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """See `Dialect.write_error`."""
+        return errors.write(error)

@@ -1,0 +1,299 @@
+"""Chat Completions replies, read: streams of chunks and whole completions.
+
+The common chunk is decoded straight into structs, at about a microsecond. A delta with any field that they don't
+know takes the general way, so that nothing of it is lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from gateway.contract.errors import CutShort, MalformedReply
+from gateway.dialects.openai_chat import errors
+from gateway.dialects.sse import SseParser
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True):
+    index: int = 0
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True):
+    role: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    reasoning_content: str | None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_any = msgspec.json.Decoder().decode
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+class StreamReader:
+    """Reads `data:` events up to `[DONE]`."""
+
+    __slots__ = ("_finished", "_parser", "_seen", "done")
+
+    def __init__(self) -> None:
+        self._parser = SseParser()
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """See `ReplyReader.feed`."""
+        return self._read(self._parser.feed(data))
+
+    def finish(self) -> list[Delta]:
+        """See `ReplyReader.finish`. Some servers send no `[DONE]`: a finish reason for every choice ends it too."""
+        deltas = self._read(self._parser.finish())
+        if self._seen != self._finished or not (self.done or self._seen):
+            raise CutShort("The provider's answer stopped before its end")
+        return deltas
+
+    def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
+        deltas = []
+        for _, data in events:
+            if data == b"[DONE]":
+                self.done = True
+                break
+            if self.done:
+                break
+            # Data of several lines is JSON all the same, but a frame of ours has one line.
+            delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "))
+            for choice in delta.choices:
+                self._seen.add(choice.index)
+                if choice.finish:
+                    self._finished.add(choice.index)
+            deltas.append(delta)
+        return deltas
+
+
+class WholeReader:
+    """Reads one JSON body."""
+
+    __slots__ = ("_parts", "done")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Collects."""
+        self._parts.append(data)
+        return []
+
+    def finish(self) -> list[Delta]:
+        """The one delta."""
+        body = b"".join(self._parts)
+        if not body.strip():
+            raise CutShort("The provider answered with an empty body")
+        delta = read_completion(body)
+        if not delta.choices:
+            raise MalformedReply("The provider's answer has no choices")
+        for choice in delta.choices:
+            if not choice.finish:
+                raise CutShort("The provider's answer has no finish reason")
+        self.done = True
+        return [delta]
+
+
+def read_completion(data: bytes) -> Delta:
+    """A chunk or a completion as a delta. Raises the error that it holds, or `MalformedReply`."""
+    try:
+        chunk = _decode_chunk(data)
+    except msgspec.ValidationError:
+        return _read_unusual(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise MalformedReply("The provider sent an event that is not JSON") from None
+    if chunk.error is not None and bytes(chunk.error) != b"null":
+        raise _error_within(_decode_any(chunk.error))
+    choices = chunk.choices
+    if not choices:
+        read: tuple[ChoiceDelta, ...] = ()
+    elif len(choices) == 1:
+        read = (_read_choice(choices[0], None),)
+    else:
+        read = tuple([_read_choice(choice, None) for choice in choices])
+    usage = None if chunk.usage is None else _read_usage(chunk.usage)
+    return Delta(read, usage, chunk.id or "", chunk.model or "", data)
+
+
+def _error_within(error: object) -> Exception:
+    return errors.from_object(errors.status_of(error), {}, error)
+
+
+def _read_unusual(data: bytes) -> Delta:
+    """The general way: the fields we know, checked, and all others of each message kept in `extra`."""
+    source = _decode_any(data)
+    if not isinstance(source, dict):
+        raise MalformedReply("The provider sent an event that is not an object")
+    if source.get("error"):
+        raise _error_within(source["error"])
+    extras = [_set_aside(choice) if isinstance(choice, dict) else None for choice in source.get("choices") or ()]
+    try:
+        chunk = msgspec.convert(source, _Chunk, strict=False)
+    except msgspec.ValidationError as error:
+        raise MalformedReply(f"The provider sent an event of the wrong shape: {error}") from None
+    read = tuple([_read_choice(choice, extra) for choice, extra in zip(chunk.choices or (), extras, strict=True)])
+    usage = None if chunk.usage is None else _read_usage(chunk.usage)
+    return Delta(read, usage, chunk.id or "", chunk.model or "", data)
+
+
+def _set_aside(choice: dict[str, Any]) -> dict[str, Any] | None:
+    """Takes out of a choice's message what the structs don't know."""
+    extra: dict[str, Any] = {}
+    for key in ("delta", "message"):
+        message = choice.get(key)
+        if not isinstance(message, dict):
+            continue
+        if "reasoning" in message and not message.get("reasoning_content"):
+            message["reasoning_content"] = message.get("reasoning")
+        for name in list(message):
+            if name not in _Message.__struct_fields__ or name in _NULL_FIELDS:
+                value = message.pop(name)
+                if value and name != "reasoning":
+                    extra[name] = value
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            if isinstance(call, dict):
+                _trim_call(call, index)
+    return extra or None
+
+
+_NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})
+
+
+def _trim_call(call: dict[str, Any], index: int) -> None:
+    for name in list(call):
+        if name not in _Call.__struct_fields__:
+            del call[name]
+    if call.get("index") is None:
+        call["index"] = index
+    function = call.get("function")
+    if isinstance(function, dict):
+        for name in list(function):
+            if name not in _Function.__struct_fields__:
+                del function[name]
+
+
+def _read_choice(choice: _Choice, extra: dict[str, Any] | None) -> ChoiceDelta:
+    message = choice.delta or choice.message or _NOTHING
+    calls: tuple[ToolCallDelta, ...] = ()
+    if message.tool_calls:
+        whole = choice.message is not None
+        calls = tuple(
+            [_read_call(call, index if whole else call.index) for index, call in enumerate(message.tool_calls)]
+        )
+    reason = choice.finish_reason
+    return ChoiceDelta(
+        choice.index,
+        message.content or "",
+        message.reasoning_content or "",
+        "",
+        "",
+        message.refusal or "",
+        calls,
+        _FINISH.get(reason, "other") if reason else "",
+        "",
+        _read_logprobs(choice.logprobs) if choice.logprobs else (),
+        extra,
+    )
+
+
+_NOTHING = _Message()
+
+
+def _read_call(call: _Call, index: int) -> ToolCallDelta:
+    function = call.function
+    if function is None:
+        return ToolCallDelta(index, call.id or "")
+    return ToolCallDelta(index, call.id or "", function.name or "", function.arguments or "")
+
+
+def _read_logprobs(logprobs: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    tokens = logprobs.get("content")
+    if not isinstance(tokens, list):
+        return ()
+    return tuple([_read_token(token) for token in tokens if isinstance(token, dict)])
+
+
+def _read_token(token: dict[str, Any]) -> TokenLogprob:
+    top = token.get("top_logprobs") or ()
+    return TokenLogprob(
+        str(token.get("token", "")),
+        float(token.get("logprob") or 0.0),
+        tuple([TokenLogprob(str(other.get("token", "")), float(other.get("logprob") or 0.0)) for other in top]),
+    )
+
+
+def _read_usage(usage: _Usage) -> Usage:
+    prompt = usage.prompt_tokens_details or _NO_PROMPT
+    completion = usage.completion_tokens_details or _NO_COMPLETION
+    return Usage(
+        input=usage.prompt_tokens or 0,
+        output=usage.completion_tokens or 0,
+        cache_read=prompt.cached_tokens or 0,
+        cache_write=prompt.cache_write_tokens or 0,
+        reasoning=completion.reasoning_tokens or 0,
+        audio_input=prompt.audio_tokens or 0,
+        audio_output=completion.audio_tokens or 0,
+    )
+
+
+_NO_PROMPT = _PromptDetails()
+_NO_COMPLETION = _CompletionDetails()

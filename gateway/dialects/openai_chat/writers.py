@@ -1,0 +1,211 @@
+"""Chat Completions replies, written: streams of chunks and whole completions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, Usage
+from gateway.contract.errors import GatehouseError
+from gateway.contract.messages import ChatRequest
+from gateway.dialects.collect import CollectedChoice, Collector
+from gateway.dialects.openai_chat import errors
+
+_encode = msgspec.json.Encoder().encode
+_FINISH: dict[FinishReason, str] = {
+    "stop": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "context_window": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "pause": "stop",
+    "malformed": "stop",
+    "other": "stop",
+}
+
+
+class StreamWriter:
+    """`data:` frames, then `[DONE]`."""
+
+    content_type = "text/event-stream; charset=utf-8"
+    __slots__ = ("_created", "_id", "_include_usage", "_model", "_raw", "_started", "_usage")
+
+    def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
+        self._id = reply_id
+        self._model = request.model
+        self._include_usage = request.include_usage
+        self._raw = raw
+        self._created = int(time.time())
+        self._started: set[int] = set()
+        self._usage: Usage | None = None
+
+    def feed(self, deltas: list[Delta]) -> bytes:
+        """See `ReplyWriter.feed`. A chunk that holds nothing but usage goes on only if the caller asked for usage."""
+        if not self._raw:
+            return b"".join([self._synthesise(delta) for delta in deltas])
+        include_usage = self._include_usage
+        frames: list[bytes] = []
+        for delta in deltas:
+            if delta.choices or include_usage or delta.usage is None:
+                frames.append(b"data: %b\n\n" % delta.raw if delta.raw else self._synthesise(delta))
+        return b"".join(frames)
+
+    def finish(self) -> bytes:
+        """See `ReplyWriter.finish`."""
+        if self._usage is not None and self._include_usage and not self._raw:
+            return self._frame([], write_usage(self._usage)) + b"data: [DONE]\n\n"
+        return b"data: [DONE]\n\n"
+
+    def fail(self, error: GatehouseError, request_id: str) -> bytes:
+        """See `ReplyWriter.fail`: the SDKs raise on an `error` field. No `[DONE]` follows."""
+        return b"data: " + errors.write(error) + b"\n\n"
+
+    def _synthesise(self, delta: Delta) -> bytes:
+        if delta.usage is not None:
+            self._usage = delta.usage
+        if delta.id:
+            self._id = delta.id
+        if delta.model:
+            self._model = delta.model
+        return b"".join([self._frame([self._choice(choice)], None) for choice in delta.choices])
+
+    def _choice(self, choice: ChoiceDelta) -> dict[str, Any]:
+        wire: dict[str, Any] = {}
+        if choice.index not in self._started:
+            self._started.add(choice.index)
+            wire["role"] = "assistant"
+        if choice.text or (choice.finish == "" and "role" in wire and not choice.tool_calls):
+            wire["content"] = choice.text
+        if choice.reasoning:
+            wire["reasoning_content"] = choice.reasoning
+        if choice.refusal:
+            wire["refusal"] = choice.refusal
+        if choice.tool_calls:
+            wire["tool_calls"] = [_call_piece(call.index, call) for call in choice.tool_calls]
+        if choice.extra:
+            wire.update(choice.extra)
+        return {
+            "index": choice.index,
+            "delta": wire,
+            "logprobs": write_logprobs(choice.logprobs),
+            "finish_reason": _FINISH.get(choice.finish),
+        }
+
+    def _frame(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
+        chunk: dict[str, Any] = {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._model,
+            "choices": choices,
+        }
+        if self._include_usage:
+            chunk["usage"] = usage
+        return b"data: " + _encode(chunk) + b"\n\n"
+
+
+def _call_piece(index: int, call: Any) -> dict[str, Any]:  # noqa: ANN401
+    wire: dict[str, Any] = {"index": index}
+    function: dict[str, Any] = {}
+    if call.id:
+        wire["id"] = call.id
+        wire["type"] = "function"
+    if call.name:
+        function["name"] = call.name
+    if call.arguments or call.name:
+        function["arguments"] = call.arguments
+    wire["function"] = function
+    return wire
+
+
+class WholeWriter:
+    """One completion."""
+
+    content_type = "application/json"
+    __slots__ = ("_deltas", "_id", "_model", "_raw")
+
+    def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
+        self._id = reply_id
+        self._model = request.model
+        self._raw = raw
+        self._deltas: list[Delta] = []
+
+    def feed(self, deltas: list[Delta]) -> bytes:
+        """Collects."""
+        self._deltas += deltas
+        return b""
+
+    def finish(self) -> bytes:
+        """The body: the provider's own if nothing touched it."""
+        deltas = self._deltas
+        if self._raw and len(deltas) == 1 and deltas[0].raw:
+            return deltas[0].raw
+        answer = Collector()
+        answer.feed(deltas)
+        completion: dict[str, Any] = {
+            "id": answer.id or self._id,
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": answer.model or self._model,
+            "choices": [_whole_choice(choice) for choice in answer.choices()],
+        }
+        if answer.usage is not None:
+            completion["usage"] = write_usage(answer.usage)
+        return _encode(completion)
+
+    def fail(self, error: GatehouseError, request_id: str) -> bytes:
+        """A whole answer that fails is an error body."""
+        return errors.write(error)
+
+
+def _whole_choice(choice: CollectedChoice) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal or None}
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in choice.tool_calls
+        ]
+    if message["content"] is None and not choice.tool_calls and not choice.refusal:
+        message["content"] = ""
+    message.update(choice.extra)
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": write_logprobs(tuple(choice.logprobs)),
+        "finish_reason": _FINISH.get(choice.finish, "stop"),
+    }
+
+
+def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
+    """The `logprobs` of a choice."""
+    if not tokens:
+        return None
+    content = [
+        {**_write_token(token), "top_logprobs": [_write_token(other) for other in token.top]} for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _write_token(token: TokenLogprob) -> dict[str, Any]:
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode("utf-8", "replace"))}
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """The `usage` object."""
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write,
+            "audio_tokens": usage.audio_input,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": usage.audio_output},
+    }

@@ -1,0 +1,1 @@
+"""HTTP out: connections, credentials, and the providers made of them."""

@@ -1,0 +1,252 @@
+"""A provider behind HTTP: a dialect, an endpoint and credentials."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.contract.errors import MalformedReply, UnsupportedFeature, UpstreamError
+from gateway.contract.protocols import WireOptions
+from gateway.providers.http import ConnectionPool
+
+if TYPE_CHECKING:
+    from gateway.contract.deltas import Delta
+    from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+    from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
+    from gateway.providers.credentials import Credentials, Key
+    from gateway.providers.http import Response
+
+MAX_ERROR_BYTES = 256 * 1024
+
+
+class EmbeddingDialect(Protocol):
+    """The two pure directions of an embeddings call."""
+
+    def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
+        """Raises `UnsupportedFeature`."""
+        ...
+
+    def read_embed_reply(self, body: bytes) -> Embeddings:
+        """Raises `MalformedReply`."""
+        ...
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where and how a provider is reached. `auth` is the header of the key, `scheme` what stands before it."""
+
+    base_url: str
+    auth: str = "authorization"
+    scheme: str = "Bearer "
+    headers: dict[str, str] = {}
+    version: str = ""
+    native: bool = True
+    unsupported: Unsupported = "drop"
+    path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
+    models: dict[str, str] = {}  # our model id -> the provider's
+
+
+class RemoteProvider:
+    """Implements `gateway.contract.protocols.Provider`."""
+
+    def __init__(
+        self,
+        name: str,
+        dialect: Dialect,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        *,
+        embeddings: EmbeddingDialect | None = None,
+        trusted: bool = False,
+    ) -> None:
+        self.name = name
+        self.dialect = dialect.name
+        self.trusted = trusted
+        self._wire = dialect
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._embeddings = embeddings
+        self._pool = ConnectionPool(endpoint.base_url)
+        self._heads: dict[tuple[str, int, bool], bytes] = {}
+
+    async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
+        """See `Provider.open`."""
+        endpoint = self._endpoint
+        wire = self._wire.write_request(
+            request,
+            WireOptions(
+                endpoint.models.get(call.model, call.model) if endpoint.models else call.model,
+                call.stream,
+                endpoint.version,
+                call.unsupported or endpoint.unsupported,
+                endpoint.native,
+            ),
+        )
+        response = await self._post(wire, call)
+        try:
+            reader = self._reader(response, stream=call.stream)
+        except BaseException:
+            response.close()
+            raise
+        return RemoteReply(self.dialect, response, reader, call)
+
+    def _reader(self, response: Response, *, stream: bool) -> ReplyReader:
+        """A server may stream what was asked whole, and the reverse: its content type decides."""
+        kind = response.content_type
+        if kind == "text/event-stream":
+            return self._wire.reply_reader(stream=True)
+        if kind in ("application/json", "application/problem+json"):
+            return self._wire.reply_reader(stream=False)
+        if not kind or kind == "application/octet-stream":
+            return self._wire.reply_reader(stream=stream)
+        raise MalformedReply(f"The provider answered with {kind[:60]} where JSON or an event stream belongs")
+
+    async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
+        """Sends, and returns a response of success. Raises `UpstreamError`."""
+        attempt = call.attempt
+        attempt.dialect = self.dialect
+        attempt.losses = wire.losses
+        key = self._credentials.pick()
+        attempt.key = key.number
+        head = self._head(wire, call, key)
+        if call.traceparent:
+            head = b"%btraceparent: %b\r\n" % (head, call.traceparent.encode("latin-1"))
+            if call.tracestate:
+                head = b"%btracestate: %b\r\n" % (head, call.tracestate.encode("latin-1"))
+        timeouts = call.timeouts
+        # A whole answer has no first token before its end.
+        wait_s = min(timeouts.first_token_s, timeouts.total_s) if call.stream else timeouts.total_s
+        deadline = asyncio.get_running_loop().time() + wait_s
+        response = await self._pool.post(head, wire.body, connect_s=timeouts.connect_s, deadline=deadline)
+        attempt.status = response.status
+        if response.status < 300:
+            return response
+        try:
+            error = await self._read_error(response)
+        finally:
+            response.close()
+        self._credentials.note(key, error)
+        raise error
+
+    async def _read_error(self, response: Response) -> UpstreamError:
+        body = await response.read_all(MAX_ERROR_BYTES)
+        if response.status < 400:
+            return MalformedReply(f"The provider answered with a redirect ({response.status})")
+        return self._wire.read_error(response.status, response.headers, body)
+
+    def _head(self, wire: WireRequest, call: UpstreamCall, key: Key) -> bytes:
+        endpoint = self._endpoint
+        path = wire.path
+        if endpoint.path:
+            path = endpoint.path.format(model=endpoint.models.get(call.model, call.model), path=path)
+        place = (path, key.number, call.stream)
+        head = self._heads.get(place)
+        if head is None:
+            headers = {
+                "content-type": "application/json",
+                "accept": "text/event-stream" if call.stream else "application/json",
+                "user-agent": "gatehouse",
+                **wire.headers,
+                **endpoint.headers,
+            }
+            if key.secret:
+                headers[endpoint.auth] = endpoint.scheme + key.secret
+            head = self._heads[place] = self._pool.head(path, headers)
+        return head
+
+    async def embed(self, request: EmbeddingRequest, call: UpstreamCall) -> Embeddings:
+        """See `Provider.embed`."""
+        if self._embeddings is None:
+            raise UnsupportedFeature(f"The provider {self.name} has no embeddings", param="model")
+        endpoint = self._endpoint
+        model = endpoint.models.get(call.model, call.model)
+        options = WireOptions(model, stream=False, version=endpoint.version, native=endpoint.native)
+        response = await self._post(self._embeddings.write_embed_request(request, options), call)
+        try:
+            response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
+            parts: list[bytes] = []
+            while (data := await response.read()) is not None:
+                parts.append(data)
+            return self._embeddings.read_embed_reply(b"".join(parts))
+        finally:
+            response.close()
+
+    async def close(self) -> None:
+        """See `Provider.close`."""
+        self._pool.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, for traces."""
+        return self._pool.address
+
+
+class RemoteReply:
+    """Implements `gateway.contract.protocols.Reply` over one HTTP response."""
+
+    __slots__ = (
+        "_finished",
+        "_has_content",
+        "_idle_s",
+        "_loop",
+        "_reader",
+        "_response",
+        "_total",
+        "dialect",
+        "streamed",
+    )
+
+    def __init__(self, dialect: str, response: Response, reader: ReplyReader, call: UpstreamCall) -> None:
+        timeouts = call.timeouts
+        self.dialect = dialect
+        self.streamed = response.content_type == "text/event-stream"
+        self._response = response
+        self._reader = reader
+        self._loop = asyncio.get_running_loop()
+        self._idle_s = timeouts.idle_s
+        self._total = self._loop.time() + timeouts.total_s
+        self._finished = False
+        self._has_content = False
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        if self._finished:
+            return None
+        try:
+            while True:
+                data = await self._response.read()
+                if data is None:
+                    return self._end()
+                deltas = self._reader.feed(data)
+                if self._reader.done:
+                    return self._end(deltas)
+                if deltas:
+                    self._expect_next(deltas)
+                    return deltas
+        except BaseException:
+            self._finished = True
+            self._response.close()
+            raise
+
+    def _expect_next(self, deltas: list[Delta]) -> None:
+        if not self._has_content:
+            self._has_content = any(choice.has_content for delta in deltas for choice in delta.choices)
+            if not self._has_content:
+                return
+        idle = self._loop.time() + self._idle_s
+        if idle < self._total:
+            self._response.expect_by(idle, "idle")
+        else:
+            self._response.expect_by(self._total, "total")
+
+    def _end(self, deltas: list[Delta] | None = None) -> list[Delta] | None:
+        self._finished = True
+        last = self._reader.finish()
+        self._response.close(linger=True)
+        return [*(deltas or ()), *last] or None
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        self._finished = True
+        self._response.close()
