@@ -246,7 +246,7 @@ class RequestRefused(UpstreamError):
 
 
 class AllTargetsFailed(GatehouseError):
-    """Every target was tried, or skipped for its open breaker. Status and kind are the last attempt's."""
+    """Every target was tried, or skipped for its open breaker. `last` is the error whose status speaks for all."""
 
     code = "all_targets_failed"
 

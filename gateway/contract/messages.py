@@ -181,11 +181,12 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts to embed. `base64` is what the caller wants back (little-endian float32), not what goes upstream."""
+    """Texts to embed, or their tokens. `base64` is what the caller wants back (little-endian float32)."""
 
     dialect: str
     model: str
     texts: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...] = ()
     dimensions: int | None = None
     base64: bool = False
     user: str = ""

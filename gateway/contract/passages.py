@@ -6,7 +6,7 @@ import msgspec
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """A piece of a document: which document, where in it, its words. `score` is the retriever's own, higher is better."""
+    """A piece of a document: which, where in it, its words. `score` is the retriever's own, higher is better."""
 
     source: str
     place: str

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.contract.deltas import Delta
 from gateway.contract.errors import GatehouseError, UpstreamError
-from gateway.contract.exchange import Attempt
+from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
 
 Unsupported = Literal["drop", "refuse"]
@@ -113,9 +113,12 @@ class Dialect(Protocol):
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds. `first_token` counts from the call to the first delta with content, `total` over the whole attempt."""
+    """Seconds. `first_token` counts from the call to the first delta with content, `total` over the whole attempt.
 
-    connect_s: float = 5.0
+    `connect_s` None leaves it to the provider.
+    """
+
+    connect_s: float | None = None
     first_token_s: float = 30.0
     idle_s: float = 30.0
     total_s: float = 120.0
@@ -168,4 +171,24 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Closes every connection."""
+        ...
+
+
+class OutputFilter(Protocol):
+    """One step of the output, stateful, for one reply. A delta that it changes is a new one, without `raw`."""
+
+    def feed(self, deltas: list[Delta]) -> list[Delta]:
+        """What may go on now; the rest is held back."""
+        ...
+
+    def finish(self) -> list[Delta]:
+        """What was held back, at the clean end. Raises `GatehouseError` to end the reply otherwise."""
+        ...
+
+
+class Context(Protocol):
+    """The context phase of one pipeline: finds what the request needs and puts it in."""
+
+    async def construct(self, request: ChatRequest, exchange: Exchange) -> ChatRequest:
+        """The request with its context; the one given when there is nothing to add."""
         ...

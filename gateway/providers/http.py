@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, TimedOut, UpstreamError
+from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
     from gateway.contract.errors import TimeoutPhase
@@ -328,7 +328,7 @@ class _Connection(asyncio.Protocol):
 class ConnectionPool:
     """Connections to one origin, `http` or `https`, kept alive and used newest first."""
 
-    def __init__(self, base_url: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, base_url: str, *, tls: ssl.SSLContext | None = None, max_connections: int = 1000) -> None:
         """`base_url` may hold a path, which `post` puts before its own."""
         parts = urlsplit(base_url)
         self._secure = parts.scheme == "https"
@@ -339,6 +339,8 @@ class ConnectionPool:
         default = (443 if self._secure else 80) == self._port
         name = f"[{self._host}]" if ":" in self._host else self._host
         self._authority = name if default else f"{name}:{self._port}"
+        self._max_connections = max_connections
+        self._opening = 0
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
 
@@ -397,8 +399,11 @@ class ConnectionPool:
 
     async def _connect(self, connect_s: float) -> _Connection:
         loop = asyncio.get_running_loop()
+        if len(self._open) + self._opening >= self._max_connections:
+            raise Overloaded(f"{self._max_connections} calls to the provider are open (max_connections)")
         if self._secure and self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context)
+        self._opening += 1
         try:
             async with asyncio.timeout(connect_s):
                 _, connection = await loop.create_connection(
@@ -410,6 +415,8 @@ class ConnectionPool:
             raise ConnectFailed(f"TLS with the provider failed: {error.reason}") from None
         except OSError as error:
             raise ConnectFailed(f"The provider can't be reached: {error.strerror or type(error).__name__}") from None
+        finally:
+            self._opening -= 1
         self._open.add(connection)
         return connection
 

@@ -59,6 +59,8 @@ class RemoteProvider:
         *,
         embeddings: EmbeddingDialect | None = None,
         trusted: bool = False,
+        connect_s: float = 5.0,
+        max_connections: int = 1000,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -67,7 +69,8 @@ class RemoteProvider:
         self._endpoint = endpoint
         self._credentials = credentials
         self._embeddings = embeddings
-        self._pool = ConnectionPool(endpoint.base_url)
+        self._connect_s = connect_s
+        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections)
         self._heads: dict[tuple[str, int, bool], bytes] = {}
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
@@ -118,7 +121,8 @@ class RemoteProvider:
         # A whole answer has no first token before its end.
         wait_s = min(timeouts.first_token_s, timeouts.total_s) if call.stream else timeouts.total_s
         deadline = asyncio.get_running_loop().time() + wait_s
-        response = await self._pool.post(head, wire.body, connect_s=timeouts.connect_s, deadline=deadline)
+        connect_s = min(timeouts.connect_s or self._connect_s, timeouts.total_s)
+        response = await self._pool.post(head, wire.body, connect_s=connect_s, deadline=deadline)
         attempt.status = response.status
         if response.status < 300:
             return response

@@ -1,0 +1,97 @@
+"""What only shows when sections are read together. Works on the plain values, so that it runs beside other errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from config.document import Document, Fault, Path
+from config.explain import place
+from config.findings import did_you_mean, nearest, quote
+from config.secret import Secret
+from config.sections import is_loopback, split_listen
+from config.shape import Spot, write_path
+from config.struct import Ref
+
+_DEFAULT_LISTEN = "127.0.0.1:8080"
+
+
+def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+    """Names that lead nowhere, a pipeline that answers by a pipeline, a key of two apps, an open door."""
+    if not isinstance(document.data, dict):
+        return
+    for spot in spots.values():
+        if isinstance(spot.value, str) and spot.path not in document.unresolved:
+            for marker in spot.markers:
+                if isinstance(marker, Ref):
+                    yield from _reference(marker, spot, document)
+    yield from _nested_pipelines(document)
+    yield from _shared_keys(document, spots.values())
+    yield from _access(document)
+
+
+def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
+    name, slash, rest = str(spot.value).partition("/") if ref.prefix else (str(spot.value), "", "")
+    known = _section(document.data, ref.section)
+    if name in known or name == ref.wildcard or not name or (ref.prefix and not slash):
+        return
+    close = nearest(name, known)
+    if close:
+        cure = f"did you mean {close}{slash}{rest}?"
+    elif known:
+        cure = did_you_mean(name, known)
+    else:
+        cure = f"add it under {ref.section}:"
+    yield Fault(spot.path, place(document, spot.path), f"there is no {ref.noun} {quote(_like(name, spot.value))}", cure)
+
+
+def _like(name: str, value: Any) -> str:  # noqa: ANN401  plain text, or text from a reference
+    """The name, still known to come from a reference if the whole did."""
+    return type(value)(name, value.reference) if hasattr(value, "reference") else name
+
+
+def _nested_pipelines(document: Document) -> Iterator[Fault]:
+    models = _section(document.data, "models")
+    for name, pipeline in _section(document.data, "pipelines").items():
+        answer = pipeline.get("answer") if isinstance(pipeline, dict) else None
+        model = models.get(answer) if isinstance(answer, str) else None
+        if isinstance(model, dict) and "pipeline" in model:
+            path = ("pipelines", name, "answer")
+            message = f"the model {quote(answer)} is a pipeline itself"
+            yield Fault(path, place(document, path), message, "name a model that has targets")
+
+
+def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
+    owners: dict[str, Path] = {}
+    for spot in spots:
+        if spot.path[:1] != ("apps",) or spot.annotation is not Secret or not isinstance(spot.value, str):
+            continue
+        owner = owners.setdefault(Secret(spot.value).digest(), spot.path)
+        if owner != spot.path:
+            message = f"this is also the key {write_path(owner)}"
+            yield Fault(spot.path, place(document, spot.path), message, "give each app keys of its own")
+
+
+def _access(document: Document) -> Iterator[Fault]:
+    data = document.data
+    has_apps = bool(data.get("apps"))
+    access = data.get("access", "keys" if has_apps else "open")
+    listen = _section(data, "server").get("listen", _DEFAULT_LISTEN)
+    if access == "keys" and not has_apps:
+        path: Path = ("access",)
+        yield Fault(path, place(document, path), "no app has a key, so nobody could call", "add an app under apps:")
+    if access != "open" or not isinstance(listen, str):
+        return
+    try:
+        host, _ = split_listen(listen)
+    except ValueError:
+        return
+    if not is_loopback(host):
+        path = ("access",) if "access" in data else ("server", "listen")
+        cure = "remove access: open" if has_apps else "add an app with a key under apps:, or listen on 127.0.0.1"
+        yield Fault(path, place(document, path), f"anybody who reaches {quote(listen)} could call", cure)

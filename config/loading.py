@@ -1,0 +1,80 @@
+"""From a file to a `Config`, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from config.crosschecks import crosscheck
+from config.document import Document, Fault, Span, read_document
+from config.explain import explain
+from config.masking import MaskedLines
+from config.problems import ConfigError, Problem
+from config.references import References
+from config.root import Config
+from config.shape import Spot, plain_keys, walk, write_path
+
+_MAX_FILE = 4_000_000
+
+
+def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str | None = None) -> Config:
+    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem."""
+    path = Path(path)
+    text = _read(path)
+    references = References(environ, path.resolve().parent)
+    document = read_document(text, references)
+    if listen is not None and isinstance(document.data, dict):
+        server = document.data.get("server")
+        document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
+    config, faults, spots = _check(document, path.resolve().parent)
+    if config is None or faults:
+        raise ConfigError(_problems(faults, str(path), MaskedLines(text, document, spots, plain_keys(Config))))
+    digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
+    config._digest = digest
+    return config
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE + 1)
+        if len(content) <= _MAX_FILE:
+            return content.decode("utf-8-sig")
+        message, cure = "the file is larger than 4 MB", "is it the right one?"
+    except OSError as error:
+        message, cure = f"the file can't be read: {error.strerror}", "name the file with -c, or set GATEHOUSE_CONFIG"
+    except UnicodeDecodeError:
+        message, cure = "the file is not UTF-8 text", "save it as UTF-8"
+    raise ConfigError([Problem(str(path), 1, 1, "", message, cure)])
+
+
+def _check(document: Document, folder: Path) -> tuple[Config | None, list[Fault], list[Spot]]:
+    faults = list(document.faults)
+    if not isinstance(document.data, dict):
+        if not faults:
+            cure = "begin with version: 1"
+            faults.append(Fault((), Span(0, 0, 0, 1), "the file holds no mapping of sections", cure))
+        return None, faults, []
+    spots = {spot.path: spot for spot in walk(Config, document.data)}
+    config: Config | None = None
+    try:
+        config = Config.model_validate(document.data, context={"folder": folder})
+    except ValidationError as error:
+        found = (explain(each, document, spots) for each in error.errors(include_url=False, include_input=False))
+        faults += [fault for fault in found if fault is not None]
+    faults += crosscheck(document, spots)
+    return config, faults, list(spots.values())
+
+
+def _problems(faults: Iterable[Fault], file: str, lines: MaskedLines) -> Iterable[Problem]:
+    for fault in faults:
+        span, source = fault.span, lines.line(fault.span.line)
+        end = span.end_column if span.end_line == span.line else len(source)
+        yield Problem(
+            file, span.line + 1, span.column + 1, write_path(fault.path), fault.message, fault.cure, source,
+            max(1, end - span.column),
+        )  # fmt: skip

@@ -1,0 +1,119 @@
+"""The configuration's reference in Markdown, written from the structs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from config.root import Config
+from config.secret import Secret
+from config.shape import fields, kinds, unwrap
+from config.struct import Ref, Struct
+from config.units import Unit
+
+_HEAD = """# Configuration
+
+<!-- Written by `gatehouse config docs`. Change the structs in `config/`, not this page. -->
+
+One YAML file (YAML 1.2), by default `./gatehouse.yaml`; `-c FILE` or `GATEHOUSE_CONFIG` name another. Unknown keys,
+wrong types, missing units and names that lead nowhere are errors, all reported at once by `gatehouse check`, with
+exit code 2.
+
+**References.** A string may hold `${NAME}` (an environment variable), `${NAME:-default}` (the default also stands in
+for an empty variable) and `${file:/path}` (a file's content, relative to this file); `os.environ/NAME` is understood
+too. Inside `{ }` and `[ ]` put them in quotes. `$${` stands for the two characters. Secrets are shown as `••••` and
+their last four characters, never in full.
+
+**Units.** Durations `500ms`, `20s`, `5m`, `1h`; sizes `10MB`, `64KiB`; percentages `85%`; `3000 tokens`.
+"""
+_NAMES = {str: "text", int: "whole number", bool: "true or false", float: "number", Secret: "secret"}
+
+
+def manual() -> str:
+    """The whole page."""
+    parts = [_HEAD, "## The file\n", _table(Config)]
+    for key, info in fields(Config).items():
+        parts += _section(f"## `{key}`", key, info.annotation)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(title: str, path: str, annotation: Any) -> list[str]:  # noqa: ANN401  any type
+    """The section of one field, with the structs within it; nothing for plain values."""
+    annotation, _ = unwrap(annotation)
+    if get_origin(annotation) in (dict, tuple):
+        is_map = get_origin(annotation) is dict
+        annotation, _ = unwrap(get_args(annotation)[1 if is_map else 0])
+        path = f"{path}.NAME" if is_map else f"{path}[]"
+    by_kind = kinds(annotation)
+    if len(by_kind) > 1:
+        return _kinds(title, path, by_kind)
+    if not (isinstance(annotation, type) and issubclass(annotation, Struct)):
+        return []
+    parts = [f"{title}\n", f"`{path}`: {annotation.__doc__}\n", _table(annotation)]
+    for key, info in fields(annotation).items():
+        parts += _section(f"### `{path}.{key}`", f"{path}.{key}", info.annotation)
+    return parts
+
+
+def _kinds(title: str, path: str, by_kind: dict[str, type[Struct]]) -> list[str]:
+    parts = [f"{title}\n", f"`{path}`: its `kind` decides which other keys there are.\n"]
+    for kind, struct in by_kind.items():
+        parts += [f"### `kind: {kind}`\n", f"{struct.__doc__}\n", _table(struct)]
+    return parts
+
+
+def _table(struct: type[Struct]) -> str:
+    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    own = _own(struct)
+    # What a kind has of its own comes before what all of them share.
+    keys = sorted(fields(struct).items(), key=lambda item: (item[0] != "kind", item[1] not in own))
+    for key, info in keys:
+        cells = (f"`{key}`", _type(info.annotation, tuple(info.metadata)), _default(info), info.description or "")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _own(struct: type[Struct]) -> list[FieldInfo]:
+    inherited = {name for base in struct.__mro__[1:] for name in getattr(base, "model_fields", {})}
+    return [info for name, info in struct.model_fields.items() if name not in inherited]
+
+
+def _type(annotation: Any, markers: tuple[Any, ...] = ()) -> str:  # noqa: ANN401  any type
+    annotation, markers = unwrap(annotation, markers)
+    for marker in markers:
+        if isinstance(marker, Unit):
+            return f"{marker.name}, like `{marker.example}`"
+        if isinstance(marker, Ref):
+            return f"{marker.noun} and model, `{marker.noun}/model`" if marker.prefix else f"name of a {marker.noun}"
+    if kinds(annotation):
+        return "mapping with a `kind`"
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{each}`" for each in args)
+    if origin is tuple:
+        return f"list of: {_type(args[0])}"
+    if origin is dict:
+        return f"name: {_type(args[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        return "mapping, or text" if annotation.shorthand else "mapping"
+    return _NAMES.get(annotation, "text")
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.default
+    if value is None or value in ((), {}):
+        return ""
+    if isinstance(value, Struct):
+        return "see below"
+    _, markers = unwrap(info.annotation, tuple(info.metadata))
+    for marker in markers:
+        if isinstance(marker, Unit):
+            return f"`{marker.write(value)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{each}`" for each in value)
+    return f"`{value}`"

@@ -1,0 +1,128 @@
+"""`models`: what an app may put into `model`, and how its targets are tried."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field, model_validator
+
+from config.findings import quote, wrong
+from config.providers import UnsupportedParams
+from config.struct import Ref, Struct, Whole
+from config.units import Duration, Pause, Tokens
+
+ErrorKind: TypeAlias = Literal[
+    "connect", "timeout", "rate_limited", "server_error", "overloaded", "cut", "malformed", "empty", "auth",
+    "context_window", "not_found", "refusal",
+]  # fmt: skip
+RETRY_ON: tuple[ErrorKind, ...] = (
+    "connect", "timeout", "rate_limited", "server_error", "overloaded", "cut", "malformed", "empty",
+)  # fmt: skip
+FALLBACK_ON: tuple[ErrorKind, ...] = (*RETRY_ON, "auth", "context_window", "not_found")
+
+
+def _target(value: str) -> str:
+    provider, _, model = value.partition("/")
+    if not provider or not model or value != value.strip():
+        raise wrong(f"{quote(value)} is no target", f"write provider/model, such as openai/{model or value}")
+    return value
+
+
+class TargetConfig(Struct):
+    """A provider and one of its models. May be written as a string: `openai/gpt-5.5-mini`."""
+
+    shorthand: ClassVar[str] = "target"
+
+    target: Annotated[str, AfterValidator(_target), Ref("providers", "provider", prefix=True)] = Field(
+        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.5-mini"]
+    )
+    weight: Whole = Field(default=1, ge=1, le=1_000_000, description="Its share, for strategy `weighted`.")
+    priority: Whole = Field(
+        default=1, ge=1, le=1000, description="Lower numbers are tried first; the strategy orders those with the same."
+    )
+    context_window: Tokens | None = Field(
+        default=None, description="The most that prompt and answer may hold together; skipped when it is too small."
+    )
+    max_output: Tokens | None = Field(default=None, description="The most that one answer may hold.")
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in `providers`."""
+        return self.target.partition("/")[0]
+
+    @property
+    def model(self) -> str:
+        """The provider's own name of the model."""
+        return self.target.partition("/")[2]
+
+
+class RetryConfig(Struct):
+    """The same target again."""
+
+    attempts: Whole = Field(default=2, ge=1, le=10, description="Calls to one target, the first included.")
+    on: tuple[ErrorKind, ...] = Field(default=RETRY_ON, description="The classes of error that are tried again.")
+    backoff: Pause = Field(
+        default=0.25, description="The first pause; it doubles. A provider's retry-after comes first."
+    )
+    max_backoff: Pause = Field(default=8.0, description="The longest pause.")
+
+
+class FallbackConfig(Struct):
+    """The next target."""
+
+    on: tuple[ErrorKind, ...] = Field(
+        default=FALLBACK_ON, description="The classes of error after which the next target is tried."
+    )
+
+
+class HedgeConfig(Struct):
+    """A second call beside a slow first one; the first to answer wins."""
+
+    after: Duration = Field(description="How long to wait for the first token.", examples=["800ms"])
+
+
+class BreakerConfig(Struct):
+    """Stops calling a target that keeps failing."""
+
+    failures: Whole = Field(default=5, ge=1, description="Failures within the window that open it.")
+    window: Duration = Field(default=30.0, description="How far back failures count.")
+    cooldown: Duration = Field(default=15.0, description="Time until one call may try again.")
+
+
+class ModelConfig(Struct):
+    """What an app asks for: targets and how to try them, or a whole pipeline."""
+
+    targets: tuple[TargetConfig, ...] = Field(default=(), description="Where it may be answered.")
+    pipeline: Annotated[str, Ref("pipelines", "pipeline")] | None = Field(
+        default=None, description="The pipeline that answers, instead of targets."
+    )
+    strategy: Literal["priority", "weighted", "least_busy", "fastest"] = Field(
+        default="priority",
+        description="How targets of the same priority are ordered: as listed, by weight, by calls under way, "
+        "or the faster of two drawn at random.",
+    )
+    connect: Duration | None = Field(default=None, description="Time to open a connection; else the provider's.")
+    first_token: Duration = Field(default=30.0, description="Time to the first token of an attempt.")
+    idle: Duration = Field(default=30.0, description="Time between two pieces of a stream.")
+    timeout: Duration = Field(default=120.0, description="Time for the whole request, all attempts included.")
+    retry: RetryConfig = Field(default=RetryConfig(), description="The same target again.")
+    fallback: FallbackConfig = Field(default=FallbackConfig(), description="The next target.")
+    hedge: HedgeConfig | None = Field(default=None, description="A second call beside a slow one.")
+    breaker: BreakerConfig = Field(default=BreakerConfig(), description="Stops calling a target that keeps failing.")
+    on_refusal: Literal["answer", "fallback"] = Field(
+        default="answer", description="When a model declines: pass that on, or try the next target."
+    )
+    unsupported_params: UnsupportedParams | None = Field(
+        default=None, description="What to do with fields that a target can't say; else the provider's."
+    )
+
+    @model_validator(mode="after")
+    def _targets_or_pipeline(self) -> ModelConfig:
+        if self.pipeline is None and not self.targets:
+            raise wrong("the model has no targets", "add targets: [provider/model], or pipeline: name")
+        extra = sorted(self.model_fields_set - {"pipeline"})
+        if self.pipeline is not None and extra:
+            raise wrong(f"a model that is a pipeline has no {extra[0]}", "that belongs to the pipeline's answer model")
+        if {"first_token", "timeout"} <= self.model_fields_set and self.first_token > self.timeout:
+            raise wrong("first_token is longer than timeout", "the timeout holds for the whole request")
+        return self

@@ -1,0 +1,129 @@
+"""The path that a request for one model takes, read from the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config.display import effective
+from config.findings import did_you_mean
+from config.models import ModelConfig, TargetConfig
+from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
+from config.root import Config
+from config.units import write_duration
+
+_ORDER = {
+    "priority": "in this order",
+    "weighted": "by weight",
+    "least_busy": "the least busy first",
+    "fastest": "the faster of two drawn at random first",
+}
+
+
+def plan(config: Config, model: str) -> dict[str, Any]:
+    """What answers a request for `model`: callers, context, targets and policies. Raises `LookupError`."""
+    asked = config.models.get(model)
+    if asked is None:
+        raise LookupError(f'there is no model "{model}"; {did_you_mean(model, config.models) or "none is configured"}')
+    shown = effective(config)
+    made: dict[str, Any] = {"model": model, "access": config.access, "apps": _apps(config, model)}
+    name = model
+    if asked.pipeline is not None:
+        pipeline = config.pipelines[asked.pipeline]
+        made["pipeline"] = asked.pipeline
+        if pipeline.context is not None:
+            context = shown["pipelines"][asked.pipeline]["context"]
+            made["context"] = {**context, "from": {s: shown["sources"][s]["path"] for s in pipeline.context.sources}}
+        name = pipeline.answer
+    answering = config.models[name]
+    policies = shown["models"][name]
+    made |= {"answered_by": name, "strategy": answering.strategy}
+    keys = ("first_token", "idle", "timeout", "retry", "fallback", "hedge", "breaker", "on_refusal")
+    made |= {key: policies[key] for key in keys if key in policies}
+    made["targets"] = [_target(config, answering, target) for target in _ordered(answering)]
+    return made
+
+
+def draw_plan(made: dict[str, Any]) -> str:
+    """The plan as a text tree."""
+    via = f", pipeline {made['pipeline']}" if "pipeline" in made else ""
+    callers = (
+        "anybody on this machine" if made["access"] == "open" else ", ".join(made["apps"]) or "no app may ask for it"
+    )
+    lines = [f"{made['model']}{via}", f"├─ admit     {callers}"]
+    if "context" in made:
+        context = made["context"]
+        folders = ", ".join(f"{name} ({path})" for name, path in context["from"].items())
+        lines.append(f"├─ context   {folders}: top {context['top']}, at most {context['budget']}")
+    retry = made["retry"]
+    lines += [
+        f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
+        f"   ├─ time      first token {made['first_token']}, between pieces {made['idle']}, whole {made['timeout']}",
+        f"   ├─ retry     {_retry(retry)}",
+        f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
+        f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']}, "
+        f"for {made['breaker']['cooldown']}",
+    ]
+    if "hedge" in made:
+        lines.append(f"   ├─ hedge     a second call after {made['hedge']['after']}")
+    targets = made["targets"]
+    for number, target in enumerate(targets, 1):
+        branch = "└─" if number == len(targets) else "├─"
+        lines.append(f"   {branch} {number}  {_draw_target(target)}")
+    return "\n".join(lines) + "\n"
+
+
+def _retry(retry: dict[str, Any]) -> str:
+    if retry["attempts"] == 1 or not retry["on"]:
+        return "never"
+    pause = f"pausing {retry['backoff']}, doubled up to {retry['max_backoff']}"
+    return f"up to {retry['attempts']} calls a target, {pause}, on {', '.join(retry['on'])}"
+
+
+def _falls_back(made: dict[str, Any]) -> list[str]:
+    return [*made["fallback"]["on"], *(["refusal"] if made["on_refusal"] == "fallback" else [])]
+
+
+def _apps(config: Config, model: str) -> list[str]:
+    return [name for name, app in config.apps.items() if app.allowed is None or model in app.allowed]
+
+
+def _ordered(model: ModelConfig) -> list[TargetConfig]:
+    return sorted(model.targets, key=lambda target: target.priority)
+
+
+def _target(config: Config, model: ModelConfig, target: TargetConfig) -> dict[str, Any]:
+    provider = config.providers[target.provider]
+    made: dict[str, Any] = {"target": target.target, "kind": provider.kind, "priority": target.priority}
+    if model.strategy == "weighted":
+        made["weight"] = target.weight
+    if isinstance(provider, NetworkConfig):
+        connect = model.connect or provider.connect
+        made |= {"url": _address(provider), "keys": len(provider.keys), "connect": write_duration(connect)}
+        made["unsupported_params"] = model.unsupported_params or provider.unsupported_params
+    for limit in ("context_window", "max_output"):
+        if getattr(target, limit) is not None:
+            made[limit] = getattr(target, limit)
+    return made
+
+
+def _address(provider: ProviderConfig) -> str:
+    if isinstance(provider, ExtractiveConfig):
+        return ""
+    if isinstance(provider, AzureConfig):
+        return provider.endpoint
+    if isinstance(provider, SimulatedConfig):
+        return provider.base_url or ""
+    return provider.base_url
+
+
+def _draw_target(target: dict[str, Any]) -> str:
+    notes = [target["kind"]]
+    if "url" in target:
+        keys = target["keys"]
+        counted = f"{keys or 'no'} key{'' if keys == 1 else 's'}"
+        notes += [target["url"], counted, f"connect {target['connect']}"]
+    notes += [f"weight {target['weight']}"] if "weight" in target else []
+    notes += [f"priority {target['priority']}"] if target["priority"] != 1 else []
+    limits = (("context_window", "window"), ("max_output", "answer"))
+    notes += [f"{noun} {target[key]} tokens" for key, noun in limits if key in target]
+    return f"{target['target']}  ({', '.join(notes)})"

@@ -1,0 +1,43 @@
+"""The whole file as one struct. A new section is one field here and its struct."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from config.models import ModelConfig
+from config.providers import ProviderConfig
+from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig, SourceConfig
+from config.struct import ModelName, Name, Struct
+
+
+class Config(Struct):
+    """A checked configuration: every name in it leads somewhere, every reference is resolved."""
+
+    version: Literal[1] = Field(description="The version of this format.", examples=["1"])
+    server: ServerConfig = Field(default=ServerConfig(), description="Where Gatehouse listens.")
+    access: Literal["keys", "open"] = Field(
+        default="open",
+        description="Who may call: apps with a key, or anybody on this machine. `keys` is the default with apps.",
+    )
+    providers: dict[Name, ProviderConfig] = Field(default={}, description="Dialects with credentials, by name.")
+    models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
+    pipelines: dict[Name, PipelineConfig] = Field(default={}, description="What each phase does, by name.")
+    sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
+    apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
+    observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
+
+    _digest: str = PrivateAttr(default="")
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that change with the file's text and with every referenced value; empty if built in code."""
+        return self._digest
+
+    @model_validator(mode="before")
+    @classmethod
+    def _access_follows_apps(cls, data: Any) -> Any:  # noqa: ANN401  what YAML holds is anything
+        if isinstance(data, dict) and data.get("apps") and "access" not in data:
+            return {**data, "access": "keys"}
+        return data

@@ -1,0 +1,93 @@
+"""Secrets: held as text, shown as dots."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from config.findings import wrong
+
+_HASHED = "sha256:"
+
+
+def mask(text: str) -> str:
+    """`••••` and the last 4 characters; the dots alone when the text is shorter than 12."""
+    return f"••••{text[-4:]}" if len(text) >= 12 else "••••"
+
+
+class Secret:
+    """A credential. Every way of printing it gives the mask; only `reveal` gives the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def digest(self) -> str:
+        """SHA-256 of the text in hex; of a secret that is kept hashed (`sha256:<hex>`), the hash itself."""
+        if self._text.startswith(_HASHED):
+            return self._text.removeprefix(_HASHED)
+        return hash_key(self._text)
+
+    def __str__(self) -> str:
+        return mask(self._text)
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Reads text, writes the mask."""
+        return core_schema.no_info_plain_validator_function(
+            _read, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A string; editors are told that it should be a reference."""
+        return {"type": "string", "minLength": 1, "examples": ["${OPENAI_API_KEY}", "${file:/run/secrets/openai}"]}
+
+
+def hash_key(key: str) -> str:
+    """SHA-256 of a key, 64 hex digits. Meant for long random keys: there is no salt, so a short one can be guessed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def check_hashed(secret: Secret) -> Secret:
+    """The secret, if it isn't a broken `sha256:` form. Raises a problem for the config."""
+    text = secret.reveal()
+    if text.startswith(_HASHED) and re.fullmatch(r"[0-9a-f]{64}", text.removeprefix(_HASHED)) is None:
+        raise wrong("the hashed form is sha256: and 64 hex digits", "print it with: gatehouse keys hash")
+    return secret
+
+
+def _read(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise wrong("a secret is text", 'write a reference such as "${OPENAI_API_KEY}", in quotes')
+    if not value:
+        raise wrong("the secret is empty", 'write a reference such as "${OPENAI_API_KEY}"')
+    if value != value.strip() or not value.isascii() or not value.isprintable():
+        # It goes out in an HTTP header; a stray newline there would be refused, or worse, split the header.
+        raise wrong("the secret holds a character that no HTTP header may carry", "look for spaces and line ends")
+    return Secret(str(value))

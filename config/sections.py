@@ -1,0 +1,153 @@
+"""The other sections: `server`, `pipelines`, `sources`, `apps`, `observe`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
+
+from config.findings import quote, wrong
+from config.providers import Headers
+from config.secret import Secret, check_hashed
+from config.struct import Flag, HttpUrl, Ref, Struct, Whole
+from config.units import Duration, Percentage, Size, Tokens
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[v6]:port`. Raises `ValueError`."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})", listen)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(listen)
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(value: str) -> str:
+    try:
+        split_listen(value)
+    except ValueError:
+        cure = f"write 0.0.0.0{value}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
+        raise wrong(f"{quote(value)} is no address to listen on", cure) from None
+    return value
+
+
+class ServerConfig(Struct):
+    """Where Gatehouse listens, and how it starts, reloads and ends."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = Field(
+        default="127.0.0.1:8080", description="Host and port; port 0 takes a free one."
+    )
+    max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
+    drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")
+    watch: Flag = Field(default=True, description="Reload when this file changes. SIGHUP reloads in any case.")
+    keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
+
+    @property
+    def host(self) -> str:
+        """The host of `listen`."""
+        return split_listen(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`."""
+        return split_listen(self.listen)[1]
+
+
+SourceName = Annotated[str, Ref("sources", "source")]
+ModelRef = Annotated[str, Ref("models", "model")]
+
+
+class ContextConfig(Struct):
+    """What is retrieved and put before the model."""
+
+    sources: tuple[SourceName, ...] = Field(
+        alias="from", min_length=1, description="The sources to search.", examples=["[manuals]"]
+    )
+    top: Whole = Field(default=6, ge=1, le=100, description="Passages at most.")
+    budget: Tokens = Field(default=3000, description="What the passages may hold together.")
+
+
+class PipelineConfig(Struct):
+    """What each phase does. The order of the phases is fixed."""
+
+    context: ContextConfig | None = Field(default=None, description="What to retrieve; without it nothing.")
+    answer: ModelRef = Field(description="The model that answers.", examples=["quick"])
+
+
+def _folder(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise wrong("expected the path of a folder", "relative paths start at this file's folder")
+    beside = info.context.get("folder", Path()) if info.context else Path()
+    path = (Path(beside) / value).resolve()
+    if not path.is_dir():
+        raise wrong(f"there is no folder {path}", "relative paths start at this file's folder")
+    return path
+
+
+class FolderConfig(Struct):
+    """Documents in a folder."""
+
+    kind: Literal["folder"] = Field(description="Documents in a folder.")
+    path: Annotated[Path, BeforeValidator(_folder), PlainSerializer(str)] = Field(
+        description="The folder, relative to this file.", examples=["./documents"]
+    )
+    glob: tuple[str, ...] = Field(
+        default=("**/*.md", "**/*.txt"), min_length=1, description="Which files, by patterns relative to the folder."
+    )
+
+
+# A union over `kind` as soon as there is a second one.
+SourceConfig: TypeAlias = FolderConfig
+
+
+def _all_models(value: object) -> object:
+    return ("*",) if value == "*" else value
+
+
+class AppConfig(Struct):
+    """Who may call, and for which models."""
+
+    keys: tuple[Annotated[Secret, AfterValidator(check_hashed)], ...] = Field(
+        min_length=1,
+        description="The callers' keys: references, or `sha256:` and the key's hash (`gatehouse keys hash`).",
+        examples=['["${SUPPORT_BOT_KEY}"]'],
+    )
+    models: Annotated[
+        tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
+    ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
+
+    @property
+    def allowed(self) -> frozenset[str] | None:
+        """The models that it may ask for; None means all."""
+        return None if "*" in self.models else frozenset(self.models)
+
+    @property
+    def key_digests(self) -> frozenset[str]:
+        """SHA-256 of each key, in hex."""
+        return frozenset(key.digest() for key in self.keys)
+
+
+class ObserveConfig(Struct):
+    """Traces, metrics and logs."""
+
+    otlp: HttpUrl | None = Field(
+        default=None, description="Where traces go (OTLP over HTTP).", examples=["http://localhost:4318"]
+    )
+    headers: Headers = Field(default={}, description="Headers to send there; values count as secrets.")
+    sample: Percentage = Field(default=1.0, description="The share of requests that are traced.")
+    log: Literal["json", "text", "off"] = Field(default="json", description="The form of the log on stderr.")
+    content: Literal["never"] = Field(default="never", description="Whether prompts and answers are recorded.")
+    metrics: Flag = Field(default=True, description="Whether `/metrics` answers.")
+    service_name: str = Field(default="gatehouse", min_length=1, description="`service.name` of the traces.")

@@ -1,0 +1,209 @@
+"""The process: the ASGI app and the server around it. Routes and lifespan, no logic."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from config.loading import load
+from config.problems import ConfigError
+from gateway import __version__
+from gateway.assembly import build
+from gateway.resources import Resources
+from gateway.runtime import Runtime
+from gateway.surfaces.http import HttpCall
+from gateway.surfaces.operations import operations
+from gateway.surfaces.paths import Paths
+from observability.logs import configure_logging
+from observability.recorder import Recorder, RecorderConfig
+from router.health import HealthBook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from config.root import Config
+    from gateway.surfaces.http import Receive, Scope, Send
+
+RELOAD_LOOK_S = 1.0
+
+
+class Gatehouse(FastAPI):
+    """FastAPI for what people and machines ask about the process; requests to models go to their endpoint directly,
+    past the middleware and the routing table, which would cost as much again as all of ours.
+    """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan)
+        self._paths = Paths(process.runtime)
+        self.include_router(operations(process.runtime))
+        self.add_exception_handler(HTTPException, _http_error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            endpoint = self._paths.find(scope["method"], scope["path"])
+            if endpoint is not None:
+                await endpoint(HttpCall(scope, receive, send))
+                return
+        await super().__call__(scope, receive, send)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = str(error.detail) if isinstance(error, HTTPException) else "Something went wrong in the gateway"
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    return JSONResponse(body, status)
+
+
+class Process:
+    """One process: what it serves from, and how it starts, reloads and ends."""
+
+    def __init__(self, config: Config, path: Path | None, listen: str | None = None) -> None:
+        """`path` is where reloads read from; None never reloads."""
+        self._config = config
+        self._path = path
+        self._listen = listen
+        health = HealthBook()
+        observe = config.observe
+        recorder = Recorder(
+            RecorderConfig(
+                otlp=observe.otlp or "",
+                headers={name: value.reveal() for name, value in observe.headers.items()},
+                sample=observe.sample,
+                log=observe.log,
+                service_name=observe.service_name,
+                service_version=__version__,
+            ),
+            health.snapshot,
+        )
+        self.runtime = Runtime(recorder, Resources(health), metrics=observe.metrics)
+        self._reloading = asyncio.Lock()
+        self._seen: object = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Builds the engine, serves, and takes everything down in reverse."""
+        self.runtime.recorder.start()
+        self.runtime.install(await build(self._config, self.runtime.resources))
+        self._seen = self._stamp()
+        watching = asyncio.create_task(self._watch()) if self._path is not None else None
+        # What was made until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            if watching is not None:
+                watching.cancel()
+            await self.runtime.close()
+            await self.runtime.resources.close()
+            await self.runtime.recorder.close()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(signal.SIGHUP, asked.set)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asked.wait(), RELOAD_LOOK_S)
+            stamp = self._stamp()
+            if asked.is_set() or (self._config.server.watch and stamp != self._seen):
+                asked.clear()
+                self._seen = stamp
+                await self.reload()
+
+    def _stamp(self) -> object:
+        if self._path is None:
+            return None
+        try:
+            status = self._path.stat()
+        except OSError:
+            return self._seen
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    async def reload(self) -> bool:
+        """Swaps to the file's config if it is valid and can be built; else the old one serves on."""
+        log = structlog.get_logger()
+        if self._path is None:
+            return False
+        async with self._reloading:
+            try:
+                config = await asyncio.to_thread(load, self._path, listen=self._listen)
+                engine = await build(config, self.runtime.resources)
+            except ConfigError as error:
+                log.error("reload refused, the old config serves on", problems=error.render(color=False))
+                return False
+            except Exception as error:
+                log.error("reload failed, the old config serves on", error=type(error).__name__)
+                return False
+            for part in ("server", "observe"):
+                if getattr(config, part) != getattr(self._config, part):
+                    log.warning("changes in this section take effect at the next start", section=part)
+            self._config = config
+            self.runtime.install(engine)
+            self.runtime.resources.health.retain(
+                {target.target for model in config.models.values() for target in model.targets}
+            )
+            log.info("reloaded", config=config.digest)
+            return True
+
+
+class Server(uvicorn.Server):
+    """Fails readiness as soon as it is asked to end, before the drain begins."""
+
+    runtime: Runtime | None = None
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - uvicorn's signature
+        """SIGTERM or SIGINT."""
+        if self.runtime is not None:
+            self.runtime.draining = True
+        super().handle_exit(sig, frame)
+
+
+def serve(config_path: Path, listen: str | None = None) -> int:
+    """Serves until SIGTERM or SIGINT. Returns the exit code: 2 for a bad config, 1 when the port is taken."""
+    try:
+        config = load(config_path, listen=listen)
+    except ConfigError as error:
+        sys.stderr.write(error.render(color=sys.stderr.isatty()) + "\n")
+        return 2
+    configure_logging(config.observe.log)
+    server = make_server(config, config_path, listen)
+    structlog.get_logger().info("starting", listen=config.server.listen, config=config.digest, version=__version__)
+    server.run()
+    return 0 if server.started else 1
+
+
+def make_server(config: Config, path: Path | None, listen: str | None = None) -> Server:
+    """A server that is ready to run."""
+    process = Process(config, path, listen)
+    server = Server(
+        uvicorn.Config(
+            Gatehouse(process),
+            host=config.server.host,
+            port=config.server.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(config.server.drain)),
+            backlog=4096,
+        )
+    )
+    server.runtime = process.runtime
+    return server

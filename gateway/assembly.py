@@ -1,0 +1,210 @@
+"""The composition root: a config becomes an engine. The only place that knows both configs and concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from config.models import ModelConfig
+from config.providers import (
+    AnthropicConfig,
+    AzureConfig,
+    ExtractiveConfig,
+    GeminiConfig,
+    NetworkConfig,
+    OpenAIConfig,
+    SimulatedConfig,
+)
+from gateway import catalog
+from gateway.access.keys import KeyRing
+from gateway.contract.exchange import Caller
+from gateway.contract.protocols import Timeouts
+from gateway.pipeline import Pipeline, Route
+from gateway.providers.credentials import Credentials
+from gateway.providers.remote import Endpoint, RemoteProvider
+from gateway.runtime import Engine
+from router.dispatch import Dispatcher
+from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from config.providers import ProviderConfig
+    from config.root import Config
+    from config.secret import Secret
+    from gateway.contract.errors import ErrorKind
+    from gateway.contract.protocols import Context, Provider
+    from gateway.resources import Resources
+    from rag.retriever import FolderRetriever
+
+NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
+
+
+async def build(config: Config, resources: Resources) -> Engine:
+    """An engine for `config`, whole; nothing is left behind when it fails."""
+    async with AsyncExitStack() as stack:
+        providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
+        retrievers = await _retrievers(config, resources, stack)
+        routes = {name: _route(name, config, retrievers) for name in config.models}
+        pipeline = Pipeline(routes, _keys(config), Dispatcher(providers, resources.health))
+        owned = stack.pop_all()
+    return Engine(
+        pipeline,
+        owned.aclose,
+        digest=config.digest,
+        max_body=config.server.max_body,
+        keepalive_s=config.server.keepalive,
+        parts={name: retriever.status for name, retriever in retrievers.items()},
+    )
+
+
+async def _provider(name: str, config: ProviderConfig, resources: Resources, stack: AsyncExitStack) -> Provider:
+    provider: Provider
+    if isinstance(config, ExtractiveConfig):
+        from gateway.providers.extractive import ExtractiveProvider
+
+        provider = ExtractiveProvider(name, resources.embedder())
+    elif isinstance(config, SimulatedConfig):
+        provider = await _simulated(name, config, stack)
+    else:
+        provider = _remote(name, config)
+    stack.push_async_callback(provider.close)
+    return provider
+
+
+def _remote(name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig) -> RemoteProvider:
+    kind = "openai" if isinstance(config, AzureConfig) else config.kind
+    endpoint = msgspec.structs.replace(
+        _endpoint(config),
+        headers=_reveal(config.headers),
+        unsupported=config.unsupported_params,
+    )
+    keys = tuple(key.reveal() for key in config.keys)
+    return RemoteProvider(
+        name,
+        catalog.dialect(kind),
+        endpoint,
+        Credentials(keys),
+        embeddings=catalog.embedding_dialect(kind),
+        trusted=config.trusted,
+        connect_s=config.connect,
+        max_connections=config.max_connections,
+    )
+
+
+def _endpoint(config: NetworkConfig) -> Endpoint:
+    if isinstance(config, OpenAIConfig):
+        return Endpoint(config.base_url, native=any(host in config.base_url for host in NATIVE_OPENAI_HOSTS))
+    if isinstance(config, AzureConfig):
+        return Endpoint(
+            config.endpoint,
+            auth="api-key",
+            scheme="",
+            path="/openai/deployments/{model}{path}?api-version=" + config.api_version,
+            models=config.deployments,
+        )
+    if isinstance(config, AnthropicConfig):
+        bearer = config.auth == "bearer"
+        return Endpoint(
+            config.base_url,
+            auth="authorization" if bearer else "x-api-key",
+            scheme="Bearer " if bearer else "",
+            version=config.version,
+        )
+    if isinstance(config, GeminiConfig):
+        return Endpoint(config.base_url, auth="x-goog-api-key", scheme="", version=config.version)
+    raise TypeError(f"no endpoint for {type(config).__name__}")
+
+
+async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack) -> RemoteProvider:
+    base_url = config.base_url
+    if base_url is None:
+        from gateway.simulator.server import Simulator
+
+        simulator = Simulator({model: list(words) for model, words in config.script.items()})
+        base_url = f"http://127.0.0.1:{await simulator.start()}"
+        stack.push_async_callback(simulator.close)
+    endpoint = {
+        "openai": Endpoint(base_url + "/v1"),
+        "anthropic": Endpoint(base_url, auth="x-api-key", scheme="", version="2023-06-01"),
+        "gemini": Endpoint(base_url, auth="x-goog-api-key", scheme="", version="v1beta"),
+    }[config.dialect]
+    return RemoteProvider(
+        name,
+        catalog.dialect(config.dialect),
+        endpoint,
+        Credentials(("simulated",)),
+        embeddings=catalog.embedding_dialect(config.dialect),
+    )
+
+
+def _reveal(headers: Mapping[str, Secret]) -> dict[str, str]:
+    return {name.lower(): value.reveal() for name, value in headers.items()}
+
+
+async def _retrievers(config: Config, resources: Resources, stack: AsyncExitStack) -> dict[str, FolderRetriever]:
+    if not config.sources:
+        return {}
+    from rag.retriever import FolderRetriever
+
+    retrievers = {name: FolderRetriever(source.path, resources.embedder()) for name, source in config.sources.items()}
+    for retriever in retrievers.values():
+        stack.push_async_callback(retriever.close)
+    await asyncio.gather(*[retriever.start() for retriever in retrievers.values()])
+    return retrievers
+
+
+def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever]) -> Route:
+    model = config.models[name]
+    if model.pipeline is None:
+        return Route(name, _policy(name, model))
+    pipeline = config.pipelines[model.pipeline]
+    return Route(
+        model.pipeline,
+        _policy(pipeline.answer, config.models[pipeline.answer]),
+        _context(pipeline.context.sources, pipeline.context.top, pipeline.context.budget, retrievers)
+        if pipeline.context is not None
+        else None,
+    )
+
+
+def _context(
+    sources: tuple[str, ...], top: int, budget_tokens: int, retrievers: Mapping[str, FolderRetriever]
+) -> Context:
+    from rag.phase import RetrievedContext
+
+    return RetrievedContext({name: retrievers[name] for name in sources}, top, budget_tokens)
+
+
+def _policy(name: str, model: ModelConfig) -> RoutePolicy:
+    return RoutePolicy(
+        name=name,
+        targets=tuple(
+            TargetPolicy(target.provider, target.model, float(target.weight), target.priority, target.context_window)
+            for target in model.targets
+        ),
+        strategy=model.strategy,
+        retry=RetryPolicy(model.retry.attempts, _kinds(model.retry.on), model.retry.backoff, model.retry.max_backoff),
+        fallback_on=_kinds(model.fallback.on),
+        hedge_after_s=model.hedge.after if model.hedge else None,
+        breaker=BreakerPolicy(model.breaker.failures, model.breaker.window, model.breaker.cooldown),
+        timeouts=Timeouts(model.connect, min(model.first_token, model.timeout), model.idle, model.timeout),
+        fallback_on_refusal=model.on_refusal == "fallback",
+        unsupported=model.unsupported_params,
+    )
+
+
+def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
+    return frozenset(cast("tuple[ErrorKind, ...]", names))
+
+
+def _keys(config: Config) -> KeyRing:
+    callers = {
+        bytes.fromhex(digest): Caller(name, app.allowed)
+        for name, app in config.apps.items()
+        for digest in app.key_digests
+    }
+    return KeyRing(callers, Caller("anonymous") if config.access == "open" else None)

@@ -1,0 +1,185 @@
+"""The command `gatehouse`. Results go to stdout, errors to stderr; 0 is fine, 1 failed, 2 means wrong input.
+
+Whatever a command needs is imported within it: `check` and `--help` must not wait for a server's libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from config import Config
+
+DEFAULT_CONFIG = Path("gatehouse.yaml")
+
+app = typer.Typer(
+    name="gatehouse",
+    help="One HTTP endpoint between your applications and every model they use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they print local variables, and those may hold keys
+    rich_markup_mode=None,
+)
+config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None)
+key_commands = typer.Typer(help="Work with callers' keys.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_commands, name="config")
+app.add_typer(key_commands, name="keys")
+
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="[FILE]", envvar="GATEHOUSE_CONFIG", help="The YAML file.", show_default=True)
+]
+FileOption = Annotated[Path, typer.Option("--config", "-c", envvar="GATEHOUSE_CONFIG", help="The YAML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="gatehouse")
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _load(path: Path) -> Config:
+    from config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        _fail(error.render(color=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("gatehouse-platform")
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gatehouse {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One HTTP endpoint between your applications and every model they use."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"gatehouse {_version()}")
+
+
+@app.command()
+def check(file: FileArgument = DEFAULT_CONFIG) -> None:
+    """Check a configuration without starting anything; exit code 2 and every problem if it is wrong."""
+    config = _load(file)
+    counts = ", ".join(
+        f"{len(entries)} {name if len(entries) != 1 else name.removesuffix('s')}"
+        for name in ("providers", "models", "pipelines", "sources", "apps")
+        if (entries := getattr(config, name))
+    )
+    typer.echo(f"ok: {counts or 'nothing configured'} ({file}, {config.digest})")
+
+
+@config_commands.command("show")
+def config_show(file: FileArgument = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Print what is in effect, defaults included, with secrets masked."""
+    from config import show, show_json
+
+    config = _load(file)
+    typer.echo(show_json(config) if as_json else show(config), nl=False)
+
+
+@config_commands.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the file, for editors."""
+    from config import schema
+
+    typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+@config_commands.command("docs")
+def config_docs() -> None:
+    """Print the reference of all settings as Markdown."""
+    from config import manual
+
+    typer.echo(manual(), nl=False)
+
+
+@app.command()
+def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Print the path that a request for MODEL takes."""
+    from config import draw_plan
+    from config import plan as plan_path
+
+    config = _load(file)
+    try:
+        made = plan_path(config, model)
+    except LookupError as error:
+        _fail(str(error.args[0]))
+    typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else draw_plan(made).rstrip("\n"))
+
+
+@key_commands.command("hash")
+def keys_hash() -> None:
+    """Read a key from stdin and print the hashed form for `apps`."""
+    from config import hash_key
+
+    key = sys.stdin.readline().strip()
+    if not key:
+        _fail('no key on stdin; use: echo "$KEY" | gatehouse keys hash')
+    typer.echo(f"sha256:{hash_key(key)}")
+
+
+@app.command()
+def serve(
+    file: FileOption = DEFAULT_CONFIG,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Instead of server.listen.")] = None,
+) -> None:
+    """Start the gateway."""
+    from config import ConfigError
+    from gateway.app import serve as serve_until_stopped
+
+    try:
+        serve_until_stopped(file, listen)
+    except ConfigError as error:
+        _fail(error.render(color=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 9090,
+    script: Annotated[str | None, typer.Option(help="The faults to act out.")] = None,
+) -> None:
+    """Start an upstream that speaks every dialect and acts out every fault."""
+    from gateway.simulator.server import main as run_simulator
+
+    run_simulator(host, port, script)
+
+
+@app.command()
+def demo(
+    only_check: Annotated[bool, typer.Option("--check", help="End after the demonstration.")] = False,
+) -> None:
+    """Show the gateway at work, without keys and without a network."""
+    from gateway.demo import run
+
+    raise typer.Exit(run(only_check))

@@ -1,0 +1,130 @@
+"""OpenAI's embeddings, read and written on both sides."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from typing import Any
+
+import msgspec
+
+from gateway.contract.errors import GatehouseError, InvalidRequest, MalformedReply
+from gateway.contract.messages import EmbeddingRequest, Embeddings
+from gateway.contract.protocols import WireOptions, WireRequest
+from gateway.dialects import fields
+from gateway.dialects.losses import Losses
+from gateway.dialects.openai_chat import errors
+
+_encode = msgspec.json.Encoder().encode
+_KNOWN = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
+_INPUT = "a string, an array of strings or arrays of tokens"
+
+
+class _Vector(msgspec.Struct):
+    embedding: list[float] | str
+    index: int = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+
+
+class _Reply(msgspec.Struct):
+    data: list[_Vector]
+    model: str = ""
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Reply).decode
+
+
+class OpenAIEmbeddings:
+    """The embeddings side of the dialect `openai`."""
+
+    name = "openai"
+
+    def read_request(self, body: bytes) -> EmbeddingRequest:
+        """Raises `InvalidRequest` naming the field."""
+        source = fields.read_json_object(body)
+        encoding = fields.text(source, "encoding_format") or "float"
+        if encoding not in ("float", "base64"):
+            raise InvalidRequest("'encoding_format' must be 'float' or 'base64'", param="encoding_format")
+        texts, tokens = _read_input(source)
+        return EmbeddingRequest(
+            dialect="openai",
+            model=fields.required_text(source, "model"),
+            texts=texts,
+            tokens=tokens,
+            dimensions=fields.integer(source, "dimensions"),
+            base64=encoding == "base64",
+            user=fields.text(source, "user") or "",
+            extra=fields.rest(source, _KNOWN),
+        )
+
+    def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
+        """The body for the caller."""
+        data = [
+            {"object": "embedding", "index": index, "embedding": _base64(vector) if request.base64 else vector}
+            for index, vector in enumerate(answer.vectors)
+        ]
+        usage = {"prompt_tokens": answer.input_tokens, "total_tokens": answer.input_tokens}
+        return _encode({"object": "list", "data": data, "model": answer.model or request.model, "usage": usage})
+
+    def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
+        """For a provider. Vectors are asked for as numbers."""
+        losses = Losses(options.unsupported)
+        body: dict[str, Any] = {"model": options.model, "input": request.tokens or request.texts}
+        body["encoding_format"] = "float"
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        if request.user:
+            body["user"] = request.user
+        if request.extra:
+            if request.dialect == "openai":
+                body = {**request.extra, **body}
+            else:
+                losses.add_extras(request.extra)
+        return WireRequest("/embeddings", _encode(body), losses=losses.all())
+
+    def read_embed_reply(self, body: bytes) -> Embeddings:
+        """From a provider. Raises `MalformedReply`."""
+        try:
+            reply = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedReply("The provider's answer is not a list of embeddings") from None
+        vectors = [_floats(item.embedding) for item in sorted(reply.data, key=lambda item: item.index)]
+        return Embeddings(vectors, reply.model, reply.usage.prompt_tokens if reply.usage else 0)
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """The body of an error answer."""
+        return errors.write(error)
+
+
+def _read_input(source: dict[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    value = source.get("input")
+    if type(value) is str:
+        return (value,), ()
+    if type(value) is not list:
+        raise fields.missing("input") if value is None else fields.wrong("input", _INPUT, value)
+    if not value:
+        raise InvalidRequest("'input' must not be empty", param="input")
+    if all(type(item) is str for item in value):
+        return tuple(value), ()
+    if all(type(item) is int for item in value):
+        return (), (tuple(value),)
+    if all(type(item) is list and all(type(token) is int for token in item) for item in value):
+        return (), tuple([tuple(item) for item in value])
+    raise InvalidRequest(f"'input' must be {_INPUT}", param="input")
+
+
+def _base64(vector: list[float]) -> str:
+    return base64.b64encode(array("f", vector).tobytes()).decode("ascii")
+
+
+def _floats(value: list[float] | str) -> list[float]:
+    if isinstance(value, list):
+        return value
+    try:
+        return array("f", base64.b64decode(value, validate=True)).tolist()
+    except ValueError:
+        raise MalformedReply("The provider's embedding is not base64 of float32") from None

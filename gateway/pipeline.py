@@ -1,0 +1,109 @@
+"""The way of a request, top to bottom. The order is code; what happens at each step is YAML.
+
+    identify   who is calling                                            gateway/access
+    admit      may they have this model                                  gateway/access
+    context    passages found and put before the question                rag
+    dispatch   targets tried: retry, hedge, fall back; commit at the
+               first delta                                               router
+    answer     the output's pump                                         gateway/pump.py
+
+Guardrails stand before the context and in the pump; the caches before the routing and before the retrieval.
+What remembers (trace, metrics, log) reads the exchange after the reply has gone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.access.keys import KeyRing, allowed_models, unknown_model
+from gateway.contract.protocols import Context
+from gateway.pump import Pump
+from router.policy import RoutePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.contract.exchange import Caller, Exchange
+    from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+    from router.dispatch import CommittedReply, Dispatcher
+
+
+class Route(msgspec.Struct, frozen=True):
+    """What stands behind a model's name: the context phase of its pipeline, if any, and the targets."""
+
+    name: str
+    policy: RoutePolicy
+    context: Context | None = None
+
+
+class Pipeline:
+    """Built whole from one config by `gateway.assembly`, never changed."""
+
+    def __init__(self, routes: Mapping[str, Route], keys: KeyRing, dispatcher: Dispatcher) -> None:
+        self._routes = routes
+        self._keys = keys
+        self._dispatcher = dispatcher
+
+    def identify(self, key: str, exchange: Exchange) -> Caller:
+        """Before the body is read: raises `Unauthenticated`."""
+        caller = exchange.caller = self._keys.identify(key)
+        return caller
+
+    async def handle(self, request: ChatRequest, exchange: Exchange) -> Pump:
+        """Answers one chat request. Raises `GatehouseError`; whoever gets the reply closes it."""
+        route = self._admit(request.model, exchange)
+        exchange.stream = request.stream
+        request = await self._construct_context(route, request, exchange)
+        reply = await self._dispatch(route, request, exchange)
+        return Pump(reply, (), exchange)
+
+    async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
+        """Answers one request for embeddings. Raises `GatehouseError`."""
+        route = self._admit(request.model, exchange)
+        started = time.perf_counter()
+        try:
+            return await self._dispatcher.embed(request, route.policy, exchange)
+        finally:
+            exchange.record("dispatch", started)
+
+    def models(self, caller: Caller) -> list[str]:
+        """The models that `caller` may ask for."""
+        return allowed_models(caller, self._routes)
+
+    def admit(self, model: str, exchange: Exchange) -> None:
+        """Whether the caller may have `model`: raises `UnknownModel`. For surfaces that answer without a target."""
+        self._admit(model, exchange)
+
+    def _admit(self, model: str, exchange: Exchange) -> Route:
+        started = time.perf_counter()
+        caller = exchange.caller
+        if caller is None:
+            raise RuntimeError("identify comes before handle")
+        exchange.model = model
+        route = self._routes.get(model)
+        if route is None or (caller.models is not None and model not in caller.models):
+            raise unknown_model(model, caller, self._routes)
+        exchange.route = route.name
+        exchange.record("admit", started)
+        return route
+
+    async def _construct_context(self, route: Route, request: ChatRequest, exchange: Exchange) -> ChatRequest:
+        if route.context is None:
+            return request
+        started = time.perf_counter()
+        try:
+            return await route.context.construct(request, exchange)
+        finally:
+            exchange.record("context", started)
+
+    async def _dispatch(self, route: Route, request: ChatRequest, exchange: Exchange) -> CommittedReply:
+        started = time.perf_counter()
+        try:
+            reply = await self._dispatcher.dispatch(request, route.policy, exchange)
+        finally:
+            exchange.record("dispatch", started)
+        exchange.target = reply.target
+        return reply

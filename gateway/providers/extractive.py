@@ -1,0 +1,186 @@
+"""The built-in model `extractive`, which quotes instead of writing, and `minilm` for embeddings. No key, no network."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+from gateway.contract.embedding import Embeds
+from gateway.contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
+from gateway.contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
+from gateway.contract.protocols import UpstreamCall
+from gateway.contract.tokens import estimate_tokens
+from gateway.providers.quoting import (
+    ExtractiveAnswer,
+    Prompt,
+    Scored,
+    Sentence,
+    choose,
+    rank,
+    read_prompt,
+    split_sentences,
+    write_answer,
+)
+
+MODEL = "extractive"
+DIALECT = "extractive"
+# Embedding is only a better order: when the embedder is busy with documents, term overlap has to do.
+_EMBED_TIMEOUT_S = 1.0
+# What a model that writes would heed. Quotes do not change with them.
+_WITHOUT_EFFECT = (
+    "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty", "reasoning",
+)  # fmt: skip
+
+
+async def answer(messages: tuple[Message, ...], embedder: Embeds | None = None) -> ExtractiveAnswer:
+    """Quotes the sentences that answer the last user question, by meaning where an embedder is ready, else by words."""
+    prompt, sentences, scored = await asyncio.to_thread(_read, messages)
+    similarities = None
+    if scored and prompt.question and embedder is not None and embedder.ready:
+        similarities = await _similarities(prompt.question, scored, embedder)
+    return write_answer(prompt, rank(scored, similarities) if sentences else [])
+
+
+class ExtractiveProvider:
+    """Implements `gateway.contract.protocols.Provider` within the process, so that it is always trusted."""
+
+    dialect = DIALECT
+    trusted = True
+
+    def __init__(self, name: str, embedder: Embeds | None = None) -> None:
+        self.name = name
+        self._embedder = embedder
+
+    async def open(self, request: ChatRequest, call: UpstreamCall) -> ExtractiveReply:
+        """Raises `UnsupportedFeature` for what quoting can't do, `UpstreamNotFound` for another model's name."""
+        if call.model != MODEL:
+            raise UpstreamNotFound(f"The built-in provider has the model '{MODEL}', not '{call.model}'")
+        refuse_unsupported(request)
+        call.attempt.dialect = DIALECT
+        call.attempt.losses += tuple(
+            Loss(field, "has no effect on quotes") for field in _WITHOUT_EFFECT if getattr(request, field) is not None
+        )
+        found = await answer(request.messages, self._embedder)
+        call.attempt.status = 200
+        return ExtractiveReply(_deltas(request, call.model, found), streamed=call.stream)
+
+    async def embed(self, request: EmbeddingRequest, call: UpstreamCall) -> Embeddings:
+        """384 numbers a text. Raises `UnsupportedFeature` without a model, or for another number of dimensions."""
+        embedder = self._embedder
+        if embedder is None:
+            raise UnsupportedFeature("The built-in provider runs without an embedding model", param="model")
+        if call.model != embedder.name:
+            raise UpstreamNotFound(f"The built-in embedding model is '{embedder.name}', not '{call.model}'")
+        if request.dimensions not in (None, embedder.dimensions):
+            raise UnsupportedFeature(f"'{embedder.name}' has {embedder.dimensions} dimensions", param="dimensions")
+        try:
+            vectors = await embedder.embed(request.texts)
+        except GatehouseError as error:
+            raise ServerFault(error.message) from error
+        call.attempt.dialect = DIALECT
+        call.attempt.status = 200
+        return Embeddings(vectors, embedder.name, sum(map(estimate_tokens, request.texts)))
+
+    async def close(self) -> None:
+        """Nothing to close; the embedder is its owner's."""
+
+
+class ExtractiveReply:
+    """An answer that is already there, one delta a paragraph."""
+
+    dialect = DIALECT
+
+    def __init__(self, deltas: list[Delta], *, streamed: bool) -> None:
+        self.streamed = streamed
+        self._batches = [[delta] for delta in deltas] if streamed else [deltas]
+        self._batches.reverse()
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        return self._batches.pop() if self._batches else None
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        self._batches.clear()
+
+
+def refuse_unsupported(request: ChatRequest) -> None:
+    """Raises `UnsupportedFeature` naming the first field that a model which only quotes can't honour."""
+    fault = _unsupported(request)
+    if fault:
+        field, what = fault
+        raise UnsupportedFeature(
+            f"The built-in model '{MODEL}' only quotes from passages; it has no {what}. Use a language model.",
+            param=field,
+        )
+
+
+def _unsupported(request: ChatRequest) -> tuple[str, str] | None:
+    if request.tools and not (request.tool_choice and request.tool_choice.mode == "none"):
+        return "tools", "tools"
+    if request.response_format and request.response_format.kind != "text":
+        return "response_format", "JSON output"
+    if request.n is not None and request.n != 1:
+        return "n", "choices beyond one"
+    if request.logprobs:
+        return "logprobs", "logprobs"
+    if request.top_logprobs:
+        return "top_logprobs", "logprobs"
+    for index, message in enumerate(request.messages):
+        if message.role != "user":
+            continue
+        for part in message.parts:
+            if not isinstance(part, Text) and not (isinstance(part, Document) and part.text):
+                return f"messages[{index}].content", f"reading of {type(part).__name__.lower()} parts"
+    return None
+
+
+def _read(messages: tuple[Message, ...]) -> tuple[Prompt, list[Sentence], list[Scored]]:
+    prompt = read_prompt(messages)
+    sentences = split_sentences(prompt.passages)
+    return prompt, sentences, choose(prompt, sentences)
+
+
+async def _similarities(question: str, scored: list[Scored], embedder: Embeds) -> list[float] | None:
+    """Each sentence's cosine to the question; None when the embedder fails or takes too long."""
+    try:
+        async with asyncio.timeout(_EMBED_TIMEOUT_S):
+            vectors = await embedder.embed([question, *(each.sentence.compared for each in scored)])
+    except (GatehouseError, TimeoutError):
+        return None
+    asked, *rest = vectors
+    return [sum(a * b for a, b in zip(asked, vector, strict=True)) for vector in rest]
+
+
+def _deltas(request: ChatRequest, model: str, found: ExtractiveAnswer) -> list[Delta]:
+    identity = f"{MODEL}-{secrets.token_hex(12)}"
+    text, finish, stopped_by = _limit(found.text, request)
+    pieces = _in_paragraphs(text)
+    deltas = [Delta((ChoiceDelta(text=piece),), id=identity, model=model) for piece in pieces]
+    read = sum(estimate_tokens(message.text) for message in request.messages)
+    usage = Usage(input=read, output=estimate_tokens(text))
+    end = ChoiceDelta(finish=finish, stop_sequence=stopped_by)
+    return [*deltas, Delta((end,), usage=usage, id=identity, model=model)]
+
+
+def _limit(text: str, request: ChatRequest) -> tuple[str, FinishReason, str]:
+    """The text up to the first stop sequence and within `max_tokens`, why it ends there, and at which sequence."""
+    finish: FinishReason = "stop"
+    stopped_by = ""
+    found = [(at, stop) for stop in request.stop if stop and (at := text.find(stop)) >= 0]
+    if found:
+        at, stopped_by = min(found)
+        text, finish = text[:at], "stop_sequence"
+    if request.max_tokens is not None and estimate_tokens(text) > request.max_tokens:
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if estimate_tokens(text[:middle]) <= request.max_tokens else (low, middle - 1)
+        text, finish, stopped_by = text[:low], "length", ""
+    return text, finish, stopped_by
+
+
+def _in_paragraphs(text: str) -> list[str]:
+    """The text cut after each blank line; joined it is the text again."""
+    return [piece for piece in text.replace("\n\n", "\n\n\0").split("\0") if piece]

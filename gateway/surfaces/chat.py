@@ -1,0 +1,117 @@
+"""Chat answers on every surface: read in one dialect, answered by any, written in the first."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from gateway.contract.errors import GatehouseError, InternalFault
+from gateway.contract.protocols import InboundCall
+from gateway.surfaces.conduct import conduct, note_error
+from gateway.surfaces.headers import reply_headers, stream_headers
+from gateway.surfaces.keepalive import KeepAlive
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import Dialect, ReplyWriter
+    from gateway.pump import Pump
+    from gateway.runtime import Runtime
+    from gateway.surfaces.http import HttpCall
+
+
+class ChatSurface:
+    """One dialect's endpoint."""
+
+    def __init__(self, runtime: Runtime, dialect: Dialect, surface: str) -> None:
+        """`surface` is the name in traces and metrics, such as `POST /v1/chat/completions`."""
+        self._runtime = runtime
+        self._dialect = dialect
+        self._surface = surface
+
+    async def serve(self, call: HttpCall, inbound: InboundCall) -> None:
+        """Answers one HTTP request."""
+
+        async def answer(call: HttpCall, exchange: Exchange) -> None:
+            await self._answer(call, exchange, inbound)
+
+        await conduct(self._runtime, call, self._surface, self._dialect, answer)
+
+    async def _answer(self, call: HttpCall, exchange: Exchange, inbound: InboundCall) -> None:
+        with self._runtime.borrow() as engine:
+            exchange.config = engine.digest
+            engine.pipeline.identify(call.key(), exchange)
+            body = await call.read_body(engine.max_body)
+            request = self._dialect.read_request(body, inbound)
+            call.watch()
+            reply = await engine.pipeline.handle(request, exchange)
+            try:
+                if request.stream:
+                    await self._stream(call, exchange, request, reply, engine.keepalive_s)
+                else:
+                    await self._whole(call, exchange, request, reply)
+            finally:
+                await reply.close()
+
+    def _writer(self, request: ChatRequest, reply: Pump, exchange: Exchange) -> ReplyWriter:
+        raw = reply.raw and reply.dialect == self._dialect.name and reply.streamed == request.stream
+        return self._dialect.reply_writer(request, reply_id=_reply_id(self._dialect.name, exchange), raw=raw)
+
+    async def _whole(self, call: HttpCall, exchange: Exchange, request: ChatRequest, reply: Pump) -> None:
+        writer = self._writer(request, reply, exchange)
+        while (deltas := await reply.next()) is not None:
+            writer.feed(deltas)
+        body = writer.finish()
+        exchange.status = 200
+        exchange.outcome = "ok"
+        exchange.output_bytes = len(body)
+        await call.respond(200, reply_headers(exchange, writer.content_type), body)
+
+    async def _stream(
+        self, call: HttpCall, exchange: Exchange, request: ChatRequest, reply: Pump, keepalive_s: float
+    ) -> None:
+        # Until the first deltas are there the answer may still become an error with a status of its own.
+        deltas = await reply.next()
+        writer = self._writer(request, reply, exchange)
+        exchange.status = 200
+        await call.begin(200, stream_headers(exchange, writer.content_type))
+        keepalive = KeepAlive(call, self._dialect.name, keepalive_s)
+        try:
+            while deltas is not None:
+                data = writer.feed(deltas)
+                if data:
+                    exchange.output_bytes += len(data)
+                    keepalive.touch()
+                    await call.write(data)
+                deltas = await reply.next()
+            exchange.outcome = "ok"
+            last = writer.finish()
+        except Exception as error:
+            last = self._fail(error, exchange, writer)
+        except asyncio.CancelledError:
+            if not call.departed:
+                # We are being stopped: the caller must not take what it has for the whole.
+                stopped = InternalFault("The gateway was stopped")
+                await call.end(self._fail(stopped, exchange, writer))
+            raise
+        finally:
+            keepalive.stop()
+        await call.end(last)
+
+    @staticmethod
+    def _fail(error: Exception, exchange: Exchange, writer: ReplyWriter) -> bytes:
+        if not isinstance(error, GatehouseError):
+            error = InternalFault("Something went wrong in the gateway")
+        note_error(exchange, error, 200)
+        exchange.outcome = "cut"
+        return writer.fail(error, exchange.id)
+
+
+_ID_PREFIXES = {"openai": "chatcmpl-", "anthropic": "msg_", "gemini": ""}
+_NOT_WORD = re.compile(r"[^A-Za-z0-9]")
+
+
+def _reply_id(dialect: str, exchange: Exchange) -> str:
+    """An id for an answer whose provider gave none."""
+    return _ID_PREFIXES.get(dialect, "") + _NOT_WORD.sub("", exchange.id.removeprefix("req_"))

@@ -1,0 +1,57 @@
+"""Embeddings on every surface that has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.contract.deltas import Usage
+from gateway.surfaces.conduct import WritesErrors, conduct
+from gateway.surfaces.headers import reply_headers
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.messages import EmbeddingRequest, Embeddings
+    from gateway.runtime import Runtime
+    from gateway.surfaces.http import HttpCall
+
+
+class EmbeddingWire(WritesErrors, Protocol):
+    """The inbound half of an embeddings dialect."""
+
+    def read_request(self, body: bytes) -> EmbeddingRequest:
+        """Raises `InvalidRequest`."""
+        ...
+
+    def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
+        """The body for the caller."""
+        ...
+
+
+class EmbeddingSurface:
+    """One endpoint."""
+
+    def __init__(self, runtime: Runtime, surface: str) -> None:
+        self._runtime = runtime
+        self._surface = surface
+
+    async def serve(self, call: HttpCall, wire: EmbeddingWire) -> None:
+        """Answers one HTTP request."""
+
+        async def answer(call: HttpCall, exchange: Exchange) -> None:
+            await self._answer(call, exchange, wire)
+
+        await conduct(self._runtime, call, self._surface, wire, answer)
+
+    async def _answer(self, call: HttpCall, exchange: Exchange, wire: EmbeddingWire) -> None:
+        with self._runtime.borrow() as engine:
+            exchange.config = engine.digest
+            engine.pipeline.identify(call.key(), exchange)
+            request = wire.read_request(await call.read_body(engine.max_body))
+            call.watch()
+            answer = await engine.pipeline.embed(request, exchange)
+            body = wire.write_reply(request, answer)
+            exchange.status = 200
+            exchange.outcome = "ok"
+            exchange.usage = Usage(input=answer.input_tokens)
+            exchange.output_bytes = len(body)
+            await call.respond(200, reply_headers(exchange, "application/json"), body)

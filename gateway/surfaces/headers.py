@@ -1,0 +1,66 @@
+"""The headers that every answer carries."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError
+    from gateway.contract.exchange import Exchange
+    from gateway.surfaces.http import Headers
+
+LONGEST_RETRY_AFTER_S = 120
+
+
+def reply_headers(exchange: Exchange, content_type: str) -> Headers:
+    """Ids, what answered and how; for an answer whole or streamed, a success or an error."""
+    request_id = exchange.id.encode("latin-1")
+    headers = [
+        (b"content-type", content_type.encode("latin-1")),
+        (b"x-request-id", request_id),
+        (b"request-id", request_id),
+        (b"x-gatehouse-attempts", b"%d" % len(exchange.attempts)),
+        (b"x-gatehouse-cache", b"off"),
+        (b"x-gatehouse-overhead-ms", b"%.2f" % (_overhead_s(exchange) * 1000)),
+    ]
+    if exchange.target:
+        headers.append((b"x-gatehouse-model", exchange.target.encode("utf-8")))
+    if exchange.route:
+        headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
+    return headers
+
+
+def stream_headers(exchange: Exchange, content_type: str) -> Headers:
+    """The same for a stream, which no proxy may hold back."""
+    headers = reply_headers(exchange, content_type)
+    headers += ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+    return headers
+
+
+def error_headers(exchange: Exchange, error: GatehouseError, status: int) -> Headers:
+    """The same for an error, with what the SDKs need to know about trying again."""
+    headers = reply_headers(exchange, "application/json")
+    wait = error.retry_after_s
+    if wait is None and status == 503:
+        wait = 1.0
+    if wait is not None and status in (429, 503):
+        headers.append((b"retry-after", b"%d" % min(LONGEST_RETRY_AFTER_S, max(1, math.ceil(wait)))))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    return headers
+
+
+def _overhead_s(exchange: Exchange) -> float:
+    """Seconds so far that were not spent waiting for a target."""
+    now = time.perf_counter()
+    waited = 0.0
+    until = exchange.started
+    for attempt in exchange.attempts:
+        ended = attempt.ended or now
+        if ended > until:
+            # Hedged attempts overlap: time counts once.
+            waited += ended - max(attempt.started, until)
+            until = ended
+    return max(0.0, now - exchange.started - waited)

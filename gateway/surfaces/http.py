@@ -1,0 +1,129 @@
+"""One HTTP request over raw ASGI: its headers and body, the ways to answer it, and noticing that the caller left."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gateway.contract.errors import BodyTooLarge, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Scope: TypeAlias = MutableMapping[str, Any]
+    Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+Headers: TypeAlias = "list[tuple[bytes, bytes]]"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+
+
+class HttpCall:
+    """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
+
+    __slots__ = ("_receive", "_send", "_task", "_watcher", "began", "departed", "headers", "path", "query")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.path: str = scope["path"]
+        self.query: bytes = scope.get("query_string", b"")
+        self.began = False
+        self.departed = False
+        self._receive = receive
+        self._send = send
+        self._watcher: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def header(self, name: bytes) -> str:
+        """A header's value, or an empty string."""
+        value = self.headers.get(name)
+        return "" if value is None else value.decode("latin-1")
+
+    @property
+    def request_id(self) -> str:
+        """The caller's own `x-request-id`, if it is fit to be repeated; else an empty string."""
+        value = self.headers.get(b"x-request-id")
+        return value.decode("ascii") if value and _REQUEST_ID.match(value) else ""
+
+    def key(self) -> str:
+        """The key as each vendor's SDK sends it. Raises `InvalidRequest` for one in the URL, which ends in logs."""
+        headers = self.headers
+        value = headers.get(b"authorization")
+        if value is not None and value[:7].lower() == b"bearer ":
+            return value[7:].strip().decode("latin-1")
+        for name in (b"x-api-key", b"x-goog-api-key", b"api-key"):
+            value = headers.get(name)
+            if value is not None:
+                return value.strip().decode("latin-1")
+        if b"key=" in self.query and any(part.startswith(b"key=") for part in self.query.split(b"&")):
+            raise InvalidRequest("A key in the URL ends in logs: send it in 'x-goog-api-key'", param="key")
+        return ""
+
+    async def read_body(self, limit: int) -> bytes:
+        """The body, then starts to watch for the caller's departure. Raises `BodyTooLarge` past `limit` bytes."""
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            parts = [body]
+            size = len(body)
+            while message.get("more_body"):
+                message = await self._receive()
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+            body = b"".join(parts)
+        if message["type"] == "http.disconnect":
+            self.departed = True
+            raise asyncio.CancelledError
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    def watch(self) -> None:
+        """Cancels the current task as soon as the caller leaves. Servers don't do it of themselves."""
+        self._task = asyncio.current_task()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._task is not None:
+            self.departed = True
+            self._task.cancel()
+
+    def unwatch(self) -> None:
+        """Ends the watch: the answer is complete."""
+        self._task = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer. `content-length` is added."""
+        headers.append((b"content-length", b"%d" % len(body)))
+        self.began = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """The head of a streamed answer."""
+        self.began = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        """More of a streamed answer. Waits while the caller does not read."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        """The last of a streamed answer."""
+        await self._send({"type": "http.response.body", "body": data})
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limit} bytes, the limit here (server.max_body)")

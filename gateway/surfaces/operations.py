@@ -1,0 +1,53 @@
+"""Health, readiness and metrics: they call no model and are neither traced nor logged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from gateway.runtime import Runtime
+
+
+def operations(runtime: Runtime) -> APIRouter:
+    """`/livez`, `/readyz`, `/health` with Kubernetes-style aliases, `/metrics`."""
+    router = APIRouter(include_in_schema=False)
+    started = time.monotonic()
+
+    async def livez() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        body: dict[str, Any] = {"status": "ready" if runtime.ready else "draining" if runtime.draining else "starting"}
+        body["parts"] = runtime.parts()
+        return JSONResponse(body, 200 if runtime.ready else 503)
+
+    async def health() -> Response:
+        engine = runtime.engine
+        return JSONResponse(
+            {
+                "status": "draining" if runtime.draining else "ok",
+                "version": runtime.version,
+                "config": engine.digest,
+                "uptime_s": round(time.monotonic() - started, 1),
+                "parts": runtime.parts(),
+                "targets": runtime.targets(),
+            }
+        )
+
+    async def metrics(request: Request) -> Response:
+        if not runtime.metrics:
+            return JSONResponse({"error": {"message": "metrics are off (observe.metrics)"}}, 404)
+        body, content_type = runtime.recorder.render(request.headers.get("accept", ""))
+        return Response(body, media_type=None, headers={"content-type": content_type})
+
+    for path in ("/livez", "/health/liveness"):
+        router.add_api_route(path, livez)
+    for path in ("/readyz", "/health/readiness"):
+        router.add_api_route(path, readyz)
+    router.add_api_route("/health", health)
+    router.add_api_route("/metrics", metrics)
+    return router

@@ -1,0 +1,146 @@
+"""Which path means which endpoint. One table for the fixed paths, one pattern for Gemini's, which hold the model."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote
+
+from gateway.contract.errors import UnknownPath, WrongMethod
+from gateway.contract.protocols import InboundCall
+from gateway.dialects.anthropic import AnthropicMessages
+from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
+from gateway.dialects.gemini import GeminiArray, GeminiBatchEmbeddings, GeminiGenerate, GeminiSingleEmbedding
+from gateway.dialects.gemini.tokens import count_tokens_reply as gemini_count_reply
+from gateway.dialects.gemini.tokens import read_count_tokens as read_gemini_count
+from gateway.dialects.openai_chat import OpenAIChat
+from gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from gateway.surfaces.chat import ChatSurface
+from gateway.surfaces.conduct import WritesErrors, conduct
+from gateway.surfaces.embeddings import EmbeddingSurface
+from gateway.surfaces.http import HttpCall
+from gateway.surfaces.models import ModelSurface
+from gateway.surfaces.tokens import TokenSurface
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.contract.exchange import Exchange
+    from gateway.runtime import Runtime
+
+    Endpoint: TypeAlias = Callable[[HttpCall], Awaitable[None]]
+
+_GEMINI = re.compile(r"(?:/gemini)?/(?:v1|v1beta|v1alpha)/models/(?P<model>.+):(?P<verb>[A-Za-z]+)\Z")
+_MODELS = re.compile(
+    r"(?:/(?P<vendor>openai|anthropic|gemini))?/(?P<version>v1|v1beta|v1alpha)/models(?:/(?P<name>.+))?\Z"
+)
+_OURS = re.compile(r"/(?:openai|anthropic|gemini|v1|v1beta|v1alpha)(?:/|\Z)")
+
+
+class Paths:
+    """Finds the endpoint of a request among those that speak to models."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._openai = OpenAIChat()
+        self._anthropic = AnthropicMessages()
+        self._gemini = GeminiGenerate()
+        self._gemini_array = GeminiArray()
+        chat = ChatSurface(runtime, self._openai, "POST /v1/chat/completions")
+        messages = ChatSurface(runtime, self._anthropic, "POST /v1/messages")
+        count = TokenSurface(runtime, "POST /v1/messages/count_tokens", self._anthropic, count_tokens_reply)
+        embeddings = EmbeddingSurface(runtime, "POST /v1/embeddings")
+        self._posts: dict[str, Endpoint] = {}
+        self._mount("openai", "/v1/chat/completions", partial(chat.serve, inbound=InboundCall()))
+        self._mount("openai", "/v1/embeddings", partial(embeddings.serve, wire=OpenAIEmbeddings()))
+        self._mount("anthropic", "/v1/messages", partial(messages.serve, inbound=InboundCall()))
+        self._mount("anthropic", "/v1/messages/count_tokens", partial(count.serve, read=read_count_tokens))
+        name = "POST /v1beta/models/{model}:"
+        self._models = ModelSurface(runtime, "GET /v1/models")
+        self._generate = ChatSurface(runtime, self._gemini, name + "generateContent")
+        self._stream = ChatSurface(runtime, self._gemini, name + "streamGenerateContent")
+        self._stream_array = ChatSurface(runtime, self._gemini_array, name + "streamGenerateContent")
+        self._gemini_count = TokenSurface(runtime, name + "countTokens", self._gemini, gemini_count_reply)
+        self._gemini_embed = EmbeddingSurface(runtime, name + "embedContent")
+
+    def _mount(self, vendor: str, path: str, endpoint: Endpoint) -> None:
+        self._posts[path] = endpoint
+        self._posts[f"/{vendor}{path}"] = endpoint
+
+    def find(self, method: str, path: str) -> Endpoint | None:
+        """The endpoint; one that answers 404 or 405 for a path below ours; None for a path that is none of ours."""
+        if method == "POST":
+            endpoint = self._posts.get(path)
+            if endpoint is not None:
+                return endpoint
+        if not _OURS.match(path):
+            return None
+        return self._find_by_pattern(method, path)
+
+    def _find_by_pattern(self, method: str, path: str) -> Endpoint:
+        gemini = _GEMINI.match(path)
+        if gemini is not None:
+            endpoint = self._find_gemini(unquote(gemini["model"]), gemini["verb"])
+            if endpoint is not None:
+                return endpoint if method == "POST" else self._wrong_method(path, "POST")
+        models = _MODELS.match(path)
+        if models is not None:
+            if method != "GET":
+                return self._wrong_method(path, "GET")
+            return partial(self._list_models, models)
+        if path in self._posts:
+            return self._wrong_method(path, "POST")
+        return self._refuse(path, UnknownPath(f"There is no endpoint at {path[:200]}"))
+
+    def _find_gemini(self, model: str, verb: str) -> Endpoint | None:
+        if verb == "generateContent":
+            return partial(self._generate.serve, inbound=InboundCall(model))
+        if verb == "streamGenerateContent":
+            return partial(self._stream_gemini, model)
+        if verb == "countTokens":
+            call = InboundCall(model)
+            return partial(self._gemini_count.serve, read=lambda body: read_gemini_count(body, call))
+        if verb == "embedContent":
+            return partial(self._gemini_embed.serve, wire=GeminiSingleEmbedding(model))
+        if verb == "batchEmbedContents":
+            return partial(self._gemini_embed.serve, wire=GeminiBatchEmbeddings(model))
+        return None
+
+    async def _stream_gemini(self, model: str, call: HttpCall) -> None:
+        """Google's server streams a JSON array unless events are asked for."""
+        surface = self._stream if b"alt=sse" in call.query else self._stream_array
+        await surface.serve(call, InboundCall(model, stream=True))
+
+    async def _list_models(self, found: re.Match[str], call: HttpCall) -> None:
+        vendor = found["vendor"] or self._vendor(found["version"], call)
+        name = unquote(found["name"]) if found["name"] else None
+        await self._models.serve(call, self._dialect_of(vendor), vendor, name)
+
+    @staticmethod
+    def _vendor(version: str, call: HttpCall) -> str:
+        if version != "v1" or b"x-goog-api-key" in call.headers:
+            return "gemini"
+        return "anthropic" if b"anthropic-version" in call.headers else "openai"
+
+    def _dialect_of(self, vendor: str) -> WritesErrors:
+        if vendor == "gemini":
+            return self._gemini
+        return self._anthropic if vendor == "anthropic" else self._openai
+
+    def _wrong_method(self, path: str, right: str) -> Endpoint:
+        return self._refuse(path, WrongMethod(f"{path[:200]} takes {right}"))
+
+    def _refuse(self, path: str, error: UnknownPath | WrongMethod) -> Endpoint:
+        vendor = path.split("/", 2)[1]
+        if vendor in ("v1beta", "v1alpha"):
+            vendor = "gemini"
+        dialect = self._dialect_of("anthropic" if path.startswith("/v1/messages") else vendor)
+
+        async def refuse(call: HttpCall) -> None:
+            async def answer(_: HttpCall, __: Exchange) -> None:
+                raise error
+
+            await conduct(self._runtime, call, "unknown path", dialect, answer)
+
+        return refuse

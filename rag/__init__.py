@@ -1,0 +1,1 @@
+"""Retrieval: documents in, passages out; and the embedding model."""

@@ -1,0 +1,98 @@
+"""The embedder for the event loop: it loads and works in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from gateway.contract.errors import Unavailable
+from rag.embedder import Embedder, EmbedderAbsent, open_embedder
+from rag.minilm import DIMENSIONS, NAME
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# So many texts at a time take the thread; between two of a document's batches a caller's question gets in.
+_BATCH = 8
+
+
+class AsyncEmbedder:
+    """Loads in the background from `start` on. Fits `gateway.contract.embedding.Embeds`.
+
+    onnxruntime lets go of the interpreter's lock while it computes, so the event loop runs on.
+    """
+
+    name = NAME
+    dimensions = DIMENSIONS
+
+    def __init__(self, opener: Callable[[], Embedder] = open_embedder) -> None:
+        self._opener = opener
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
+        self._loading: asyncio.Task[None] | None = None
+        self._embedder: Embedder | None = None
+        self._absent = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded."""
+        return self._embedder is not None
+
+    def status(self) -> str:
+        """One line: what runs, or why nothing does."""
+        if self._embedder is not None:
+            return f"{NAME}: int8 on onnxruntime, {DIMENSIONS} dimensions"
+        if self._absent:
+            return f"{NAME}: absent, retrieval goes by term overlap ({self._absent})"
+        return f"{NAME}: loading, retrieval goes by term overlap until then"
+
+    def start(self) -> None:
+        """Begins to load, if that has not begun. Returns at once; needs a running event loop."""
+        if self._loading is None and not self._absent:
+            self._loading = asyncio.create_task(self._load(), name="load-embedder")
+
+    async def wait(self) -> bool:
+        """Waits until the model is loaded, or known to be absent; whether it is there."""
+        self.start()
+        if self._loading is not None and not self._loading.done():
+            await asyncio.wait([self._loading])
+        return self.ready
+
+    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(len(texts), 384) float32 of length 1. Raises `Unavailable` without a model or after `close`."""
+        if not await self.wait() or self._embedder is None:
+            raise Unavailable(f"There is no embedding model: {self._absent}")
+        import numpy as np
+
+        loop = asyncio.get_running_loop()
+        batches = [np.empty((0, DIMENSIONS), dtype=np.float32)]
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            batches.append(await loop.run_in_executor(self._thread, self._embedder.embed, batch))
+        return np.concatenate(batches)
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """The same as plain lists."""
+        vectors: list[list[float]] = (await self.vectors(texts)).tolist()
+        return vectors
+
+    async def close(self) -> None:
+        """Lets the thread end. What it is at is finished first: at most one batch, or the loading."""
+        self._embedder = None
+        self._absent = "closed"
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _load(self) -> None:
+        try:
+            embedder = await asyncio.get_running_loop().run_in_executor(self._thread, self._opener)
+        except EmbedderAbsent as error:
+            self._absent = self._absent or str(error)
+        except Exception as error:
+            # Whatever a library raises, the gateway serves on without it and says why.
+            self._absent = self._absent or f"{type(error).__name__}: {error}"
+        else:
+            self._embedder = None if self._absent else embedder

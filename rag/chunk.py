@@ -1,0 +1,147 @@
+"""Cuts a document into chunks along its headings and paragraphs. Each keeps its place.
+
+A document is first read as blocks: headings and paragraphs with their offsets. Paragraphs under one heading
+are packed together up to a length; a longer one is cut between sentences, or between words, or anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+MAX_CHARS = 800
+
+_HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+|\n")
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A heading (`level` 1 to 6, `title`) or a paragraph (`level` 0): `text[start:end]`, from line `line` on."""
+
+    start: int
+    end: int
+    line: int
+    level: int = 0
+    title: str = ""
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """`text` is the document's from `start` on; `headings` is the way to it from the top; `line` counts from 1."""
+
+    text: str
+    start: int
+    line: int
+    headings: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people: `Warranty > Duration, line 12`."""
+        line = f"line {self.line}"
+        return f"{' > '.join(self.headings)}, {line}" if self.headings else line
+
+
+def plain_blocks(text: str) -> list[Block]:
+    """Paragraphs: runs of lines that are not blank."""
+    return _blocks(text, markdown=False)
+
+
+def markdown_blocks(text: str) -> list[Block]:
+    """Paragraphs and `#` headings; a fenced piece of code is one paragraph, whatever stands in it."""
+    return _blocks(text, markdown=True)
+
+
+def chunk(text: str, blocks: Sequence[Block], max_chars: int = MAX_CHARS) -> list[Chunk]:
+    """The chunks in order. Every word is in exactly one of them, but for headings, which are in `headings`.
+
+    A heading with nothing under it is a chunk itself, so that its words are found too.
+    """
+    chunks: list[Chunk] = []
+    path: list[tuple[int, str]] = []
+    pending: list[Block] = []
+    for index, block in enumerate(blocks):
+        if block.level:
+            chunks.extend(_pack(text, pending, path, max_chars))
+            pending = []
+            path = [step for step in path if step[0] < block.level] + [(block.level, block.title)]
+            after = blocks[index + 1] if index + 1 < len(blocks) else None
+            if after is None or 0 < after.level <= block.level:
+                chunks.extend(_pack(text, [block], path, max_chars))
+        else:
+            pending.append(block)
+    chunks.extend(_pack(text, pending, path, max_chars))
+    return chunks
+
+
+def _blocks(text: str, *, markdown: bool) -> list[Block]:
+    blocks: list[Block] = []
+    offset, opened, opened_line, end, fence = 0, -1, 0, 0, ""
+
+    def close() -> None:
+        nonlocal opened
+        if opened >= 0:
+            blocks.append(Block(opened, end, opened_line))
+            opened = -1
+
+    for number, line in enumerate(text.split("\n"), 1):
+        heading = _HEADING.match(line) if markdown and not fence and line.startswith("#") else None
+        if heading:
+            close()
+            blocks.append(Block(offset, offset + len(line), number, len(heading[1]), (heading[2] or "").strip()))
+        elif line.strip() or fence:
+            if opened < 0:
+                opened, opened_line = offset, number
+            end = offset + len(line)
+            fence = _fence_after(line, fence) if markdown else ""
+        else:
+            close()
+        offset += len(line) + 1
+    close()
+    return blocks
+
+
+def _fence_after(line: str, fence: str) -> str:
+    """The fence that is open after `line`, given the one open before it."""
+    found = _FENCE.match(line)
+    if found is None:
+        return fence
+    if not fence:
+        return found[1]
+    return "" if found[1].startswith(fence) and not line[found.end() :].strip() else fence
+
+
+def _pack(text: str, blocks: Sequence[Block], path: Sequence[tuple[int, str]], max_chars: int) -> Iterator[Chunk]:
+    """Chunks of whole blocks where they fit, of pieces of a block where it is too long."""
+    headings = tuple(title for _, title in path if title)
+    open_: Block | None = None
+    for block in blocks:
+        if open_ and block.end - open_.start <= max_chars:
+            open_ = Block(open_.start, block.end, open_.line)
+            continue
+        if open_:
+            yield from _cut(text, open_, headings, max_chars)
+        open_ = block
+    if open_:
+        yield from _cut(text, open_, headings, max_chars)
+
+
+def _cut(text: str, block: Block, headings: tuple[str, ...], max_chars: int) -> Iterator[Chunk]:
+    start, line = block.start, block.line
+    while start < block.end:
+        end = block.end if block.end - start <= max_chars else _cut_at(text, start, start + max_chars)
+        piece = text[start:end]
+        if piece.strip():
+            yield Chunk(piece, start, line, headings)
+        line += piece.count("\n")
+        start = end
+
+
+def _cut_at(text: str, start: int, limit: int) -> int:
+    """Where to cut before `limit`: after the last sentence of the second half, or the last word, or right there."""
+    ends = [found.end() for found in _SENTENCE_END.finditer(text, (start + limit) // 2, limit)]
+    if ends:
+        return ends[-1]
+    space = max(text.rfind(" ", start + 1, limit), text.rfind("\n", start + 1, limit))
+    return space + 1 if space > start else limit

@@ -1,0 +1,75 @@
+"""The words of an HTML page, as blocks with their headings and lines."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from rag.chunk import Block
+
+_HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "head"})
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_INLINE_TEXT = (
+    "a abbr b bdi bdo br cite code data del dfn em font i img ins kbd label mark q s samp small span strong sub sup "
+    "td th time tt u var wbr"
+)
+_INLINE = frozenset(_INLINE_TEXT.split())
+
+
+def html_blocks(markup: str) -> tuple[str, list[Block]]:
+    """The page's text, and its headings and paragraphs in it; `line` is the line of the markup."""
+    reader = _Reader()
+    reader.feed(markup)
+    reader.close()
+    reader.end_block()
+    return "\n\n".join(reader.texts), reader.blocks
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.texts: list[str] = []
+        self.blocks: list[Block] = []
+        self._length = 0
+        self._words: list[str] = []
+        self._line = 0
+        self._level = 0
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Any element that is not part of a line begins a block."""
+        if tag in _HIDDEN:
+            self._hidden += 1
+        elif tag in {"br", "td", "th"}:
+            self._words.append(" ")
+        elif tag not in _INLINE:
+            self.end_block()
+            self._level = _HEADINGS.get(tag, 0)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Ends what its start began."""
+        if tag in _HIDDEN:
+            self._hidden = max(0, self._hidden - 1)
+        elif tag not in _INLINE:
+            self.end_block()
+            self._level = 0
+
+    def handle_data(self, data: str) -> None:
+        """Words."""
+        if self._hidden:
+            return
+        if data.strip() and not "".join(self._words).strip():
+            before = data[: len(data) - len(data.lstrip())]
+            self._line = self.getpos()[0] + before.count("\n")
+        self._words.append(data)
+
+    def end_block(self) -> None:
+        """Files the words since the last block as one, white space folded."""
+        text = " ".join("".join(self._words).split())
+        self._words = []
+        if not text:
+            return
+        start = self._length + (2 if self.texts else 0)
+        self._length = start + len(text)
+        self.texts.append(text)
+        title = text if self._level else ""
+        self.blocks.append(Block(start, self._length, self._line, self._level, title))

