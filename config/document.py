@@ -62,7 +62,7 @@ def read_document(text: str, references: References) -> Document:
     try:
         return _compose(text, references)
     except YAMLError as error:
-        tabs = [_tab(number, line) for number, line in enumerate(text.split("\n")) if re.match(r" *\t", line)]
+        tabs = [_tab(number, line) for number, line in enumerate(text.split("\n")) if re.match(r" *\t\s*\S", line)]
         if not tabs:
             return Document(faults=[_syntax_fault(error, text)])
     # Tabs are all reported at once, and the rest is read as if each were two spaces.

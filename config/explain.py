@@ -49,7 +49,7 @@ def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot])
         return None  # a struct's check that may have missed just the value that a reference did not give
     if kind == "too_short" and value:
         return None  # its entries are wrong, and each is told by itself
-    if path in spots and holds_secret(spots[path].annotation):
+    if value is not None and path in spots and holds_secret(spots[path].annotation):
         value = _Hidden(value)
     message, cure = _value(error, value, spots.get(path))
     return Fault(path, place(document, path), message, cure)
@@ -61,7 +61,8 @@ def place(document: Document, path: Path) -> Span:
         here = path[:end]
         span = document.values.get(here)
         if span is not None:
-            is_scalar = not isinstance(_get(document.data, here), (dict, tuple))
+            is_empty = (span.line, span.column) == (span.end_line, span.end_column)
+            is_scalar = not is_empty and not isinstance(_get(document.data, here), (dict, tuple))
             return span if is_scalar or here not in document.keys else document.keys[here]
     return _TOP
 
@@ -182,6 +183,8 @@ def _wrong_type(kind: str, value: object, spot: Spot | None) -> tuple[str, str]:
     if wanted == "bool":
         truth = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(str(value).lower())
         return message, f"write {truth}" if truth else "write true or false"
+    if wanted == "int":
+        return message, "write digits only"
     struct = _struct(spot)
     if struct is not None:
         return message, f"known here: {', '.join(fields(struct))}"

@@ -11,7 +11,7 @@ from config.findings import mask_looks, names_a_secret
 from config.shape import Spot, holds_secret
 
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:\s*""")
-_VALUE = re.compile(r"""(?:"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
+_VALUE = re.compile(r"""(?:\$\{[^{}]*\}|"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
 _WORDS = re.compile(r"(?P<reference>\$\{(?:\w+|file:[^{}]*)\}|os\.environ/\w+)|[\w.~+/=-]+")
 
 

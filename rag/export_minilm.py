@@ -2,9 +2,10 @@
 
     python -m rag.export_minilm        writes it into the cache folder and prints its path and its accuracy
 
-Weights are int8 with one scale a column (but for the first layer's), the word table with one scale a row; activations are quantised as they
-come (onnxruntime's `DynamicQuantizeMatMul`). Mean pooling and normalisation are in the graph: token ids (1, n) in,
-a vector (384,) out. One text at a time, so that no padding is needed and no text's vector depends on its neighbours.
+Weights are int8 with one scale a column (the first layer's stay float32), the word table with one scale a row;
+activations are quantised as they come (onnxruntime's `DynamicQuantizeMatMul`). Mean pooling and normalisation are in
+the graph: token ids (1, n) in, a vector (384,) out. One text at a time, so that no padding is needed and no text's
+vector depends on its neighbours.
 """
 
 from __future__ import annotations

@@ -185,7 +185,8 @@ def _read_unusual(data: bytes) -> Delta:
         raise MalformedReply("The provider sent an event that is not an object")
     if source.get("error"):
         raise _error_within(source["error"])
-    extras = [_set_aside(choice) if isinstance(choice, dict) else None for choice in source.get("choices") or ()]
+    choices = source.get("choices")
+    extras = [_set_aside(each) if isinstance(each, dict) else None for each in choices] if type(choices) is list else []
     try:
         chunk = msgspec.convert(source, _Chunk, strict=False)
     except msgspec.ValidationError as error:
