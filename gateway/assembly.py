@@ -150,7 +150,10 @@ async def _retrievers(config: Config, resources: Resources, stack: AsyncExitStac
         return {}
     from rag.retriever import FolderRetriever
 
-    retrievers = {name: FolderRetriever(source.path, resources.embedder()) for name, source in config.sources.items()}
+    retrievers = {
+        name: FolderRetriever(source.path, resources.embedder(), patterns=source.glob)
+        for name, source in config.sources.items()
+    }
     for retriever in retrievers.values():
         stack.push_async_callback(retriever.close)
     await asyncio.gather(*[retriever.start() for retriever in retrievers.values()])

@@ -19,16 +19,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
+from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Context
 from gateway.pump import Pump
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-    from router.dispatch import CommittedReply, Dispatcher
+    from router.dispatch import Dispatcher
+    from router.reply import CommittedReply
+
+    Opening = Callable[[Delta], None]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -52,12 +57,15 @@ class Pipeline:
         caller = exchange.caller = self._keys.identify(key)
         return caller
 
-    async def handle(self, request: ChatRequest, exchange: Exchange) -> Pump:
-        """Answers one chat request. Raises `GatehouseError`; whoever gets the reply closes it."""
+    async def handle(self, request: ChatRequest, exchange: Exchange, opening: Opening | None = None) -> Pump:
+        """Answers one chat request. Raises `GatehouseError`; whoever gets the reply closes it.
+
+        `opening` hears of a target that has begun before its first word.
+        """
         route = self._admit(request.model, exchange)
         exchange.stream = request.stream
         request = await self._construct_context(route, request, exchange)
-        reply = await self._dispatch(route, request, exchange)
+        reply = await self._dispatch(route, request, exchange, opening)
         return Pump(reply, (), exchange)
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
@@ -99,11 +107,14 @@ class Pipeline:
         finally:
             exchange.record("context", started)
 
-    async def _dispatch(self, route: Route, request: ChatRequest, exchange: Exchange) -> CommittedReply:
+    async def _dispatch(
+        self, route: Route, request: ChatRequest, exchange: Exchange, opening: Opening | None
+    ) -> CommittedReply:
         started = time.perf_counter()
+        policy = route.policy
+        # Counting costs time: only where a target says how much it takes.
+        size = prompt_tokens(request) if any(target.context_window for target in policy.targets) else None
         try:
-            reply = await self._dispatcher.dispatch(request, route.policy, exchange)
+            return await self._dispatcher.dispatch(request, policy, exchange, prompt_tokens=size, opening=opening)
         finally:
             exchange.record("dispatch", started)
-        exchange.target = reply.target
-        return reply

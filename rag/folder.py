@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.contract.passages import Passage
@@ -13,15 +14,17 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 _SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm"})
 
 
-def read_folder(folder: Path) -> list[Passage]:
-    """Every chunk of every document, in the order of the files' names, with score 0.
+def read_folder(folder: Path, patterns: Sequence[str] = ("**/*",)) -> list[Passage]:
+    """Every chunk of every document that one of `patterns` matches, in the order of the files' names, with score 0.
 
     `source` is the file's path within the folder. Hidden files and those beyond MAX_FILE_BYTES are left out, bytes
     that are not UTF-8 are replaced. Raises `NotADirectoryError` when there is no such folder.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
-    return [passage for path in _documents(folder) for passage in read_document(path, path.relative_to(folder))]
+    return [
+        passage for path in _documents(folder, patterns) for passage in read_document(path, path.relative_to(folder))
+    ]
 
 
 def read_document(path: Path, name: Path) -> list[Passage]:
@@ -42,10 +45,10 @@ def read_document(path: Path, name: Path) -> list[Passage]:
     return passages
 
 
-def _documents(folder: Path) -> list[Path]:
+def _documents(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return [
         path
-        for path in sorted(folder.rglob("*"))
+        for path in sorted({path for pattern in patterns for path in folder.glob(pattern)})
         if path.suffix.lower() in _SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()

@@ -55,8 +55,15 @@ class Vectors(Protocol):
 class FolderRetriever:
     """`start` reads and indexes the words, and begins to embed in the background; `close` stops that."""
 
-    def __init__(self, folder: Path, embedder: Vectors | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        embedder: Vectors | None = None,
+        cache: Path | None = None,
+        patterns: Sequence[str] = ("**/*",),
+    ) -> None:
         self._folder = folder
+        self._patterns = patterns
         self._embedder = embedder
         self._cache = cache
         self._passages: list[Passage] = []
@@ -67,7 +74,7 @@ class FolderRetriever:
 
     async def start(self) -> None:
         """Reads the folder (about 0.1 s for 1,000 chunks). Raises `OSError` when it can't be read."""
-        self._passages, self._lexical = await asyncio.to_thread(_read, self._folder)
+        self._passages, self._lexical = await asyncio.to_thread(_read, self._folder, self._patterns)
         if self._embedder is not None and self._passages:
             self._embedding = asyncio.create_task(self._embed(self._embedder), name="embed-documents")
 
@@ -146,8 +153,8 @@ class FolderRetriever:
         return (self._cache or cache_folder()) / "vectors" / f"{embedder.name}-{embedder.dimensions}-{name}.npz"
 
 
-def _read(folder: Path) -> tuple[list[Passage], LexicalIndex]:
-    passages = read_folder(folder)
+def _read(folder: Path, patterns: Sequence[str]) -> tuple[list[Passage], LexicalIndex]:
+    passages = read_folder(folder, patterns)
     return passages, LexicalIndex([_searched(passage) for passage in passages])
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
+from gateway.contract.deltas import Delta
 from gateway.contract.exchange import Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from gateway.contract.protocols import Provider, UpstreamCall
@@ -39,9 +40,17 @@ class Dispatcher:
         self._works = Clockwork(clock, sleep, random or Random())
 
     async def dispatch(
-        self, request: ChatRequest, policy: RoutePolicy, exchange: Exchange, *, prompt_tokens: int | None = None
+        self,
+        request: ChatRequest,
+        policy: RoutePolicy,
+        exchange: Exchange,
+        *,
+        prompt_tokens: int | None = None,
+        opening: Callable[[Delta], None] | None = None,
     ) -> CommittedReply:
         """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
+
+        `opening` is called once for each target that sends something before its first word; another may yet answer.
 
         Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
         `AllTargetsFailed`.
@@ -52,7 +61,7 @@ class Dispatcher:
             attempt = call.attempt
             reply = await provider.open(request, call)
             try:
-                head = await read_to_commit(reply, attempt, refusal_falls_back, clock)
+                head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)
             except BaseException:
                 await reply.close()
                 raise

@@ -95,11 +95,16 @@ class CommittedReply:
 
 
 async def read_to_commit(
-    reply: Reply, attempt: Attempt, refusal_falls_back: bool, clock: Callable[[], float]
+    reply: Reply,
+    attempt: Attempt,
+    refusal_falls_back: bool,
+    clock: Callable[[], float],
+    opening: Callable[[Delta], None] | None = None,
 ) -> list[Delta]:
     """All deltas up to and with the first that commits: one with content, or an end that says why there is none.
 
-    Raises `EmptyAnswer` for a clean end with nothing, and `Refusal` for a declined one if that is to fall back.
+    `opening` hears of the first delta when it does not commit. Raises `EmptyAnswer` for a clean end with nothing, and
+    `Refusal` for a declined one if that is to fall back.
     """
     head: list[Delta] = []
     declined = False
@@ -115,6 +120,9 @@ async def read_to_commit(
                     declined = True
                 elif choice.finish not in _NOT_YET:
                     return head
+        if opening is not None and batch:
+            opening(batch[0])
+            opening = None
     if declined:
         raise Refusal("the provider's content policy declined the request")
     raise EmptyAnswer("the provider's answer was empty")

@@ -47,7 +47,7 @@ def allowed_models(caller: Caller, models: Iterable[str]) -> list[str]:
 
 
 def unknown_model(asked: str, caller: Caller, models: Iterable[str]) -> UnknownModel:
-    """The error for a model that does not exist or is not the caller's: one answer for both, so that nobody can probe."""
+    """The error for a model that does not exist or is not the caller's: one for both, so that nobody can probe."""
     allowed = allowed_models(caller, models)
     shown = asked if len(asked) <= 100 else asked[:100] + "..."
     near = difflib.get_close_matches(asked[:200], allowed, n=1, cutoff=0.4)

@@ -69,6 +69,10 @@ class ReplyWriter(Protocol):
 
     content_type: str
 
+    def opening(self, delta: Delta) -> bytes:
+        """A frame for a stream that has begun without a word: says nothing, binds to nothing. Empty: there is none."""
+        ...
+
     def feed(self, deltas: list[Delta]) -> bytes:
         """What can be sent now; may be empty."""
         ...
@@ -99,8 +103,10 @@ class Dialect(Protocol):
         """A reader for one reply."""
         ...
 
-    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool) -> ReplyWriter:
-        """A writer for one reply, streamed as the request says; `raw` allows forwarding the deltas' raw bytes."""
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
+        """A writer for one reply, streamed as the request says. `raw` allows forwarding the deltas' raw bytes;
+        `opened` says that another writer's `opening` has gone out.
+        """
         ...
 
     def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:

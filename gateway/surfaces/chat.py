@@ -11,13 +11,16 @@ from gateway.contract.protocols import InboundCall
 from gateway.surfaces.conduct import conduct, note_error
 from gateway.surfaces.headers import reply_headers, stream_headers
 from gateway.surfaces.keepalive import KeepAlive
+from gateway.surfaces.opening import Opening
 
 if TYPE_CHECKING:
+    from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Exchange
     from gateway.contract.messages import ChatRequest
     from gateway.contract.protocols import Dialect, ReplyWriter
+    from gateway.pipeline import Pipeline
     from gateway.pump import Pump
-    from gateway.runtime import Runtime
+    from gateway.runtime import Engine, Runtime
     from gateway.surfaces.http import HttpCall
 
 
@@ -45,37 +48,65 @@ class ChatSurface:
             body = await call.read_body(engine.max_body)
             request = self._dialect.read_request(body, inbound)
             call.watch()
-            reply = await engine.pipeline.handle(request, exchange)
-            try:
-                if request.stream:
-                    await self._stream(call, exchange, request, reply, engine.keepalive_s)
-                else:
-                    await self._whole(call, exchange, request, reply)
-            finally:
-                await reply.close()
+            if request.stream:
+                await self._stream(call, exchange, request, engine)
+            else:
+                await self._whole(call, exchange, request, engine.pipeline)
 
-    def _writer(self, request: ChatRequest, reply: Pump, exchange: Exchange) -> ReplyWriter:
+    def _writer(self, request: ChatRequest, reply: Pump, exchange: Exchange, *, opened: bool) -> ReplyWriter:
         raw = reply.raw and reply.dialect == self._dialect.name and reply.streamed == request.stream
-        return self._dialect.reply_writer(request, reply_id=_reply_id(self._dialect.name, exchange), raw=raw)
+        reply_id = _reply_id(self._dialect.name, exchange)
+        return self._dialect.reply_writer(request, reply_id=reply_id, raw=raw, opened=opened)
 
-    async def _whole(self, call: HttpCall, exchange: Exchange, request: ChatRequest, reply: Pump) -> None:
-        writer = self._writer(request, reply, exchange)
-        while (deltas := await reply.next()) is not None:
-            writer.feed(deltas)
-        body = writer.finish()
+    async def _whole(self, call: HttpCall, exchange: Exchange, request: ChatRequest, pipeline: Pipeline) -> None:
+        reply = await pipeline.handle(request, exchange)
+        try:
+            writer = self._writer(request, reply, exchange, opened=False)
+            while (deltas := await reply.next()) is not None:
+                writer.feed(deltas)
+            body = writer.finish()
+        finally:
+            await reply.close()
         exchange.status = 200
         exchange.outcome = "ok"
         exchange.output_bytes = len(body)
         await call.respond(200, reply_headers(exchange, writer.content_type), body)
 
-    async def _stream(
-        self, call: HttpCall, exchange: Exchange, request: ChatRequest, reply: Pump, keepalive_s: float
+    async def _stream(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
+        reply_id = _reply_id(self._dialect.name, exchange)
+        opening = Opening(call, exchange, request, self._dialect, reply_id)
+        try:
+            reply = await engine.pipeline.handle(request, exchange, opening)
+        except GatehouseError as error:
+            if not await opening.settle():
+                raise
+            # The status line is out: the error goes into the stream.
+            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=True)
+            await call.end(self._fail(error, exchange, writer))
+            return
+        except BaseException:
+            opening.cancel()
+            raise
+        try:
+            # Until the first deltas are there the answer may still become an error with a status of its own.
+            deltas = await reply.next()
+            writer = self._writer(request, reply, exchange, opened=await opening.settle())
+            exchange.status = 200
+            if not call.began:
+                await call.begin(200, stream_headers(exchange, writer.content_type))
+            await self._relay(call, exchange, deltas, reply, writer, engine.keepalive_s)
+        finally:
+            await reply.close()
+
+    async def _relay(
+        self,
+        call: HttpCall,
+        exchange: Exchange,
+        deltas: list[Delta] | None,
+        reply: Pump,
+        writer: ReplyWriter,
+        keepalive_s: float,
     ) -> None:
-        # Until the first deltas are there the answer may still become an error with a status of its own.
-        deltas = await reply.next()
-        writer = self._writer(request, reply, exchange)
-        exchange.status = 200
-        await call.begin(200, stream_headers(exchange, writer.content_type))
         keepalive = KeepAlive(call, self._dialect.name, keepalive_s)
         try:
             while deltas is not None:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from gateway.contract.messages import Document, Image, Reasoning, Text, ToolCall, ToolResult
-from gateway.contract.tokens import estimate_tokens
+from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
 
@@ -18,14 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest, Part
+    from gateway.contract.messages import ChatRequest
     from gateway.runtime import Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
-
-TOKENS_PER_MESSAGE = 4
-TOKENS_PER_IMAGE = 1_500  # what Anthropic and OpenAI bill for a picture of about a megapixel
-BYTES_PER_DOCUMENT_TOKEN = 8
 
 
 class TokenSurface:
@@ -54,27 +47,3 @@ class TokenSurface:
                 await call.respond(200, headers, body)
 
         await conduct(self._runtime, call, self._surface, self._dialect, answer)
-
-
-def prompt_tokens(request: ChatRequest) -> int:
-    """The estimated tokens of a request's messages and tools."""
-    total = 0
-    for message in request.messages:
-        total += TOKENS_PER_MESSAGE + sum(_part_tokens(part) for part in message.parts)
-    for tool in request.tools:
-        total += estimate_tokens(msgspec.json.encode(tool).decode())
-    return total
-
-
-def _part_tokens(part: Part) -> int:
-    if isinstance(part, (Text, Reasoning)):
-        return estimate_tokens(part.text)
-    if isinstance(part, ToolCall):
-        return estimate_tokens(part.name) + estimate_tokens(part.arguments)
-    if isinstance(part, ToolResult):
-        return sum(_part_tokens(inner) for inner in part.parts)
-    if isinstance(part, Image):
-        return TOKENS_PER_IMAGE
-    if isinstance(part, Document):
-        return estimate_tokens(part.text) if part.text else len(part.data) // BYTES_PER_DOCUMENT_TOKEN
-    return 0

@@ -31,10 +31,10 @@ class OpenAIChat:
         """See `Dialect.reply_reader`."""
         return StreamReader() if stream else WholeReader()
 
-    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool) -> ReplyWriter:
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
         """See `Dialect.reply_writer`."""
         if request.stream:
-            return StreamWriter(request, reply_id, raw=raw)
+            return StreamWriter(request, reply_id, raw=raw, opened=opened)
         return WholeWriter(request, reply_id, raw=raw)
 
     def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:

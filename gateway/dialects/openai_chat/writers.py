@@ -32,27 +32,37 @@ class StreamWriter:
     """`data:` frames, then `[DONE]`."""
 
     content_type = "text/event-stream; charset=utf-8"
-    __slots__ = ("_created", "_id", "_include_usage", "_model", "_raw", "_started", "_usage")
+    __slots__ = ("_created", "_id", "_include_usage", "_model", "_opened", "_raw", "_started", "_usage")
 
-    def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
+    def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool, opened: bool = False) -> None:
         self._id = reply_id
         self._model = request.model
         self._include_usage = request.include_usage
         self._raw = raw
         self._created = int(time.time())
-        self._started: set[int] = set()
+        # The choices whose role has been said: the SDKs join roles as they join words.
+        self._started: set[int] = {0} if opened else set()
+        self._opened = opened
         self._usage: Usage | None = None
+
+    def opening(self, delta: Delta) -> bytes:
+        """See `ReplyWriter.opening`: the role, as every stream of OpenAI's begins."""
+        return self._synthesise(Delta((ChoiceDelta(),), id=delta.id, model=delta.model))
 
     def feed(self, deltas: list[Delta]) -> bytes:
         """See `ReplyWriter.feed`. A chunk that holds nothing but usage goes on only if the caller asked for usage."""
         if not self._raw:
             return b"".join([self._synthesise(delta) for delta in deltas])
+        if self._opened:
+            deltas = self._without_role(deltas)
         include_usage = self._include_usage
-        frames: list[bytes] = []
-        for delta in deltas:
-            if delta.choices or include_usage or delta.usage is None:
-                frames.append(b"data: %b\n\n" % delta.raw if delta.raw else self._synthesise(delta))
-        return b"".join(frames)
+        return b"".join(
+            [
+                b"data: %b\n\n" % delta.raw if delta.raw else self._synthesise(delta)
+                for delta in deltas
+                if delta.choices or include_usage or delta.usage is None
+            ]
+        )
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
@@ -63,6 +73,20 @@ class StreamWriter:
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
         """See `ReplyWriter.fail`: the SDKs raise on an `error` field. No `[DONE]` follows."""
         return b"data: " + errors.write(error) + b"\n\n"
+
+    def _without_role(self, deltas: list[Delta]) -> list[Delta]:
+        """Up to the first word of choice 0: drops what only repeats the opening, takes the role off what does not."""
+        kept = []
+        for delta in deltas:
+            mine = [choice for choice in delta.choices if choice.index == 0]
+            if not self._opened or not mine:
+                kept.append(delta)
+            elif mine[0].has_content or mine[0].finish:
+                self._opened = False
+                kept.append(msgspec.structs.replace(delta, raw=b"") if b'"role"' in delta.raw else delta)
+            elif len(delta.choices) > 1:
+                kept.append(delta)
+        return kept
 
     def _synthesise(self, delta: Delta) -> bytes:
         if delta.usage is not None:
@@ -78,7 +102,7 @@ class StreamWriter:
         if choice.index not in self._started:
             self._started.add(choice.index)
             wire["role"] = "assistant"
-        if choice.text or (choice.finish == "" and "role" in wire and not choice.tool_calls):
+        if choice.text or ("role" in wire and not choice.finish and not choice.tool_calls):
             wire["content"] = choice.text
         if choice.reasoning:
             wire["reasoning_content"] = choice.reasoning
@@ -133,6 +157,10 @@ class WholeWriter:
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
+
+    def opening(self, delta: Delta) -> bytes:
+        """A whole answer has none."""
+        return b""
 
     def feed(self, deltas: list[Delta]) -> bytes:
         """Collects."""

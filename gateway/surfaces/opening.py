@@ -1,0 +1,74 @@
+"""The first sign of a stream whose provider has begun but has not said anything yet.
+
+Callers judge a stream by its first byte. A provider's first event often comes well before its first word, and until
+that word another target may still take over: so what goes out early is a frame of our own that says nothing, and
+only after a short wait, for most words follow at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.surfaces.headers import stream_headers
+
+if TYPE_CHECKING:
+    from gateway.contract.deltas import Delta
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import Dialect
+    from gateway.surfaces.http import HttpCall
+
+PATIENCE_S = 0.02
+
+
+class Opening:
+    """Given to the dispatch, which calls it with the first delta that comes before the commit."""
+
+    __slots__ = ("_call", "_dialect", "_exchange", "_reply_id", "_request", "_sending", "_timer", "opened")
+
+    def __init__(
+        self, call: HttpCall, exchange: Exchange, request: ChatRequest, dialect: Dialect, reply_id: str
+    ) -> None:
+        self._call = call
+        self._exchange = exchange
+        self._request = request
+        self._dialect = dialect
+        self._reply_id = reply_id
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self.opened = False
+
+    def __call__(self, delta: Delta) -> None:
+        """A target has begun to answer."""
+        if self._timer is None and not self.opened:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._open, delta)
+
+    def _open(self, delta: Delta) -> None:
+        writer = self._dialect.reply_writer(self._request, reply_id=self._reply_id, raw=False)
+        frame = writer.opening(delta)
+        if frame:
+            self.opened = True
+            self._sending = asyncio.get_running_loop().create_task(self._send(frame, writer.content_type))
+
+    async def _send(self, frame: bytes, content_type: str) -> None:
+        exchange = self._exchange
+        if not exchange.target and exchange.attempts:
+            exchange.target = exchange.attempts[-1].target
+        await self._call.begin(200, stream_headers(exchange, content_type))
+        await self._call.write(frame)
+
+    async def settle(self) -> bool:
+        """Once the answer is there or has failed: whether the stream has been opened."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sending is not None:
+            await self._sending
+        return self.opened
+
+    def cancel(self) -> None:
+        """The caller has left, or we made a mistake: nothing more is to be sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
