@@ -7,7 +7,7 @@ from typing import Any
 
 from config.document import Document, Fault, Path
 from config.explain import place
-from config.findings import did_you_mean, nearest, quote
+from config.findings import Substituted, did_you_mean, nearest, quote
 from config.secret import Secret
 from config.sections import is_loopback, split_listen
 from config.shape import Spot, write_path
@@ -42,7 +42,9 @@ def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
         return
     close = nearest(name, known)
     if close:
-        cure = f"did you mean {close}{slash}{rest}?"
+        cure = (
+            f"did you mean {close}?" if isinstance(spot.value, Substituted) else f"did you mean {close}{slash}{rest}?"
+        )
     elif known:
         cure = did_you_mean(name, known)
     else:
@@ -50,9 +52,9 @@ def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
     yield Fault(spot.path, place(document, spot.path), f"there is no {ref.noun} {quote(_like(name, spot.value))}", cure)
 
 
-def _like(name: str, value: Any) -> str:  # noqa: ANN401  plain text, or text from a reference
+def _like(name: str, value: str) -> str:
     """The name, still known to come from a reference if the whole did."""
-    return type(value)(name, value.reference) if hasattr(value, "reference") else name
+    return Substituted(name, value.reference) if isinstance(value, Substituted) else name
 
 
 def _nested_pipelines(document: Document) -> Iterator[Fault]:

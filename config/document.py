@@ -13,7 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from config.references import References, Unresolved
 
 Path: TypeAlias = tuple[str | int, ...]
-_MAX_NODES = 200_000
+_MAX_NODES = 50_000
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 _BOOL = "tag:yaml.org,2002:bool"
@@ -44,7 +44,8 @@ class Fault:
 
 @dataclass
 class Document:
-    """What a file says. `keys` and `values` give the place of each path; `scalars` also has what duplicates hide.
+    """What a file says. `keys` and `values` give the place of each path; `scalars` has all of them, those of
+    duplicates too; `names` all keys, with the path of their mapping; `unread` what belongs to no path.
 
     `unresolved` are the paths whose reference leads nowhere: nothing more can be said about their value.
     """
@@ -52,7 +53,9 @@ class Document:
     data: Any = None
     keys: dict[Path, Span] = field(default_factory=dict)
     values: dict[Path, Span] = field(default_factory=dict)
-    scalars: list[tuple[Path, Span, str]] = field(default_factory=list)
+    scalars: list[tuple[Path, Span]] = field(default_factory=list)
+    names: list[tuple[Path, Span]] = field(default_factory=list)
+    unread: list[Span] = field(default_factory=list)
     unresolved: set[Path] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
@@ -97,7 +100,8 @@ class _Reader:
         self._document.values[path] = span = _span(node)
         self._left -= 1
         if node in self._open or self._left < 0:
-            self._fault(path, span, "the alias leads to itself, or to far too much", "write the value out")
+            if self._left >= -1:  # told once, not for each of the millions that an alias can stand for
+                self._fault(path, span, "the alias leads to itself, or to far too much", "write the value out")
             self._document.unresolved.add(path)
             return None
         if isinstance(node, ScalarNode):
@@ -119,8 +123,10 @@ class _Reader:
                 is_merge = isinstance(key_node, ScalarNode) and key_node.tag == _MERGE
                 message = "merge keys (<<) are not part of YAML 1.2" if is_merge else "a key must be a word"
                 self._fault(path, span, message, "write the keys out" if is_merge else "put quotes around the key")
+                self._document.unread += [span, _span(value_node)]
                 continue
             key = str(key_node.value)
+            self._document.names.append((path, span))
             here = (*path, key)
             if key in found:
                 first = self._document.keys[here].line + 1
@@ -135,7 +141,7 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, path: Path, span: Span) -> str | int | float | bool | None:
         text, tag = str(node.value), str(node.tag)
-        self._document.scalars.append((path, span, text))
+        self._document.scalars.append((path, span))
         if tag == _NULL:
             return None
         if tag == _BOOL:
@@ -195,7 +201,8 @@ def _undo_tabs(document: Document, lines: list[str]) -> None:
 
     document.keys = {path: moved(span) for path, span in document.keys.items()}
     document.values = {path: moved(span) for path, span in document.values.items()}
-    document.scalars = [(path, moved(span), text) for path, span, text in document.scalars]
+    document.scalars = [(path, moved(span)) for path, span in document.scalars]
+    document.names = [(path, moved(span)) for path, span in document.names]
     document.faults = [Fault(f.path, moved(f.span), f.message, f.cure) for f in document.faults]
 
 

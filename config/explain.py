@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic_core import ErrorDetails
 
 from config.document import Document, Fault, Path, Span
-from config.findings import WRONG, did_you_mean, nearest, quote
+from config.findings import WRONG, bare, did_you_mean, nearest, quote
 from config.shape import Spot, fields, holds_secret, kinds
 from config.struct import Struct
 
@@ -132,6 +132,10 @@ def _wrong_kind(path: Path, document: Document, spots: Mapping[Path, Spot]) -> F
     if here in document.unresolved:
         return None
     if isinstance(value, dict) and "kind" not in value:
+        near = nearest("kind", value)
+        if near:
+            misspelled = (*path, near)
+            return Fault(misspelled, document.keys.get(misspelled, _TOP), "there is no such key", "did you mean kind?")
         span = document.keys.get(path) or document.values.get(path, _TOP)
         return Fault(here, span, "this is missing", f"add kind: {' or '.join(known)}")
     return Fault(here, place(document, here), f"there is no kind {quote(kind)}", did_you_mean(str(kind), known))
@@ -141,7 +145,7 @@ def _value(error: ErrorDetails, value: object, spot: Spot | None) -> tuple[str, 
     """What is wrong with one value, and the cure."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == WRONG:
-        return str(context["message"]), str(context["cure"])
+        return _fill(context["message"], value), _fill(context["cure"], value)
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"]) or re.split(r", | or ", context["expected"])
         return f"{quote(value)} is not possible here", did_you_mean(str(value), known)
@@ -151,6 +155,10 @@ def _value(error: ErrorDetails, value: object, spot: Spot | None) -> tuple[str, 
     if bound:
         return f"{bound[0](context)}", bound[1]
     return str(error["msg"]), ""
+
+
+def _fill(template: object, value: object) -> str:
+    return str(template).replace("{value}", quote(value)).replace("{text}", bare(value))
 
 
 _BOUNDS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {

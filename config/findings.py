@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 WRONG = "gatehouse"
 """The type of our own errors among pydantic's."""
 
-_SECRET_NAMES = (
+SECRET_NAMES = (
     "api_key", "api_keys", "key", "keys", "authorization", "token", "secret", "secrets", "password", "headers",
 )  # fmt: skip
 _SECRET_LOOKS = re.compile(
@@ -36,7 +36,11 @@ class Substituted(str):
 
 
 def wrong(message: str, cure: str = "") -> PydanticCustomError:
-    """An error for a validator to raise. `message` holds no value that may be secret."""
+    """An error for a validator to raise.
+
+    The texts hold no value themselves: `{value}` becomes the file's value as `quote` shows it, `{text}` the same
+    without quotes. A validator sees only what a reference stands for, and must not tell.
+    """
     return PydanticCustomError(WRONG, "{message}", {"message": message, "cure": cure})
 
 
@@ -47,6 +51,11 @@ def quote(value: object) -> str:
     text = mask_looks(str(value))
     text = text if len(text) <= 48 else f"{text[:45]}..."
     return f'"{text}"' if isinstance(value, str) else text
+
+
+def bare(value: object) -> str:
+    """A value for a suggestion, without quotes; dots for what must not be told."""
+    return "..." if isinstance(value, Substituted) or mask_looks(str(value)) != str(value) else str(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -68,7 +77,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def names_a_secret(name: str) -> bool:
     """Whether a key (or a misspelling of one) announces a secret."""
     plain = name.lower().replace("-", "_")
-    return any(difflib.SequenceMatcher(None, plain, each).ratio() >= 0.74 for each in _SECRET_NAMES)
+    return any(difflib.SequenceMatcher(None, plain, each).ratio() >= 0.74 for each in SECRET_NAMES)
 
 
 def mask_looks(text: str) -> str:

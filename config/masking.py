@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import get_origin
 
-from config.document import Document, Span
-from config.findings import mask_looks, names_a_secret
+from config.document import Document, Path, Span
+from config.findings import SECRET_NAMES, mask_looks, names_a_secret
+from config.secret import Secret
 from config.shape import Spot, holds_secret
 
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:\s*""")
 _VALUE = re.compile(r"""(?:\$\{[^{}]*\}|"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
+_LABEL = re.compile(r"(?<=[&*!])[^\s,\[\]{}]{6,}")
 _WORDS = re.compile(r"(?P<reference>\$\{(?:\w+|file:[^{}]*)\}|os\.environ/\w+)|[\w.~+/=-]+")
 
 
@@ -22,22 +24,33 @@ class MaskedLines:
         """`known` are the keys that some struct has and that hold no secret."""
         self._lines = [line.rstrip("\r") for line in text.split("\n")]
         self._known = known
+        self._document = document
         self._parsed = document.data is not None
-        listed = list(spots)
-        secret_paths = {spot.path for spot in listed if holds_secret(spot.annotation)}
-        # Names that people give (of providers, apps, ...) announce nothing.
+        types = {spot.path: spot for spot in spots}
+        # Names that people give (of providers, apps, headers, ...) announce nothing.
         given = {
-            (*s.path, key) for s in listed if get_origin(s.annotation) is dict and isinstance(s.value, dict)
-            for key in s.value
-        }  # fmt: skip
-        self._hidden: list[Span] = [
-            span
-            for path, span, _ in document.scalars
-            if path in secret_paths
-            or any(
+            (*spot.path, key)
+            for spot in types.values()
+            if get_origin(spot.annotation) is dict and isinstance(spot.value, dict)
+            for key in spot.value
+        }
+
+        def announced(path: Path) -> bool:
+            return any(
                 isinstance(part, str) and self._names_secret(part) and path[: depth + 1] not in given
                 for depth, part in enumerate(path)
             )
+
+        self._hidden: list[Span] = [
+            span
+            for path, span in document.scalars
+            if announced(path) or (path in types and holds_secret(types[path].annotation))
+        ]
+        # A colon too many makes a key of a secret.
+        self._hidden += [
+            span
+            for path, span in document.names
+            if (path in types and types[path].annotation is Secret) or (path not in types and announced(path))
         ]
 
     def line(self, number: int) -> str:
@@ -45,12 +58,12 @@ class MaskedLines:
         if not 0 <= number < len(self._lines):
             return ""
         line = self._lines[number]
-        if self._parsed:
-            # Places are known; only a comment may still hold anything.
-            written, mark, comment = line.partition(" #")
-            line = written + mark + self._by_text(comment)
+        if self._parsed and not any(span.line <= number <= span.end_line for span in self._document.unread):
+            # Places are known; only comments, anchors, aliases and tags may still hold anything.
+            written, mark, comment = line.partition("#")
+            line = _LABEL.sub(lambda label: _dots(label[0]), written) + mark + self._unread(comment)
         else:
-            line = self._by_text(line)
+            line = self._unread(line)
         for span in self._hidden:
             if span.line <= number <= span.end_line:
                 first = span.column if number == span.line else 0
@@ -61,13 +74,16 @@ class MaskedLines:
     def _names_secret(self, key: str) -> bool:
         return key not in self._known and names_a_secret(key)
 
-    def _by_text(self, line: str) -> str:
-        """Masks what stands behind a key that announces a secret, in a line that could not be parsed."""
+    def _unread(self, line: str) -> str:
+        """Masks text that was not parsed: what stands behind a key that announces a secret, and all longer words."""
         for key in _KEY.finditer(line):
             value = _VALUE.match(line, key.end())
             if value and self._names_secret(key[1]):
                 line = line[: value.start()] + _dots(value[0]) + line[value.end() :]
-        return line
+        return _WORDS.sub(lambda word: word[0] if self._is_harmless(word[0]) else _dots(word[0]), line)
+
+    def _is_harmless(self, word: str) -> bool:
+        return len(word) < 8 or word in self._known or word in SECRET_NAMES
 
 
 def _dots(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
-from config.findings import quote, wrong
+from config.findings import wrong
 from config.providers import UnsupportedParams
 from config.struct import Ref, Struct, Whole
 from config.units import Duration, Pause, Tokens
@@ -24,7 +24,7 @@ FALLBACK_ON: tuple[ErrorKind, ...] = (*RETRY_ON, "auth", "context_window", "not_
 def _target(value: str) -> str:
     provider, _, model = value.partition("/")
     if not provider or not model or value != value.strip():
-        raise wrong(f"{quote(value)} is no target", f"write provider/model, such as openai/{model or value}")
+        raise wrong("{value} is no target", "write provider/model, such as openai/{text}")
     return value
 
 

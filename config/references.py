@@ -60,7 +60,7 @@ class References:
         return Substituted(resolved, text)
 
     def _one(self, match: re.Match[str]) -> str:
-        if match[0] == "$":
+        if match[0] == "$$":
             return "$"
         inner = match[1]
         if inner is None:

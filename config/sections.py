@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
 
-from config.findings import quote, wrong
+from config.findings import wrong
 from config.providers import Headers
 from config.secret import Secret, check_hashed
 from config.struct import Flag, HttpUrl, Ref, Struct, Whole
@@ -38,8 +38,8 @@ def _listen(value: str) -> str:
     try:
         split_listen(value)
     except ValueError:
-        cure = f"write 0.0.0.0{value}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
-        raise wrong(f"{quote(value)} is no address to listen on", cure) from None
+        cure = "write 0.0.0.0{text}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
+        raise wrong("{value} is no address to listen on", cure) from None
     return value
 
 
@@ -92,7 +92,7 @@ def _folder(value: object, info: ValidationInfo) -> Path:
     beside = info.context.get("folder", Path()) if info.context else Path()
     path = (Path(beside) / value).resolve()
     if not path.is_dir():
-        raise wrong(f"there is no folder {path}", "relative paths start at this file's folder")
+        raise wrong("there is no folder {value}", f"relative paths start at {beside}")
     return path
 
 

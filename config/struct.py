@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
-from config.findings import Substituted, quote, wrong
+from config.findings import Substituted, wrong
 
 
 class Struct(BaseModel):
@@ -81,7 +81,7 @@ def _http_url(value: str) -> str:
     except ValueError:
         port_is_fine = False
     if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", value):
-        raise wrong(f"{quote(value)} is no URL", "write it like https://host:port/path")
+        raise wrong("{value} is no URL", "write it like https://host:port/path")
     if parts.username is not None or parts.password is not None:
         raise wrong("the URL holds credentials", "put them where they are masked: api_key or headers")
     if parts.query or parts.fragment:

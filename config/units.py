@@ -15,13 +15,13 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from config.findings import quote, wrong
+from config.findings import wrong
 
 _DURATIONS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _SIZES = {
     "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
-_NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)"
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,24})?)"
 _REFERENCE = r"\$\{.+\}"
 
 
@@ -103,12 +103,12 @@ class Unit:
         """The number that `value` stands for; the problem and its cure if it stands for none."""
         if not isinstance(value, str):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                raise wrong(f"{quote(value)} has no unit", self._with_unit(value))
+                raise wrong("{value} has no unit", self._with_unit(value))
             raise wrong(f"expected a {self.name} such as {self.example}", self.cure)
         try:
             return self.parse(value.strip())
         except ValueError:
-            raise wrong(f"{quote(value)} is no {self.name}", self.cure) from None
+            raise wrong(f"{{value}} is no {self.name}", self.cure) from None
 
     def _with_unit(self, value: object) -> str:
         text = f"{value} {self.units[0]}" if self.name == "count of tokens" else f"{value}{self.units[0]}"

