@@ -101,6 +101,8 @@ class Process:
         # What was made until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # Requests leave almost no cycles behind; looking for them after every 700 objects costs a tenth of the time.
+        gc.set_threshold(20_000, 20, 50)
         try:
             yield
         finally:

@@ -139,6 +139,17 @@ class Exchange:
         """Adds a step that began at `started` and ends now."""
         self.steps.append(Step(name, started, time.perf_counter(), attributes))
 
+    def overhead_s(self, until: float) -> float:
+        """Seconds up to `until` that were not spent waiting for a target; hedged attempts overlap, and count once."""
+        waited = 0.0
+        reached = self.started
+        for attempt in self.attempts:
+            ended = attempt.ended or until
+            if ended > reached:
+                waited += ended - max(attempt.started, reached)
+                reached = ended
+        return max(0.0, until - self.started - waited)
+
     def traceparent(self, span_id: str) -> str:
         """The W3C header for a call made under `span_id`."""
         return f"00-{self.trace_id}-{span_id}-{self.trace_flags:02x}"

@@ -38,7 +38,7 @@ async def conduct(
 ) -> None:
     """Runs `answer` and sees to it that the request ends in exactly one way, and is recorded once."""
     exchange = Exchange(surface, call.header(b"traceparent"), call.header(b"tracestate"), call.request_id)
-    runtime.recorder.began(surface)
+    runtime.recorder.began(exchange)
     try:
         if runtime.draining:
             raise Unavailable("The gateway is shutting down", retry_after_s=1.0)

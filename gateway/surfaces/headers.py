@@ -23,7 +23,7 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         (b"request-id", request_id),
         (b"x-gatehouse-attempts", b"%d" % len(exchange.attempts)),
         (b"x-gatehouse-cache", b"off"),
-        (b"x-gatehouse-overhead-ms", b"%.2f" % (_overhead_s(exchange) * 1000)),
+        (b"x-gatehouse-overhead-ms", b"%.2f" % (exchange.overhead_s(time.perf_counter()) * 1000)),
     ]
     if exchange.target:
         headers.append((b"x-gatehouse-model", exchange.target.encode("utf-8")))
@@ -50,17 +50,3 @@ def error_headers(exchange: Exchange, error: GatehouseError, status: int) -> Hea
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     return headers
-
-
-def _overhead_s(exchange: Exchange) -> float:
-    """Seconds so far that were not spent waiting for a target."""
-    now = time.perf_counter()
-    waited = 0.0
-    until = exchange.started
-    for attempt in exchange.attempts:
-        ended = attempt.ended or now
-        if ended > until:
-            # Hedged attempts overlap: time counts once.
-            waited += ended - max(attempt.started, until)
-            until = ended
-    return max(0.0, now - exchange.started - waited)

@@ -1,0 +1,231 @@
+"""Prometheus metrics. Label values come from the config or from our own tables, never from a caller's text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from gateway.contract.exchange import Attempt, Exchange
+
+DURATION_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2)
+MAX_LOSS_FIELDS = 100
+STATES = ("closed", "half_open", "open")
+UNKNOWN = "unknown"
+
+
+class TargetState(Protocol):
+    """How a target is doing."""
+
+    @property
+    def target(self) -> str:
+        """`provider/model`."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """One of STATES."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        ...
+
+
+class Metrics:
+    """All instruments, in a registry of their own."""
+
+    def __init__(
+        self,
+        version: str,
+        health: Callable[[], Iterable[TargetState]],
+        in_flight: Mapping[str, int],
+        dropped: Callable[[], int],
+    ) -> None:
+        """`in_flight` is read at each scrape, by surface; so are `health` and `dropped`."""
+        registry = self._registry = CollectorRegistry()
+        self._counters = _Counters(registry)
+        self._histograms = _Histograms(registry)
+        self._losses: set[str] = set()
+        self._by_request: dict[tuple[str, ...], Counter] = {}
+        self._by_model: dict[tuple[str, str], _PerModel] = {}
+        self._by_target: dict[str, tuple[Histogram, dict[str, Counter]]] = {}
+        Gauge("gatehouse_build_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
+        registry.register(_Live(health, in_flight, dropped))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+    def observe(self, exchange: Exchange) -> None:
+        """Counts one request."""
+        app = exchange.caller.app if exchange.caller is not None else UNKNOWN
+        model = exchange.model if exchange.route else UNKNOWN
+        key = (app, exchange.surface, model, exchange.outcome, str(exchange.status))
+        counter = self._by_request.get(key)
+        if counter is None:
+            counter = self._by_request[key] = self._counters.requests.labels(*key)
+        counter.inc()
+        per_model = self._by_model.get((app, model))
+        if per_model is None:
+            per_model = self._by_model[app, model] = _PerModel(self._counters, self._histograms, app, model)
+        per_model.observe(exchange)
+        self._observe_attempts(exchange, model)
+        if exchange.error:
+            self._counters.errors.labels(exchange.error, model).inc()
+        if exchange.outcome == "cut":
+            self._counters.cuts.labels(model).inc()
+        elif exchange.outcome == "cancelled":
+            self._counters.departures.labels(model).inc()
+
+    def _observe_attempts(self, exchange: Exchange, model: str) -> None:
+        for attempt in exchange.attempts:
+            found = self._by_target.get(attempt.target)
+            if found is None:
+                found = self._by_target[attempt.target] = (
+                    self._histograms.attempt.labels(attempt.target),
+                    {},
+                )
+            durations, results = found
+            result = attempt.error or "ok"
+            counter = results.get(result)
+            if counter is None:
+                counter = results[result] = self._counters.attempts.labels(attempt.target, result)
+            counter.inc()
+            durations.observe((attempt.ended or exchange.ended) - attempt.started)
+            if attempt.reason == "retry":
+                self._counters.retries.labels(model).inc()
+            elif attempt.reason == "fallback":
+                self._counters.fallbacks.labels(model).inc()
+            elif attempt.reason == "hedge":
+                self._counters.hedges.labels(model).inc()
+            if attempt.losses:
+                self._count_losses(attempt)
+
+    def _count_losses(self, attempt: Attempt) -> None:
+        for loss in attempt.losses:
+            # Fields that a caller made up must not grow the registry.
+            known = loss.field in self._losses or len(self._losses) < MAX_LOSS_FIELDS
+            name = loss.field if known and len(loss.field) < 64 else "other"
+            self._losses.add(name)
+            self._counters.losses.labels(name).inc()
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Body and content type, in the form that `accept` prefers."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _Counters:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, labels: list[str]) -> Counter:
+            return Counter(f"gatehouse_{name}", text, labels, registry=registry)
+
+        self.requests = counter(
+            "requests", "Requests by how they ended.", ["app", "surface", "model", "outcome", "code"]
+        )
+        self.attempts = counter("attempts", "Calls to targets: ok, or the kind of error.", ["target", "result"])
+        self.errors = counter("errors", "Requests that ended in an error, by its kind.", ["kind", "model"])
+        self.retries = counter("retries", "Second calls to the same target.", ["model"])
+        self.fallbacks = counter("fallbacks", "Calls to a further target.", ["model"])
+        self.hedges = counter("hedges", "Second calls beside a slow first.", ["model"])
+        self.cuts = counter("stream_cuts", "Streams that broke off after their first word.", ["model"])
+        self.departures = counter("client_departures", "Callers that left before the end.", ["model"])
+        self.losses = counter("losses", "Request fields that a target's dialect could not say.", ["field"])
+        self.tokens = counter("tokens", "Tokens as the providers count them.", ["direction", "model", "app"])
+
+
+class _Histograms:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, text: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"gatehouse_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.duration = histogram("request_duration_seconds", "Whole requests.", ["model", "app"], DURATION_S)
+        self.first = histogram(
+            "time_to_first_token_seconds", "Streams, to the first word.", ["model", "app"], DURATION_S
+        )
+        self.per_token = histogram(
+            "time_per_output_token_seconds", "Streams, between tokens.", ["model", "app"], PER_TOKEN_S
+        )
+        self.overhead = histogram(
+            "overhead_seconds", "Time not spent waiting for a target.", ["model", "app"], OVERHEAD_S
+        )
+        self.attempt = histogram("attempt_duration_seconds", "Calls to targets.", ["target"], DURATION_S)
+
+
+class _PerModel:
+    """The instruments of one app and model, looked up once."""
+
+    __slots__ = ("_app", "_duration", "_first", "_model", "_overhead", "_per_token", "_tokens", "_tokens_by")
+
+    def __init__(self, counters: _Counters, histograms: _Histograms, app: str, model: str) -> None:
+        self._app = app
+        self._model = model
+        self._duration = histograms.duration.labels(model, app)
+        self._first = histograms.first.labels(model, app)
+        self._per_token = histograms.per_token.labels(model, app)
+        self._overhead = histograms.overhead.labels(model, app)
+        self._tokens = counters.tokens
+        self._tokens_by: dict[str, Counter] = {}
+
+    def observe(self, exchange: Exchange) -> None:
+        self._duration.observe(exchange.ended - exchange.started)
+        if exchange.attempts:
+            self._overhead.observe(exchange.overhead_s(exchange.ended))
+        usage = exchange.usage
+        if exchange.stream and exchange.first_byte:
+            self._first.observe(exchange.first_byte - exchange.started)
+            if usage is not None and usage.output > 1:
+                self._per_token.observe((exchange.ended - exchange.first_byte) / (usage.output - 1))
+        if usage is not None:
+            self._count("input", usage.input)
+            self._count("output", usage.output)
+            self._count("cache_read", usage.cache_read)
+            self._count("cache_write", usage.cache_write)
+            self._count("reasoning", usage.reasoning)
+
+    def _count(self, direction: str, tokens: int) -> None:
+        if tokens <= 0:
+            return
+        counter = self._tokens_by.get(direction)
+        if counter is None:
+            counter = self._tokens_by[direction] = self._tokens.labels(direction, self._model, self._app)
+        counter.inc(tokens)
+
+
+class _Live:
+    """What is so at the moment of a scrape."""
+
+    def __init__(
+        self, health: Callable[[], Iterable[TargetState]], in_flight: Mapping[str, int], dropped: Callable[[], int]
+    ) -> None:
+        self._health = health
+        self._in_flight = in_flight
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[Metric]:
+        """The custom collector's method."""
+        state = GaugeMetricFamily(
+            "gatehouse_breaker_state", "1 for the state that a target's breaker is in.", labels=["target", "state"]
+        )
+        calls = GaugeMetricFamily("gatehouse_target_in_flight", "Calls to a target under way.", labels=["target"])
+        for target in self._health():
+            for name in STATES:
+                state.add_metric([target.target, name], float(target.state == name))
+            calls.add_metric([target.target], target.in_flight)
+        requests = GaugeMetricFamily("gatehouse_in_flight", "Requests under way.", labels=["surface"])
+        for surface, count in self._in_flight.items():
+            requests.add_metric([surface], count)
+        dropped = CounterMetricFamily("gatehouse_telemetry_dropped", "Spans and ledgers that were not delivered.")
+        dropped.add_metric([], self._dropped())
+        yield from (state, calls, requests, dropped)

@@ -1,0 +1,61 @@
+"""A ledger as plain data: what the log line and the waterfall say."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+
+
+def summary(exchange: Exchange) -> dict[str, Any]:
+    """JSON-able, without content and without keys. Times in milliseconds from the request's start."""
+    first = exchange.first_byte
+    line: dict[str, Any] = {
+        "time": _rfc3339(exchange.started_ns),
+        "level": "error" if exchange.status >= 500 or exchange.outcome == "cut" else "info",
+        "event": "request",
+        "request_id": exchange.id,
+        "trace_id": exchange.trace_id,
+        "surface": exchange.surface,
+        "app": exchange.caller.app if exchange.caller else None,
+        # What an unknown caller wrote into `model` is its own text.
+        "model": exchange.model if exchange.route else None,
+        "route": exchange.route or None,
+        "target": exchange.target or None,
+        "stream": exchange.stream,
+        "status": exchange.status,
+        "outcome": exchange.outcome,
+        "error": exchange.error or None,
+        "finish": exchange.finish or None,
+        "duration_ms": _ms(exchange.ended - exchange.started),
+        "first_token_ms": _ms(first - exchange.started) if first else None,
+        "overhead_ms": _ms(exchange.overhead_s(exchange.ended)) if exchange.attempts else None,
+        "attempts": [
+            {
+                "target": attempt.target,
+                "reason": attempt.reason,
+                "result": attempt.error or "ok",
+                "status": attempt.status,
+                "ms": _ms((attempt.ended or exchange.ended) - attempt.started),
+            }
+            for attempt in exchange.attempts
+        ],
+        "config": exchange.config,
+    }
+    if exchange.usage is not None:
+        line["tokens"] = {"input": exchange.usage.input, "output": exchange.usage.output}
+    losses = [loss.field for attempt in exchange.attempts for loss in attempt.losses]
+    if losses:
+        line["losses"] = losses
+    return line
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _rfc3339(moment_ns: int) -> str:
+    moment = datetime.datetime.fromtimestamp(moment_ns // 1_000_000_000, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment_ns // 1_000_000 % 1000:03d}Z"

@@ -1,0 +1,134 @@
+"""One trace of a ledger: the request, its steps below it by their times, and an attempt for each call upstream."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from observability import names
+from observability.protobuf import CLIENT, ERROR, INTERNAL, SERVER, span
+
+if TYPE_CHECKING:
+    from gateway.contract.deltas import Usage
+    from gateway.contract.exchange import Attempt, Attributes, Exchange, Step
+
+
+def spans(exchange: Exchange) -> list[bytes]:
+    """The trace's spans, encoded; the root first."""
+    trace_id = bytes.fromhex(exchange.trace_id)
+    root = bytes.fromhex(exchange.span_id)
+    parent = bytes.fromhex(exchange.parent_span_id)
+    noise = os.urandom(8 * len(exchange.steps))
+    placed: list[tuple[Step, bytes]] = []
+    encoded = []
+    # Longer steps first, so that what lies within another finds it.
+    for index, step in enumerate(sorted(exchange.steps, key=lambda each: (each.started, -each.ended))):
+        span_id = noise[8 * index : 8 * index + 8]
+        above = _enclosing(placed, step.started, step.ended) or root
+        times = (_ns(exchange, step.started), _ns(exchange, step.ended))
+        encoded.append(span((trace_id, span_id, above), names.STEP + step.name, INTERNAL, times, step.attributes or {}))
+        placed.append((step, span_id))
+    # An attempt goes on after the dispatch that began it: it belongs below the one it began in.
+    dispatches = [place for place in placed if place[0].name == "dispatch"]
+    for attempt in exchange.attempts:
+        above = _enclosing(dispatches, attempt.started, attempt.started) or root
+        encoded.append(_attempt_span(exchange, attempt, trace_id, above))
+    times = (_ns(exchange, exchange.started), _ns(exchange, exchange.ended))
+    failed = exchange.status >= 500 or exchange.outcome in ("error", "cut")
+    status = (ERROR, exchange.error) if failed else (0, "")
+    ids = (trace_id, root, parent)
+    encoded.insert(0, span(ids, exchange.surface, SERVER, times, _root(exchange), status, exchange.trace_state))
+    return encoded
+
+
+def _ns(exchange: Exchange, moment: float) -> int:
+    return exchange.started_ns + max(0, round((moment - exchange.started) * 1e9))
+
+
+def _enclosing(placed: list[tuple[Step, bytes]], started: float, ended: float) -> bytes | None:
+    for step, span_id in reversed(placed):
+        if step.started <= started and ended <= step.ended:
+            return span_id
+    return None
+
+
+def _root(exchange: Exchange) -> Attributes:
+    method, _, route = exchange.surface.partition(" ")
+    found: Attributes = {
+        names.HTTP_METHOD: method,
+        names.HTTP_ROUTE: route,
+        names.HTTP_STATUS: exchange.status,
+        names.OUTCOME: exchange.outcome,
+        names.REQUEST_ID: exchange.id,
+        names.CONFIG: exchange.config,
+        names.CACHE: "off",
+        names.ATTEMPTS: len(exchange.attempts),
+        names.REQUEST_STREAM: exchange.stream,
+    }
+    if exchange.caller is not None:
+        found[names.APP] = exchange.caller.app
+    if exchange.route:
+        # A model that does not exist is the caller's own text, which does not belong in a trace.
+        found[names.REQUEST_MODEL] = exchange.model
+        found[names.ROUTE] = exchange.route
+    if exchange.target:
+        found[names.TARGET] = exchange.target
+    if exchange.error:
+        found[names.ERROR_TYPE] = exchange.error
+    if exchange.finish:
+        found[names.FINISH_REASONS] = [exchange.finish]
+    if exchange.usage is not None:
+        _add_usage(found, exchange.usage)
+    return found
+
+
+def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent: bytes) -> bytes:
+    operation = names.operation(exchange.surface, attempt.dialect)
+    found: Attributes = {
+        names.OPERATION: operation,
+        names.PROVIDER: names.PROVIDERS.get(attempt.dialect, attempt.dialect),
+        names.REQUEST_MODEL: attempt.model,
+        names.REQUEST_STREAM: exchange.stream,
+        names.TARGET: attempt.target,
+        names.ATTEMPT_NUMBER: attempt.number,
+        names.ATTEMPT_REASON: attempt.reason,
+        names.ATTEMPT_CHOSEN: attempt.chosen,
+    }
+    if attempt.waited_s:
+        found[names.ATTEMPT_WAITED_S] = attempt.waited_s
+    if attempt.key:
+        found[names.ATTEMPT_KEY] = attempt.key
+    if attempt.status:
+        found[names.HTTP_STATUS] = attempt.status
+    if attempt.first_token:
+        found[names.FIRST_CHUNK_S] = attempt.first_token - attempt.started
+    if attempt.losses:
+        found[names.LOSSES] = [loss.field for loss in attempt.losses]
+    if attempt.error:
+        found[names.ERROR_TYPE] = attempt.error
+    if attempt.chosen:
+        if exchange.reply_id:
+            found[names.RESPONSE_ID] = exchange.reply_id
+        if exchange.reply_model:
+            found[names.RESPONSE_MODEL] = exchange.reply_model
+        if exchange.finish:
+            found[names.FINISH_REASONS] = [exchange.finish]
+    usage = attempt.usage or (exchange.usage if attempt.chosen else None)
+    if usage is not None:
+        _add_usage(found, usage)
+    times = (_ns(exchange, attempt.started), _ns(exchange, attempt.ended or exchange.ended))
+    status = (ERROR, attempt.error) if attempt.error and attempt.error != "cancelled" else (0, "")
+    ids = (trace_id, bytes.fromhex(attempt.span_id), parent)
+    return span(ids, f"{operation} {attempt.model}", CLIENT, times, found, status)
+
+
+def _add_usage(found: Attributes, usage: Usage) -> None:
+    found[names.INPUT_TOKENS] = usage.input
+    found[names.OUTPUT_TOKENS] = usage.output
+    for name, count in (
+        (names.CACHE_READ_TOKENS, usage.cache_read),
+        (names.CACHE_WRITE_TOKENS, usage.cache_write),
+        (names.REASONING_TOKENS, usage.reasoning),
+    ):
+        if count:
+            found[name] = count
