@@ -1,0 +1,46 @@
+"""Anthropic Messages, of 2023-06-01 and 2026-10-21."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dialects.anthropic import errors, requests
+from gateway.dialects.anthropic.readers import StreamReader, WholeReader
+from gateway.dialects.anthropic.writers import StreamWriter, WholeWriter
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError, UpstreamError
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+
+
+class AnthropicMessages:
+    """The dialect `anthropic`."""
+
+    name = "anthropic"
+
+    def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
+        """See `Dialect.read_request`; the model stands in the body, so `call` says nothing new."""
+        return requests.read(body)
+
+    def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
+        """See `Dialect.write_request`."""
+        return requests.write(request, options)
+
+    def reply_reader(self, *, stream: bool) -> ReplyReader:
+        """See `Dialect.reply_reader`."""
+        return StreamReader() if stream else WholeReader()
+
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
+        """See `Dialect.reply_writer`. A `ping` opens, and nothing needs to be taken back after it."""
+        if request.stream:
+            return StreamWriter(request, reply_id, raw=raw)
+        return WholeWriter(request, reply_id, raw=raw)
+
+    def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.read_error`."""
+        return errors.read(status, headers, body)
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """See `Dialect.write_error`."""
+        return errors.write(error, request_id)

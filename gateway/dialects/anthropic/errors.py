@@ -1,0 +1,59 @@
+"""Errors as Anthropic writes them: `{"type": "error", "error": {"type", "message"}, "request_id"}`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.dialects.failures import upstream_failure
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError, UpstreamError
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+    """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = None
+    error = value.get("error") if isinstance(value, dict) else None
+    fields = error if isinstance(error, dict) else {}
+    return upstream_failure(status, str(fields.get("message") or ""), str(fields.get("type") or ""), headers)
+
+
+def within(error: object) -> UpstreamError:
+    """An error event, or the error in a 200."""
+    fields = error if isinstance(error, dict) else {}
+    kind = str(fields.get("type") or "")
+    return upstream_failure(_STATUSES.get(kind, 500), str(fields.get("message") or ""), kind, {})
+
+
+def write(error: GatehouseError, request_id: str) -> bytes:
+    """The body of an error answer, and the data of an error event."""
+    inner = {"type": _TYPES.get(error.http_status, "api_error"), "message": error.message}
+    return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})

@@ -1,0 +1,229 @@
+"""Messages replies, read: streams of events and whole messages.
+
+The common event, a piece of text, is decoded straight into structs; any other takes the general way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from gateway.contract.errors import CutShort, MalformedReply
+from gateway.dialects.anthropic import errors
+from gateway.dialects.sse import SseParser
+
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop_sequence",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+    "pause_turn": "pause",
+    "model_context_window_exceeded": "context_window",
+}
+
+
+class _TextDelta(msgspec.Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _TextEvent(msgspec.Struct, tag_field="type", tag="content_block_delta", forbid_unknown_fields=True):
+    delta: _TextDelta
+    index: int = 0
+
+
+_decode_text = msgspec.json.Decoder(_TextEvent).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class StreamReader:
+    """Reads events up to `message_stop`."""
+
+    __slots__ = ("_blocks", "_calls", "_parser", "_usage", "done")
+
+    def __init__(self) -> None:
+        self._parser = SseParser()
+        self._usage: dict[str, Any] = {}
+        # The tool call that each open block is, by the block's index.
+        self._blocks: dict[int, int] = {}
+        self._calls = 0
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """See `ReplyReader.feed`."""
+        return self._read(self._parser.feed(data))
+
+    def finish(self) -> list[Delta]:
+        """See `ReplyReader.finish`."""
+        deltas = self._read(self._parser.finish())
+        if not self.done:
+            raise CutShort("The provider's answer stopped before its end")
+        return deltas
+
+    def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
+        deltas: list[Delta] = []
+        for name, data in events:
+            if self.done:
+                break
+            raw = data if b"\n" not in data else data.replace(b"\n", b" ")
+            if name == "content_block_delta" or not name:
+                try:
+                    event = _decode_text(raw)
+                except msgspec.MsgspecError:
+                    pass
+                else:
+                    deltas.append(Delta((ChoiceDelta(0, event.delta.text),), raw=raw, event="content_block_delta"))
+                    continue
+            delta = self._read_event(raw)
+            if delta is not None:
+                deltas.append(delta)
+        return deltas
+
+    def _read_event(self, raw: bytes) -> Delta | None:
+        try:
+            event = _decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedReply("The provider sent an event that is not JSON") from None
+        kind = event.get("type") if isinstance(event, dict) else None
+        if not isinstance(kind, str):
+            raise MalformedReply("The provider sent an event without a type")
+        if kind == "error":
+            raise errors.within(event.get("error"))
+        if kind == "message_stop":
+            self.done = True
+            return None
+        try:
+            return self._read_kind(kind, event, raw)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise MalformedReply(f"The provider sent a {kind[:40]} of the wrong shape") from None
+
+    def _read_kind(self, kind: str, event: dict[str, Any], raw: bytes) -> Delta:
+        if kind == "message_start":
+            message = event["message"]
+            self._usage.update(_numbers(message.get("usage")))
+            return Delta((), _read_usage(self._usage), message.get("id") or "", message.get("model") or "", raw, kind)
+        if kind == "content_block_start":
+            return Delta((self._read_start(int(event["index"]), event["content_block"]),), raw=raw, event=kind)
+        if kind == "content_block_delta":
+            return Delta((self._read_piece(int(event["index"]), event["delta"]),), raw=raw, event=kind)
+        if kind == "message_delta":
+            self._usage.update(_numbers(event.get("usage")))
+            delta = event["delta"]
+            reason = delta.get("stop_reason")
+            choice = ChoiceDelta(
+                finish=_FINISH.get(reason, "other") if reason else "", stop_sequence=delta.get("stop_sequence") or ""
+            )
+            return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind)
+        return Delta(raw=raw, event=kind)
+
+    def _read_start(self, index: int, block: dict[str, Any]) -> ChoiceDelta:
+        kind = block["type"]
+        if kind == "tool_use":
+            call = self._blocks[index] = self._calls
+            self._calls += 1
+            given = block.get("input")
+            arguments = _encode(given).decode() if given else ""
+            return ChoiceDelta(tool_calls=(ToolCallDelta(call, block["id"], block["name"], arguments),))
+        if kind in ("text", "thinking", "redacted_thinking"):
+            return _read_block(block, 0)
+        return ChoiceDelta(extra={"content_blocks": [block]})
+
+    def _read_piece(self, index: int, delta: dict[str, Any]) -> ChoiceDelta:
+        kind = delta["type"]
+        if kind == "text_delta":
+            return ChoiceDelta(text=str(delta["text"]))
+        if kind == "thinking_delta":
+            return ChoiceDelta(reasoning=str(delta["thinking"]))
+        if kind == "signature_delta":
+            return ChoiceDelta(signature=str(delta["signature"]))
+        if kind == "input_json_delta" and index in self._blocks:
+            return ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments=str(delta["partial_json"])),))
+        return ChoiceDelta()
+
+
+class WholeReader:
+    """Reads one message."""
+
+    __slots__ = ("_parts", "done")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Collects."""
+        self._parts.append(data)
+        return []
+
+    def finish(self) -> list[Delta]:
+        """The one delta."""
+        body = b"".join(self._parts)
+        if not body.strip():
+            raise CutShort("The provider answered with an empty body")
+        try:
+            message = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedReply("The provider's answer is not JSON") from None
+        if not isinstance(message, dict):
+            raise MalformedReply("The provider's answer is not an object")
+        if message.get("type") == "error" or "error" in message:
+            raise errors.within(message.get("error"))
+        try:
+            delta = _read_message(message, body)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise MalformedReply("The provider's answer is not a message") from None
+        self.done = True
+        return [delta]
+
+
+def _read_message(message: dict[str, Any], body: bytes) -> Delta:
+    reason = message["stop_reason"]
+    if not reason:
+        raise CutShort("The provider's answer has no stop reason")
+    choices = []
+    calls = 0
+    for block in message["content"]:
+        choices.append(_read_block(block, calls))
+        calls += block["type"] == "tool_use"
+    choices.append(ChoiceDelta(finish=_FINISH.get(reason, "other"), stop_sequence=message.get("stop_sequence") or ""))
+    usage = _read_usage(_numbers(message.get("usage")))
+    return Delta(tuple(choices), usage, message.get("id") or "", message.get("model") or "", body)
+
+
+def _read_block(block: dict[str, Any], call: int) -> ChoiceDelta:
+    kind = block["type"]
+    if kind == "text":
+        citations = block.get("citations")
+        return ChoiceDelta(text=str(block["text"]), extra={"citations": citations} if citations else None)
+    if kind == "thinking":
+        return ChoiceDelta(reasoning=str(block["thinking"]), signature=str(block.get("signature") or ""))
+    if kind == "redacted_thinking":
+        return ChoiceDelta(redacted=str(block["data"]))
+    if kind == "tool_use":
+        arguments = _encode(block.get("input") or {}).decode()
+        return ChoiceDelta(tool_calls=(ToolCallDelta(call, str(block["id"]), str(block["name"]), arguments),))
+    return ChoiceDelta(extra={"content_blocks": [block]})
+
+
+def _numbers(usage: object) -> dict[str, Any]:
+    """The counts that are given: a later event repeats only some, and nulls say nothing."""
+    if not isinstance(usage, dict):
+        return {}
+    return {key: value for key, value in usage.items() if isinstance(value, int | dict)}
+
+
+def _read_usage(usage: dict[str, Any]) -> Usage:
+    read = usage.get("cache_read_input_tokens", 0)
+    written = usage.get("cache_creation_input_tokens", 0)
+    details = usage.get("output_tokens_details")
+    reasoning = details.get("thinking_tokens", details.get("reasoning_tokens")) if isinstance(details, dict) else 0
+    return Usage(
+        input=usage.get("input_tokens", 0) + read + written,
+        output=usage.get("output_tokens", 0),
+        cache_read=read,
+        cache_write=written,
+        reasoning=reasoning or 0,
+    )

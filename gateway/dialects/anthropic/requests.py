@@ -1,0 +1,308 @@
+"""Messages requests, read and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.contract.errors import InvalidRequest
+from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
+from gateway.contract.protocols import WireOptions, WireRequest
+from gateway.dialects import fields
+from gateway.dialects.anthropic import turns
+from gateway.dialects.losses import Losses
+
+DEFAULT_MAX_TOKENS = 4096  # the vendor requires a number; this one fits every model
+WITHOUT_SAMPLING = "2026-10-21"
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
+_encode = msgspec.json.Encoder().encode
+_KNOWN = frozenset(
+    {
+        "model",
+        "messages",
+        "system",
+        "max_tokens",
+        "stream",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "metadata",
+    }
+)
+_MODES = {"auto": "auto", "any": "required", "none": "none"}
+_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
+def read(body: bytes, *, counting: bool = False) -> ChatRequest:
+    """Raises `InvalidRequest` naming the field. `counting`: a request to count tokens needs no `max_tokens`."""
+    source = fields.read_json_object(body)
+    model = fields.required_text(source, "model")
+    max_tokens = fields.integer(source, "max_tokens")
+    if max_tokens is None and not counting:
+        raise fields.missing("max_tokens")
+    items = fields.array(source, "messages")
+    if items is None:
+        raise fields.missing("messages")
+    if not items:
+        raise InvalidRequest("'messages' must not be empty", param="messages")
+    extra = fields.rest(source, _KNOWN) or {}
+    tool_choice, parallel = _read_tool_choice(source)
+    effort, response_format = _read_output_config(source, extra)
+    user, metadata = _read_metadata(source)
+    return ChatRequest(
+        dialect="anthropic",
+        model=model,
+        messages=(
+            *turns.read_system(source.get("system")),
+            *[turns.read(item, f"messages[{index}]") for index, item in enumerate(items)],
+        ),
+        tools=_read_tools(source),
+        tool_choice=tool_choice,
+        parallel_tool_calls=parallel,
+        response_format=response_format,
+        reasoning=_read_thinking(source, effort, extra),
+        stream=fields.boolean(source, "stream") or False,
+        include_usage=True,
+        temperature=fields.number(source, "temperature"),
+        top_p=fields.number(source, "top_p"),
+        top_k=fields.integer(source, "top_k"),
+        max_tokens=max_tokens,
+        stop=_read_stop(source),
+        user=user,
+        metadata=metadata,
+        extra=extra or None,
+    )
+
+
+def _read_stop(source: dict[str, Any]) -> tuple[str, ...]:
+    stop = fields.array(source, "stop_sequences") or []
+    for index, item in enumerate(stop):
+        if type(item) is not str:
+            raise fields.wrong(f"stop_sequences[{index}]", "a string", item)
+    return tuple(stop)
+
+
+def _read_metadata(source: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    metadata = fields.obj(source, "metadata") or {}
+    others = {key: value for key, value in metadata.items() if key != "user_id"}
+    return fields.text(metadata, "user_id", "metadata.") or "", others or None
+
+
+def _read_tools(source: dict[str, Any]) -> tuple[Tool | Opaque, ...]:
+    tools: list[Tool | Opaque] = []
+    for index, item in enumerate(fields.each_object(fields.array(source, "tools") or [], "tools")):
+        where = f"tools[{index}]."
+        if item.get("type") not in (None, "custom"):
+            tools.append(Opaque("anthropic", item))
+            continue
+        tools.append(
+            Tool(
+                name=fields.required_text(item, "name", where),
+                description=fields.text(item, "description", where) or "",
+                parameters=fields.obj(item, "input_schema", where),
+                strict=fields.boolean(item, "strict", where),
+                extra=fields.rest(item, _TOOL_FIELDS),
+            )
+        )
+    return tuple(tools)
+
+
+_TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict"})
+
+
+def _read_tool_choice(source: dict[str, Any]) -> tuple[ToolChoice | None, bool | None]:
+    choice = fields.obj(source, "tool_choice")
+    if choice is None:
+        return None, None
+    disabled = fields.boolean(choice, "disable_parallel_tool_use", "tool_choice.")
+    parallel = None if disabled is None else not disabled
+    kind = fields.required_text(choice, "type", "tool_choice.")
+    if kind == "tool":
+        return ToolChoice("named", fields.required_text(choice, "name", "tool_choice.")), parallel
+    if kind not in _MODES:
+        raise InvalidRequest("'tool_choice.type' must be 'auto', 'any', 'tool' or 'none'", param="tool_choice.type")
+    return ToolChoice(_MODES[kind]), parallel  # type: ignore[arg-type]
+
+
+def _read_output_config(source: dict[str, Any], extra: dict[str, Any]) -> tuple[str, ResponseFormat | None]:
+    """Effort and format; what else stands there goes to `extra`."""
+    config = fields.obj(source, "output_config")
+    if config is None:
+        return "", None
+    others = fields.rest(config, frozenset({"effort", "format"}))
+    if others:
+        extra["output_config"] = others
+    effort = fields.text(config, "effort", "output_config.") or ""
+    wanted = fields.obj(config, "format", "output_config.")
+    if wanted is None:
+        return effort, None
+    if wanted.get("type") != "json_schema":
+        raise InvalidRequest("'output_config.format.type' must be 'json_schema'", param="output_config.format.type")
+    return effort, ResponseFormat("json_schema", schema=fields.obj(wanted, "schema", "output_config.format."))
+
+
+def _read_thinking(source: dict[str, Any], effort: str, extra: dict[str, Any]) -> ReasoningOptions | None:
+    thinking = fields.obj(source, "thinking")
+    if thinking is None:
+        return ReasoningOptions(effort=effort) if effort else None
+    kind = fields.required_text(thinking, "type", "thinking.")
+    if kind == "disabled":
+        return ReasoningOptions(effort=effort, enabled=False)
+    if kind != "enabled" or thinking.keys() - {"type", "budget_tokens"}:
+        # Kinds and options with no word here stay as they are for this dialect.
+        extra["thinking"] = thinking
+    budget = fields.integer(thinking, "budget_tokens", "thinking.")
+    return ReasoningOptions(effort=effort, budget_tokens=budget, enabled=True, include=True)
+
+
+def write(request: ChatRequest, options: WireOptions) -> WireRequest:
+    """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+    losses = Losses(options.unsupported)
+    same = request.dialect == "anthropic"
+    system, messages = turns.write_all(request.messages, losses, same=same)
+    body: dict[str, Any] = {"model": options.model, "messages": messages}
+    if system:
+        body["system"] = system[0]["text"] if len(system) == 1 and system[0].keys() == {"type", "text"} else system
+    body["max_tokens"] = request.max_tokens or DEFAULT_MAX_TOKENS
+    if options.stream:
+        body["stream"] = True
+    _write_sampling(request, options, body, losses)
+    if request.stop:
+        body["stop_sequences"] = list(request.stop)
+    if request.tools:
+        body["tools"] = _write_tools(request, losses, same=same)
+    choice = _write_tool_choice(request.tool_choice, parallel=request.parallel_tool_calls, tools=bool(request.tools))
+    if choice is not None:
+        body["tool_choice"] = choice
+    _write_output(request, body, losses)
+    _write_metadata(request, body, losses, same=same)
+    _note_unsayable(request, losses)
+    if request.extra:
+        if same:
+            _write_extra(request.extra, body)
+        else:
+            losses.add_extras(request.extra)
+    headers = {"anthropic-version": options.version or "2023-06-01"}
+    return WireRequest("/v1/messages", _encode(body), headers, losses.all())
+
+
+def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
+    for key, value in extra.items():
+        if key == "output_config":
+            body["output_config"] = {**value, **body.get("output_config", {})}
+        else:
+            body[key] = value
+
+
+def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
+    for name in ("temperature", "top_p", "top_k"):
+        value = getattr(request, name)
+        if value is None:
+            continue
+        if options.version == WITHOUT_SAMPLING:
+            losses.add(name, f"the API of {WITHOUT_SAMPLING} has no sampling parameters")
+        elif name == "temperature" and value > 1:
+            body[name] = 1.0
+            losses.add_soft(name, "Anthropic's range ends at 1")
+        else:
+            body[name] = value
+
+
+def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
+    tools: list[dict[str, Any]] = []
+    for index, tool in enumerate(request.tools):
+        if isinstance(tool, Opaque):
+            if tool.dialect == "anthropic":
+                tools.append(tool.value)
+            else:
+                losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
+            continue
+        wire: dict[str, Any] = {"name": tool.name, "input_schema": tool.parameters or {"type": "object"}}
+        if tool.description:
+            wire["description"] = tool.description
+        if tool.strict is not None and (same or tool.strict):
+            wire["strict"] = tool.strict
+        if tool.extra:
+            if same:
+                wire.update(tool.extra)
+            else:
+                losses.add_extras(tool.extra, f"tools[{index}].")
+        tools.append(wire)
+    return tools
+
+
+def _write_tool_choice(choice: ToolChoice | None, *, parallel: bool | None, tools: bool) -> dict[str, Any] | None:
+    if choice is None and (parallel is None or not tools):
+        return None
+    if choice is not None and choice.mode == "named":
+        wire: dict[str, Any] = {"type": "tool", "name": choice.name}
+    else:
+        wire = {"type": _CHOICES[choice.mode] if choice is not None else "auto"}
+    if parallel is not None and wire["type"] != "none":
+        wire["disable_parallel_tool_use"] = not parallel
+    return wire
+
+
+def _write_output(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
+    """The format of the answer and the thinking before it."""
+    config: dict[str, Any] = {}
+    wanted = request.response_format
+    if wanted is not None and wanted.kind == "json_schema":
+        config["format"] = {"type": "json_schema", "schema": wanted.schema or {"type": "object"}}
+    elif wanted is not None and wanted.kind == "json":
+        losses.add("response_format", "Anthropic has no JSON answers without a schema")
+    reasoning = request.reasoning
+    if reasoning is not None:
+        if reasoning.effort and request.dialect == "anthropic":
+            config["effort"] = reasoning.effort
+        thinking = _write_thinking(reasoning, request.dialect)
+        if thinking is not None:
+            body["thinking"] = thinking
+            body["max_tokens"] = max(body["max_tokens"], _above(thinking, request))
+    if config:
+        body["output_config"] = config
+
+
+def _write_thinking(reasoning: ReasoningOptions, dialect: str) -> dict[str, Any] | None:
+    if reasoning.enabled is False or reasoning.budget_tokens == 0 or reasoning.effort == "none":
+        return {"type": "disabled"}
+    budget = reasoning.budget_tokens
+    if budget is None and dialect != "anthropic":
+        budget = _BUDGETS.get(reasoning.effort, 8192 if reasoning.include or reasoning.enabled else None)
+    if budget is None:
+        return None
+    # The vendor's least is 1024; a negative budget is Gemini's word for "as you see fit".
+    return {"type": "enabled", "budget_tokens": max(1024, budget) if budget > 0 else 8192}
+
+
+def _above(thinking: dict[str, Any], request: ChatRequest) -> int:
+    """`max_tokens` includes the thinking: other dialects' numbers don't."""
+    if request.dialect == "anthropic":
+        return 0
+    return int(thinking.get("budget_tokens", 0)) + (request.max_tokens or DEFAULT_MAX_TOKENS)
+
+
+def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+    metadata: dict[str, Any] = dict(request.metadata or {}) if same else {}
+    if request.metadata and not same:
+        losses.add("metadata", "Anthropic's metadata holds a user id only")
+    if request.user:
+        metadata["user_id"] = request.user
+    if metadata:
+        body["metadata"] = metadata
+
+
+def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
+    if request.n is not None and request.n > 1:
+        losses.add("n", "Anthropic answers once")
+    if request.logprobs or request.top_logprobs:
+        losses.add("logprobs", "Anthropic has no log probabilities")
+    for name in ("seed", "presence_penalty", "frequency_penalty"):
+        if getattr(request, name) is not None:
+            losses.add(name, f"Anthropic has no {name}")

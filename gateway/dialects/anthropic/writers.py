@@ -1,0 +1,307 @@
+"""Messages replies, written: streams of events and whole messages. The vendor answers once: choice 0 is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from gateway.contract.errors import GatehouseError
+from gateway.contract.messages import ChatRequest
+from gateway.dialects.anthropic import errors
+from gateway.dialects.anthropic.turns import read_arguments
+
+_encode = msgspec.json.Encoder().encode
+_FINISH: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "stop_sequence": "stop_sequence",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+    "pause": "pause_turn",
+    "context_window": "model_context_window_exceeded",
+    "malformed": "end_turn",
+    "other": "end_turn",
+}
+_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+def _frame(event: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), _encode(event))
+
+
+class StreamWriter:
+    """Named events, then `message_stop`."""
+
+    content_type = "text/event-stream; charset=utf-8"
+    __slots__ = ("_blocks", "_id", "_model", "_raw")
+
+    def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
+        self._id = reply_id
+        self._model = request.model
+        self._raw = raw
+        self._blocks: _Blocks | None = None
+
+    def opening(self, delta: Delta) -> bytes:
+        """See `ReplyWriter.opening`."""
+        return _PING
+
+    def feed(self, deltas: list[Delta]) -> bytes:
+        """See `ReplyWriter.feed`."""
+        if self._raw:
+            return b"".join(
+                [b"event: %b\ndata: %b\n\n" % (delta.event.encode(), delta.raw) for delta in deltas if delta.raw]
+            )
+        frames: list[bytes] = []
+        for delta in deltas:
+            blocks = self._blocks
+            if blocks is None:
+                if not (delta.choices or delta.usage):
+                    continue
+                blocks = self._blocks = self._begin(delta, frames)
+            if delta.usage is not None:
+                blocks.usage = delta.usage
+            for choice in delta.choices:
+                if choice.index == 0:
+                    blocks.take(choice, frames)
+        return b"".join(frames)
+
+    def _begin(self, delta: Delta, frames: list[bytes]) -> _Blocks:
+        message: dict[str, Any] = {
+            "id": delta.id or self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": delta.model or self._model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": write_usage(delta.usage or Usage()),
+        }
+        frames.append(_frame({"type": "message_start", "message": message}))
+        return _Blocks()
+
+    def finish(self) -> bytes:
+        """See `ReplyWriter.finish`."""
+        if self._raw:
+            return _STOP
+        frames: list[bytes] = []
+        blocks = self._blocks or self._begin(Delta(), frames)
+        blocks.end(frames)
+        return b"".join(frames) + _STOP
+
+    def fail(self, error: GatehouseError, request_id: str) -> bytes:
+        """See `ReplyWriter.fail`. No `message_stop` follows."""
+        return b"event: error\ndata: " + errors.write(error, request_id) + b"\n\n"
+
+
+class _Blocks:
+    """Content blocks one after the other, as the vendor has them: one is closed before the next begins.
+
+    Other dialects may interleave the pieces of their tool calls, and nothing says that a call is complete before the
+    end. So the first call streams as it comes, and what comes beside or after it waits for the end.
+    """
+
+    __slots__ = ("_call", "_index", "_kind", "_waiting", "finish", "stop_sequence", "usage")
+
+    def __init__(self) -> None:
+        self._index = -1
+        self._kind = ""
+        self._call = -1
+        self._waiting = _Content()
+        self.finish: FinishReason = ""
+        self.stop_sequence = ""
+        self.usage = Usage()
+
+    def take(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
+        self.finish = choice.finish or self.finish
+        self.stop_sequence = choice.stop_sequence or self.stop_sequence
+        if self._kind == "tool_use":
+            self._take_beside_call(choice, frames)
+            return
+        if choice.reasoning or choice.signature:
+            self._open({"type": "thinking", "thinking": "", "signature": ""}, frames)
+        if choice.reasoning:
+            self._piece({"type": "thinking_delta", "thinking": choice.reasoning}, frames)
+        if choice.signature:
+            self._piece({"type": "signature_delta", "signature": choice.signature}, frames)
+            self._close(frames)
+        if choice.redacted:
+            self._whole({"type": "redacted_thinking", "data": choice.redacted}, frames)
+        for text in (choice.text, choice.refusal):
+            if text:
+                self._open({"type": "text", "text": ""}, frames)
+                self._piece({"type": "text_delta", "text": text}, frames)
+        for block in (choice.extra or {}).get("content_blocks", ()):
+            self._whole(block, frames)
+        if choice.tool_calls:
+            self._begin_call(choice.tool_calls[0], frames)
+            self._take_beside_call(ChoiceDelta(tool_calls=choice.tool_calls), frames)
+
+    def _begin_call(self, call: ToolCallDelta, frames: list[bytes]) -> None:
+        self._call = call.index
+        self._open({"type": "tool_use", "id": call.id or f"toolu_{call.index}", "name": call.name, "input": {}}, frames)
+
+    def _take_beside_call(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
+        others = []
+        for call in choice.tool_calls:
+            if call.index != self._call:
+                others.append(call)
+            elif call.arguments:
+                self._piece({"type": "input_json_delta", "partial_json": call.arguments}, frames)
+        self._waiting.take(msgspec.structs.replace(choice, tool_calls=tuple(others)))
+
+    def _open(self, block: dict[str, Any], frames: list[bytes]) -> None:
+        if self._kind == block["type"] != "tool_use":
+            return
+        self._close(frames)
+        self._index += 1
+        self._kind = block["type"]
+        frames.append(_frame({"type": "content_block_start", "index": self._index, "content_block": block}))
+
+    def _piece(self, delta: dict[str, Any], frames: list[bytes]) -> None:
+        frames.append(_frame({"type": "content_block_delta", "index": self._index, "delta": delta}))
+
+    def _whole(self, block: dict[str, Any], frames: list[bytes]) -> None:
+        """A block that is complete. Those that the vendor streams in pieces are one piece."""
+        kind = block.get("type")
+        empty = dict(block)
+        pieces: list[dict[str, Any]] = []
+        if kind == "text":
+            empty["text"] = ""
+            pieces = [{"type": "text_delta", "text": block["text"]}]
+        elif kind == "thinking":
+            empty.update(thinking="", signature="")
+            pieces = [{"type": "thinking_delta", "thinking": block["thinking"]}]
+            if block["signature"]:
+                pieces.append({"type": "signature_delta", "signature": block["signature"]})
+        elif kind == "tool_use":
+            empty["input"] = {}
+            pieces = [{"type": "input_json_delta", "partial_json": _encode(block["input"]).decode()}]
+        self._close(frames)
+        self._open(empty, frames)
+        for piece in pieces:
+            self._piece(piece, frames)
+        self._close(frames)
+
+    def _close(self, frames: list[bytes]) -> None:
+        if self._kind:
+            self._kind = ""
+            frames.append(_frame({"type": "content_block_stop", "index": self._index}))
+
+    def end(self, frames: list[bytes]) -> None:
+        self._close(frames)
+        for block in self._waiting.blocks():
+            self._whole(block, frames)
+        delta = {"stop_reason": _FINISH.get(self.finish, "end_turn"), "stop_sequence": self.stop_sequence or None}
+        frames.append(_frame({"type": "message_delta", "delta": delta, "usage": write_usage(self.usage)}))
+
+
+class WholeWriter:
+    """One message."""
+
+    content_type = "application/json"
+    __slots__ = ("_deltas", "_id", "_model", "_raw")
+
+    def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
+        self._id = reply_id
+        self._model = request.model
+        self._raw = raw
+        self._deltas: list[Delta] = []
+
+    def opening(self, delta: Delta) -> bytes:
+        """A whole answer has none."""
+        return b""
+
+    def feed(self, deltas: list[Delta]) -> bytes:
+        """Collects."""
+        self._deltas += deltas
+        return b""
+
+    def finish(self) -> bytes:
+        """The body: the provider's own if nothing touched it."""
+        deltas = self._deltas
+        if self._raw and len(deltas) == 1 and deltas[0].raw:
+            return deltas[0].raw
+        content = _Content()
+        for delta in deltas:
+            for choice in delta.choices:
+                if choice.index == 0:
+                    content.take(choice)
+        return _encode(
+            {
+                "id": next((delta.id for delta in deltas if delta.id), self._id),
+                "type": "message",
+                "role": "assistant",
+                "model": next((delta.model for delta in deltas if delta.model), self._model),
+                "content": content.blocks(),
+                "stop_reason": _FINISH.get(content.finish, "end_turn"),
+                "stop_sequence": content.stop_sequence or None,
+                "usage": write_usage(next((delta.usage for delta in reversed(deltas) if delta.usage), Usage())),
+            }
+        )
+
+    def fail(self, error: GatehouseError, request_id: str) -> bytes:
+        """A whole answer that fails is an error body."""
+        return errors.write(error, request_id)
+
+
+class _Content:
+    """Pieces as content blocks in their order; those of one kind that follow each other are one block."""
+
+    def __init__(self) -> None:
+        self._found: list[dict[str, Any]] = []
+        self._calls: dict[int, tuple[dict[str, Any], list[str]]] = {}
+        self.finish: FinishReason = ""
+        self.stop_sequence = ""
+
+    def take(self, choice: ChoiceDelta) -> None:
+        if choice.reasoning or choice.signature:
+            block = self._last("thinking", {"thinking": "", "signature": ""})
+            block["thinking"] += choice.reasoning
+            block["signature"] += choice.signature
+        if choice.redacted:
+            self._found.append({"type": "redacted_thinking", "data": choice.redacted})
+        for text in (choice.text, choice.refusal):
+            if text:
+                self._last("text", {"text": ""})["text"] += text
+        self._found += (choice.extra or {}).get("content_blocks", ())
+        for call in choice.tool_calls:
+            self._take_call(call)
+        self.finish = choice.finish or self.finish
+        self.stop_sequence = choice.stop_sequence or self.stop_sequence
+
+    def _take_call(self, call: ToolCallDelta) -> None:
+        if call.index not in self._calls:
+            block: dict[str, Any] = {"type": "tool_use", "id": "", "name": "", "input": {}}
+            self._found.append(block)
+            self._calls[call.index] = (block, [])
+        block, pieces = self._calls[call.index]
+        block["id"] = block["id"] or call.id
+        block["name"] = block["name"] or call.name
+        pieces.append(call.arguments)
+
+    def _last(self, kind: str, empty: dict[str, Any]) -> dict[str, Any]:
+        last = self._found[-1] if self._found else None
+        if last is None or last.get("type") != kind or last.get("signature"):
+            last = {"type": kind, **empty}
+            self._found.append(last)
+        return last
+
+    def blocks(self) -> list[dict[str, Any]]:
+        for index, (block, pieces) in self._calls.items():
+            block["id"] = block["id"] or f"toolu_{index}"
+            block["input"] = read_arguments("".join(pieces))
+        return self._found
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """The `usage` object: here `input_tokens` leaves out what came from or went to the cache."""
+    return {
+        "input_tokens": max(0, usage.input - usage.cache_read - usage.cache_write),
+        "cache_creation_input_tokens": usage.cache_write,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    }
