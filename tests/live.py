@@ -82,7 +82,6 @@ def running_gateway(yaml: str, folder: Path, environ: Mapping[str, str] | None =
         yield Gateway(server, port)
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join(15)
 
 

@@ -1,0 +1,109 @@
+"""What the simulator can be told to do: words joined by `-`, such as `429-after2` or `n200-pace20`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+WORDS: dict[str, str] = {
+    "ok": "a sensible answer (the default)",
+    "400": "any of 400 401 403 404 429 500 503 529: that status with the vendor's error body",
+    "after#": "with a status: retry-after of # seconds",
+    "context": "the vendor's error for a prompt that is too long",
+    "refuse": "closes the connection without an answer",
+    "hang": "never answers",
+    "slow#": "nothing at all for # ms, then the answer",
+    "stall#": "stops after # events, the connection stays open (whole: after half of the body; 0: after the headers)",
+    "cut#": "drops the connection after # events (whole: after half of the body; 0: after the headers)",
+    "cutclean#": "ends the HTTP body properly after # events, without the dialect's own end",
+    "cutbyte": "drops the connection between two bytes of one character",
+    "malformed#": "event number # is broken JSON (whole: the body is)",
+    "error200": "the vendor's error in a 200, first thing",
+    "erroreven#": "the vendor's error in the stream after # events",
+    "empty": "a well-formed answer with nothing in it",
+    "emptybody": "a 200 with no body",
+    "html": "a 200 with a login page",
+    "safety": "ends for the vendor's content policy",
+    "length": "ends at the token limit",
+    "n#": "# words",
+    "pace#": "# ms between events",
+    "burst": "all events in one write",
+    "bytes1": "one byte at a time",
+    "tools": "two tool calls at once",
+    "json": "JSON that fits the asked schema",
+    "reason": "thoughts before the answer",
+    "echo": "answers with the last user text",
+    "cached#": "# of the prompt's tokens came from the cache",
+    "nousage": "never says its usage",
+    "latency#": "# ms before the answer's headers",
+}
+STATUSES = (400, 401, 403, 404, 429, 500, 503, 529)
+_WORD = re.compile(r"([a-z]+)(\d*)\Z")
+_BARE = {"error200", "bytes1"}
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """A behaviour in effect: its words with their numbers (-1: none), and a status to fail with (0: none)."""
+
+    words: dict[str, int]
+    status: int = 0
+
+    def has(self, word: str) -> bool:
+        """Whether the word was said."""
+        return word in self.words
+
+    def number(self, word: str, default: int = 0) -> int:
+        """The number behind a word."""
+        number = self.words.get(word, -1)
+        return default if number < 0 else number
+
+
+def parse(text: str) -> Behaviour:
+    """Raises `ValueError` that names an unknown word and the nearest one."""
+    words: dict[str, int] = {}
+    status = 0
+    for part in text.strip().split("-"):
+        if part.isdigit() and int(part) in STATUSES:
+            status = int(part)
+            continue
+        if part in _BARE:
+            words[part] = -1
+            continue
+        match = _WORD.match(part)
+        if match is None or (match[1] not in WORDS and f"{match[1]}#" not in WORDS):
+            known = [word.rstrip("#") for word in WORDS]
+            near = difflib.get_close_matches(part, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+            raise ValueError(f"unknown behaviour '{part}' in '{text}'{hint}")
+        words[match[1]] = int(match[2]) if match[2] else -1
+    return Behaviour(words, status)
+
+
+class Script:
+    """Which request gets which behaviour: by model, `*` for any, each list used up one by one, its last repeating."""
+
+    def __init__(self, script: Mapping[str, str | Sequence[str]] | None = None) -> None:
+        """Raises `ValueError` for an unknown word."""
+        self._queues: dict[str, list[Behaviour]] = {}
+        for model, behaviours in (script or {}).items():
+            listed = [behaviours] if isinstance(behaviours, str) else list(behaviours)
+            self._queues[model] = [parse(each) for each in listed] or [parse("ok")]
+
+    def next(self, model: str, header: str) -> Behaviour:
+        """Header first, then the script, then a model named `sim-...`, else `ok`. Raises `ValueError`."""
+        if header:
+            return parse(header)
+        queue = self._queues.get(model) or self._queues.get("*")
+        if queue is not None:
+            return queue.pop(0) if len(queue) > 1 else queue[0]
+        if model.startswith("sim-"):
+            return parse(model.removeprefix("sim-"))
+        return parse("ok")
+
+
+def behaviours_help() -> str:
+    """The words, one a line."""
+    return "\n".join(f"  {word:<12} {text}" for word, text in WORDS.items())

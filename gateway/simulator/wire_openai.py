@@ -1,0 +1,164 @@
+"""OpenAI's Chat Completions as its servers speak them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.simulator.answers import Answer, Asked, Tokens
+from gateway.simulator.behaviours import Behaviour
+from gateway.simulator.wire import CREATED, BadRequest, dump, text_of
+
+_TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
+_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+_ENDS = {"stop": "stop", "length": "length", "tools": "tool_calls", "safety": "content_filter"}
+TOO_LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens."
+
+
+class OpenAIWire:
+    """Implements `Wire`."""
+
+    def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
+        """See `Wire.read`."""
+        messages = body.get("messages")
+        if not isinstance(body.get("model", model or None), str):
+            raise BadRequest("you must provide a model parameter", "model")
+        if not isinstance(messages, list) or not messages:
+            raise BadRequest("Missing required parameter: 'messages'.", "messages")
+        tools = [tool["function"]["name"] for tool in body.get("tools") or () if "function" in tool]
+        choice = body.get("tool_choice")
+        parts = [part for each in messages if isinstance(each.get("content"), list) for part in each["content"]]
+        wanted = body.get("response_format") or {}
+        stop = body.get("stop") or []
+        return Asked(
+            model=model or body["model"],
+            stream=bool(body.get("stream")),
+            last_text=next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), ""),
+            prompt_chars=sum(len(text_of(each.get("content"))) for each in messages),
+            images=sum(part.get("type") == "image_url" for part in parts),
+            tool_results=sum(each.get("role") == "tool" for each in messages),
+            tools=tools,
+            must_call=choice["function"]["name"] if isinstance(choice, dict) else "*" if choice == "required" else "",
+            schema=(wanted.get("json_schema") or {}).get("schema"),
+            json_wanted=wanted.get("type") in ("json_object", "json_schema"),
+            count=body.get("n") or 1,
+            max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+            stop=[stop] if isinstance(stop, str) else stop,
+            logprobs=bool(body.get("logprobs")),
+            usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            seed=body.get("seed"),
+        )
+
+    def whole(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> dict[str, Any]:
+        """See `Wire.whole`."""
+        text = "".join(given.words)
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if given.calls else "")}
+        message["refusal"] = None
+        if given.thoughts:
+            message["reasoning_content"] = "".join(given.thoughts)
+        if given.calls:
+            message["tool_calls"] = [self._call(call) for call in given.calls]
+        body = self._head(asked, "chat.completion")
+        body["choices"] = [
+            {
+                "index": index,
+                "message": message,
+                "logprobs": self._logprobs(given.words) if asked.logprobs else None,
+                "finish_reason": _ENDS[given.end],
+            }
+            for index in range(asked.count)
+        ]
+        if not behaviour.has("nousage"):
+            body["usage"] = self._usage(count)
+        return body
+
+    def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
+        """See `Wire.events`."""
+        deltas: list[tuple[dict[str, Any], str | None]] = []
+        deltas.append(({"role": "assistant", "content": "", "refusal": None}, None))
+        deltas += [({"reasoning_content": thought}, None) for thought in given.thoughts]
+        deltas += [({"content": word}, None) for word in given.words]
+        for index, call in enumerate(given.calls):
+            whole = self._call(call)
+            arguments = whole["function"]["arguments"]
+            start = {"index": index, **whole, "function": {"name": call[1], "arguments": ""}}
+            deltas.append(({"tool_calls": [start]}, None))
+            for piece in (arguments[:5], arguments[5:]):
+                deltas.append(({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None))
+        deltas.append(({}, _ENDS[given.end]))
+        frames = []
+        for delta, end in deltas:
+            for index in range(asked.count):
+                logprobs = self._logprobs([delta["content"]]) if asked.logprobs and delta.get("content") else None
+                choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": end}
+                frames.append(self._frame(asked, [choice]))
+        if asked.usage and not behaviour.has("nousage"):
+            frames.append(self._frame(asked, [], self._usage(count)))
+        return [*frames, b"data: [DONE]\n\n"]
+
+    def ends(self) -> int:
+        """See `Wire.ends`."""
+        return 1
+
+    def _frame(self, asked: Asked, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
+        chunk = self._head(asked, "chat.completion.chunk")
+        chunk["choices"] = choices
+        if asked.usage:
+            chunk["usage"] = usage
+        return b"data: " + dump(chunk) + b"\n\n"
+
+    @staticmethod
+    def _head(asked: Asked, kind: str) -> dict[str, Any]:
+        fingerprint = f"fp_sim_{asked.seed}" if asked.seed is not None else "fp_sim"
+        return {
+            "id": "chatcmpl-sim",
+            "object": kind,
+            "created": CREATED,
+            "model": asked.model,
+            "system_fingerprint": fingerprint,
+        }
+
+    @staticmethod
+    def _call(call: tuple[str, str, dict[str, Any]]) -> dict[str, Any]:
+        call_id, name, arguments = call
+        return {"id": call_id, "type": "function", "function": {"name": name, "arguments": dump(arguments).decode()}}
+
+    @staticmethod
+    def _logprobs(words: list[str]) -> dict[str, Any]:
+        def token(text: str, logprob: float) -> dict[str, Any]:
+            return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+        return {
+            "content": [
+                {**token(word, -0.25), "top_logprobs": [token(word, -0.25), token("x", -2.5)]} for word in words
+            ],
+            "refusal": None,
+        }
+
+    @staticmethod
+    def _usage(count: Tokens) -> dict[str, Any]:
+        return {
+            "prompt_tokens": count.prompt,
+            "completion_tokens": count.completion,
+            "total_tokens": count.prompt + count.completion,
+            "prompt_tokens_details": {"cached_tokens": count.cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": count.thoughts, "audio_tokens": 0},
+        }
+
+    def error(self, status: int, message: str, kind: str = "") -> dict[str, Any]:
+        """See `Wire.error`; `kind` may name the field."""
+        if kind == "context":
+            error = {"message": TOO_LONG, "type": "invalid_request_error", "param": "messages"}
+            return {"error": {**error, "code": "context_length_exceeded"}}
+        return {
+            "error": {
+                "message": message,
+                "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+                "param": kind or None,
+                "code": _CODES.get(status),
+            }
+        }
+
+    def error_event(self) -> bytes:
+        """See `Wire.error_event`."""
+        error = {"message": "The server had an error", "type": "server_error", "param": None, "code": "server_error"}
+        return b"data: " + dump({"error": error}) + b"\n\n"
