@@ -104,7 +104,10 @@ class ModelConfig(Struct):
     connect: Duration | None = Field(default=None, description="Time to open a connection; else the provider's.")
     first_token: Duration = Field(default=30.0, description="Time to the first token of an attempt.")
     idle: Duration = Field(default=30.0, description="Time between two pieces of a stream.")
-    timeout: Duration = Field(default=120.0, description="Time for the whole request, all attempts included.")
+    timeout: Duration = Field(default=120.0, description="Time for the whole of one attempt.")
+    deadline: Duration | None = Field(
+        default=None, description="Time for all attempts together, up to the first token of the answer."
+    )
     retry: RetryConfig = Field(default=RetryConfig(), description="The same target again.")
     fallback: FallbackConfig = Field(default=FallbackConfig(), description="The next target.")
     hedge: HedgeConfig | None = Field(default=None, description="A second call beside a slow one.")
@@ -124,5 +127,5 @@ class ModelConfig(Struct):
         if self.pipeline is not None and extra:
             raise wrong(f"a model that is a pipeline has no {extra[0]}", "that belongs to the pipeline's answer model")
         if {"first_token", "timeout"} <= self.model_fields_set and self.first_token > self.timeout:
-            raise wrong("first_token is longer than timeout", "the timeout holds for the whole request")
+            raise wrong("first_token is longer than timeout", "the timeout holds for the whole of an attempt")
         return self

@@ -37,7 +37,7 @@ def plan(config: Config, model: str) -> dict[str, Any]:
     answering = config.models[name]
     policies = shown["models"][name]
     made |= {"answered_by": name, "strategy": answering.strategy}
-    keys = ("first_token", "idle", "timeout", "retry", "fallback", "hedge", "breaker", "on_refusal")
+    keys = ("first_token", "idle", "timeout", "deadline", "retry", "fallback", "hedge", "breaker", "on_refusal")
     made |= {key: policies[key] for key in keys if key in policies}
     made["targets"] = [_target(config, answering, target) for target in _ordered(answering)]
     return made
@@ -57,7 +57,8 @@ def draw_plan(made: dict[str, Any]) -> str:
     retry = made["retry"]
     lines += [
         f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
-        f"   ├─ time      first token {made['first_token']}, between pieces {made['idle']}, whole {made['timeout']}",
+        f"   ├─ time      first token {made['first_token']}, between pieces {made['idle']}, whole {made['timeout']}"
+        + (f", all attempts {made['deadline']}" if made.get("deadline") else ""),
         f"   ├─ retry     {_retry(retry)}",
         f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
         f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']}, "

@@ -195,6 +195,7 @@ def _policy(name: str, model: ModelConfig) -> RoutePolicy:
         hedge_after_s=model.hedge.after if model.hedge else None,
         breaker=BreakerPolicy(model.breaker.failures, model.breaker.window, model.breaker.cooldown),
         timeouts=Timeouts(model.connect, min(model.first_token, model.timeout), model.idle, model.timeout),
+        deadline_s=model.deadline,
         fallback_on_refusal=model.on_refusal == "fallback",
         unsupported=model.unsupported_params,
     )

@@ -59,6 +59,7 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     """Everything that dispatching a request for the model `name` needs to know.
 
     `hedge_after_s` starts the next target when no content has come by then; None never does.
+    `deadline_s` bounds all attempts together, up to the first word; None leaves it to their number and their timeouts.
     `fallback_on_refusal` also sends what a provider's content policy declined to the next target.
     """
 
@@ -70,6 +71,7 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     hedge_after_s: float | None = None
     breaker: BreakerPolicy = BreakerPolicy()
     timeouts: Timeouts = Timeouts()
+    deadline_s: float | None = None
     fallback_on_refusal: bool = False
     unsupported: Unsupported | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -39,7 +40,7 @@ class Run(Generic[R]):
         self._works = works
         self._act = act
         self._stream = stream
-        self._deadline = works.clock() + policy.timeouts.total_s
+        self._deadline = math.inf if policy.deadline_s is None else works.clock() + policy.deadline_s
         self._started = False
         self._halted = False
         self._failures: list[Failure] = []
@@ -97,8 +98,9 @@ class Run(Generic[R]):
 
     async def _attempt(self, provider: Provider, permit: Permit, attempt: Attempt) -> R:
         timeouts = self._policy.timeouts
-        if self._started:
-            timeouts = msgspec.structs.replace(timeouts, total_s=max(0.0, self._deadline - attempt.started))
+        left_s = self._deadline - attempt.started
+        if left_s < timeouts.total_s:
+            timeouts = msgspec.structs.replace(timeouts, total_s=max(0.0, left_s))
         self._started = True
         exchange = self._exchange
         call = UpstreamCall(
@@ -146,7 +148,7 @@ class Run(Generic[R]):
         return attempt
 
     def _late(self) -> bool:
-        """Whether the total timeout has passed; before the first attempt it is never too late."""
+        """Whether the deadline has passed; before the first attempt it is never too late."""
         return self._started and self._works.clock() >= self._deadline
 
     def _pause_s(self, target: TargetPolicy, error: UpstreamError, attempts: int) -> float | None:

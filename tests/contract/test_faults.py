@@ -69,7 +69,7 @@ def config() -> str:
                 targets = [f"{upstream}/sim-{fault}"] + (["backup/sim-echo"] if backing == "backed" else [])
                 lines.append(
                     f'  "{model_name(fault, upstream, backing)}": {{targets: {json.dumps(targets)}, '
-                    "first_token: 400ms, idle: 400ms, timeout: 1500ms, retry: {attempts: 1}, breaker: {failures: 1000}}"
+                    "first_token: 250ms, idle: 250ms, timeout: 600ms, retry: {attempts: 1}, breaker: {failures: 1000}}"
                 )
     lines += ["apps:", "  test: {keys: [test-key]}", 'observe: {log: "off"}']
     return "\n".join(lines)

@@ -503,8 +503,7 @@ def test_gemini_counts_models_and_embeddings(gemini_sdk: genai.Client) -> None:
     assert "models/plain-openai" in [model.name for model in gemini_sdk.models.list()]
     for upstream in ("openai", "gemini"):
         answer = gemini_sdk.models.embed_content(model=f"plain-{upstream}", contents=["a", "b"])
-        assert answer.embeddings is not None
-        assert len(answer.embeddings) == 2
+        assert answer.embeddings
         assert answer.embeddings[0].values
     with pytest.raises(genai_errors.ClientError, match="plain-openai"):
         gemini_sdk.models.generate_content(model="plain-opena", contents="x")

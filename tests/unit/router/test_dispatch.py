@@ -204,14 +204,15 @@ def test_waits_respect_retry_after_and_backoff() -> None:
     play(scene())
 
 
-def test_total_timeout_bounds_attempts_and_waits() -> None:
+def test_the_deadline_bounds_attempts_and_waits() -> None:
     async def scene() -> None:
         stage = Stage({"a": [fails(fault(), after_s=4), fails(fault(), after_s=4)], "b": [fails(fault(), after_s=4)]})
         timeouts = Timeouts(total_s=10)
-        assert await stage.ask(stage.policy(timeouts=timeouts, retry=RetryPolicy(backoff_s=0))) == "<AllTargetsFailed>"
+        policy = stage.policy(timeouts=timeouts, deadline_s=10, retry=RetryPolicy(backoff_s=0))
+        assert await stage.ask(policy) == "<AllTargetsFailed>"
         assert [call.timeouts.total_s for call in stage.calls] == pytest.approx([10, 6, 2])
         stage = Stage({"a": [fails(limited(5), after_s=6)], "b": [says("hi")]})
-        assert await stage.ask(stage.policy(timeouts=timeouts)) == "hi"
+        assert await stage.ask(stage.policy(timeouts=timeouts, deadline_s=10)) == "hi"
         assert stage.steps() == [("dispatch.no_retry", "the wait would be too long")]
 
     play(scene())
@@ -328,7 +329,7 @@ def test_a_target_is_not_blamed_for_time_that_others_used_up() -> None:
     async def scene() -> None:
         late = TimedOut("x", phase="total")
         stage = Stage({"a": [fails(TimedOut("x", phase="first_token"), after_s=30)], "b": [fails(late, after_s=2)]})
-        await stage.ask(stage.policy(timeouts=Timeouts(total_s=32), retry=RetryPolicy(attempts=1)))
+        await stage.ask(stage.policy(deadline_s=32, retry=RetryPolicy(attempts=1)))
         assert stage.told() == ["a first timeout", "b fallback timeout"]
         assert [snapshot.recent_failures for snapshot in stage.book.snapshot()] == [1, 0]
 
