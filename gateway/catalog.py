@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 DIALECTS = {
     "openai": "gateway.dialects.openai_chat:OpenAIChat",
     "anthropic": "gateway.dialects.anthropic:AnthropicMessages",
-    "gemini": "gateway.dialects.gemini:GeminiGenerate",
+    "gemini": "gateway.dialects.gemini_generate:GeminiGenerate",
 }
 EMBEDDINGS = {
     "openai": "gateway.dialects.openai_embeddings:OpenAIEmbeddings",
-    "gemini": "gateway.dialects.gemini:GeminiEmbeddings",
+    "gemini": "gateway.dialects.gemini_generate:GeminiEmbeddings",
 }
 
 

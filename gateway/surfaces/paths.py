@@ -11,9 +11,9 @@ from gateway.contract.errors import UnknownPath, WrongMethod
 from gateway.contract.protocols import InboundCall
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
-from gateway.dialects.gemini import GeminiArray, GeminiBatchEmbeddings, GeminiGenerate, GeminiSingleEmbedding
-from gateway.dialects.gemini.tokens import count_tokens_reply as gemini_count_reply
-from gateway.dialects.gemini.tokens import read_count_tokens as read_gemini_count
+from gateway.dialects.gemini_generate import GeminiArray, GeminiBatchEmbeddings, GeminiGenerate, GeminiSingleEmbedding
+from gateway.dialects.gemini_generate.tokens import count_tokens_reply as gemini_count_reply
+from gateway.dialects.gemini_generate.tokens import read_count_tokens as read_gemini_count
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from gateway.surfaces.chat import ChatSurface

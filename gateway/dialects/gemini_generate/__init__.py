@@ -1,0 +1,57 @@
+"""Gemini's generateContent, with its embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dialects.gemini_generate import errors, requests
+from gateway.dialects.gemini_generate.embeddings import GeminiBatchEmbeddings, GeminiEmbeddings, GeminiSingleEmbedding
+from gateway.dialects.gemini_generate.readers import StreamReader, WholeReader
+from gateway.dialects.gemini_generate.writers import ArrayWriter, StreamWriter, WholeWriter
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError, UpstreamError
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+
+__all__ = ["GeminiArray", "GeminiBatchEmbeddings", "GeminiEmbeddings", "GeminiGenerate", "GeminiSingleEmbedding"]
+
+
+class GeminiGenerate:
+    """The dialect `gemini`. Model and streaming stand in the path."""
+
+    name = "gemini"
+
+    def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
+        """See `Dialect.read_request`."""
+        return requests.read(body, call)
+
+    def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
+        """See `Dialect.write_request`."""
+        return requests.write(request, options)
+
+    def reply_reader(self, *, stream: bool) -> ReplyReader:
+        """See `Dialect.reply_reader`."""
+        return StreamReader() if stream else WholeReader()
+
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
+        """See `Dialect.reply_writer`. Gemini's streams have no opening."""
+        if request.stream:
+            return StreamWriter(request, reply_id, raw=raw)
+        return WholeWriter(request, reply_id, raw=raw)
+
+    def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+        """See `Dialect.read_error`."""
+        return errors.read(status, headers, body)
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """See `Dialect.write_error`."""
+        return errors.write(error)
+
+
+class GeminiArray(GeminiGenerate):
+    """The same for callers that do not ask for events: Google's server then streams a JSON array."""
+
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
+        """See `Dialect.reply_writer`."""
+        return ArrayWriter(StreamWriter(request, reply_id, raw=raw))

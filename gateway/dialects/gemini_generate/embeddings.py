@@ -1,0 +1,129 @@
+"""`:embedContent` and `:batchEmbedContents`, read and written on both sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.contract.errors import InvalidRequest, MalformedReply, UnsupportedFeature
+from gateway.contract.messages import EmbeddingRequest, Embeddings
+from gateway.contract.protocols import WireOptions, WireRequest
+from gateway.dialects import fields
+from gateway.dialects.gemini_generate import errors
+from gateway.dialects.gemini_generate.names import camel
+from gateway.dialects.losses import Losses
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError
+
+_encode = msgspec.json.Encoder().encode
+_KNOWN = frozenset({"model", "content", "outputDimensionality"})
+
+
+class _Vector(msgspec.Struct):
+    values: list[float]
+
+
+class _Batch(msgspec.Struct):
+    embeddings: list[_Vector]
+
+
+_decode = msgspec.json.Decoder(_Batch).decode
+
+
+class GeminiEmbeddings:
+    """The provider's side: always the batch call."""
+
+    def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
+        """Raises `UnsupportedFeature` for tokens: Google takes texts."""
+        if request.tokens:
+            raise UnsupportedFeature("Gemini embeds texts, not tokens: send strings in 'input'", param="input")
+        losses = Losses(options.unsupported)
+        model = f"models/{options.model}"
+        each: dict[str, Any] = {"model": model}
+        if request.dimensions is not None:
+            each["outputDimensionality"] = request.dimensions
+        if request.extra:
+            if request.dialect == "gemini":
+                each = {**request.extra, **each}
+            else:
+                losses.add_extras(request.extra)
+        body = {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in request.texts]}
+        path = f"/{options.version or 'v1beta'}/models/{quote(options.model, safe='/@-._~')}:batchEmbedContents"
+        return WireRequest(path, _encode(body), losses=losses.all())
+
+    def read_embed_reply(self, body: bytes) -> Embeddings:
+        """Raises `MalformedReply`. Google does not say how many tokens it read."""
+        try:
+            reply = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedReply("The provider's answer is not a list of embeddings") from None
+        return Embeddings([item.values for item in reply.embeddings], "")
+
+
+class _Surface:
+    """What the two calls share; the model stands in the path."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def _request(self, items: list[tuple[dict[str, Any], str]]) -> EmbeddingRequest:
+        texts = [_read_text(item, where) for item, where in items]
+        first, where = items[0]
+        return EmbeddingRequest(
+            dialect="gemini",
+            model=self._model,
+            texts=tuple(texts),
+            dimensions=fields.integer(first, "outputDimensionality", where),
+            extra=fields.rest(first, _KNOWN),
+        )
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """The body of an error answer."""
+        return errors.write(error)
+
+
+def _read_text(item: dict[str, Any], where: str) -> str:
+    content = item.get("content")
+    if type(content) is str:
+        return content
+    if type(content) is not dict:
+        raise (
+            fields.missing(where + "content")
+            if content is None
+            else fields.wrong(where + "content", "an object", content)
+        )
+    parts = fields.array(content, "parts", where + "content.") or []
+    where += "content.parts"
+    return "".join(fields.text(part, "text", f"{where}[].") or "" for part in fields.each_object(parts, where))
+
+
+class GeminiSingleEmbedding(_Surface):
+    """`:embedContent`."""
+
+    def read_request(self, body: bytes) -> EmbeddingRequest:
+        """Raises `InvalidRequest` naming the field."""
+        return self._request([(camel(fields.read_json_object(body)), "")])
+
+    def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
+        """The body for the caller."""
+        return _encode({"embedding": {"values": answer.vectors[0]}})
+
+
+class GeminiBatchEmbeddings(_Surface):
+    """`:batchEmbedContents`."""
+
+    def read_request(self, body: bytes) -> EmbeddingRequest:
+        """Raises `InvalidRequest` naming the field."""
+        items = fields.array(fields.read_json_object(body), "requests")
+        if not items:
+            raise InvalidRequest("'requests' must hold at least one request", param="requests")
+        return self._request(
+            [(camel(item), f"requests[{i}].") for i, item in enumerate(fields.each_object(items, "requests"))]
+        )
+
+    def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
+        """The body for the caller."""
+        return _encode({"embeddings": [{"values": vector} for vector in answer.vectors]})

@@ -1,0 +1,108 @@
+"""Errors as Google writes them: `{"error": {"code", "message", "status", "details"}}`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.contract.errors import CredentialRefused
+from gateway.dialects.failures import upstream_failure
+
+if TYPE_CHECKING:
+    from gateway.contract.errors import GatehouseError, UpstreamError
+
+_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "INVALID_ARGUMENT",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    502: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_STATUSES = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 503,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 503,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+    """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = None
+    if isinstance(value, list) and value:
+        value = value[0]
+    return _from_object(status, value.get("error") if isinstance(value, dict) else None, headers)
+
+
+def within(error: object) -> UpstreamError:
+    """The error in a stream or in a 200."""
+    status = 500
+    if isinstance(error, dict):
+        status = _STATUSES.get(str(error.get("status")), 500)
+        code = error.get("code")
+        if isinstance(code, int) and 400 <= code < 600:
+            status = code
+    return _from_object(status, error, {})
+
+
+def _from_object(status: int, error: object, headers: dict[str, str]) -> UpstreamError:
+    fields: dict[str, Any] = error if isinstance(error, dict) else {}
+    details = fields.get("details")
+    reasons, wait = _details(details if isinstance(details, list) else [])
+    if "API_KEY_INVALID" in reasons or "API key not valid" in str(fields.get("message")):
+        return CredentialRefused("The provider refused our credentials or account", upstream_status=status)
+    message = str(fields.get("message") or "")
+    if "input token count" in message and "exceeds" in message:
+        reasons += " context_length_exceeded"
+    found = upstream_failure(status, message, f"{fields.get('status') or ''} {reasons}", headers)
+    if found.retry_after_s is None:
+        found.retry_after_s = wait
+    return found
+
+
+def _details(details: list[Any]) -> tuple[str, float | None]:
+    """The reasons that are given, and the pause that a RetryInfo asks for."""
+    reasons = []
+    wait = None
+    for detail in details:
+        if not isinstance(detail, dict):
+            continue
+        reasons.append(str(detail.get("reason") or ""))
+        delay = str(detail.get("retryDelay") or "")
+        if delay.endswith("s") and delay[:-1].replace(".", "", 1).isdigit():
+            wait = float(delay[:-1])
+    return " ".join(reasons), wait
+
+
+def write(error: GatehouseError) -> bytes:
+    """The body of an error answer."""
+    return msgspec.json.encode({"error": to_object(error)})
+
+
+def to_object(error: GatehouseError) -> dict[str, Any]:
+    """The error object."""
+    status = error.http_status
+    name = _NAMES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
+    found: dict[str, Any] = {"code": status, "message": error.message, "status": name}
+    found["details"] = [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.code.upper(), "domain": "gatehouse"}
+    ]
+    return found

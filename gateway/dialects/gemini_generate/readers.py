@@ -1,0 +1,249 @@
+"""generateContent replies, read: streams of responses and whole ones.
+
+The common response, one candidate with a piece of text, is decoded straight into structs; others go the general way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from gateway.contract.errors import CutShort, MalformedReply, Refusal
+from gateway.dialects.gemini_generate import errors
+from gateway.dialects.gemini_generate.names import camel
+from gateway.dialects.sse import SseParser
+
+_FINISH: dict[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "MALFORMED_FUNCTION_CALL": "malformed",
+    "UNEXPECTED_TOOL_CALL": "malformed",
+}
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    parts: list[_Part]
+    role: str = ""
+
+
+class _Candidate(msgspec.Struct, forbid_unknown_fields=True):
+    content: _Content
+    index: int = 0
+
+
+class _Count(msgspec.Struct, gc=False):
+    """What we count of `usageMetadata`."""
+
+    promptTokenCount: int | None = None  # noqa: N815 - the wire's names
+    candidatesTokenCount: int | None = None  # noqa: N815
+    thoughtsTokenCount: int | None = None  # noqa: N815
+    cachedContentTokenCount: int | None = None  # noqa: N815
+    toolUsePromptTokenCount: int | None = None  # noqa: N815
+
+
+class _Plain(msgspec.Struct):
+    candidates: list[_Candidate]
+    usageMetadata: _Count | None = None  # noqa: N815
+    modelVersion: str | None = None  # noqa: N815
+    responseId: str | None = None  # noqa: N815
+    error: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_Plain).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Reader:
+    """What whole and streamed replies share: the numbers of tool calls, and which candidates are at their end."""
+
+    __slots__ = ("_calls", "_finished", "_seen", "done")
+
+    def __init__(self) -> None:
+        self._calls: dict[int, int] = {}
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
+        self.done = False
+
+    def _read_response(self, raw: bytes) -> Delta:
+        try:
+            plain = _decode_plain(raw)
+        except msgspec.ValidationError:
+            return self._read_object(_decode(raw), raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedReply("The provider sent a response that is not JSON") from None
+        choices = []
+        for candidate in plain.candidates:
+            self._seen.add(candidate.index)
+            parts = candidate.content.parts
+            text = parts[0].text if len(parts) == 1 else "".join([part.text for part in parts])
+            choices.append(ChoiceDelta(candidate.index, text))
+        usage = _read_usage(plain.usageMetadata) if plain.usageMetadata is not None else None
+        return Delta(tuple(choices), usage, plain.responseId or "", plain.modelVersion or "", raw)
+
+    def _read_object(self, response: object, raw: bytes) -> Delta:
+        """The general way."""
+        if not isinstance(response, dict):
+            raise MalformedReply("The provider sent a response that is not an object")
+        if response.get("error"):
+            raise errors.within(response["error"])
+        source = camel(response)
+        try:
+            choices: list[ChoiceDelta] = []
+            for position, candidate in enumerate(source.get("candidates") or ()):
+                choices += self._read_candidate(camel(candidate), position)
+            feedback = camel(source.get("promptFeedback") or {})
+            if feedback.get("blockReason") and not choices:
+                raise Refusal(f"The provider's content policy declined the request ({feedback['blockReason']})")
+            counts = source.get("usageMetadata")
+            usage = _read_usage(msgspec.convert(camel(counts), _Count)) if counts else None
+        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError):
+            raise MalformedReply("The provider sent a response of the wrong shape") from None
+        return Delta(
+            tuple(choices), usage, str(source.get("responseId") or ""), str(source.get("modelVersion") or ""), raw
+        )
+
+    def _read_candidate(self, candidate: dict[str, Any], position: int) -> list[ChoiceDelta]:
+        index = candidate.get("index") or (position if "index" not in candidate else 0)
+        self._seen.add(index)
+        content = candidate.get("content") or {}
+        choices = [self._read_part(camel(part), index) for part in content.get("parts") or ()]
+        extra = {key: candidate[key] for key in _METADATA if candidate.get(key)}
+        logprobs = candidate.get("logprobsResult")
+        reason = candidate.get("finishReason")
+        if reason:
+            self._finished.add(index)
+        if reason or extra or logprobs:
+            finish: FinishReason = _FINISH.get(reason, "other") if reason else ""
+            if finish == "stop" and self._calls.get(index):
+                finish = "tool_calls"
+            choices.append(
+                ChoiceDelta(
+                    index,
+                    finish=finish,
+                    logprobs=_read_logprobs(camel(logprobs)) if logprobs else (),
+                    extra=extra or None,
+                )
+            )
+        return choices or [ChoiceDelta(index)]
+
+    def _read_part(self, part: dict[str, Any], index: int) -> ChoiceDelta:
+        signature = part.get("thoughtSignature") or ""
+        if "text" in part:
+            if part.get("thought"):
+                return ChoiceDelta(index, reasoning=str(part["text"]), signature=signature)
+            return ChoiceDelta(index, text=str(part["text"]))
+        if "functionCall" in part:
+            call = part["functionCall"]
+            number = self._calls.get(index, 0)
+            self._calls[index] = number + 1
+            arguments = _encode(call.get("args") or {}).decode()
+            call_id = str(call.get("id") or f"call_{index}_{number}")
+            return ChoiceDelta(
+                index, tool_calls=(ToolCallDelta(number, call_id, str(call["name"]), arguments, signature),)
+            )
+        return ChoiceDelta(index, extra={"parts": [part]})
+
+    def _check_end(self) -> None:
+        if not self._seen or self._seen != self._finished:
+            raise CutShort("The provider's answer stopped before its end")
+
+
+_METADATA = ("groundingMetadata", "citationMetadata", "urlContextMetadata")
+
+
+class StreamReader(_Reader):
+    """Reads events up to the end of the bytes. Nothing marks the end: a finish reason for each candidate must come."""
+
+    __slots__ = ("_parser",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parser = SseParser()
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """See `ReplyReader.feed`."""
+        return self._read(self._parser.feed(data))
+
+    def finish(self) -> list[Delta]:
+        """See `ReplyReader.finish`."""
+        deltas = self._read(self._parser.finish())
+        self._check_end()
+        self.done = True
+        return deltas
+
+    def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
+        return [
+            self._read_response(data if b"\n" not in data else data.replace(b"\n", b" "))
+            for _, data in events
+            if data != b"[DONE]"
+        ]
+
+
+class WholeReader(_Reader):
+    """Reads one response, or the array of them that a stream without events is."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Collects."""
+        self._parts.append(data)
+        return []
+
+    def finish(self) -> list[Delta]:
+        """The one delta, or one for each response of an array."""
+        body = b"".join(self._parts)
+        if not body.strip():
+            raise CutShort("The provider answered with an empty body")
+        deltas = self._read_array(body) if body.lstrip()[:1] == b"[" else [self._read_response(body)]
+        if not self._seen:
+            raise MalformedReply("The provider's answer has no candidates")
+        self._check_end()
+        self.done = True
+        return deltas
+
+    def _read_array(self, body: bytes) -> list[Delta]:
+        try:
+            responses = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedReply("The provider's answer is not JSON") from None
+        return [self._read_object(response, b"") for response in responses]
+
+
+def _read_usage(count: _Count) -> Usage:
+    reasoning = count.thoughtsTokenCount or 0
+    return Usage(
+        input=(count.promptTokenCount or 0) + (count.toolUsePromptTokenCount or 0),
+        output=(count.candidatesTokenCount or 0) + reasoning,
+        cache_read=count.cachedContentTokenCount or 0,
+        reasoning=reasoning,
+    )
+
+
+def _read_logprobs(result: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    tops = result.get("topCandidates") or []
+    found = []
+    for place, chosen in enumerate(result.get("chosenCandidates") or ()):
+        top = tops[place].get("candidates") or () if place < len(tops) else ()
+        found.append(TokenLogprob(*_token(chosen), tuple([TokenLogprob(*_token(each)) for each in top])))
+    return tuple(found)
+
+
+def _token(candidate: dict[str, Any]) -> tuple[str, float]:
+    return str(candidate.get("token", "")), float(candidate.get("logProbability") or 0.0)

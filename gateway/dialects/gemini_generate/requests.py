@@ -1,0 +1,301 @@
+"""generateContent requests, read and written."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.contract.errors import InvalidRequest
+from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
+from gateway.contract.protocols import InboundCall, WireOptions, WireRequest
+from gateway.dialects import fields
+from gateway.dialects.gemini_generate import turns
+from gateway.dialects.gemini_generate.names import camel, inner
+from gateway.dialects.gemini_generate.schemas import to_json_schema
+from gateway.dialects.losses import Losses
+
+_encode = msgspec.json.Encoder().encode
+_KNOWN = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "model"})
+_CONFIG = frozenset(
+    {
+        "temperature",
+        "topP",
+        "topK",
+        "maxOutputTokens",
+        "stopSequences",
+        "seed",
+        "candidateCount",
+        "presencePenalty",
+        "frequencyPenalty",
+        "responseLogprobs",
+        "logprobs",
+        "responseMimeType",
+        "responseSchema",
+        "responseJsonSchema",
+        "thinkingConfig",
+    }
+)
+_MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
+_CHOICES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
+_LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+
+
+def read(body: bytes, call: InboundCall) -> ChatRequest:
+    """Raises `InvalidRequest` naming the field."""
+    return read_object(fields.read_json_object(body), call)
+
+
+def read_object(body: dict[str, Any], call: InboundCall) -> ChatRequest:
+    """The same from an object."""
+    source = camel(body)
+    contents = source.get("contents")
+    if contents is None:
+        raise fields.missing("contents")
+    if type(contents) is dict:
+        contents = [contents]
+    items = fields.array({"contents": contents}, "contents") or []
+    if not items:
+        raise InvalidRequest("'contents' must not be empty", param="contents")
+    config = inner(source, "generationConfig") or {}
+    extra = fields.rest(source, _KNOWN) or {}
+    others = fields.rest(config, _CONFIG)
+    if others:
+        extra["generationConfig"] = others
+    where = "generationConfig."
+    tools, tool_choice = _read_tools(source), _read_tool_choice(source, extra)
+    return ChatRequest(
+        dialect="gemini",
+        model=call.model or (fields.text(source, "model") or "").removeprefix("models/"),
+        messages=(*turns.read_system(source.get("systemInstruction")), *turns.read_contents(items)),
+        tools=tools,
+        tool_choice=tool_choice,
+        response_format=_read_response_format(config),
+        reasoning=_read_thinking(config),
+        stream=call.stream,
+        include_usage=True,
+        temperature=fields.number(config, "temperature", where),
+        top_p=fields.number(config, "topP", where),
+        top_k=fields.integer(config, "topK", where),
+        max_tokens=fields.integer(config, "maxOutputTokens", where),
+        stop=_read_stop(config),
+        seed=fields.integer(config, "seed", where),
+        n=fields.integer(config, "candidateCount", where),
+        presence_penalty=fields.number(config, "presencePenalty", where),
+        frequency_penalty=fields.number(config, "frequencyPenalty", where),
+        logprobs=fields.boolean(config, "responseLogprobs", where),
+        top_logprobs=fields.integer(config, "logprobs", where),
+        extra=extra or None,
+    )
+
+
+def _read_stop(config: dict[str, Any]) -> tuple[str, ...]:
+    stop = fields.array(config, "stopSequences", "generationConfig.") or []
+    for index, item in enumerate(stop):
+        if type(item) is not str:
+            raise fields.wrong(f"generationConfig.stopSequences[{index}]", "a string", item)
+    return tuple(stop)
+
+
+def _read_response_format(config: dict[str, Any]) -> ResponseFormat | None:
+    where = "generationConfig."
+    kind = fields.text(config, "responseMimeType", where)
+    schema = fields.obj(config, "responseJsonSchema", where)
+    if schema is None:
+        schema = to_json_schema(fields.obj(config, "responseSchema", where))
+    if schema is not None:
+        return ResponseFormat("json_schema", schema=schema)
+    if kind is None:
+        return None
+    if kind not in ("application/json", "text/plain"):
+        raise InvalidRequest(
+            f"'{where}responseMimeType' must be 'application/json' or 'text/plain'", param=where + "responseMimeType"
+        )
+    return ResponseFormat("json" if kind == "application/json" else "text")
+
+
+def _read_thinking(config: dict[str, Any]) -> ReasoningOptions | None:
+    thinking = inner(config, "thinkingConfig", "generationConfig.")
+    if thinking is None:
+        return None
+    where = "generationConfig.thinkingConfig."
+    return ReasoningOptions(
+        effort=(fields.text(thinking, "thinkingLevel", where) or "").lower(),
+        budget_tokens=fields.integer(thinking, "thinkingBudget", where),
+        include=fields.boolean(thinking, "includeThoughts", where),
+    )
+
+
+def _read_tools(source: dict[str, Any]) -> tuple[Tool | Opaque, ...]:
+    tools: list[Tool | Opaque] = []
+    for index, item in enumerate(fields.each_object(fields.array(source, "tools") or [], "tools")):
+        item = camel(item)
+        where = f"tools[{index}].functionDeclarations"
+        declarations = fields.array(item, "functionDeclarations", f"tools[{index}].")
+        for number, each in enumerate(fields.each_object(declarations or [], where)):
+            tools.append(_read_declaration(camel(each), f"{where}[{number}]."))
+        others = fields.rest(item, frozenset({"functionDeclarations"}))
+        if others:
+            tools.append(Opaque("gemini", others))
+    return tuple(tools)
+
+
+def _read_declaration(item: dict[str, Any], where: str) -> Tool:
+    parameters = fields.obj(item, "parametersJsonSchema", where)
+    if parameters is None:
+        parameters = to_json_schema(fields.obj(item, "parameters", where))
+    return Tool(
+        name=fields.required_text(item, "name", where),
+        description=fields.text(item, "description", where) or "",
+        parameters=parameters,
+        extra=fields.rest(item, frozenset({"name", "description", "parameters", "parametersJsonSchema"})),
+    )
+
+
+def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoice | None:
+    config = inner(source, "toolConfig")
+    if config is None:
+        return None
+    others = fields.rest(config, frozenset({"functionCallingConfig"}))
+    if others:
+        extra["toolConfig"] = others
+    calling = inner(config, "functionCallingConfig", "toolConfig.")
+    if calling is None:
+        return None
+    where = "toolConfig.functionCallingConfig."
+    mode = (fields.text(calling, "mode", where) or "AUTO").upper()
+    if mode not in _MODES:
+        raise InvalidRequest(f"'{where}mode' must be 'AUTO', 'ANY' or 'NONE'", param=where + "mode")
+    names = fields.array(calling, "allowedFunctionNames", where) or []
+    if mode == "ANY" and len(names) == 1 and type(names[0]) is str:
+        return ToolChoice("named", names[0])
+    if names or mode == "VALIDATED":
+        extra["toolConfig"] = config
+        return None
+    return ToolChoice(_MODES[mode])  # type: ignore[arg-type]
+
+
+def write(request: ChatRequest, options: WireOptions) -> WireRequest:
+    """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+    losses = Losses(options.unsupported)
+    same = request.dialect == "gemini"
+    system, contents = turns.write_all(request.messages, losses, same=same)
+    body: dict[str, Any] = {"contents": contents}
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    if request.tools:
+        body["tools"] = _write_tools(request, losses, same=same)
+    choice = request.tool_choice
+    if choice is not None:
+        calling: dict[str, Any] = {"mode": "ANY" if choice.mode == "named" else _CHOICES[choice.mode]}
+        if choice.mode == "named":
+            calling["allowedFunctionNames"] = [choice.name]
+        body["toolConfig"] = {"functionCallingConfig": calling}
+    config = _write_config(request)
+    _write_response_format(request.response_format, config)
+    if request.reasoning is not None:
+        _write_thinking(request.reasoning, config)
+    _note_unsayable(request, losses)
+    if request.extra:
+        if same:
+            _write_extra(request.extra, body, config)
+        else:
+            losses.add_extras(request.extra)
+    if config:
+        body["generationConfig"] = config
+    verb = "streamGenerateContent?alt=sse" if options.stream else "generateContent"
+    path = f"/{options.version or 'v1beta'}/models/{quote(options.model, safe='/@-._~')}:{verb}"
+    return WireRequest(path, _encode(body), losses=losses.all())
+
+
+def _write_extra(extra: dict[str, Any], body: dict[str, Any], config: dict[str, Any]) -> None:
+    for key, value in extra.items():
+        if key == "generationConfig":
+            config.update(value)
+        elif key == "toolConfig":
+            body["toolConfig"] = {**value, **body.get("toolConfig", {})}
+        else:
+            body[key] = value
+
+
+def _write_config(request: ChatRequest) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for ours, theirs in _PLAIN:
+        value = getattr(request, ours)
+        if value is not None:
+            config[theirs] = value
+    if request.stop:
+        config["stopSequences"] = list(request.stop)
+    return config
+
+
+_PLAIN = (
+    ("temperature", "temperature"),
+    ("top_p", "topP"),
+    ("top_k", "topK"),
+    ("max_tokens", "maxOutputTokens"),
+    ("seed", "seed"),
+    ("n", "candidateCount"),
+    ("presence_penalty", "presencePenalty"),
+    ("frequency_penalty", "frequencyPenalty"),
+    ("logprobs", "responseLogprobs"),
+    ("top_logprobs", "logprobs"),
+)
+
+
+def _write_response_format(wanted: ResponseFormat | None, config: dict[str, Any]) -> None:
+    if wanted is None:
+        return
+    config["responseMimeType"] = "text/plain" if wanted.kind == "text" else "application/json"
+    if wanted.kind == "json_schema" and wanted.schema is not None:
+        config["responseJsonSchema"] = wanted.schema
+
+
+def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any]) -> None:
+    thinking: dict[str, Any] = {}
+    if reasoning.enabled is False or reasoning.effort == "none":
+        thinking["thinkingBudget"] = 0
+    elif reasoning.budget_tokens is not None:
+        thinking["thinkingBudget"] = reasoning.budget_tokens
+    elif reasoning.effort:
+        thinking["thinkingLevel"] = _LEVELS.get(reasoning.effort, "high").upper()
+    if reasoning.include is not None:
+        thinking["includeThoughts"] = reasoning.include
+    if thinking:
+        config["thinkingConfig"] = thinking
+
+
+def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
+    declarations: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for index, tool in enumerate(request.tools):
+        if isinstance(tool, Opaque):
+            if tool.dialect == "gemini":
+                others.append(tool.value)
+            else:
+                losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
+            continue
+        wire: dict[str, Any] = {"name": tool.name}
+        if tool.description:
+            wire["description"] = tool.description
+        if tool.parameters is not None:
+            wire["parametersJsonSchema"] = tool.parameters
+        if tool.strict:
+            losses.add_soft(f"tools[{index}].strict", "Gemini has no strict tools")
+        if tool.extra:
+            if same:
+                wire.update(tool.extra)
+            else:
+                losses.add_extras(tool.extra, f"tools[{index}].")
+        declarations.append(wire)
+    return ([{"functionDeclarations": declarations}] if declarations else []) + others
+
+
+def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
+    if request.parallel_tool_calls is False:
+        losses.add("parallel_tool_calls", "Gemini decides by itself")
+    if request.metadata:
+        losses.add("metadata", "Gemini has no metadata")
+    if request.user:
+        losses.add("user", "Gemini takes no user id")

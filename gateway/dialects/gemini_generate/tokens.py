@@ -1,0 +1,27 @@
+"""`:countTokens`, read and answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.dialects import fields
+from gateway.dialects.gemini_generate import requests
+from gateway.dialects.gemini_generate.names import camel
+
+if TYPE_CHECKING:
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import InboundCall
+
+
+def read_count_tokens(body: bytes, call: InboundCall) -> ChatRequest:
+    """Contents alone, or a whole request under `generateContentRequest`."""
+    source = camel(fields.read_json_object(body))
+    inside = fields.obj(source, "generateContentRequest")
+    return requests.read_object(inside if inside is not None else source, call)
+
+
+def count_tokens_reply(count: int) -> bytes:
+    """The body of the answer."""
+    return msgspec.json.encode({"totalTokens": count})

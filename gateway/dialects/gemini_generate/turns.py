@@ -1,0 +1,301 @@
+"""Contents and their parts, read and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.contract.errors import InvalidRequest
+from gateway.contract.messages import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from gateway.dialects import fields
+from gateway.dialects.gemini_generate.names import camel, inner
+from gateway.dialects.losses import Losses
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_ROLES = {"user": "user", "model": "assistant", "function": "user", "tool": "user", None: "user", "": "user"}
+# What may stand beside the one thing that a part is.
+_BESIDE = frozenset({"thought", "thoughtSignature"})
+
+
+def read_system(system: object) -> list[Message]:
+    """The system instruction as a message of its own, before all others."""
+    if system is None:
+        return []
+    if type(system) is str:
+        return [Message("system", (Text(system),))]
+    if type(system) is not dict:
+        raise fields.wrong("systemInstruction", "a string or a content", system)
+    reader = _Reader()
+    parts = reader.parts(system, "systemInstruction")
+    return [Message("system", tuple(parts))] if parts else []
+
+
+def read_contents(items: list[Any]) -> list[Message]:
+    """The conversation. Strings stand for a user's words."""
+    reader = _Reader()
+    messages = []
+    for index, item in enumerate(items):
+        where = f"contents[{index}]"
+        if type(item) is str:
+            messages.append(Message("user", (Text(item),)))
+            continue
+        if type(item) is not dict:
+            raise fields.wrong(where, "an object", item)
+        role = item.get("role")
+        if type(role) not in (str, type(None)) or role not in _ROLES:
+            raise InvalidRequest(f"'{where}.role' must be 'user' or 'model'", param=where + ".role")
+        parts = reader.parts(item, where)
+        messages.append(Message(_ROLES[role], tuple(parts)))  # type: ignore[arg-type]
+    return messages
+
+
+class _Reader:
+    """Reads parts in order, and gives calls without an id one that their responses can be matched by."""
+
+    def __init__(self) -> None:
+        self._made = 0
+        # Ids of calls that have had no response yet, oldest first, by the function's name.
+        self._open: dict[str, list[str]] = {}
+
+    def parts(self, content: dict[str, Any], where: str) -> list[Part]:
+        items = content.get("parts")
+        if items is None:
+            return []
+        if type(items) is dict:
+            items = [items]
+        if type(items) is not list:
+            raise fields.wrong(where + ".parts", "an array", items)
+        found: list[Part] = []
+        for index, item in enumerate(items):
+            at = f"{where}.parts[{index}]"
+            if type(item) is str:
+                found.append(Text(item))
+                continue
+            if type(item) is not dict:
+                raise fields.wrong(at, "an object", item)
+            found.append(self._part(camel(item), at + "."))
+        return found
+
+    def _part(self, item: dict[str, Any], where: str) -> Part:
+        signature = fields.text(item, "thoughtSignature", where) or ""
+        if item.get("thought") is True and "text" in item:
+            text = fields.text(item, "text", where) or ""
+            return Reasoning(text, signature, extra=fields.rest(item, _BESIDE | {"text"}))
+        if "text" in item:
+            extra = fields.rest(item, frozenset({"text", "thought"}))
+            return Text(fields.required_text(item, "text", where), extra)
+        if "inlineData" in item:
+            return self._blob(item, where)
+        if "fileData" in item:
+            return self._file(item, where)
+        if "functionCall" in item:
+            return self._call(item, signature, where)
+        if "functionResponse" in item:
+            return self._response(item, where)
+        return Opaque("gemini", item)
+
+    @staticmethod
+    def _blob(item: dict[str, Any], where: str) -> Part:
+        blob = inner(item, "inlineData", where) or {}
+        where += "inlineData."
+        media_type = fields.required_text(blob, "mimeType", where)
+        data = fields.required_text(blob, "data", where)
+        extra = fields.rest(item, frozenset({"inlineData"}))
+        if media_type.startswith("image/"):
+            return Image(data=data, media_type=media_type, extra=extra)
+        if media_type.startswith("audio/"):
+            return Audio(data, media_type.removeprefix("audio/"), extra)
+        return Document(data=data, media_type=media_type, name=fields.text(blob, "displayName") or "", extra=extra)
+
+    @staticmethod
+    def _file(item: dict[str, Any], where: str) -> Part:
+        file = inner(item, "fileData", where) or {}
+        url = fields.required_text(file, "fileUri", where + "fileData.")
+        media_type = fields.text(file, "mimeType", where + "fileData.") or ""
+        extra = fields.rest(item, frozenset({"fileData"}))
+        if media_type.startswith("image/"):
+            return Image(url=url, media_type=media_type, extra=extra)
+        return Document(url=url, media_type=media_type, extra=extra)
+
+    def _call(self, item: dict[str, Any], signature: str, where: str) -> Part:
+        call = inner(item, "functionCall", where) or {}
+        name = fields.required_text(call, "name", where + "functionCall.")
+        call_id = fields.text(call, "id", where + "functionCall.")
+        if not call_id:
+            call_id = f"call_{self._made}"
+            self._made += 1
+        self._open.setdefault(name, []).append(call_id)
+        arguments = fields.obj(call, "args", where + "functionCall.")
+        extra = fields.rest(item, _BESIDE | {"functionCall"})
+        return ToolCall(call_id, name, _encode(arguments or {}).decode(), signature, extra)
+
+    def _response(self, item: dict[str, Any], where: str) -> Part:
+        response = inner(item, "functionResponse", where) or {}
+        where += "functionResponse."
+        name = fields.required_text(response, "name", where)
+        call_id = fields.text(response, "id", where)
+        waiting = self._open.get(name, [])
+        if not call_id:
+            call_id = waiting[0] if waiting else f"call_{name}"
+        if call_id in waiting:
+            waiting.remove(call_id)
+        value = fields.obj(response, "response", where) or {}
+        known = frozenset({"name", "id", "response"})
+        failed = value.keys() == {"error"} and type(value["error"]) is str
+        return ToolResult(
+            call_id, (Text(_read_result(value)),), name, is_error=failed, extra=fields.rest(response, known)
+        )
+
+
+def _read_result(value: dict[str, Any]) -> str:
+    """`{"output": text}` and its like are how words are put into the object that Gemini wants."""
+    if len(value) == 1:
+        (key,) = value
+        if key in ("output", "error") and type(value[key]) is str:
+            return str(value[key])
+    return _encode(value).decode()
+
+
+def write_all(
+    messages: tuple[Message, ...], losses: Losses, *, same: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The system instruction's parts and the contents. Neighbours of one role become one."""
+    system: list[dict[str, Any]] = []
+    contents: list[dict[str, Any]] = []
+    writer = _Writer(messages, losses, same=same)
+    for index, message in enumerate(messages):
+        if message.name:
+            losses.add_soft("messages[].name", "Gemini's contents have no names")
+        if message.extra and not same:
+            losses.add_extras(message.extra, "messages[].")
+        parts = writer.parts(message)
+        if message.role in ("system", "developer"):
+            if contents:
+                losses.add_soft(f"messages[{index}]", "a system message within the conversation was moved to its front")
+            system += parts
+            continue
+        role = "model" if message.role == "assistant" else "user"
+        if contents and contents[-1]["role"] == role and not same:
+            contents[-1]["parts"] += parts
+        elif parts or same:
+            contents.append({"role": role, "parts": parts})
+    return system, contents
+
+
+class _Writer:
+    """Writes parts; knows the names of the functions that were called, which Gemini wants with their results."""
+
+    def __init__(self, messages: tuple[Message, ...], losses: Losses, *, same: bool) -> None:
+        self._losses = losses
+        self._same = same
+        self._names = {
+            part.id: part.name for message in messages for part in message.parts if isinstance(part, ToolCall)
+        }
+
+    def parts(self, message: Message) -> list[dict[str, Any]]:
+        found = []
+        for part in message.parts:
+            wire = self._part(part)
+            if wire is None:
+                continue
+            extra = getattr(part, "extra", None)
+            if extra and not isinstance(part, ToolResult):
+                if self._same:
+                    wire.update(extra)
+                else:
+                    self._losses.add_extras(extra, "messages[].content[].")
+            found.append(wire)
+        return found
+
+    def _part(self, part: Part) -> dict[str, Any] | None:
+        if isinstance(part, (Text, Refusal)):
+            return {"text": part.text}
+        if isinstance(part, Image):
+            return _media(part.data, part.media_type or "image/png", part.url)
+        if isinstance(part, Audio):
+            return _media(part.data, f"audio/{part.format or 'wav'}", "")
+        if isinstance(part, Document):
+            return self._document(part)
+        if isinstance(part, ToolCall):
+            call = {"functionCall": {"id": part.id, "name": part.name, "args": read_arguments(part.arguments)}}
+            return {**call, "thoughtSignature": part.signature} if part.signature and self._same else call
+        if isinstance(part, ToolResult):
+            return self._result(part)
+        if isinstance(part, Reasoning):
+            return self._thought(part)
+        if part.dialect == "gemini":
+            return dict(part.value)
+        self._losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
+        return None
+
+    def _document(self, part: Document) -> dict[str, Any] | None:
+        if part.text:
+            return {"text": part.text}
+        if not (part.data or part.url):
+            self._losses.add("messages[].content[].file_id", "a file that only its provider has")
+            return None
+        return _media(part.data, part.media_type or "application/pdf", part.url)
+
+    def _thought(self, part: Reasoning) -> dict[str, Any] | None:
+        if not self._same:
+            self._losses.add_soft("messages[].reasoning", "Gemini takes back only its own thoughts")
+            return None
+        wire: dict[str, Any] = {"text": part.text, "thought": True}
+        if part.signature:
+            wire["thoughtSignature"] = part.signature
+        return wire
+
+    def _result(self, part: ToolResult) -> dict[str, Any]:
+        text = "".join(each.text for each in part.parts if isinstance(each, Text))
+        if any(not isinstance(each, Text) for each in part.parts):
+            self._losses.add("messages[].tool_result", "Gemini's function responses hold JSON only")
+        response: dict[str, Any] = {"id": part.call_id, "name": part.name or self._names.get(part.call_id, "unknown")}
+        response["response"] = {"error": text} if part.is_error else _as_object(text)
+        if part.extra:
+            if self._same:
+                response.update(part.extra)
+            else:
+                self._losses.add_extras(part.extra, "messages[].tool_result.")
+        return {"functionResponse": response}
+
+
+def _media(data: str, media_type: str, url: str) -> dict[str, Any]:
+    if data:
+        return {"inlineData": {"mimeType": media_type, "data": data}}
+    return {"fileData": {"mimeType": media_type, "fileUri": url}}
+
+
+def _as_object(text: str) -> dict[str, Any]:
+    if text.startswith("{"):
+        try:
+            value = _decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return value
+    return {"output": text}
+
+
+def read_arguments(arguments: str) -> dict[str, Any]:
+    """The arguments' JSON text as the object that Gemini wants; what is no object stands under `_arguments`."""
+    if not arguments.strip():
+        return {}
+    try:
+        value = _decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {"_arguments": arguments}
