@@ -184,7 +184,11 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     configure_logging(config.observe.log)
     server = make_server(config, config_path, listen)
     structlog.get_logger().info("starting", listen=config.server.listen, config=config.digest, version=__version__)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn's own word for a start that failed; it has said why.
+        return 1
     return 0 if server.started else 1
 
 
