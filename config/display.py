@@ -38,7 +38,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **written, "title": "Gatehouse"}
 
 
-def _with_references(part: Any) -> Any:  # noqa: ANN401  JSON
+def _with_references(part: Any) -> Any:
     """The schema with `${...}` allowed beside integers, numbers, flags and choices."""
     if isinstance(part, list):
         return [_with_references(each) for each in part]

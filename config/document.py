@@ -95,7 +95,7 @@ class _Reader:
         self._open: list[Node] = []
         self._left = _MAX_NODES
 
-    def read(self, node: Node, path: Path) -> Any:  # noqa: ANN401  what YAML holds is anything
+    def read(self, node: Node, path: Path) -> Any:
         """The node's value; notes its place and what is wrong in it."""
         self._document.values[path] = span = _span(node)
         self._left -= 1

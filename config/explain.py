@@ -67,7 +67,7 @@ def place(document: Document, path: Path) -> Span:
     return _TOP
 
 
-def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int]]:  # noqa: ANN401  YAML's values
+def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int]]:
     """The part of pydantic's place that the file has, and the rest. Tags of unions over `kind` are left out."""
     path: list[str | int] = []
     tag_may_follow = True
@@ -86,7 +86,7 @@ def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int
     return tuple(path), []
 
 
-def _get(data: Any, path: Path) -> Any:  # noqa: ANN401  YAML's values
+def _get(data: Any, path: Path) -> Any:
     for part in path:
         try:
             data = data[part]

@@ -38,7 +38,7 @@ def manual() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(title: str, path: str, annotation: Any) -> list[str]:  # noqa: ANN401  any type
+def _section(title: str, path: str, annotation: Any) -> list[str]:
     """The section of one field, with the structs within it; nothing for plain values."""
     annotation, _ = unwrap(annotation)
     if get_origin(annotation) in (dict, tuple):
@@ -79,7 +79,7 @@ def _own(struct: type[Struct]) -> list[FieldInfo]:
     return [info for name, info in struct.model_fields.items() if name not in inherited]
 
 
-def _type(annotation: Any, markers: tuple[Any, ...] = ()) -> str:  # noqa: ANN401  any type
+def _type(annotation: Any, markers: tuple[Any, ...] = ()) -> str:
     annotation, markers = unwrap(annotation, markers)
     for marker in markers:
         if isinstance(marker, Unit):

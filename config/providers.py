@@ -92,7 +92,7 @@ class AnthropicConfig(NetworkConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _auth_follows_version(cls, data: Any) -> Any:  # noqa: ANN401  what YAML holds is anything
+    def _auth_follows_version(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("version") == "2026-10-21" and data.get("auth") is None:
             return {**data, "auth": "bearer"}
         return data

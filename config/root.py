@@ -37,7 +37,7 @@ class Config(Struct):
 
     @model_validator(mode="before")
     @classmethod
-    def _access_follows_apps(cls, data: Any) -> Any:  # noqa: ANN401  what YAML holds is anything
+    def _access_follows_apps(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("apps") and "access" not in data:
             return {**data, "access": "keys"}
         return data

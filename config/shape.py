@@ -29,7 +29,7 @@ def fields(struct: type[Struct]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in struct.model_fields.items()}
 
 
-def unwrap(annotation: Any, markers: tuple[Any, ...] = ()) -> tuple[Any, tuple[Any, ...]]:  # noqa: ANN401  any type
+def unwrap(annotation: Any, markers: tuple[Any, ...] = ()) -> tuple[Any, tuple[Any, ...]]:
     """The type without `Annotated` and `| None`, and the markers that stood on it."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
@@ -41,7 +41,7 @@ def unwrap(annotation: Any, markers: tuple[Any, ...] = ()) -> tuple[Any, tuple[A
     return annotation, markers
 
 
-def kinds(annotation: Any) -> dict[str, type[Struct]]:  # noqa: ANN401  any type
+def kinds(annotation: Any) -> dict[str, type[Struct]]:
     """The structs of a union over `kind`, by kind; a lone struct with a `kind` too. Empty for any other type."""
     annotation, _ = unwrap(annotation)
     members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
@@ -54,7 +54,7 @@ def kinds(annotation: Any) -> dict[str, type[Struct]]:  # noqa: ANN401  any type
     return found
 
 
-def walk(annotation: Any, value: Any, path: Path = (), markers: tuple[Any, ...] = ()) -> Iterator[Spot]:  # noqa: ANN401
+def walk(annotation: Any, value: Any, path: Path = (), markers: tuple[Any, ...] = ()) -> Iterator[Spot]:
     """Every place under `value` that the type knows, outermost first."""
     annotation, markers = unwrap(annotation, markers)
     choices = kinds(annotation)
@@ -85,7 +85,7 @@ def _walk_struct(struct: type[Struct], value: object, path: Path) -> Iterator[Sp
         yield from walk(info.annotation, value, path, tuple(info.metadata))
 
 
-def structs(annotation: Any) -> Iterator[type[Struct]]:  # noqa: ANN401  any type
+def structs(annotation: Any) -> Iterator[type[Struct]]:
     """Every struct that a type leads to, each before those within it; some may come twice."""
     annotation, _ = unwrap(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Struct):
@@ -107,7 +107,7 @@ def plain_keys(root: type[Struct]) -> frozenset[str]:
     return frozenset(plain - secret)
 
 
-def holds_secret(annotation: Any) -> bool:  # noqa: ANN401  any type
+def holds_secret(annotation: Any) -> bool:
     """Whether a value of this type is a secret or has one in it: text that stands there by mistake may be one."""
     if isinstance(annotation, type) and issubclass(annotation, Struct):
         return any(holds_secret(info.annotation) for info in annotation.model_fields.values())

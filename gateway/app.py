@@ -167,7 +167,7 @@ class Server(uvicorn.Server):
 
     runtime: Runtime | None = None
 
-    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - uvicorn's signature
+    def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM or SIGINT."""
         if self.runtime is not None:
             self.runtime.draining = True

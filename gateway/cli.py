@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from config import Config
 
 DEFAULT_CONFIG = Path("gatehouse.yaml")
+PACKAGES = ("gateway", "router", "rag", "observability", "config")
 
 app = typer.Typer(
     name="gatehouse",
@@ -39,7 +40,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Runs the command line."""
+    stranger = foreign_package(Path(__file__).resolve().parents[1])
+    if stranger:
+        sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
+        sys.exit(1)
     app(prog_name="gatehouse")
+
+
+def foreign_package(home: Path) -> str:
+    """The place of a package that has one of our plain names but is not ours; empty when there is none."""
+    from importlib.util import find_spec
+
+    for name in PACKAGES:
+        spec = find_spec(name)
+        origin = spec.origin if spec is not None else None
+        if origin is None or Path(origin).resolve().parents[1] != home:
+            return f"{name} ({origin or 'missing'})"
+    return ""
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -215,10 +215,8 @@ def test_unknown_fields_reach_a_provider_of_the_same_dialect(gateway: Gateway, u
 def open_stream(gateway: Gateway, path: str, body: dict[str, Any]) -> socket.socket:
     data = json.dumps(body).encode()
     connection = socket.create_connection(("127.0.0.1", gateway.port), 5)
-    connection.sendall(
-        f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer test-key\r\ncontent-length: {len(data)}\r\n\r\n".encode()
-        + data
-    )
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer test-key\r\ncontent-length: {len(data)}\r\n\r\n"
+    connection.sendall(head.encode() + data)
     return connection
 
 

@@ -132,7 +132,7 @@ class StreamWriter:
         return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def _call_piece(index: int, call: Any) -> dict[str, Any]:  # noqa: ANN401
+def _call_piece(index: int, call: Any) -> dict[str, Any]:
     wire: dict[str, Any] = {"index": index}
     function: dict[str, Any] = {}
     if call.id:

@@ -21,8 +21,14 @@ from tests.unit.observability.ledgers import SECRETS, collector, ledger
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OUTCOMES: list[tuple[Any, int, int]] = [
-    ("ok", 200, 1), ("ok", 200, 2), ("error", 503, 2), ("cut", 200, 1), ("cancelled", 499, 1), ("refused", 401, 0), ("refused", 404, 0),
-]  # fmt: skip
+    ("ok", 200, 1),
+    ("ok", 200, 2),
+    ("error", 503, 2),
+    ("cut", 200, 1),
+    ("cancelled", 499, 1),
+    ("refused", 401, 0),
+    ("refused", 404, 0),
+]
 
 
 def decoded(exchange: Exchange) -> list[Span]:
@@ -93,7 +99,13 @@ def test_retrieval_stands_below_its_phase() -> None:
     assert by_name["chat m"].parent_span_id == by_name["gatehouse.dispatch"].span_id
 
 
-VALUES = st.one_of(st.text(max_size=300), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.lists(st.text(max_size=5), max_size=3))  # fmt: skip
+VALUES = st.one_of(
+    st.text(max_size=300),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.lists(st.text(max_size=5), max_size=3),
+)
 
 
 @given(st.dictionaries(st.text(max_size=10), VALUES, max_size=5), st.text(max_size=150), st.integers(0, 2**63))

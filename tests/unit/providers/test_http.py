@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -274,7 +275,7 @@ def test_a_reader_that_is_slow_holds_the_sender_back() -> None:
             nonlocal sent
             writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
             piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-            for _ in range(400):
+            for __ in range(400):
                 writer.write(piece)
                 await writer.drain()
                 sent += 65536
@@ -298,7 +299,7 @@ def test_any_split_on_the_wire_gives_the_same_body(pieces: list[bytes], places: 
     edges = [0, *sorted({place % len(wire) for place in places}), len(wire)]
 
     async def play(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in itertools.pairwise(edges):
             writer.write(wire[a:b])
             await asyncio.sleep(0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta, Usage
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.messages import (
     Audio,
     ChatRequest,
@@ -42,9 +42,9 @@ tool_call = st.builds(ToolCall, some_words, some_words, words, extra=extra)
 plain = st.builds(Text, words)
 
 
-def _assistant(parts: tuple[list[Part], list[Part], list[Part], list[Part]]) -> Message:
+def _assistant(parts: tuple[list[Reasoning], list[Text], list[Refusal], list[ToolCall]]) -> Message:
     thoughts, text, refusal, calls = parts
-    return Message("assistant", tuple(thoughts + text + refusal + calls))
+    return Message("assistant", (*thoughts, *text, *refusal, *calls))
 
 
 message = st.one_of(
@@ -123,13 +123,16 @@ usage = st.builds(
 )
 
 
+REASONS: list[FinishReason] = ["stop", "length", "tool_calls", "content_filter"]
+
+
 @st.composite
 def answers(draw: st.DrawFn) -> list[Delta]:
     """Deltas of one or two choices, each of which finishes, then usage."""
     pieces = draw(st.lists(piece, min_size=1, max_size=8))
     deltas = [Delta((each,), id="chatcmpl-1", model="m") for each in pieces]
     for index in sorted({each.index for each in pieces}):
-        reason = draw(st.sampled_from(["stop", "length", "tool_calls", "content_filter"]))
+        reason = draw(st.sampled_from(REASONS))
         deltas.append(Delta((ChoiceDelta(index=index, finish=reason),)))
     deltas.append(Delta(usage=draw(usage)))
     return deltas

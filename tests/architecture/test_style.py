@@ -1,0 +1,28 @@
+"""Ruff and mypy, strict, over everything that is tracked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_ruff() -> None:
+    run("ruff", "check", "--quiet", ".")
+
+
+def test_format() -> None:
+    run("ruff", "format", "--check", "--quiet", ".")
+
+
+def test_types() -> None:
+    run("mypy")
