@@ -85,7 +85,7 @@ class StreamReader:
     def _read_event(self, raw: bytes) -> Delta | None:
         try:
             event = _decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedReply("The provider sent an event that is not JSON") from None
         kind = event.get("type") if isinstance(event, dict) else None
         if not isinstance(kind, str):
@@ -165,7 +165,7 @@ class WholeReader:
             raise CutShort("The provider answered with an empty body")
         try:
             message = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedReply("The provider's answer is not JSON") from None
         if not isinstance(message, dict):
             raise MalformedReply("The provider's answer is not an object")

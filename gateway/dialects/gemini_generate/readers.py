@@ -66,6 +66,13 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
+def _decode_any(raw: bytes) -> object:
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedReply("The provider sent a response that is not JSON") from None
+
+
 class _Reader:
     """What whole and streamed replies share: the numbers of tool calls, and which candidates are at their end."""
 
@@ -80,10 +87,9 @@ class _Reader:
     def _read_response(self, raw: bytes) -> Delta:
         try:
             plain = _decode_plain(raw)
-        except msgspec.ValidationError:
-            return self._read_object(_decode(raw), raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise MalformedReply("The provider sent a response that is not JSON") from None
+            # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
+            return self._read_object(_decode_any(raw), raw)
         choices = []
         for candidate in plain.candidates:
             self._seen.add(candidate.index)
@@ -219,10 +225,9 @@ class WholeReader(_Reader):
         return deltas
 
     def _read_array(self, body: bytes) -> list[Delta]:
-        try:
-            responses = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise MalformedReply("The provider's answer is not JSON") from None
+        responses = _decode_any(body)
+        if not isinstance(responses, list):
+            raise MalformedReply("The provider's answer is not an array")
         return [self._read_object(response, b"") for response in responses]
 
 

@@ -157,10 +157,9 @@ def read_completion(data: bytes) -> Delta:
     """A chunk or a completion as a delta. Raises the error that it holds, or `MalformedReply`."""
     try:
         chunk = _decode_chunk(data)
-    except msgspec.ValidationError:
-        return _read_unusual(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise MalformedReply("The provider sent an event that is not JSON") from None
+        # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
+        return _read_unusual(data)
     if chunk.error is not None and bytes(chunk.error) != b"null":
         raise _error_within(_decode_any(chunk.error))
     choices = chunk.choices
@@ -180,7 +179,10 @@ def _error_within(error: object) -> Exception:
 
 def _read_unusual(data: bytes) -> Delta:
     """The general way: the fields we know, checked, and all others of each message kept in `extra`."""
-    source = _decode_any(data)
+    try:
+        source = _decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedReply("The provider sent an event that is not JSON") from None
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
     if source.get("error"):
