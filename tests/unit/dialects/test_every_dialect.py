@@ -60,7 +60,7 @@ def answers(draw: st.DrawFn) -> list[Delta]:
     usage = Usage(draw(st.integers(10, 99)), draw(st.integers(10, 99)), cache_read=draw(st.integers(0, 5)))
     pieces = [ChoiceDelta(reasoning=each) for each in draw(st.lists(words, max_size=2))]
     pieces += [ChoiceDelta(text=each) for each in draw(st.lists(words, max_size=4))]
-    calls = []
+    calls: list[list[ChoiceDelta]] = []
     for index, arguments in enumerate(draw(st.lists(json_object, max_size=3))):
         text = json.dumps(arguments, ensure_ascii=False)
         cut = draw(st.integers(0, len(text)))
@@ -68,7 +68,8 @@ def answers(draw: st.DrawFn) -> list[Delta]:
         calls.append(
             [ChoiceDelta(tool_calls=(start,)), ChoiceDelta(tool_calls=(ToolCallDelta(index, arguments=text[cut:]),))]
         )
-    if calls and draw(st.booleans()):
+    interleaved: bool = draw(st.booleans())
+    if calls and interleaved:
         # All starts, then all ends.
         pieces += [call[0] for call in calls] + [call[1] for call in calls]
     else:
@@ -246,7 +247,7 @@ common = {
         reasoning=st.none() | st.just(ReasoningOptions(budget_tokens=2048, enabled=True, include=True)),
         user=st.just("") | words,
         extra=st.none() | st.just({"service_tier": "auto", "brand_new": [1]}),
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 )
 def test_anthropic_requests_survive(asked: ChatRequest) -> None:
@@ -269,7 +270,7 @@ def test_anthropic_requests_survive(asked: ChatRequest) -> None:
         presence_penalty=st.none() | number,
         reasoning=st.none() | st.just(ReasoningOptions(budget_tokens=2048, include=True)),
         extra=st.none() | st.just({"safetySettings": [], "generationConfig": {"mediaResolution": "LOW"}}),
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 )
 def test_gemini_requests_survive(asked: ChatRequest) -> None:
