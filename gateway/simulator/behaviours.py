@@ -15,9 +15,10 @@ WORDS: dict[str, str] = {
     "context": "the vendor's error for a prompt that is too long",
     "refuse": "closes the connection without an answer",
     "hang": "never answers",
-    "slow#": "nothing at all for # ms, then the answer",
+    "slow#": "# ms between the headers and the first event (whole: before everything)",
     "stall#": "stops after # events, the connection stays open (whole: after half of the body; 0: after the headers)",
     "cut#": "drops the connection after # events (whole: after half of the body; 0: after the headers)",
+    "reset": "with a cut: by a TCP reset instead of a close",
     "cutclean#": "ends the HTTP body properly after # events, without the dialect's own end",
     "cutbyte": "drops the connection between two bytes of one character",
     "malformed#": "event number # is broken JSON (whole: the body is)",
@@ -35,6 +36,7 @@ WORDS: dict[str, str] = {
     "tools": "two tool calls at once",
     "json": "JSON that fits the asked schema",
     "reason": "thoughts before the answer",
+    "logprobs": "log probabilities, asked for or not",
     "echo": "answers with the last user text",
     "cached#": "# of the prompt's tokens came from the cache",
     "nousage": "never says its usage",
@@ -42,7 +44,6 @@ WORDS: dict[str, str] = {
 }
 STATUSES = (400, 401, 403, 404, 429, 500, 503, 529)
 _WORD = re.compile(r"([a-z]+)(\d*)\Z")
-_BARE = {"error200", "bytes1"}
 
 
 class Behaviour(msgspec.Struct, frozen=True):
@@ -62,24 +63,33 @@ class Behaviour(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Behaviour:
-    """Raises `ValueError` that names an unknown word and the nearest one."""
+    """`cut5` and `cut-5` are the same. Raises `ValueError` that names an unknown word and the nearest one."""
     words: dict[str, int] = {}
     status = 0
+    wants_number = ""
     for part in text.strip().split("-"):
         if part.isdigit() and int(part) in STATUSES:
             status = int(part)
-            continue
-        if part in _BARE:
+        elif part.isdigit() and wants_number:
+            words[wants_number] = int(part)
+        elif part in WORDS:
             words[part] = -1
+        else:
+            match = _WORD.match(part)
+            if match is None or f"{match[1]}#" not in WORDS:
+                raise ValueError(_unknown(part, text))
+            words[match[1]] = int(match[2]) if match[2] else -1
+            wants_number = "" if match[2] else match[1]
             continue
-        match = _WORD.match(part)
-        if match is None or (match[1] not in WORDS and f"{match[1]}#" not in WORDS):
-            known = [word.rstrip("#") for word in WORDS]
-            near = difflib.get_close_matches(part, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
-            raise ValueError(f"unknown behaviour '{part}' in '{text}'{hint}")
-        words[match[1]] = int(match[2]) if match[2] else -1
+        wants_number = ""
     return Behaviour(words, status)
+
+
+def _unknown(part: str, text: str) -> str:
+    known = [word.rstrip("#") for word in WORDS]
+    near = difflib.get_close_matches(part, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+    return f"unknown behaviour '{part}' in '{text}'{hint}"
 
 
 class Script:

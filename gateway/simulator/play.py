@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,21 +23,26 @@ _REASONS = {
 }
 _HTML = b"<!doctype html><html><title>Sign in</title><body>Please sign in.</body></html>"
 _FIRST_WORDS = 6
+_LONG_STREAM = 1000
 BROKEN = b'{"broken": '
 
 
 class Play:
-    """One reply. Cancelling `run` is what happens when the client leaves."""
+    """One reply. Cancelling `run` is what happens when the client leaves; `writable` is clear while it reads slowly."""
 
-    def __init__(self, transport: asyncio.Transport, reply: Reply) -> None:
+    def __init__(self, transport: asyncio.Transport, reply: Reply, writable: asyncio.Event, keep_alive: bool) -> None:
         self._transport = transport
         self._reply = reply
         self._behaviour = reply.behaviour
+        self._writable = writable
+        self._keep_alive = keep_alive
+        self.frames_sent = 0
+        self.complete = False  # the whole answer went out, and in working order
 
     async def run(self) -> None:
         """Writes it."""
-        behaviour = self._behaviour
-        await self._pause(max(behaviour.number("slow"), behaviour.number("latency")))
+        behaviour, reply = self._behaviour, self._reply
+        await self._pause(behaviour.number("latency") + (0 if reply.frames else behaviour.number("slow")))
         if behaviour.has("refuse"):
             self._transport.close()
             return
@@ -44,11 +51,13 @@ class Play:
         if behaviour.has("html"):
             await self._whole(_HTML, "text/html; charset=utf-8")
         elif behaviour.has("emptybody"):
-            await self._whole(b"", self._reply.content_type)
-        elif self._reply.frames is None:
-            await self._play_body(self._reply.body)
+            await self._whole(b"", reply.content_type)
+        elif reply.frames is None:
+            await self._play_body(reply.body)
         else:
-            await self._play_frames(self._reply.frames)
+            await self._play_frames(reply.frames)
+        if not self._keep_alive:
+            self._transport.close()
 
     @staticmethod
     async def _pause(milliseconds: int) -> None:
@@ -72,7 +81,7 @@ class Play:
             body = body[: len(body) // 2]
         part = len(body) // 2
         if behaviour.has("cutbyte"):
-            part = next(place for place, byte in enumerate(body) if byte >= 0xC0) + 1
+            part = next((place + 1 for place, byte in enumerate(body) if byte >= 0xC0), part)
         for word in ("stall", "cut", "cutbyte"):
             if behaviour.has(word):
                 self._write(self._head(f"content-length: {len(body)}", reply.content_type))
@@ -82,13 +91,35 @@ class Play:
                 await self._drop()
                 return
         await self._whole(body, reply.content_type)
+        self.complete = body == reply.body
 
     async def _whole(self, body: bytes, content_type: str) -> None:
         await self._send(self._head(f"content-length: {len(body)}", content_type) + body)
 
     async def _play_frames(self, frames: list[bytes]) -> None:
+        behaviour = self._behaviour
+        frames = self._damaged(list(frames))
+        head = self._head("transfer-encoding: chunked", self._reply.content_type)
+        dropped = behaviour.has("cut") or behaviour.has("cutbyte")
+        end = b"" if dropped or behaviour.has("stall") else b"0\r\n\r\n"
+        if behaviour.has("burst"):
+            await self._pause(behaviour.number("slow"))
+            self._write(b"".join([head, *map(_chunk, frames), end]))
+            self.frames_sent = len(frames)
+        else:
+            self._write(head)
+            await self._pause(behaviour.number("slow"))
+            await self._send_frames(frames)
+            await self._send(end)
+        if behaviour.has("stall"):
+            await self._silence()
+        if dropped:
+            await self._drop()
+        self.complete = frames == self._reply.frames and not dropped
+
+    def _damaged(self, frames: list[bytes]) -> list[bytes]:
+        """The frames that are sent at all, broken where that is wanted."""
         behaviour, reply = self._behaviour, self._reply
-        frames = list(frames)
         if behaviour.has("malformed"):
             place = min(behaviour.number("malformed", 1), len(frames)) - 1
             head, _, _ = frames[place].partition(b"data: ")
@@ -100,31 +131,22 @@ class Play:
         for word in ("stall", "cut", "cutclean"):
             if behaviour.has(word):
                 frames = frames[: min(behaviour.number(word, 5), len(frames) - reply.ends)]
-        if behaviour.has("cutbyte"):
-            frames = _cut_in_character(frames)
-        self._write(self._head("transfer-encoding: chunked", reply.content_type))
-        await self._send_frames(frames)
-        if behaviour.has("stall"):
-            await self._silence()
-        if behaviour.has("cut") or behaviour.has("cutbyte"):
-            await self._drop()
-            return
-        await self._send(b"0\r\n\r\n")
+        return _cut_in_character(frames) if behaviour.has("cutbyte") else frames
 
     async def _send_frames(self, frames: list[bytes]) -> None:
-        pace = self._behaviour.number("pace")
-        if self._behaviour.has("burst"):
-            self._write(b"".join([_chunk(frame) for frame in frames]))
-            return
+        pace_ms = self._behaviour.number("pace")
         for frame in frames:
             await self._send(_chunk(frame))
-            if pace:
-                await self._pause(pace)
-            elif len(frames) < 1000:
+            self.frames_sent += 1
+            if pace_ms:
+                await self._pause(pace_ms)
+            elif len(frames) < _LONG_STREAM or self.frames_sent % 16 == 0:
                 # A turn of the loop between events, so that they come apart; very long streams come faster.
                 await asyncio.sleep(0)
 
     async def _send(self, data: bytes) -> None:
+        if not self._writable.is_set():
+            await self._writable.wait()
         if not self._behaviour.has("bytes1"):
             self._write(data)
             return
@@ -133,7 +155,7 @@ class Play:
             await asyncio.sleep(0)
 
     def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
+        if data and not self._transport.is_closing():
             self._transport.write(data)
 
     async def _drop(self) -> None:
@@ -142,14 +164,19 @@ class Play:
             await asyncio.sleep(0.005)
             if self._transport.get_write_buffer_size() == 0:
                 break
+        connection = self._transport.get_extra_info("socket")
+        if self._behaviour.has("reset") and connection is not None:
+            # To linger for no time at all turns the close into a reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def _head(self, framing: str, content_type: str) -> bytes:
         reply = self._reply
         lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"content-type: {content_type}", framing]
-        if reply.retry_after:
-            lines.append(f"retry-after: {reply.retry_after}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+        if not self._keep_alive:
+            lines.append("connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def _chunk(data: bytes) -> bytes:

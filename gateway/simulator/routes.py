@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import struct
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from gateway.simulator.answers import answer, tokens
+from gateway.simulator.answers import Tokens, answer, tokens
 from gateway.simulator.behaviours import Behaviour, Script
-from gateway.simulator.wire import BadRequest, Wire, dump, vector
+from gateway.simulator.embeddings import answer_plainly
+from gateway.simulator.wire import BadRequest, Wire, dump
 from gateway.simulator.wire_anthropic import AnthropicWire
 from gateway.simulator.wire_gemini import GeminiWire
 from gateway.simulator.wire_openai import OpenAIWire
 
 _GEMINI = re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>.+):(?P<verb>[A-Za-z]+)\Z")
+_GEMINI_LIST = re.compile(r"/v1(?:beta|alpha)/models")
 _AZURE = re.compile(r"/openai/deployments/(?P<model>[^/]+)/(?P<rest>chat/completions|embeddings)\Z")
+_MODELS = re.compile(r"/v1(?:beta|alpha)?/models(?:/(?P<model>[^:]+))?\Z")
+_GENERATING = ("/v1/chat/completions", "/v1/messages", "generateContent", "streamGenerateContent")
 _MESSAGES = {
     400: "Something in the request is wrong",
     401: "Incorrect API key provided",
@@ -41,6 +43,8 @@ class Request(msgspec.Struct):
     query: str
     headers: dict[str, str]
     body: bytes
+    keep_alive: bool = True
+    serial: str = "0"
 
 
 class Reply(msgspec.Struct):
@@ -52,63 +56,98 @@ class Reply(msgspec.Struct):
     ends: int = 0
     behaviour: Behaviour = _OK
     content_type: str = "application/json"
-    retry_after: int = 0
+    headers: dict[str, str] = {}
     error_event: bytes = b""
     error_body: bytes = b""
+    model: str = ""
+    count: Tokens | None = None
 
 
 def answer_request(request: Request, script: Script, require_key: bool) -> Reply:
     """The reply to a request to a model."""
     wire = _wire_of(request)
-    if require_key and not any(
-        request.headers.get(name) for name in ("authorization", "x-api-key", "x-goog-api-key", "api-key")
-    ):
-        return Reply(401, dump(wire.error(401, _MESSAGES[401])))
-    if request.method == "GET":
-        return Reply(200, dump(_models(request)))
     try:
-        body = json.loads(request.body)
-        if not isinstance(body, dict):
-            raise BadRequest("The body must be a JSON object")
-        return _answer(request, wire, body, script)
+        reply = _answer(request, wire, script, require_key)
     except BadRequest as error:
-        return Reply(400, dump(wire.error(400, error.message, error.field)))
-    except ValueError as error:
-        return Reply(400, dump(wire.error(400, f"We could not parse the body: {error}")))
-    except (KeyError, TypeError, AttributeError) as error:
-        return Reply(400, dump(wire.error(400, f"Something in the body has the wrong shape: {error!r}")))
+        reply = Reply(error.status, dump(wire.error(error.status, error.message, error.field)))
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        # Whatever in the body had another shape than a reader took for granted.
+        reply = Reply(400, dump(wire.error(400, f"Something in the body has the wrong shape: {error!r}")))
+    reply.headers = {**wire.headers(request.serial), **reply.headers}
+    return reply
 
 
 def _wire_of(request: Request) -> Wire:
-    if request.path.startswith("/v1/messages") or "anthropic-version" in request.headers:
-        return AnthropicWire(request.headers.get("anthropic-version", ""))
-    if _GEMINI.match(request.path) or "x-goog-api-key" in request.headers:
+    path = request.path
+    if _AZURE.match(path):
+        return OpenAIWire(azure=True)
+    if _GEMINI.match(path) or _GEMINI_LIST.match(path) or "x-goog-api-key" in request.headers:
         return GeminiWire()
+    if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
+        return AnthropicWire(request.headers.get("anthropic-version", ""))
     return OpenAIWire()
 
 
-def _answer(request: Request, wire: Wire, body: dict[str, Any], script: Script) -> Reply:
-    path, model, stream = request.path, "", False
-    gemini, azure = _GEMINI.match(path), _AZURE.match(path)
-    if azure is not None:
-        model, path = azure["model"], "/v1/" + azure["rest"]
-    verb = ""
-    if gemini is not None:
-        model, verb = unquote(gemini["model"]), gemini["verb"]
-        stream = verb == "streamGenerateContent"
-    behaviour = script.next(model or str(body.get("model") or ""), request.headers.get("x-simulate", ""))
+def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> Reply:
+    if require_key and not _has_key(request, wire):
+        raise BadRequest(wire.keyless[1], status=wire.keyless[0])
+    if request.method == "GET":
+        listed = _MODELS.match(request.path)
+        if listed is None:
+            raise BadRequest(f"Unknown path {request.path}", status=404)
+        return Reply(200, dump(wire.models(unquote(listed["model"] or ""))))
+    if request.method != "POST":
+        raise BadRequest(f"Unknown request {request.method} {request.path}", status=404)
+    return _answer_post(request, wire, script)
+
+
+def _has_key(request: Request, wire: Wire) -> bool:
+    given = any(request.headers.get(name, "").removeprefix("Bearer").strip() for name in wire.key_headers)
+    return given or (isinstance(wire, GeminiWire) and "key" in parse_qs(request.query))
+
+
+def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
+    path, model, verb = _place(request)
+    body = _read_body(request.body)
+    named = model or str(body.get("model") or "")
+    try:
+        behaviour = script.next(named, request.headers.get("x-simulate", ""))
+    except ValueError as error:
+        raise BadRequest(str(error), "model") from None
     failed = _fail(wire, behaviour)
     if failed is not None:
         return failed
-    plain = _answer_plainly(path, verb, body)
+    plain = answer_plainly(path, verb, body)
     if plain is not None:
-        return msgspec.structs.replace(plain, behaviour=behaviour)
-    if path not in ("/v1/chat/completions", "/v1/messages") and verb not in (
-        "generateContent",
-        "streamGenerateContent",
-    ):
-        return Reply(404, dump(wire.error(404, f"Unknown path {request.path}")))
-    return _generate(wire, wire.read(body, model, stream), behaviour, "alt=sse" in request.query)
+        return Reply(200, dump(plain), behaviour=behaviour, error_body=_overloaded(wire))
+    if (verb or path) not in _GENERATING:
+        raise BadRequest(f"Unknown path {request.path}", status=404)
+    asked = wire.read(body, model, verb == "streamGenerateContent")
+    asked.serial = request.serial
+    asked.logprobs = asked.logprobs or behaviour.has("logprobs")
+    return _generate(wire, asked, behaviour, "alt=sse" in request.query)
+
+
+def _place(request: Request) -> tuple[str, str, str]:
+    """The path as OpenAI would write it, and the model and the verb if they stand in it."""
+    azure, gemini = _AZURE.match(request.path), _GEMINI.match(request.path)
+    if azure is not None:
+        if "api-version" not in parse_qs(request.query):
+            raise BadRequest("Resource not found", status=404)
+        return "/v1/" + azure["rest"], unquote(azure["model"]), ""
+    if gemini is not None:
+        return request.path, unquote(gemini["model"]), gemini["verb"]
+    return request.path, "", ""
+
+
+def _read_body(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BadRequest("We could not parse the JSON body of your request.") from None
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object")
+    return body
 
 
 def _fail(wire: Wire, behaviour: Behaviour) -> Reply | None:
@@ -116,68 +155,30 @@ def _fail(wire: Wire, behaviour: Behaviour) -> Reply | None:
         return Reply(400, dump(wire.error(400, "", "context")), behaviour=behaviour)
     if not behaviour.status:
         return None
-    body = dump(wire.error(behaviour.status, _MESSAGES[behaviour.status]))
-    return Reply(behaviour.status, body, behaviour=behaviour, retry_after=behaviour.number("after"))
+    after_s = behaviour.number("after")
+    body = dump(wire.error(behaviour.status, _MESSAGES[behaviour.status], after_s=after_s))
+    headers = {"retry-after": str(after_s)} if after_s else {}
+    return Reply(behaviour.status, body, behaviour=behaviour, headers=headers)
+
+
+def _overloaded(wire: Wire) -> bytes:
+    return dump(wire.error(529 if isinstance(wire, AnthropicWire) else 503, "Overloaded"))
 
 
 def _generate(wire: Wire, asked: Any, behaviour: Behaviour, events: bool) -> Reply:
     given = answer(asked, behaviour)
     count = tokens(asked, given, behaviour)
-    error = dump(wire.error(529 if isinstance(wire, AnthropicWire) else 503, "Overloaded"))
+    reply = Reply(200, behaviour=behaviour, error_body=_overloaded(wire), model=asked.model, count=count)
     if not asked.stream:
-        body = dump(wire.whole(asked, given, count, behaviour))
-        return Reply(200, body, behaviour=behaviour, error_body=error)
+        reply.body = dump(wire.whole(asked, given, count, behaviour))
+        return reply
     frames = wire.events(asked, given, count, behaviour)
     if isinstance(wire, GeminiWire) and not events:
-        elements = [frame[6:].strip() for frame in frames]
-        return Reply(200, b"[" + b",\r\n".join(elements) + b"]", behaviour=behaviour, error_body=error)
-    return Reply(
-        200,
-        frames=frames,
-        ends=wire.ends(),
-        behaviour=behaviour,
-        content_type="text/event-stream",
-        error_event=wire.error_event(),
-        error_body=error,
-    )
-
-
-def _answer_plainly(path: str, verb: str, body: dict[str, Any]) -> Reply | None:
-    """Embeddings and counts."""
-    if path == "/v1/embeddings":
-        return Reply(200, dump(_embeddings(body)))
-    if path == "/v1/messages/count_tokens":
-        return Reply(200, dump({"input_tokens": len(json.dumps(body)) // 4}))
-    if verb == "countTokens":
-        return Reply(200, dump({"totalTokens": len(json.dumps(body)) // 4}))
-    if verb == "embedContent":
-        return Reply(200, dump({"embedding": {"values": vector(_text(body))}}))
-    if verb == "batchEmbedContents":
-        return Reply(200, dump({"embeddings": [{"values": vector(_text(each))} for each in body["requests"]]}))
-    return None
-
-
-def _text(request: dict[str, Any]) -> str:
-    return "".join(part.get("text", "") for part in request["content"]["parts"])
-
-
-def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
-    given = body.get("input")
-    if given is None or "model" not in body:
-        raise BadRequest("Missing required parameter: 'input'.", "input")
-    texts = [given] if isinstance(given, str) else given
-    data: list[dict[str, Any]] = []
-    for index, text in enumerate(texts):
-        numbers: Any = vector(str(text))
-        if body.get("encoding_format") == "base64":
-            numbers = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
-        data.append({"object": "embedding", "index": index, "embedding": numbers})
-    usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
-    return {"object": "list", "data": data, "model": body["model"], "usage": usage}
-
-
-def _models(request: Request) -> dict[str, Any]:
-    if "x-goog-api-key" in request.headers:
-        return {"models": [{"name": "models/sim-ok"}]}
-    item = {"id": "sim-ok", "object": "model", "type": "model", "created": 0, "owned_by": "simulator"}
-    return {"object": "list", "data": [item], "has_more": False}
+        # Without `alt=sse` Gemini streams the elements of one JSON array.
+        reply.body = b"[" + b",\r\n".join([frame[6:].strip() for frame in frames]) + b"]"
+        return reply
+    reply.frames = frames
+    reply.ends = wire.ends
+    reply.content_type = "text/event-stream; charset=utf-8"
+    reply.error_event = wire.error_event()
+    return reply

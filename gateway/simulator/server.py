@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import itertools
 import json
+import logging
+import re
 import sys
 import threading
 import time
@@ -20,24 +24,33 @@ from gateway.simulator.routes import Reply, Request, answer_request
 from gateway.simulator.wire import dump
 
 KEPT_REQUESTS = 1000
-_SECRET_HEADERS = {"authorization", "x-api-key", "x-goog-api-key", "api-key"}
+KEPT_BODY_BYTES = 64 * 1024
+KEPT_CALLERS = 1000
+_KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+_BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Simulator:
-    """One upstream on one port. `requests` holds the last 1000 requests, oldest first; `stats` counts."""
+    """One upstream on one port.
+
+    `requests` holds the last 1000 requests, oldest first. `stats` counts: requests, streams, open connections, clients
+    that left before the end, and under `served` the requests and tokens of complete answers by `...KEY4 MODEL`.
+    """
 
     def __init__(self, script: Mapping[str, str | Sequence[str]] | None = None, require_key: bool = False) -> None:
-        """Raises `ValueError` for an unknown behaviour."""
+        """Raises `ValueError` for an unknown behaviour. `require_key` refuses requests without a credential."""
         self.script = Script(script)
         self.require_key = require_key
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
-        self.stats = {"requests": 0, "streams": 0, "open": 0, "client_left": 0}
+        self.stats: dict[str, Any] = {}
         self.url = ""
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
+        self._serials = itertools.count(1)
+        self.reset()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listens; returns the port."""
+        """Listens; returns the port. Raises `OSError` if it is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self, loop), host, port, backlog=1024)
         bound: int = self._server.sockets[0].getsockname()[1]
@@ -62,13 +75,44 @@ class Simulator:
         self.stats["open"] -= 1
 
     def reset(self) -> None:
-        """Forgets what has been."""
+        """Forgets what has been; the script stays."""
         self.requests.clear()
-        self.stats.update(requests=0, streams=0, client_left=0)
+        self.stats.update(requests=0, streams=0, open=len(self._connections), client_left=0, served={})
+
+    def take(self, request: Request) -> tuple[Reply, dict[str, Any]]:
+        """The reply to a request to a model, and the request's record."""
+        request.serial = str(next(self._serials))
+        record = _record(request)
+        self.requests.append(record)
+        self.stats["requests"] += 1
+        reply = answer_request(request, self.script, self.require_key)
+        record["behaviour"] = sorted(reply.behaviour.words)
+        record["status"] = reply.status
+        if reply.frames is not None:
+            self.stats["streams"] += 1
+        return reply, record
+
+    def settle(self, record: dict[str, Any], reply: Reply, play: Play) -> None:
+        """A reply has been played to its end, or the client has gone."""
+        record["events"] = play.frames_sent
+        if play.complete and reply.count is not None:
+            self._count(record["key"], reply)
+        if "left" not in record:
+            record["ended"] = time.monotonic()
+
+    def _count(self, key: str, reply: Reply) -> None:
+        served, caller = self.stats["served"], f"{key} {reply.model}"
+        if caller not in served and len(served) >= KEPT_CALLERS:
+            return
+        count = served.setdefault(caller, {"requests": 0, "input": 0, "output": 0})
+        assert reply.count is not None
+        count["requests"] += 1
+        count["input"] += reply.count.prompt
+        count["output"] += reply.count.completion
 
 
 class _Connection(asyncio.Protocol):
-    """Reads one request at a time; a `Play` task answers it."""
+    """Reads one request at a time; a `Play` in a task of its own answers it."""
 
     def __init__(self, simulator: Simulator, loop: asyncio.AbstractEventLoop) -> None:
         self._simulator = simulator
@@ -81,6 +125,8 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._playing: asyncio.Task[None] | None = None
         self._record: dict[str, Any] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -88,12 +134,23 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._simulator.remove(self)
-        if self._playing is not None and not self._playing.done():
-            if self._record is not None and "ended" not in self._record:
-                self._record["client_left"] = True
-                self._record["left"] = time.monotonic()
-                self._simulator.stats["client_left"] += 1
+        if self._record is not None:
+            self._leave(self._record)
+        if self._playing is not None:
             self._playing.cancel()
+
+    def _leave(self, record: dict[str, Any]) -> None:
+        """The client went before the reply's end."""
+        record["left"] = time.monotonic()
+        record["left_after_ms"] = round((record["left"] - record["started"]) * 1000, 1)
+        record["client_left"] = True  # last: who sees it in another thread finds the times there
+        self._simulator.stats["client_left"] += 1
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def abort(self) -> None:
         if self._playing is not None:
@@ -104,8 +161,12 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except httptools.HttpParserUpgrade:
             self.abort()
+        except httptools.HttpParserError:
+            if self._transport is not None:
+                self._transport.write(_BAD)
+                self._transport.close()
 
     # httptools callbacks
 
@@ -118,13 +179,19 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
+    def on_headers_complete(self) -> None:
+        expected = self._headers.get("expect", "").lower() == "100-continue"
+        if expected and self._record is None and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        method = self._parser.get_method().decode()
+        method, alive = self._parser.get_method().decode(), self._parser.should_keep_alive()
         path, _, query = self._url.decode("latin-1").partition("?")
-        self._waiting.append(Request(method, path, query, self._headers, b"".join(self._body)))
+        self._waiting.append(Request(method, path, query, self._headers, b"".join(self._body), alive))
+        self._body = []
         self._next()
 
     def _next(self) -> None:
@@ -132,40 +199,57 @@ class _Connection(asyncio.Protocol):
             self._playing = self._loop.create_task(self._serve(self._waiting.popleft()))
 
     async def _serve(self, request: Request) -> None:
-        reply = answer_control(self._simulator, request)
-        if reply is None:
-            record = self._record = _record(request)
-            self._simulator.requests.append(record)
-            self._simulator.stats["requests"] += 1
-            reply = answer_request(request, self._simulator.script, self._simulator.require_key)
-            record["behaviour"] = sorted(reply.behaviour.words)
-            if reply.frames is not None:
-                self._simulator.stats["streams"] += 1
         assert self._transport is not None
-        await Play(self._transport, reply).run()
-        if self._record is not None:
-            self._record["ended"] = time.monotonic()
-            self._record = None
+        try:
+            controlled = answer_control(self._simulator, request)
+            if controlled is not None:
+                await Play(self._transport, controlled, self._writable, request.keep_alive).run()
+            else:
+                await self._answer(self._transport, request)
+        except Exception:
+            # A fault that nobody ordered: it must not look like one of the simulator's own silences.
+            logging.getLogger(__name__).exception("the simulator failed")
+            self._transport.abort()
         self._loop.call_soon(self._next)
+
+    async def _answer(self, transport: asyncio.Transport, request: Request) -> None:
+        reply, record = self._simulator.take(request)
+        self._record = record
+        play = Play(transport, reply, self._writable, request.keep_alive)
+        try:
+            await play.run()
+        finally:
+            self._simulator.settle(record, reply, play)
+            self._record = None
 
 
 def _record(request: Request) -> dict[str, Any]:
-    headers = {
-        name: f"...{value[-4:]}" if name in _SECRET_HEADERS else value for name, value in request.headers.items()
-    }
+    """A request as `/__requests` shows it.
+
+    `started` is in seconds of the monotonic clock; so are `ended`, or `left` for a client that did not wait, later.
+    """
+    headers = {name: _last4(value) if name in _KEY_HEADERS else value for name, value in request.headers.items()}
     try:
-        body = json.loads(request.body) if request.body else None
-    except ValueError:
+        body = json.loads(request.body) if 0 < len(request.body) <= KEPT_BODY_BYTES else None
+    except (ValueError, RecursionError):
         body = None
     return {
         "method": request.method,
         "path": request.path,
-        "query": request.query,
+        "query": re.sub(r"(^|&)key=[^&]*?([^&]{0,4})(?=&|$)", r"\1key=...\2", request.query),
         "headers": headers,
+        "key": next((headers[name] for name in _KEY_HEADERS if name in headers), ""),
         "body": body,
+        "body_bytes": len(request.body),
+        "at": datetime.datetime.now(datetime.UTC).isoformat(),
         "started": time.monotonic(),
         "client_left": False,
     }
+
+
+def _last4(secret: str) -> str:
+    """A short one is not shown at all."""
+    return f"...{secret[-4:]}" if len(secret.split()[-1] if secret.split() else "") >= 8 else "..."
 
 
 def answer_control(simulator: Simulator, request: Request) -> Reply | None:
@@ -179,8 +263,8 @@ def answer_control(simulator: Simulator, request: Request) -> Reply | None:
         return Reply(200, b"{}")
     if request.path == "/__script":
         try:
-            simulator.script = Script(json.loads(request.body))
-        except (ValueError, AttributeError) as error:
+            simulator.script = Script(read_script(request.body.decode()))
+        except (ValueError, AttributeError, TypeError) as error:
             return Reply(400, dump({"error": str(error)}))
         return Reply(200, b"{}")
     return None
@@ -213,8 +297,22 @@ def running(script: Mapping[str, str | Sequence[str]] | None = None, require_key
 
 
 def main(host: str, port: int, script: str | None) -> None:
-    """Serves until it is interrupted. `script` is JSON, or `model=behaviour,model=behaviour`."""
-    asyncio.run(_serve_for_ever(host, port, read_script(script)))
+    """Serves until it is interrupted. `script` is JSON, or `model=behaviour,model=behaviour`.
+
+    Raises `SystemExit` 2 for a script that it can't follow, 1 for a port that is taken.
+    """
+    try:
+        simulator = Simulator(read_script(script))
+    except (ValueError, AttributeError, TypeError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    try:
+        asyncio.run(_serve_for_ever(simulator, host, port))
+    except OSError as error:
+        sys.stderr.write(f"can't listen at {host}:{port}: {error.strerror}\n")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        return
 
 
 def read_script(script: str | None) -> dict[str, str | list[str]]:
@@ -231,8 +329,7 @@ def read_script(script: str | None) -> dict[str, str | list[str]]:
     return found
 
 
-async def _serve_for_ever(host: str, port: int, script: dict[str, str | list[str]]) -> None:
-    simulator = Simulator(script)
+async def _serve_for_ever(simulator: Simulator, host: str, port: int) -> None:
     await simulator.start(host, port)
     sys.stdout.write(
         f"A simulated upstream listens at {simulator.url}\n"

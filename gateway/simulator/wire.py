@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
 
 CREATED = 1_767_225_600
+KIND_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 
 class BadRequest(Exception):
     """A request that the vendor would refuse with 400; `field` is what it would name."""
 
-    def __init__(self, message: str, field: str = "") -> None:
+    def __init__(self, message: str, field: str = "", status: int = 400) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.status = status
 
 
 class Wire(Protocol):
     """One vendor's format."""
+
+    keyless: tuple[int, str]
+    """Status and message for a request without a key."""
+    key_headers: tuple[str, ...]
+    """Where the vendor reads a key."""
+    ends: int
+    """How many of the last frames of a stream are the vendor's own end."""
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """Raises `BadRequest`. `model` and `stream` are from the path, where the vendor has them there."""
@@ -36,16 +46,20 @@ class Wire(Protocol):
         """The frames of a stream, the vendor's own end included."""
         ...
 
-    def ends(self) -> int:
-        """How many of the last frames are the vendor's own end."""
+    def headers(self, serial: str) -> dict[str, str]:
+        """What the vendor adds to every reply."""
         ...
 
-    def error(self, status: int, message: str, kind: str = "") -> dict[str, Any]:
-        """The body of an error; `kind` `context` is the error for a prompt that is too long."""
+    def error(self, status: int, message: str, kind: str = "", after_s: int = 0) -> dict[str, Any]:
+        """The body of an error; `kind` is the field at fault, or `context` for a prompt that is too long."""
         ...
 
     def error_event(self) -> bytes:
         """An error within a stream."""
+        ...
+
+    def models(self, model: str) -> dict[str, Any]:
+        """The list of models, or one of them if `model` is named."""
         ...
 
 
@@ -55,9 +69,9 @@ def dump(value: Any) -> bytes:
 
 
 def vector(text: str, size: int = 8) -> list[float]:
-    """Numbers that depend on nothing but the text."""
-    noise = hashlib.sha256(text.encode("utf-8", "replace")).digest()
-    return [round(noise[place % 32] / 255 - 0.5, 6) for place in range(size)]
+    """Numbers in [-0.5, 0.5] that depend on nothing but the text."""
+    noise = hashlib.shake_128(text.encode("utf-8", "replace")).digest(size)
+    return [round(byte / 255 - 0.5, 6) for byte in noise]
 
 
 def text_of(content: Any) -> str:
@@ -65,3 +79,13 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text") or "" for part in content or () if isinstance(part, dict))
+
+
+def first_wrong(body: dict[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> tuple[str, str, str] | None:
+    """The first field whose value is of none of its kinds: its name, what was expected, and what was given."""
+    for name, allowed in kinds.items():
+        value = body.get(name)
+        fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+        if value is not None and not fits:
+            return name, KIND_NAMES[allowed[0]], KIND_NAMES.get(type(value), "null")
+    return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import BadRequest, dump, text_of
+from gateway.simulator.wire import BadRequest, dump, first_wrong, text_of
 
 _TYPES = {
     400: "invalid_request_error",
@@ -20,29 +20,54 @@ _TYPES = {
 }
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tools": "tool_use", "safety": "refusal"}
 SAMPLING = ("temperature", "top_p", "top_k")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "max_tokens": (int,),
+    "messages": (list,),
+    "stream": (bool,),
+    "temperature": (float, int),
+    "top_p": (float, int),
+    "top_k": (int,),
+    "stop_sequences": (list,),
+    "tools": (list,),
+    "tool_choice": (dict,),
+    "thinking": (dict,),
+    "metadata": (dict,),
+}
+ROLES = ("user", "assistant", "system")
+SIGNATURE = "c2lnbmVkIGJ5IHRoZSBzaW11bGF0b3I="
 
 
 class AnthropicWire:
     """Implements `Wire`. `version` is the request's `anthropic-version`."""
+
+    keyless = (401, "x-api-key header is required")
+    key_headers: tuple[str, ...] = ("x-api-key", "authorization")
+    ends = 1
 
     def __init__(self, version: str) -> None:
         self._version = version
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""
-        for name, kind in (("model", str), ("max_tokens", int), ("messages", list)):
-            if name not in body:
+        if not self._version:
+            raise BadRequest("anthropic-version: header is required")
+        for name in ("model", "max_tokens", "messages"):
+            if body.get(name) is None:
                 raise BadRequest(f"{name}: Field required", name)
-            if not isinstance(body[name], kind):
-                raise BadRequest(f"{name}: Input should be a valid {kind.__name__}", name)
+        wrong = first_wrong(body, _KINDS)
+        if wrong is not None:
+            raise BadRequest(f"{wrong[0]}: Input should be a valid {wrong[1]}", wrong[0])
         if self._version == "2026-10-21":
             for name in SAMPLING:
                 if name in body:
                     raise BadRequest(f"{name}: Extra inputs are not permitted", name)
         messages = body["messages"]
-        roles = [message.get("role") for message in messages]
-        if not roles or any(a == b for a, b in itertools.pairwise(roles)):
-            raise BadRequest("messages: roles must alternate between user and assistant", "messages")
+        if not messages:
+            raise BadRequest("messages: at least one message is required", "messages")
+        for place, message in enumerate(messages):
+            if message.get("role") not in ROLES:
+                raise BadRequest(f"messages.{place}.role: Input should be 'user' or 'assistant'", "messages")
         blocks = [block for each in messages if isinstance(each["content"], list) for block in each["content"]]
         self._check_results(messages)
         choice = body.get("tool_choice") or {}
@@ -53,7 +78,7 @@ class AnthropicWire:
             prompt_chars=sum(len(text_of(m["content"])) for m in messages) + len(text_of(body.get("system"))),
             images=sum(block["type"] == "image" for block in blocks),
             tool_results=sum(block["type"] == "tool_result" for block in blocks),
-            tools=[tool["name"] for tool in body.get("tools") or ()],
+            tools={tool["name"]: tool.get("input_schema") for tool in body.get("tools") or ()},
             must_call=choice["name"] if choice.get("type") == "tool" else "*" if choice.get("type") == "any" else "",
             schema=((body.get("output_config") or {}).get("format") or {}).get("schema"),
             max_tokens=body["max_tokens"],
@@ -75,24 +100,33 @@ class AnthropicWire:
         """See `Wire.whole`."""
         content: list[dict[str, Any]] = []
         if given.thoughts:
-            content.append({"type": "thinking", "thinking": "".join(given.thoughts), "signature": "c2ln"})
+            content.append({"type": "thinking", "thinking": "".join(given.thoughts), "signature": SIGNATURE})
         if given.words:
             content.append({"type": "text", "text": "".join(given.words)})
         content += [{"type": "tool_use", "id": i, "name": name, "input": value} for i, name, value in given.calls]
-        return self._message(asked, content, _ENDS[given.end], self._usage(count))
+        return self._message(asked, content, given, None if behaviour.has("nousage") else self._usage(count))
 
-    @staticmethod
-    def _message(asked: Asked, content: list[Any], reason: str | None, usage: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "id": "msg_sim",
+    def _message(
+        self, asked: Asked, content: list[Any], given: Answer | None, usage: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        message: dict[str, Any] = {
+            "id": f"msg_sim{asked.serial}",
             "type": "message",
             "role": "assistant",
             "model": asked.model,
-            "content": content,
-            "stop_reason": reason,
-            "stop_sequence": None,
-            "usage": usage,
         }
+        message |= {"content": content, **self._end(given)}
+        return message if usage is None else {**message, "usage": usage}
+
+    def _end(self, given: Answer | None) -> dict[str, Any]:
+        """Why an answer ended; nulls while it goes on."""
+        if given is None:
+            return {"stop_reason": None, "stop_sequence": None}
+        reason = "stop_sequence" if given.stop else _ENDS[given.end]
+        end: dict[str, Any] = {"stop_reason": reason, "stop_sequence": given.stop or None}
+        if reason == "refusal" and self._version == "2026-10-21":
+            end["stop_details"] = {"type": "refusal", "category": "general_harms", "explanation": None}
+        return end
 
     @staticmethod
     def _usage(count: Tokens) -> dict[str, Any]:
@@ -105,12 +139,13 @@ class AnthropicWire:
 
     def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
         """See `Wire.events`."""
-        usage = {**self._usage(count), "output_tokens": 1}
+        silent = behaviour.has("nousage")
+        usage = None if silent else {**self._usage(count), "output_tokens": 1}
         frames = [_frame({"type": "message_start", "message": self._message(asked, [], None, usage)})]
         blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
         if given.thoughts:
             pieces = [{"type": "thinking_delta", "thinking": thought} for thought in given.thoughts]
-            pieces.append({"type": "signature_delta", "signature": "c2ln"})
+            pieces.append({"type": "signature_delta", "signature": SIGNATURE})
             blocks.append(({"type": "thinking", "thinking": "", "signature": ""}, pieces))
         if given.words:
             blocks.append(({"type": "text", "text": ""}, [{"type": "text_delta", "text": w} for w in given.words]))
@@ -122,15 +157,21 @@ class AnthropicWire:
             frames.append(_frame({"type": "content_block_start", "index": index, "content_block": block}))
             frames += [_frame({"type": "content_block_delta", "index": index, "delta": piece}) for piece in pieces]
             frames.append(_frame({"type": "content_block_stop", "index": index}))
-        delta = {"stop_reason": _ENDS[given.end], "stop_sequence": None}
-        frames.append(_frame({"type": "message_delta", "delta": delta, "usage": {"output_tokens": count.completion}}))
-        return [*frames, _frame({"type": "message_stop"})]
+        last: dict[str, Any] = {"type": "message_delta", "delta": self._end(given)}
+        if not silent:
+            last["usage"] = self._usage(count)
+        return [*frames, _frame(last), _frame({"type": "message_stop"})]
 
-    def ends(self) -> int:
-        """See `Wire.ends`."""
-        return 1
+    def headers(self, serial: str) -> dict[str, str]:
+        """See `Wire.headers`."""
+        return {
+            "request-id": f"req_sim{serial}",
+            "anthropic-ratelimit-requests-limit": "4000",
+            "anthropic-ratelimit-requests-remaining": "3999",
+            "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:00Z",
+        }
 
-    def error(self, status: int, message: str, kind: str = "") -> dict[str, Any]:
+    def error(self, status: int, message: str, kind: str = "", after_s: int = 0) -> dict[str, Any]:
         """See `Wire.error`."""
         if kind == "context":
             message = "prompt is too long: 250001 tokens > 200000 maximum"
@@ -140,6 +181,13 @@ class AnthropicWire:
     def error_event(self) -> bytes:
         """See `Wire.error_event`."""
         return _frame(self.error(529, "Overloaded"))
+
+    def models(self, model: str) -> dict[str, Any]:
+        """See `Wire.models`."""
+        name = model or "sim-ok"
+        item = {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
+        item["lifecycle"] = "active"
+        return item if model else {"data": [item], "has_more": False, "first_id": name, "last_id": name}
 
 
 def _frame(event: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import BadRequest, dump
+from gateway.simulator.wire import BadRequest, dump, first_wrong
 
 _NAMES = {
     400: "INVALID_ARGUMENT",
@@ -19,10 +19,27 @@ _NAMES = {
     529: "UNAVAILABLE",
 }
 _ENDS = {"stop": "STOP", "length": "MAX_TOKENS", "tools": "STOP", "safety": "SAFETY"}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "temperature": (float, int),
+    "topP": (float, int),
+    "topK": (int, float),
+    "candidateCount": (int,),
+    "maxOutputTokens": (int,),
+    "seed": (int,),
+    "stopSequences": (list,),
+    "responseMimeType": (str,),
+    "responseLogprobs": (bool,),
+    "logprobs": (int,),
+}
+SIGNATURE = "c2lnbmVkIGJ5IHRoZSBzaW11bGF0b3I="
 
 
 class GeminiWire:
     """Implements `Wire`."""
+
+    keyless = (403, "Method doesn't allow unregistered callers. Please use API Key to call this API.")
+    key_headers: tuple[str, ...] = ("x-goog-api-key", "authorization")
+    ends = 1
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""
@@ -30,6 +47,10 @@ class GeminiWire:
         if not isinstance(contents, list) or not contents:
             raise BadRequest("* GenerateContentRequest.contents: contents is not specified", "contents")
         config = body.get("generationConfig") or {}
+        wrong = first_wrong(config, _KINDS)
+        if wrong is not None:
+            value = dump(config[wrong[0]]).decode()
+            raise BadRequest(f"Invalid value at 'generation_config.{wrong[0]}' ({wrong[1]}), {value}", wrong[0])
         parts = [part for content in contents for part in content.get("parts") or ()]
         if not parts:
             raise BadRequest("* GenerateContentRequest.contents[0].parts: contents.parts must not be empty", "contents")
@@ -37,15 +58,16 @@ class GeminiWire:
         names = calling.get("allowedFunctionNames") or ["*"]
         schema = config.get("responseJsonSchema") or config.get("responseSchema")
         declared = [each for tool in body.get("tools") or () for each in tool.get("functionDeclarations") or ()]
+        system = (body.get("systemInstruction") or {}).get("parts") or ()
         user = [content for content in contents if content.get("role", "user") == "user"]
         return Asked(
             model=model,
             stream=stream,
             last_text="".join(part.get("text", "") for part in user[-1]["parts"]) if user else "",
-            prompt_chars=sum(len(part.get("text", "")) for part in parts),
-            images=sum("inlineData" in part for part in parts),
+            prompt_chars=sum(len(part.get("text", "")) for part in [*parts, *system]),
+            images=sum("inlineData" in part or "fileData" in part for part in parts),
             tool_results=sum("functionResponse" in part for part in parts),
-            tools=[each["name"] for each in declared],
+            tools={each["name"]: each.get("parametersJsonSchema") or each.get("parameters") for each in declared},
             must_call=names[0] if calling.get("mode") == "ANY" else "",
             schema=schema,
             json_wanted=config.get("responseMimeType") == "application/json",
@@ -53,6 +75,7 @@ class GeminiWire:
             max_tokens=config.get("maxOutputTokens"),
             stop=config.get("stopSequences") or [],
             logprobs=bool(config.get("responseLogprobs")),
+            top_logprobs=config.get("logprobs") or 0,
         )
 
     def whole(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> dict[str, Any]:
@@ -70,22 +93,26 @@ class GeminiWire:
         """See `Wire.events`: the last response holds the finish reason."""
         pieces: list[dict[str, Any]] = [{"text": thought, "thought": True} for thought in given.thoughts]
         pieces += [{"text": word} for word in given.words] + self._calls(given)
+        silent = behaviour.has("nousage")
+        running = None if silent else Tokens(count.prompt, 0, count.cached)
         frames = []
         for piece in pieces:
             for index in range(asked.count):
                 words = [piece["text"]] if "text" in piece and "thought" not in piece else []
                 candidate = self._candidate(index, [piece], None, words, asked)
-                frames.append(self._frame(self._response(asked, [candidate], None)))
+                frames.append(self._frame(self._response(asked, [candidate], running)))
         last = [self._candidate(index, [], given, [], asked) for index in range(asked.count)]
-        return [*frames, self._frame(self._response(asked, last, None if behaviour.has("nousage") else count))]
-
-    def ends(self) -> int:
-        """See `Wire.ends`."""
-        return 1
+        return [*frames, self._frame(self._response(asked, last, None if silent else count))]
 
     @staticmethod
     def _calls(given: Answer) -> list[dict[str, Any]]:
-        return [{"functionCall": {"id": i, "name": name, "args": args}} for i, name, args in given.calls]
+        """After thoughts the first call carries their signature."""
+        calls: list[dict[str, Any]] = []
+        for call_id, name, arguments in given.calls:
+            calls.append({"functionCall": {"id": call_id, "name": name, "args": arguments}})
+        if calls and given.thoughts:
+            calls[0]["thoughtSignature"] = SIGNATURE
+        return calls
 
     @staticmethod
     def _candidate(
@@ -94,35 +121,62 @@ class GeminiWire:
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": index}
         if given is not None:
             candidate["finishReason"] = _ENDS[given.end]
+            if given.end == "safety":
+                rating = {"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}
+                candidate["safetyRatings"] = [rating]
         if asked.logprobs and words:
             chosen = [{"token": word, "logProbability": -0.25} for word in words]
-            tops = [{"candidates": [each, {"token": "x", "logProbability": -2.5}]} for each in chosen]
-            candidate["logprobsResult"] = {"chosenCandidates": chosen, "topCandidates": tops}
+            candidate["logprobsResult"] = {"chosenCandidates": chosen}
+            if asked.top_logprobs:
+                others = [{"token": f"other{n}", "logProbability": -2.5 - n} for n in range(asked.top_logprobs - 1)]
+                candidate["logprobsResult"]["topCandidates"] = [{"candidates": [each, *others]} for each in chosen]
         return candidate
 
     @staticmethod
     def _response(asked: Asked, candidates: list[Any], count: Tokens | None) -> dict[str, Any]:
-        response: dict[str, Any] = {"candidates": candidates, "modelVersion": asked.model, "responseId": "sim"}
+        response: dict[str, Any] = {"candidates": candidates, "modelVersion": asked.model}
+        response["responseId"] = f"sim{asked.serial}"
         if count is not None:
-            response["usageMetadata"] = {
-                "promptTokenCount": count.prompt,
-                "cachedContentTokenCount": count.cached,
+            usage = {"promptTokenCount": count.prompt, "totalTokenCount": count.prompt + count.completion}
+            # What is nought the vendor leaves out.
+            optional = {
                 "candidatesTokenCount": count.completion - count.thoughts,
                 "thoughtsTokenCount": count.thoughts,
-                "totalTokenCount": count.prompt + count.completion,
+                "cachedContentTokenCount": count.cached,
             }
+            response["usageMetadata"] = usage | {name: number for name, number in optional.items() if number}
         return response
 
     @staticmethod
     def _frame(response: dict[str, Any]) -> bytes:
         return b"data: " + dump(response) + b"\r\n\r\n"
 
-    def error(self, status: int, message: str, kind: str = "") -> dict[str, Any]:
-        """See `Wire.error`."""
+    def headers(self, serial: str) -> dict[str, str]:
+        """See `Wire.headers`."""
+        return {"vary": "Origin, X-Origin, Referer", "server-timing": "gfet4t7; dur=1"}
+
+    def error(self, status: int, message: str, kind: str = "", after_s: int = 0) -> dict[str, Any]:
+        """See `Wire.error`; a pause is a detail in the body."""
         if kind == "context":
             message = "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576)."
-        return {"error": {"code": status, "message": message, "status": _NAMES.get(status, "UNKNOWN")}}
+        error: dict[str, Any] = {"code": status, "message": message, "status": _NAMES.get(status, "UNKNOWN")}
+        if after_s:
+            pause = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{after_s}s"}
+            error["details"] = [pause]
+        return {"error": error}
 
     def error_event(self) -> bytes:
         """See `Wire.error_event`."""
         return self._frame(self.error(503, "The model is overloaded. Please try again later."))
+
+    def models(self, model: str) -> dict[str, Any]:
+        """See `Wire.models`."""
+        item = {
+            "name": f"models/{model or 'sim-ok'}",
+            "version": "1",
+            "displayName": model or "sim-ok",
+            "inputTokenLimit": 1048576,
+            "outputTokenLimit": 65536,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+        }
+        return item if model else {"models": [item]}

@@ -6,25 +6,54 @@ from typing import Any
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import CREATED, BadRequest, dump, text_of
+from gateway.simulator.wire import CREATED, BadRequest, dump, first_wrong, text_of
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 _ENDS = {"stop": "stop", "length": "length", "tools": "tool_calls", "safety": "content_filter"}
 TOO_LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens."
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "messages": (list,),
+    "stream": (bool,),
+    "temperature": (float, int),
+    "top_p": (float, int),
+    "n": (int,),
+    "max_tokens": (int,),
+    "max_completion_tokens": (int,),
+    "seed": (int,),
+    "stop": (list, str),
+    "tools": (list,),
+    "logprobs": (bool,),
+    "top_logprobs": (int,),
+    "response_format": (dict,),
+    "stream_options": (dict,),
+}
+_FILTERED = {"hate": {"filtered": False, "severity": "safe"}}
+
 
 class OpenAIWire:
-    """Implements `Wire`."""
+    """Implements `Wire`; `azure` adds what Azure's servers add."""
+
+    keyless = (401, "You didn't provide an API key in the Authorization header.")
+    ends = 1
+
+    def __init__(self, azure: bool = False) -> None:
+        self._azure = azure
+        self.key_headers: tuple[str, ...] = ("api-key", "authorization") if azure else ("authorization",)
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""
-        messages = body.get("messages")
         if not isinstance(body.get("model", model or None), str):
             raise BadRequest("you must provide a model parameter", "model")
-        if not isinstance(messages, list) or not messages:
+        wrong = first_wrong(body, _KINDS)
+        if wrong is not None:
+            name, expected, found = wrong
+            raise BadRequest(f"Invalid type for '{name}': expected {expected}, but got {found} instead.", name)
+        messages = body.get("messages")
+        if not messages:
             raise BadRequest("Missing required parameter: 'messages'.", "messages")
-        tools = [tool["function"]["name"] for tool in body.get("tools") or () if "function" in tool]
+        functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
         choice = body.get("tool_choice")
         parts = [part for each in messages if isinstance(each.get("content"), list) for part in each["content"]]
         wanted = body.get("response_format") or {}
@@ -36,7 +65,7 @@ class OpenAIWire:
             prompt_chars=sum(len(text_of(each.get("content"))) for each in messages),
             images=sum(part.get("type") == "image_url" for part in parts),
             tool_results=sum(each.get("role") == "tool" for each in messages),
-            tools=tools,
+            tools={each["name"]: each.get("parameters") for each in functions},
             must_call=choice["function"]["name"] if isinstance(choice, dict) else "*" if choice == "required" else "",
             schema=(wanted.get("json_schema") or {}).get("schema"),
             json_wanted=wanted.get("type") in ("json_object", "json_schema"),
@@ -44,6 +73,7 @@ class OpenAIWire:
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             stop=[stop] if isinstance(stop, str) else stop,
             logprobs=bool(body.get("logprobs")),
+            top_logprobs=body.get("top_logprobs") or 0,
             usage=bool((body.get("stream_options") or {}).get("include_usage")),
             seed=body.get("seed"),
         )
@@ -62,7 +92,7 @@ class OpenAIWire:
             {
                 "index": index,
                 "message": message,
-                "logprobs": self._logprobs(given.words) if asked.logprobs else None,
+                "logprobs": self._logprobs(given.words, asked) if asked.logprobs else None,
                 "finish_reason": _ENDS[given.end],
             }
             for index in range(asked.count)
@@ -85,19 +115,24 @@ class OpenAIWire:
             for piece in (arguments[:5], arguments[5:]):
                 deltas.append(({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None))
         deltas.append(({}, _ENDS[given.end]))
-        frames = []
+        frames = [self._azure_frame()] if self._azure else []
         for delta, end in deltas:
             for index in range(asked.count):
-                logprobs = self._logprobs([delta["content"]]) if asked.logprobs and delta.get("content") else None
+                logprobs = (
+                    self._logprobs([delta["content"]], asked) if asked.logprobs and delta.get("content") else None
+                )
                 choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": end}
                 frames.append(self._frame(asked, [choice]))
         if asked.usage and not behaviour.has("nousage"):
             frames.append(self._frame(asked, [], self._usage(count)))
         return [*frames, b"data: [DONE]\n\n"]
 
-    def ends(self) -> int:
-        """See `Wire.ends`."""
-        return 1
+    @staticmethod
+    def _azure_frame() -> bytes:
+        """Azure's first: what its filter makes of the prompt, without a choice."""
+        results = [{"prompt_index": 0, "content_filter_results": _FILTERED}]
+        head = {"choices": [], "created": 0, "id": "", "model": "", "object": ""}
+        return b"data: " + dump({**head, "prompt_filter_results": results}) + b"\n\n"
 
     def _frame(self, asked: Asked, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
         chunk = self._head(asked, "chat.completion.chunk")
@@ -110,7 +145,7 @@ class OpenAIWire:
     def _head(asked: Asked, kind: str) -> dict[str, Any]:
         fingerprint = f"fp_sim_{asked.seed}" if asked.seed is not None else "fp_sim"
         return {
-            "id": "chatcmpl-sim",
+            "id": f"chatcmpl-sim{asked.serial}",
             "object": kind,
             "created": CREATED,
             "model": asked.model,
@@ -123,16 +158,15 @@ class OpenAIWire:
         return {"id": call_id, "type": "function", "function": {"name": name, "arguments": dump(arguments).decode()}}
 
     @staticmethod
-    def _logprobs(words: list[str]) -> dict[str, Any]:
+    def _logprobs(words: list[str], asked: Asked) -> dict[str, Any]:
         def token(text: str, logprob: float) -> dict[str, Any]:
             return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
-        return {
-            "content": [
-                {**token(word, -0.25), "top_logprobs": [token(word, -0.25), token("x", -2.5)]} for word in words
-            ],
-            "refusal": None,
-        }
+        def tops(word: str) -> list[dict[str, Any]]:
+            others = [token(f"other{number}", -2.5 - number) for number in range(asked.top_logprobs - 1)]
+            return [token(word, -0.25), *others] if asked.top_logprobs else []
+
+        return {"content": [{**token(word, -0.25), "top_logprobs": tops(word)} for word in words], "refusal": None}
 
     @staticmethod
     def _usage(count: Tokens) -> dict[str, Any]:
@@ -144,8 +178,21 @@ class OpenAIWire:
             "completion_tokens_details": {"reasoning_tokens": count.thoughts, "audio_tokens": 0},
         }
 
-    def error(self, status: int, message: str, kind: str = "") -> dict[str, Any]:
-        """See `Wire.error`; `kind` may name the field."""
+    def headers(self, serial: str) -> dict[str, str]:
+        """See `Wire.headers`."""
+        if self._azure:
+            return {"x-request-id": f"req-sim{serial}", "apim-request-id": f"apim-sim{serial}"}
+        return {
+            "x-request-id": f"req_sim{serial}",
+            "openai-version": "2020-10-01",
+            "openai-processing-ms": "1",
+            "x-ratelimit-limit-requests": "10000",
+            "x-ratelimit-remaining-requests": "9999",
+            "x-ratelimit-reset-requests": "6ms",
+        }
+
+    def error(self, status: int, message: str, kind: str = "", after_s: int = 0) -> dict[str, Any]:
+        """See `Wire.error`."""
         if kind == "context":
             error = {"message": TOO_LONG, "type": "invalid_request_error", "param": "messages"}
             return {"error": {**error, "code": "context_length_exceeded"}}
@@ -154,7 +201,7 @@ class OpenAIWire:
                 "message": message,
                 "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
                 "param": kind or None,
-                "code": _CODES.get(status),
+                "code": "invalid_type" if message.startswith("Invalid type") else _CODES.get(status),
             }
         }
 
@@ -162,3 +209,8 @@ class OpenAIWire:
         """See `Wire.error_event`."""
         error = {"message": "The server had an error", "type": "server_error", "param": None, "code": "server_error"}
         return b"data: " + dump({"error": error}) + b"\n\n"
+
+    def models(self, model: str) -> dict[str, Any]:
+        """See `Wire.models`."""
+        item = {"id": model or "sim-ok", "object": "model", "created": CREATED, "owned_by": "simulator"}
+        return item if model else {"object": "list", "data": [item]}
