@@ -181,8 +181,14 @@ def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 9090,
     script: Annotated[str | None, typer.Option(help="The faults to act out.")] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Print the faults and end.")] = False,
 ) -> None:
     """Start an upstream that speaks every dialect and acts out every fault."""
+    if only_list:
+        from gateway.simulator.behaviours import behaviours_help
+
+        typer.echo(behaviours_help())
+        return
     from gateway.simulator.server import main as run_simulator
 
     run_simulator(host, port, script)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Attributes, Exchange
@@ -14,18 +14,27 @@ NAME = 30
 def waterfall(exchange: Exchange) -> str:
     """Lines of at most about 100 columns."""
     whole = max(exchange.ended - exchange.started, 1e-9)
-    rows: list[tuple[float, int, str, float, str]] = [
-        (step.started, 1, step.name, step.ended, _why(step.attributes)) for step in exchange.steps
-    ]
+    rows = [_Row(step.started, step.ended, step.name, _why(step.attributes)) for step in exchange.steps]
     for attempt in exchange.attempts:
         why = "answered" if attempt.chosen and not attempt.error else attempt.error or "let go"
         if attempt.reason != "first":
             why = f"{attempt.reason}: {why}"
-        rows.append((attempt.started, 2, attempt.target, attempt.ended or exchange.ended, why))
+        rows.append(_Row(attempt.started, attempt.ended or exchange.ended, attempt.target, why))
     lines = [_line(exchange.surface, 0.0, whole, whole, f"{exchange.status} {exchange.outcome}")]
-    for started, depth, name, ended, why in sorted(rows, key=lambda row: (row[0], row[1], -row[3])):
-        lines.append(_line("  " * depth + name, started - exchange.started, ended - started, whole, why))
+    # Longer ones first, so that what began within another stands below it.
+    rows.sort(key=lambda row: (row.started, -row.ended))
+    for place, row in enumerate(rows):
+        depth = 1 + sum(other.started <= row.started < other.ended for other in rows[:place])
+        name = "  " * depth + row.name
+        lines.append(_line(name, row.started - exchange.started, row.ended - row.started, whole, row.why))
     return "\n".join(lines)
+
+
+class _Row(NamedTuple):
+    started: float
+    ended: float
+    name: str
+    why: str
 
 
 def _line(name: str, start: float, length: float, whole: float, why: str) -> str:
