@@ -19,7 +19,8 @@ CONFIG = """
 version: 1
 providers:
   up: {{kind: openai, base_url: "{url}/v1", api_key: upstream-secret}}
-  azure: {{kind: azure, endpoint: "{url}", api_version: "2024-10-21", api_key: upstream-secret, deployments: {{gpt: my-gpt}}}}
+  azure:
+    {{kind: azure, endpoint: "{url}", api_version: "2024-10-21", api_key: upstream-secret, deployments: {{gpt: my-gpt}}}}
 models:
   quick: {{targets: [up/sim-500, up/some-model], retry: {{attempts: 1}}}}
   cut: {{targets: [up/sim-cut5]}}
@@ -60,7 +61,8 @@ def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", gateway.port)) as leaving:
                 head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer test-key\r\n"
                 leaving.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
-                leaving.recv(4096)
+                while b"word2" not in leaving.recv(4096):
+                    pass
             time.sleep(0.3)
         spans = [span for each in got for span in each.resource_spans[0].scope_spans[0].spans]
     traces: dict[bytes, list[Span]] = defaultdict(list)
