@@ -20,7 +20,7 @@ version: 1
 providers:
   up: {{kind: openai, base_url: "{url}/v1", api_key: upstream-secret}}
   azure:
-    {{kind: azure, endpoint: "{url}", api_version: "2024-10-21", api_key: upstream-secret, deployments: {{gpt: my-gpt}}}}
+    {{kind: azure, endpoint: "{url}", api_version: "2024-10-21", api_key: secret-key, deployments: {{gpt: my-gpt}}}}
 models:
   quick: {{targets: [up/sim-500, up/some-model], retry: {{attempts: 1}}}}
   cut: {{targets: [up/sim-cut5]}}
@@ -85,3 +85,4 @@ def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
     assert [attribute(span, "gatehouse.attempt.reason") for span in calls] == ["first", "fallback"]
     assert "my secret words" not in str(spans)
     assert "upstream-secret" not in str(spans)
+    assert "secret-key" not in str(spans)
