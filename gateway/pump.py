@@ -36,11 +36,10 @@ class Pump:
             deltas = await self._reply.next()
             if deltas is None:
                 self._ended = True
-                deltas = self._finish()
-            else:
-                self._observe(deltas)
-                for step in self._filters:
-                    deltas = step.feed(deltas)
+                return self._finish() or None
+            self._observe(deltas)
+            for step in self._filters:
+                deltas = step.feed(deltas)
             if deltas:
                 return deltas
         return None

@@ -27,6 +27,16 @@ class SseParser:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events completed by `data`. Raises `ValueError` for an event larger than MAX_EVENT_BYTES."""
+        if (
+            self._started
+            and data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            and not (self._buffer or self._data or self._event or self._carriage)
+            and data.find(b"\n") == len(data) - 2
+            and b"\r" not in data
+        ):
+            # One whole event of one line, as paced streams come: nothing to split or to keep.
+            return [("", data[6:-2])]
         if not self._started:
             data = self._begin(data)
         if self._carriage and data:

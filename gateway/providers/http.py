@@ -116,7 +116,12 @@ class Response:
                 return None
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            # As `_wait`, written out: this is awaited once for every event of every stream.
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes of it; an early end counts as the end."""

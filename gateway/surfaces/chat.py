@@ -108,13 +108,14 @@ class ChatSurface:
         keepalive_s: float,
     ) -> None:
         keepalive = KeepAlive(call, self._dialect.name, keepalive_s)
+        write = call.write
         try:
             while deltas is not None:
                 data = writer.feed(deltas)
                 if data:
                     exchange.output_bytes += len(data)
                     keepalive.touch()
-                    await call.write(data)
+                    await write(data)
                 deltas = await reply.next()
             exchange.outcome = "ok"
             last = writer.finish()

@@ -116,9 +116,9 @@ class HttpCall:
         self.began = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def write(self, data: bytes) -> None:
-        """More of a streamed answer. Waits while the caller does not read."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    def write(self, data: bytes) -> Awaitable[None]:
+        """More of a streamed answer. Waits, when awaited, while the caller does not read."""
+        return self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:
         """The last of a streamed answer."""

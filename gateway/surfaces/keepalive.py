@@ -37,8 +37,11 @@ class KeepAlive:
             self._touched = now
             due = now + self._interval_s
             if self._writing is None or self._writing.done():
-                self._writing = self._loop.create_task(self._call.write(self._sign))
+                self._writing = self._loop.create_task(self._write())
         self._timer = self._loop.call_at(due, self._look)
+
+    async def _write(self) -> None:
+        await self._call.write(self._sign)
 
     def stop(self) -> None:
         """The stream is at its end."""
