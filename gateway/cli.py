@@ -74,12 +74,9 @@ def _load(path: Path) -> Config:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from gateway import __version__
 
-    try:
-        return version("gatehouse-platform")
-    except PackageNotFoundError:
-        return "0 (not installed)"
+    return __version__
 
 
 def _print_version(asked: bool) -> None:
