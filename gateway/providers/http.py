@@ -37,6 +37,7 @@ class Response:
         "_deadline",
         "_error",
         "_loop",
+        "_patience_s",
         "_phase",
         "_size",
         "_timer",
@@ -60,6 +61,7 @@ class Response:
         self._error: UpstreamError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+        self._patience_s = 0.0
         self._phase: TimeoutPhase = "total"
 
     @property
@@ -75,7 +77,9 @@ class Response:
     def expect_by(self, deadline: float, phase: TimeoutPhase) -> None:
         """The next byte must come before `deadline` (loop time), else the answer fails with `TimedOut`."""
         self._deadline = deadline
-        self._phase = phase
+        if phase != self._phase:
+            self._phase = phase
+            self._patience_s = deadline - self._loop.time()
         timer = self._timer
         if timer is None:
             self._timer = self._loop.call_at(deadline, self._on_timer)
@@ -88,7 +92,11 @@ class Response:
         self._timer = None
         if self.ended or self._error is not None:
             return
-        if self._loop.time() < self._deadline:
+        now = self._loop.time()
+        if self._phase == "idle" and self._waiter is None:
+            # Nobody waits for the provider: it is the caller who is slow to read.
+            self._deadline = max(self._deadline, now + self._patience_s)
+        if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
             return
         self.fail(TimedOut(f"The provider did not answer in time ({self._phase.replace('_', ' ')})", phase=self._phase))

@@ -7,15 +7,14 @@ from typing import Any
 import msgspec
 
 from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
+from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolChoice
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
-from gateway.dialects.anthropic import turns
+from gateway.dialects.anthropic import thinking, turns
 from gateway.dialects.losses import Losses
 
 DEFAULT_MAX_TOKENS = 4096  # the vendor requires a number; this one fits every model
 WITHOUT_SAMPLING = "2026-10-21"
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset(
     {
@@ -32,6 +31,7 @@ _KNOWN = frozenset(
         "tool_choice",
         "thinking",
         "output_config",
+        "output_format",
         "metadata",
     }
 )
@@ -52,7 +52,7 @@ def read(body: bytes, *, counting: bool = False) -> ChatRequest:
     if not items:
         raise InvalidRequest("'messages' must not be empty", param="messages")
     extra = fields.rest(source, _KNOWN) or {}
-    tool_choice, parallel = _read_tool_choice(source)
+    tool_choice, parallel = _read_tool_choice(source, extra)
     effort, response_format = _read_output_config(source, extra)
     user, metadata = _read_metadata(source)
     return ChatRequest(
@@ -66,7 +66,7 @@ def read(body: bytes, *, counting: bool = False) -> ChatRequest:
         tool_choice=tool_choice,
         parallel_tool_calls=parallel,
         response_format=response_format,
-        reasoning=_read_thinking(source, effort, extra),
+        reasoning=thinking.read(source, effort, extra),
         stream=fields.boolean(source, "stream") or False,
         include_usage=True,
         temperature=fields.number(source, "temperature"),
@@ -116,10 +116,13 @@ def _read_tools(source: dict[str, Any]) -> tuple[Tool | Opaque, ...]:
 _TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict"})
 
 
-def _read_tool_choice(source: dict[str, Any]) -> tuple[ToolChoice | None, bool | None]:
+def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> tuple[ToolChoice | None, bool | None]:
     choice = fields.obj(source, "tool_choice")
     if choice is None:
         return None, None
+    others = fields.rest(choice, frozenset({"type", "name", "disable_parallel_tool_use"}))
+    if others:
+        extra["tool_choice"] = others
     disabled = fields.boolean(choice, "disable_parallel_tool_use", "tool_choice.")
     parallel = None if disabled is None else not disabled
     kind = fields.required_text(choice, "type", "tool_choice.")
@@ -131,34 +134,25 @@ def _read_tool_choice(source: dict[str, Any]) -> tuple[ToolChoice | None, bool |
 
 
 def _read_output_config(source: dict[str, Any], extra: dict[str, Any]) -> tuple[str, ResponseFormat | None]:
-    """Effort and format; what else stands there goes to `extra`."""
-    config = fields.obj(source, "output_config")
-    if config is None:
-        return "", None
+    """Effort and format; what else stands there goes to `extra`. `output_format` is the format's former place."""
+    config = fields.obj(source, "output_config") or {}
     others = fields.rest(config, frozenset({"effort", "format"}))
     if others:
         extra["output_config"] = others
     effort = fields.text(config, "effort", "output_config.") or ""
+    where = "output_config.format"
     wanted = fields.obj(config, "format", "output_config.")
     if wanted is None:
+        where = "output_format"
+        wanted = fields.obj(source, where)
+    if wanted is None:
         return effort, None
-    if wanted.get("type") != "json_schema":
-        raise InvalidRequest("'output_config.format.type' must be 'json_schema'", param="output_config.format.type")
-    return effort, ResponseFormat("json_schema", schema=fields.obj(wanted, "schema", "output_config.format."))
-
-
-def _read_thinking(source: dict[str, Any], effort: str, extra: dict[str, Any]) -> ReasoningOptions | None:
-    thinking = fields.obj(source, "thinking")
-    if thinking is None:
-        return ReasoningOptions(effort=effort) if effort else None
-    kind = fields.required_text(thinking, "type", "thinking.")
-    if kind == "disabled":
-        return ReasoningOptions(effort=effort, enabled=False)
-    if kind != "enabled" or thinking.keys() - {"type", "budget_tokens"}:
-        # Kinds and options with no word here stay as they are for this dialect.
-        extra["thinking"] = thinking
-    budget = fields.integer(thinking, "budget_tokens", "thinking.")
-    return ReasoningOptions(effort=effort, budget_tokens=budget, enabled=True, include=True)
+    if fields.required_text(wanted, "type", where + ".") != "json_schema":
+        raise InvalidRequest(f"'{where}.type' must be 'json_schema'", param=where + ".type")
+    schema = fields.obj(wanted, "schema", where + ".")
+    if schema is None:
+        raise fields.missing(where + ".schema")
+    return effort, ResponseFormat("json_schema", schema=schema)
 
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
@@ -169,18 +163,15 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     body: dict[str, Any] = {"model": options.model, "messages": messages}
     if system:
         body["system"] = system[0]["text"] if len(system) == 1 and system[0].keys() == {"type", "text"} else system
-    body["max_tokens"] = request.max_tokens or DEFAULT_MAX_TOKENS
+    body["max_tokens"] = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     if options.stream:
         body["stream"] = True
+    _write_output(request, options, body, losses)
     _write_sampling(request, options, body, losses)
-    if request.stop:
-        body["stop_sequences"] = list(request.stop)
+    _write_stop(request, body, losses, same=same)
     if request.tools:
         body["tools"] = _write_tools(request, losses, same=same)
-    choice = _write_tool_choice(request.tool_choice, parallel=request.parallel_tool_calls, tools=bool(request.tools))
-    if choice is not None:
-        body["tool_choice"] = choice
-    _write_output(request, body, losses)
+    _write_tool_choice(request, body, losses, same=same)
     _write_metadata(request, body, losses, same=same)
     _note_unsayable(request, losses)
     if request.extra:
@@ -194,24 +185,34 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
 
 def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
     for key, value in extra.items():
-        if key == "output_config":
-            body["output_config"] = {**value, **body.get("output_config", {})}
-        else:
-            body[key] = value
+        known = body.get(key)
+        # The unknown fields of an object whose other fields are known.
+        body[key] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
 
 
 def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
+    thinks = request.dialect != "anthropic" and body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     for name in ("temperature", "top_p", "top_k"):
         value = getattr(request, name)
         if value is None:
             continue
         if options.version == WITHOUT_SAMPLING:
             losses.add(name, f"the API of {WITHOUT_SAMPLING} has no sampling parameters")
+        elif thinks and not (name == "temperature" and value == 1):
+            losses.add(name, "Anthropic thinks with its own sampling only")
         elif name == "temperature" and value > 1:
             body[name] = 1.0
             losses.add_soft(name, "Anthropic's range ends at 1")
         else:
             body[name] = value
+
+
+def _write_stop(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+    stop = [each for each in request.stop if same or each.strip()]
+    if len(stop) < len(request.stop):
+        losses.add("stop", "Anthropic takes no stop sequence of nothing but white space")
+    if stop:
+        body["stop_sequences"] = stop
 
 
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
@@ -223,7 +224,10 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
             else:
                 losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
             continue
-        wire: dict[str, Any] = {"name": tool.name, "input_schema": tool.parameters or {"type": "object"}}
+        schema = tool.parameters or {"type": "object"}
+        if not same and "type" not in schema:
+            schema = {"type": "object", **schema}
+        wire: dict[str, Any] = {"name": tool.name, "input_schema": schema}
         if tool.description:
             wire["description"] = tool.description
         if tool.strict is not None and (same or tool.strict):
@@ -237,19 +241,24 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
     return tools
 
 
-def _write_tool_choice(choice: ToolChoice | None, *, parallel: bool | None, tools: bool) -> dict[str, Any] | None:
-    if choice is None and (parallel is None or not tools):
-        return None
+def _write_tool_choice(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+    choice, parallel = request.tool_choice, request.parallel_tool_calls
+    if not same and not request.tools:
+        if choice is not None and choice.mode in ("required", "named"):
+            losses.add("tool_choice", "there are no tools to choose from")
+        return
+    if choice is None and parallel is None:
+        return
     if choice is not None and choice.mode == "named":
         wire: dict[str, Any] = {"type": "tool", "name": choice.name}
     else:
         wire = {"type": _CHOICES[choice.mode] if choice is not None else "auto"}
     if parallel is not None and wire["type"] != "none":
         wire["disable_parallel_tool_use"] = not parallel
-    return wire
+    body["tool_choice"] = wire
 
 
-def _write_output(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
+def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
     """The format of the answer and the thinking before it."""
     config: dict[str, Any] = {}
     wanted = request.response_format
@@ -257,35 +266,16 @@ def _write_output(request: ChatRequest, body: dict[str, Any], losses: Losses) ->
         config["format"] = {"type": "json_schema", "schema": wanted.schema or {"type": "object"}}
     elif wanted is not None and wanted.kind == "json":
         losses.add("response_format", "Anthropic has no JSON answers without a schema")
-    reasoning = request.reasoning
-    if reasoning is not None:
-        if reasoning.effort and request.dialect == "anthropic":
-            config["effort"] = reasoning.effort
-        thinking = _write_thinking(reasoning, request.dialect)
-        if thinking is not None:
-            body["thinking"] = thinking
-            body["max_tokens"] = max(body["max_tokens"], _above(thinking, request))
+    thoughts, effort = thinking.write(request, losses, adaptive=options.version == WITHOUT_SAMPLING)
+    if thoughts is not None:
+        body["thinking"] = thoughts
+        if request.dialect != "anthropic" and thoughts["type"] == "enabled":
+            # `max_tokens` must exceed the budget: the room for the answer stays what it was.
+            body["max_tokens"] += thoughts["budget_tokens"]
+    if effort:
+        config["effort"] = effort
     if config:
         body["output_config"] = config
-
-
-def _write_thinking(reasoning: ReasoningOptions, dialect: str) -> dict[str, Any] | None:
-    if reasoning.enabled is False or reasoning.budget_tokens == 0 or reasoning.effort == "none":
-        return {"type": "disabled"}
-    budget = reasoning.budget_tokens
-    if budget is None and dialect != "anthropic":
-        budget = _BUDGETS.get(reasoning.effort, 8192 if reasoning.include or reasoning.enabled else None)
-    if budget is None:
-        return None
-    # The vendor's least is 1024; a negative budget is Gemini's word for "as you see fit".
-    return {"type": "enabled", "budget_tokens": max(1024, budget) if budget > 0 else 8192}
-
-
-def _above(thinking: dict[str, Any], request: ChatRequest) -> int:
-    """`max_tokens` includes the thinking: other dialects' numbers don't."""
-    if request.dialect == "anthropic":
-        return 0
-    return int(thinking.get("budget_tokens", 0)) + (request.max_tokens or DEFAULT_MAX_TOKENS)
 
 
 def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:

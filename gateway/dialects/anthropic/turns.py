@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 import msgspec
@@ -86,7 +88,8 @@ def _read_block(item: dict[str, Any], where: str) -> Part:
             extra=fields.rest(item, frozenset({"type", "thinking", "signature"})),
         )
     if kind == "redacted_thinking":
-        return Reasoning(redacted=fields.required_text(item, "data", where))
+        extra = fields.rest(item, frozenset({"type", "data"}))
+        return Reasoning(redacted=fields.required_text(item, "data", where), extra=extra)
     return Opaque("anthropic", item)
 
 
@@ -102,6 +105,7 @@ def _read_image(item: dict[str, Any], where: str) -> Part:
         return Image(data=fields.required_text(source, "data", where), media_type=media_type, extra=extra)
     if kind == "url":
         return Image(url=fields.required_text(source, "url", where), extra=extra)
+    # A file that the provider holds has no word here.
     return Opaque("anthropic", item)
 
 
@@ -109,12 +113,14 @@ def _read_document(item: dict[str, Any], where: str) -> Part:
     source = fields.obj(item, "source", where)
     if source is None:
         raise fields.missing(where + "source")
-    where += "source."
-    name = fields.text(item, "title") or ""
+    name = fields.text(item, "title", where) or ""
     extra = fields.rest(item, frozenset({"type", "source", "title"}))
+    where += "source."
     kind = fields.required_text(source, "type", where)
     if kind == "url":
         return Document(url=fields.required_text(source, "url", where), name=name, extra=extra)
+    if kind == "file":
+        return Document(file_id=fields.required_text(source, "file_id", where), name=name, extra=extra)
     if kind not in ("base64", "text"):
         return Opaque("anthropic", item)
     media_type = fields.text(source, "media_type", where) or ""
@@ -143,25 +149,30 @@ def _read_tool_result(item: dict[str, Any], where: str) -> ToolResult:
 def write_all(
     messages: tuple[Message, ...], losses: Losses, *, same: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The system blocks and the messages. Neighbours of one role become one, for the vendor wants them to alternate."""
+    """The system blocks and the messages. Of other dialects, neighbours of one role become one turn.
+
+    A later system message stays in its place in this dialect's own requests; of others it is moved to the front.
+    """
     system: list[dict[str, Any]] = []
     wires: list[dict[str, Any]] = []
     for index, message in enumerate(messages):
         if message.name:
             losses.add_soft("messages[].name", "Anthropic's messages have no names")
-        if message.role in ("system", "developer"):
-            if wires:
-                losses.add_soft(f"messages[{index}]", "a system message within the conversation was moved to its front")
-            system += _write_blocks(message.parts, losses, same=same)
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        blocks = _write_blocks(message.parts, losses, same=same)
         if message.extra and not same:
             losses.add_extras(message.extra, "messages[].")
-        if wires and wires[-1]["role"] == role and not same:
+        blocks = _write_blocks(message.parts, losses, same=same)
+        role = message.role if message.role in ("system", "assistant") else "user"
+        if message.role == "developer" or (role == "system" and not (same and wires)):
+            if wires:
+                losses.add_soft(f"messages[{index}]", "a system message within the conversation was moved to its front")
+            system += blocks
+        elif wires and wires[-1]["role"] == role and not same:
             wires[-1]["content"] += blocks
-        elif blocks or same:
+        elif blocks or (same and not message.parts):
             wires.append({"role": role, "content": blocks, **(message.extra or {} if same else {})})
+    if system and not wires and not same:
+        losses.add_soft("messages", "the system prompt, which stood alone, was sent as the user's message")
+        system, wires = [], [{"role": "user", "content": system}]
     for wire in wires:
         _settle(wire)
     return system, wires
@@ -199,9 +210,11 @@ def _write_block(part: Part, losses: Losses, *, same: bool) -> dict[str, Any] | 
     if isinstance(part, Refusal):
         return {"type": "text", "text": part.text}
     if isinstance(part, Image):
+        if part.detail and part.detail != "auto":
+            losses.add_soft("messages[].content[].detail", "Anthropic chooses the detail of a picture itself")
         return {"type": "image", "source": _image_source(part)}
     if isinstance(part, Document):
-        return _write_document(part, losses)
+        return _write_document(part, losses, same=same)
     if isinstance(part, ToolCall):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": read_arguments(part.arguments, losses)}
     if isinstance(part, ToolResult):
@@ -223,17 +236,34 @@ def _image_source(image: Image) -> dict[str, Any]:
     return {"type": "url", "url": image.url}
 
 
-def _write_document(part: Document, losses: Losses) -> dict[str, Any] | None:
+def _write_document(part: Document, losses: Losses, *, same: bool) -> dict[str, Any] | None:
+    source: dict[str, Any]
+    media_type = part.media_type
     if part.url:
         source = {"type": "url", "url": part.url}
-    elif part.text:
-        source = {"type": "text", "media_type": part.media_type or "text/plain", "data": part.text}
+    elif part.data and (same or media_type in ("", "application/pdf")):
+        source = {"type": "base64", "media_type": media_type or "application/pdf", "data": part.data}
     elif part.data:
-        source = {"type": "base64", "media_type": part.media_type or "application/pdf", "data": part.data}
+        text = _decoded(part) if media_type.startswith("text/") else None
+        if text is None:
+            losses.add("messages[].content[].file", f"Anthropic reads PDFs and plain text, not {media_type[:60]}")
+            return None
+        source = {"type": "text", "media_type": "text/plain", "data": text}
+    elif part.file_id:
+        if not same:
+            losses.add("messages[].content[].file_id", "a file that only its provider has")
+            return None
+        source = {"type": "file", "file_id": part.file_id}
     else:
-        losses.add("messages[].content[].file_id", "a file that only its provider has")
-        return None
+        source = {"type": "text", "media_type": media_type or "text/plain", "data": part.text}
     return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
+
+
+def _decoded(part: Document) -> str | None:
+    try:
+        return base64.b64decode(part.data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
 
 
 def _write_tool_result(part: ToolResult, losses: Losses, *, same: bool) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""How much to think, read and written: `thinking`, and the effort in `output_config`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.contract.messages import ChatRequest, Reasoning, ReasoningOptions, ToolCall
+from gateway.dialects import fields
+
+if TYPE_CHECKING:
+    from gateway.dialects.losses import Losses
+
+# Budgets for the words of other dialects, of the order that the vendors' guides set for low, medium and high.
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
+_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+_LEAST_BUDGET = 1024  # the vendor takes no less
+_USUAL_BUDGET = 8192
+_DISPLAYS = {"summarized": True, "omitted": False}
+
+
+def read(source: dict[str, Any], effort: str, extra: dict[str, Any]) -> ReasoningOptions | None:
+    """The options; what has no word there goes to `extra["thinking"]`.
+
+    Thoughts of a given budget come back unless they are `omitted`; whether adaptive ones do depends on the model.
+    """
+    thinking = fields.obj(source, "thinking")
+    if thinking is None:
+        return ReasoningOptions(effort=effort) if effort else None
+    kind = fields.required_text(thinking, "type", "thinking.")
+    if kind not in ("enabled", "adaptive", "disabled"):
+        extra["thinking"] = thinking
+        if kind == "between_tools":
+            return ReasoningOptions(effort=effort, enabled=False)
+        return ReasoningOptions(effort=effort) if effort else None
+    others = fields.rest(thinking, frozenset({"type", "budget_tokens", "display"})) or {}
+    display = fields.text(thinking, "display", "thinking.")
+    if display is not None and (display not in _DISPLAYS or kind == "disabled"):
+        others["display"] = display
+    include = _DISPLAYS.get(display or "")
+    budget = None
+    if kind == "enabled":
+        budget = fields.integer(thinking, "budget_tokens", "thinking.")
+        if budget is None:
+            raise fields.missing("thinking.budget_tokens")
+        if include:
+            others["display"] = display
+        include = include is not False
+    if others:
+        extra["thinking"] = others
+    if kind == "disabled":
+        return ReasoningOptions(effort=effort, enabled=False)
+    return ReasoningOptions(effort=effort, budget_tokens=budget, enabled=True, include=include)
+
+
+def write(request: ChatRequest, losses: Losses, *, adaptive: bool) -> tuple[dict[str, Any] | None, str]:
+    """The `thinking` object, or None, and the effort, or "". `adaptive`: other dialects' efforts are sent as efforts.
+
+    Of other dialects' requests the thinking is dropped, with a loss, where the vendor would refuse it.
+    """
+    reasoning = request.reasoning
+    if reasoning is None:
+        return None, ""
+    if request.dialect == "anthropic":
+        return _write_own(reasoning), reasoning.effort
+    thinking, effort = _translate(reasoning, losses, adaptive=adaptive)
+    if thinking is None or thinking["type"] == "disabled":
+        return thinking, effort
+    if request.tool_choice is not None and request.tool_choice.mode in ("required", "named"):
+        losses.add("reasoning", "Anthropic does not think where a tool call is forced")
+        return None, effort
+    if thinking["type"] == "enabled" and _amid_unthought_calls(request):
+        losses.add("reasoning", "the tool calls being answered came without Anthropic's signed thoughts")
+        return None, effort
+    if reasoning.include is not None:
+        thinking["display"] = "summarized" if reasoning.include else "omitted"
+    return thinking, effort
+
+
+def _write_own(reasoning: ReasoningOptions) -> dict[str, Any] | None:
+    if reasoning.enabled is False:
+        return {"type": "disabled"}
+    if reasoning.budget_tokens is not None:
+        thinking: dict[str, Any] = {"type": "enabled", "budget_tokens": reasoning.budget_tokens}
+        return {**thinking, "display": "omitted"} if reasoning.include is False else thinking
+    if reasoning.enabled is None:
+        return None
+    if reasoning.include is None:
+        return {"type": "adaptive"}
+    return {"type": "adaptive", "display": "summarized" if reasoning.include else "omitted"}
+
+
+def _translate(reasoning: ReasoningOptions, losses: Losses, *, adaptive: bool) -> tuple[dict[str, Any] | None, str]:
+    budget = reasoning.budget_tokens
+    if reasoning.enabled is False or budget == 0 or reasoning.effort == "none":
+        return {"type": "disabled"}, ""
+    if budget is not None and budget > 0:
+        return {"type": "enabled", "budget_tokens": max(_LEAST_BUDGET, budget)}, ""
+    if reasoning.effort and reasoning.effort not in _EFFORTS:
+        losses.add("reasoning.effort", "Anthropic has no such effort")
+        return None, ""
+    # A negative budget is Gemini's word for "as you see fit".
+    if not (reasoning.effort or reasoning.enabled or reasoning.include or budget is not None):
+        return None, ""
+    if adaptive:
+        return {"type": "adaptive"}, _EFFORTS.get(reasoning.effort, "")
+    return {"type": "enabled", "budget_tokens": _BUDGETS.get(reasoning.effort, _USUAL_BUDGET)}, ""
+
+
+def _amid_unthought_calls(request: ChatRequest) -> bool:
+    """Whether the last turn of the assistant holds calls, but no thoughts that may go back with them."""
+    for message in reversed(request.messages):
+        if message.role == "assistant":
+            thought = any(isinstance(part, Reasoning) and (part.signature or part.redacted) for part in message.parts)
+            return not thought and any(isinstance(part, ToolCall) for part in message.parts)
+        if message.role == "user" and message.text:
+            return False
+    return False
