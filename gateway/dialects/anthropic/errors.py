@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,29 +29,45 @@ _STATUSES = {
     "billing_error": 402,
     "permission_error": 403,
     "not_found_error": 404,
+    "conflict_error": 409,
     "request_too_large": 413,
     "rate_limit_error": 429,
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+# The vendor has one type for every wrong request: its words tell these apart.
+_CODES = {
+    "content filtering policy": "content_filter",
+    "exceed context limit": "context_length_exceeded",
+    "exceeds the context window": "context_length_exceeded",
+}
+_ACCOUNT_TYPES = frozenset({"authentication_error", "billing_error", "permission_error"})
+_KEY = re.compile(r"sk-ant-[\w-]+")
 
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = None
-    error = value.get("error") if isinstance(value, dict) else None
-    fields = error if isinstance(error, dict) else {}
-    return upstream_failure(status, str(fields.get("message") or ""), str(fields.get("type") or ""), headers)
+    return _failure(status, value.get("error") if isinstance(value, dict) else None, headers)
 
 
 def within(error: object) -> UpstreamError:
     """An error event, or the error in a 200."""
+    kind = error.get("type") if isinstance(error, dict) else None
+    return _failure(_STATUSES.get(kind, 500) if isinstance(kind, str) else 500, error, {})
+
+
+def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamError:
     fields = error if isinstance(error, dict) else {}
     kind = str(fields.get("type") or "")
-    return upstream_failure(_STATUSES.get(kind, 500), str(fields.get("message") or ""), kind, {})
+    message = _KEY.sub("[key]", str(fields.get("message") or ""))
+    if status == 400 and kind in _ACCOUNT_TYPES:
+        status = _STATUSES[kind]
+    code = next((code for words, code in _CODES.items() if words in message.lower()), kind)
+    return upstream_failure(status, message, code, headers)
 
 
 def write(error: GatehouseError, request_id: str) -> bytes:

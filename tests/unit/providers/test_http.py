@@ -252,6 +252,28 @@ def test_closing_early_drops_the_connection_and_lingering_keeps_it() -> None:
     asyncio.run(main())
 
 
+def test_a_caller_who_is_slow_to_read_is_not_the_provider_s_silence() -> None:
+    async def main() -> None:
+        more = asyncio.Event()
+
+        async def play(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
+            await more.wait()
+            writer.write(b"cd")
+
+        async with Upstream(play) as upstream:
+            pool = ConnectionPool(upstream.url)
+            response = await call(pool)
+            assert await response.read() == b"ab"
+            response.expect_by(asyncio.get_running_loop().time() + 0.03, "idle")
+            await asyncio.sleep(0.1)
+            more.set()
+            assert await response.read() == b"cd"
+            pool.close()
+
+    asyncio.run(main())
+
+
 def test_connections_are_bounded() -> None:
     async def main() -> None:
         async with Upstream(answer(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome")) as upstream:
