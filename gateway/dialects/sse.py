@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from gateway.contract.errors import MalformedReply
+
 Event: TypeAlias = tuple[str, bytes]
 
-MAX_EVENT_BYTES = 64 * 1024 * 1024
+MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
 class SseParser:
@@ -26,7 +28,7 @@ class SseParser:
         self._started = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events completed by `data`. Raises `ValueError` for an event larger than MAX_EVENT_BYTES."""
+        """The events completed by `data`. Raises `MalformedReply` for an event larger than MAX_EVENT_BYTES."""
         if (
             self._started
             and data[:6] == b"data: "
@@ -51,11 +53,11 @@ class SseParser:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
         self._buffer = lines.pop()
-        if len(self._buffer) > MAX_EVENT_BYTES:
-            raise ValueError("an event is too large")
         events: list[Event] = []
         for line in lines:
             self._take(line, events)
+        if len(self._buffer) + sum(map(len, self._data)) > MAX_EVENT_BYTES:
+            raise MalformedReply("The provider sent an event that is too large")
         return events
 
     def finish(self) -> list[Event]:

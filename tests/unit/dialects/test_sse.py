@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.contract.errors import MalformedReply
+from gateway.dialects import sse
 from gateway.dialects.sse import Event, SseParser
 
 LINE_END = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -58,3 +61,12 @@ def test_last_event_without_blank_line_is_kept() -> None:
 
 def test_unknown_fields_ids_and_retry_are_dropped() -> None:
     assert parse([b"id: 3\nretry: 10\nfoo\ndata:a\ndata\n\n"]) == [("", b"a\n")]
+
+
+def test_an_event_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    for piece in (b"data: " + b"x" * 600, b"data: x\n" * 100):
+        parser = SseParser()
+        with pytest.raises(MalformedReply):
+            for _ in range(20):
+                parser.feed(piece)
