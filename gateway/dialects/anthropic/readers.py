@@ -5,13 +5,14 @@ The common event, a piece of text, is decoded straight into structs; any other t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply
 from gateway.dialects.anthropic import errors
+from gateway.dialects.anthropic.turns import read_arguments
 from gateway.dialects.sse import SseParser
 
 _FINISH: dict[str, FinishReason] = {
@@ -25,11 +26,14 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-class _TextDelta(msgspec.Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True, gc=False):
+# The types are fields, for msgspec does not insist on the tag of a struct that stands alone.
+class _TextDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["text_delta"]
     text: str
 
 
-class _TextEvent(msgspec.Struct, tag_field="type", tag="content_block_delta", forbid_unknown_fields=True):
+class _TextEvent(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["content_block_delta"]
     delta: _TextDelta
     index: int = 0
 
@@ -40,9 +44,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class StreamReader:
-    """Reads events up to `message_stop`."""
+    """Reads events up to `message_stop`.
 
-    __slots__ = ("_blocks", "_calls", "_parser", "_usage", "done")
+    Blocks of a kind with no word in the contract come whole, in `ChoiceDelta.extra["content_blocks"]`, once they are
+    complete; citations come in `extra["citations"]`, after the words that they belong to.
+    """
+
+    __slots__ = ("_blocks", "_calls", "_parser", "_strange", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
@@ -50,15 +58,25 @@ class StreamReader:
         # The tool call that each open block is, by the block's index.
         self._blocks: dict[int, int] = {}
         self._calls = 0
+        # The open blocks of other kinds, with the pieces of their input.
+        self._strange: dict[int, tuple[dict[str, Any], list[str]]] = {}
         self.done = False
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `ReplyReader.feed`."""
-        return self._read(self._parser.feed(data))
+        try:
+            events = self._parser.feed(data)
+        except ValueError:
+            raise MalformedReply("The provider sent an event that is too large") from None
+        return self._read(events)
 
     def finish(self) -> list[Delta]:
         """See `ReplyReader.finish`."""
-        deltas = self._read(self._parser.finish())
+        try:
+            deltas = self._read(self._parser.finish())
+        except MalformedReply:
+            # Half an event.
+            raise CutShort("The provider's answer stopped within an event") from None
         if not self.done:
             raise CutShort("The provider's answer stopped before its end")
         return deltas
@@ -72,7 +90,8 @@ class StreamReader:
             if name == "content_block_delta" or not name:
                 try:
                     event = _decode_text(raw)
-                except msgspec.MsgspecError:
+                except ValueError:
+                    # Another event, or none: msgspec's errors and UnicodeDecodeError are both of this class.
                     pass
                 else:
                     deltas.append(Delta((ChoiceDelta(0, event.delta.text),), raw=raw, event="content_block_delta"))
@@ -87,11 +106,13 @@ class StreamReader:
             event = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedReply("The provider sent an event that is not JSON") from None
-        kind = event.get("type") if isinstance(event, dict) else None
+        if not isinstance(event, dict):
+            raise MalformedReply("The provider sent an event that is not an object")
+        kind = event.get("type")
+        if kind == "error" or (kind is None and "error" in event):
+            raise errors.within(event.get("error"))
         if not isinstance(kind, str):
             raise MalformedReply("The provider sent an event without a type")
-        if kind == "error":
-            raise errors.within(event.get("error"))
         if kind == "message_stop":
             self.done = True
             return None
@@ -117,6 +138,8 @@ class StreamReader:
                 finish=_FINISH.get(reason, "other") if reason else "", stop_sequence=delta.get("stop_sequence") or ""
             )
             return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind)
+        if kind == "content_block_stop" and self._strange:
+            return Delta(self._read_stop(int(event["index"])), raw=raw, event=kind)
         return Delta(raw=raw, event=kind)
 
     def _read_start(self, index: int, block: dict[str, Any]) -> ChoiceDelta:
@@ -129,7 +152,8 @@ class StreamReader:
             return ChoiceDelta(tool_calls=(ToolCallDelta(call, block["id"], block["name"], arguments),))
         if kind in ("text", "thinking", "redacted_thinking"):
             return _read_block(block, 0)
-        return ChoiceDelta(extra={"content_blocks": [block]})
+        self._strange[index] = (block, [])
+        return ChoiceDelta()
 
     def _read_piece(self, index: int, delta: dict[str, Any]) -> ChoiceDelta:
         kind = delta["type"]
@@ -139,9 +163,25 @@ class StreamReader:
             return ChoiceDelta(reasoning=str(delta["thinking"]))
         if kind == "signature_delta":
             return ChoiceDelta(signature=str(delta["signature"]))
-        if kind == "input_json_delta" and index in self._blocks:
-            return ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments=str(delta["partial_json"])),))
+        if kind == "citations_delta":
+            return ChoiceDelta(extra={"citations": [delta["citation"]]})
+        if kind == "input_json_delta":
+            piece = str(delta["partial_json"])
+            if index in self._blocks:
+                return ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments=piece),))
+            if index in self._strange:
+                self._strange[index][1].append(piece)
         return ChoiceDelta()
+
+    def _read_stop(self, index: int) -> tuple[ChoiceDelta, ...]:
+        """The block, if it is of another kind. Its input may be cut off, as any tool's, where tokens ran out."""
+        block, pieces = self._strange.pop(index, (None, []))
+        if block is None:
+            return ()
+        text = "".join(pieces)
+        if text:
+            block = {**block, "input": read_arguments(text)}
+        return (ChoiceDelta(extra={"content_blocks": [block]}),)
 
 
 class WholeReader:
@@ -169,7 +209,7 @@ class WholeReader:
             raise MalformedReply("The provider's answer is not JSON") from None
         if not isinstance(message, dict):
             raise MalformedReply("The provider's answer is not an object")
-        if message.get("type") == "error" or "error" in message:
+        if message.get("type") == "error" or message.get("error"):
             raise errors.within(message.get("error"))
         try:
             delta = _read_message(message, body)

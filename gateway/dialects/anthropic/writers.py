@@ -1,4 +1,8 @@
-"""Messages replies, written: streams of events and whole messages. The vendor answers once: choice 0 is written."""
+"""Messages replies, written: streams of events and whole messages.
+
+The vendor answers once, so of several choices only number 0 is written. Where nothing is forwarded raw, a block of text
+that follows another is joined to it, unless citations stand between them.
+"""
 
 from __future__ import annotations
 
@@ -104,11 +108,12 @@ class _Blocks:
     end. So the first call streams as it comes, and what comes beside or after it waits for the end.
     """
 
-    __slots__ = ("_call", "_index", "_kind", "_waiting", "finish", "stop_sequence", "usage")
+    __slots__ = ("_call", "_cited", "_index", "_kind", "_waiting", "finish", "stop_sequence", "usage")
 
     def __init__(self) -> None:
         self._index = -1
         self._kind = ""
+        self._cited = False
         self._call = -1
         self._waiting = _Content()
         self.finish: FinishReason = ""
@@ -132,13 +137,27 @@ class _Blocks:
             self._whole({"type": "redacted_thinking", "data": choice.redacted}, frames)
         for text in (choice.text, choice.refusal):
             if text:
-                self._open({"type": "text", "text": ""}, frames)
-                self._piece({"type": "text_delta", "text": text}, frames)
-        for block in (choice.extra or {}).get("content_blocks", ()):
-            self._whole(block, frames)
+                self._write_text(text, frames)
+        if choice.extra:
+            self._take_extra(choice.extra, frames)
         if choice.tool_calls:
             self._begin_call(choice.tool_calls[0], frames)
             self._take_beside_call(ChoiceDelta(tool_calls=choice.tool_calls), frames)
+
+    def _write_text(self, text: str, frames: list[bytes]) -> None:
+        if self._cited:
+            # Citations end the words that they belong to.
+            self._close(frames)
+        self._open({"type": "text", "text": ""}, frames)
+        self._piece({"type": "text_delta", "text": text}, frames)
+
+    def _take_extra(self, extra: dict[str, Any], frames: list[bytes]) -> None:
+        for citation in _objects(extra.get("citations")):
+            self._open({"type": "text", "text": ""}, frames)
+            self._piece({"type": "citations_delta", "citation": citation}, frames)
+            self._cited = True
+        for block in _objects(extra.get("content_blocks")):
+            self._whole(block, frames)
 
     def _begin_call(self, call: ToolCallDelta, frames: list[bytes]) -> None:
         self._call = call.index
@@ -172,12 +191,13 @@ class _Blocks:
         if kind == "text":
             empty["text"] = ""
             pieces = [{"type": "text_delta", "text": block["text"]}]
+            pieces += [{"type": "citations_delta", "citation": each} for each in empty.pop("citations", ())]
         elif kind == "thinking":
             empty.update(thinking="", signature="")
             pieces = [{"type": "thinking_delta", "thinking": block["thinking"]}]
             if block["signature"]:
                 pieces.append({"type": "signature_delta", "signature": block["signature"]})
-        elif kind == "tool_use":
+        elif isinstance(block.get("input"), dict):
             empty["input"] = {}
             pieces = [{"type": "input_json_delta", "partial_json": _encode(block["input"]).decode()}]
         self._close(frames)
@@ -189,6 +209,7 @@ class _Blocks:
     def _close(self, frames: list[bytes]) -> None:
         if self._kind:
             self._kind = ""
+            self._cited = False
             frames.append(_frame({"type": "content_block_stop", "index": self._index}))
 
     def end(self, frames: list[bytes]) -> None:
@@ -267,11 +288,21 @@ class _Content:
         for text in (choice.text, choice.refusal):
             if text:
                 self._last("text", {"text": ""})["text"] += text
-        self._found += (choice.extra or {}).get("content_blocks", ())
+        if choice.extra:
+            self._take_extra(choice.extra)
         for call in choice.tool_calls:
             self._take_call(call)
         self.finish = choice.finish or self.finish
         self.stop_sequence = choice.stop_sequence or self.stop_sequence
+
+    def _take_extra(self, extra: dict[str, Any]) -> None:
+        citations = _objects(extra.get("citations"))
+        if citations:
+            last = self._found[-1] if self._found else {}
+            if last.get("type") != "text":
+                last = self._last("text", {"text": ""})
+            last["citations"] = [*last.get("citations", ()), *citations]
+        self._found += _objects(extra.get("content_blocks"))
 
     def _take_call(self, call: ToolCallDelta) -> None:
         if call.index not in self._calls:
@@ -284,8 +315,9 @@ class _Content:
         pieces.append(call.arguments)
 
     def _last(self, kind: str, empty: dict[str, Any]) -> dict[str, Any]:
+        """The last block if more may be added to it: a signature and citations end theirs."""
         last = self._found[-1] if self._found else None
-        if last is None or last.get("type") != kind or last.get("signature"):
+        if last is None or last.get("type") != kind or last.get("signature") or last.get("citations"):
             last = {"type": kind, **empty}
             self._found.append(last)
         return last
@@ -297,11 +329,21 @@ class _Content:
         return self._found
 
 
+def _objects(items: object) -> list[dict[str, Any]]:
+    """Those that have a type: other dialects may know the same word for something else."""
+    if not isinstance(items, list):
+        return []
+    return [item for item in items if isinstance(item, dict) and isinstance(item.get("type"), str)]
+
+
 def write_usage(usage: Usage) -> dict[str, Any]:
     """The `usage` object: here `input_tokens` leaves out what came from or went to the cache."""
-    return {
+    counts: dict[str, Any] = {
         "input_tokens": max(0, usage.input - usage.cache_read - usage.cache_write),
         "cache_creation_input_tokens": usage.cache_write,
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
     }
+    if usage.reasoning:
+        counts["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    return counts
