@@ -64,11 +64,7 @@ class StreamReader:
 
     def feed(self, data: bytes) -> list[Delta]:
         """See `ReplyReader.feed`."""
-        try:
-            events = self._parser.feed(data)
-        except ValueError:
-            raise MalformedReply("The provider sent an event that is too large") from None
-        return self._read(events)
+        return self._read(self._parser.feed(data))
 
     def finish(self) -> list[Delta]:
         """See `ReplyReader.finish`."""

@@ -110,8 +110,7 @@ class StreamWriter:
             wire["refusal"] = choice.refusal
         if choice.tool_calls:
             wire["tool_calls"] = [_call_piece(call.index, call) for call in choice.tool_calls]
-        if choice.extra:
-            wire.update(choice.extra)
+        wire.update(_own(choice.extra or {}))
         return {
             "index": choice.index,
             "delta": wire,
@@ -201,13 +200,24 @@ def _whole_choice(choice: CollectedChoice) -> dict[str, Any]:
         ]
     if message["content"] is None and not choice.tool_calls and not choice.refusal:
         message["content"] = ""
-    message.update(choice.extra)
+    message.update(_own(choice.extra))
     return {
         "index": choice.index,
         "message": message,
         "logprobs": write_logprobs(tuple(choice.logprobs)),
         "finish_reason": _FINISH.get(choice.finish, "stop"),
     }
+
+
+# Where the other dialects keep what only they can say.
+_OTHERS = frozenset(
+    {"content_blocks", "citations", "parts", "groundingMetadata", "citationMetadata", "urlContextMetadata"}
+)
+
+
+def _own(extra: dict[str, Any]) -> dict[str, Any]:
+    """What of a delta's extra is OpenAI's, or at least nobody else's."""
+    return {key: value for key, value in extra.items() if key not in _OTHERS}
 
 
 def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:

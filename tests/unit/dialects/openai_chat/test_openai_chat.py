@@ -349,3 +349,15 @@ def test_a_failed_stream_says_so_and_does_not_end() -> None:
     frame = writer.fail(CutShort("The provider's answer stopped before its end"), "req_1")
     assert json.loads(frame.removeprefix(b"data: "))["error"]["code"] == "upstream_cut"
     assert b"[DONE]" not in frame
+
+
+def test_what_only_other_dialects_can_say_stays_there() -> None:
+    delta = Delta(
+        (ChoiceDelta(text="a", extra={"content_blocks": [{"type": "server_tool_use"}], "audio": {"id": "x"}}),)
+    )
+    finish = Delta((ChoiceDelta(finish="stop"),))
+    for stream in (True, False):
+        writer = DIALECT.reply_writer(msgspec.structs.replace(ASKED, stream=stream), reply_id="x", raw=False)
+        written = writer.feed([delta, finish]) + writer.finish()
+        assert b"audio" in written
+        assert b"content_blocks" not in written
