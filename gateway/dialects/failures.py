@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 
 from gateway.contract.errors import (
@@ -44,6 +45,7 @@ def upstream_failure(status: int, message: str, code: str, headers: dict[str, st
     request's own making: other messages may quote our credentials.
     """
     hint = f"{code} {message}".lower()
+    message = _KEY.sub("[key]", message)
     wait = retry_after(headers)
     if status in (400, 413, 422) or status in (405, 406, 409, 410, 415, 416):
         return _request_failure(status, message, hint, param)
@@ -60,6 +62,10 @@ def upstream_failure(status: int, message: str, code: str, headers: dict[str, st
     if status in (503, 529):
         return Overloaded("The provider is overloaded", retry_after_s=wait, upstream_status=status)
     return ServerFault(f"The provider failed with status {status}", retry_after_s=wait, upstream_status=status)
+
+
+# What a provider may quote of our request: keys by their vendors' forms, in a URL or in a header.
+_KEY = re.compile(r"\b(?:sk-[\w-]{8,}|AIza[\w-]{10,}|gsk_\w{8,})|(?<=key=)[^&\s\"']+|(?<=Bearer )[^\s\"']+")
 
 
 def _request_failure(status: int, message: str, hint: str, param: str) -> UpstreamError:

@@ -114,3 +114,12 @@ def rest(source: dict[str, Any], known: frozenset[str]) -> dict[str, Any] | None
     if source.keys() <= known:
         return None
     return {key: value for key, value in source.items() if key not in known}
+
+
+def words(value: object) -> str:
+    """A provider's string; null says nothing. Raises `TypeError` for any other value: the reply is malformed."""
+    if value is None:
+        return ""
+    if type(value) is str:
+        return value
+    raise TypeError(f"a string was expected, not {_NAMES.get(type(value), 'that')}")

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply
+from gateway.dialects import fields
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments
 from gateway.dialects.sse import SseParser
@@ -121,7 +122,14 @@ class StreamReader:
         if kind == "message_start":
             message = event["message"]
             self._usage.update(_numbers(message.get("usage")))
-            return Delta((), _read_usage(self._usage), message.get("id") or "", message.get("model") or "", raw, kind)
+            return Delta(
+                (),
+                _read_usage(self._usage),
+                fields.words(message.get("id")),
+                fields.words(message.get("model")),
+                raw,
+                kind,
+            )
         if kind == "content_block_start":
             return Delta((self._read_start(int(event["index"]), event["content_block"]),), raw=raw, event=kind)
         if kind == "content_block_delta":
@@ -145,7 +153,9 @@ class StreamReader:
             self._calls += 1
             given = block.get("input")
             arguments = _encode(given).decode() if given else ""
-            return ChoiceDelta(tool_calls=(ToolCallDelta(call, block["id"], block["name"], arguments),))
+            return ChoiceDelta(
+                tool_calls=(ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments),)
+            )
         if kind in ("text", "thinking", "redacted_thinking"):
             return _read_block(block, 0)
         self._strange[index] = (block, [])
@@ -154,15 +164,15 @@ class StreamReader:
     def _read_piece(self, index: int, delta: dict[str, Any]) -> ChoiceDelta:
         kind = delta["type"]
         if kind == "text_delta":
-            return ChoiceDelta(text=str(delta["text"]))
+            return ChoiceDelta(text=fields.words(delta["text"]))
         if kind == "thinking_delta":
-            return ChoiceDelta(reasoning=str(delta["thinking"]))
+            return ChoiceDelta(reasoning=fields.words(delta["thinking"]))
         if kind == "signature_delta":
-            return ChoiceDelta(signature=str(delta["signature"]))
+            return ChoiceDelta(signature=fields.words(delta["signature"]))
         if kind == "citations_delta":
             return ChoiceDelta(extra={"citations": [delta["citation"]]})
         if kind == "input_json_delta":
-            piece = str(delta["partial_json"])
+            piece = fields.words(delta["partial_json"])
             if index in self._blocks:
                 return ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments=piece),))
             if index in self._strange:
@@ -226,21 +236,23 @@ def _read_message(message: dict[str, Any], body: bytes) -> Delta:
         calls += block["type"] == "tool_use"
     choices.append(ChoiceDelta(finish=_FINISH.get(reason, "other"), stop_sequence=message.get("stop_sequence") or ""))
     usage = _read_usage(_numbers(message.get("usage")))
-    return Delta(tuple(choices), usage, message.get("id") or "", message.get("model") or "", body)
+    return Delta(tuple(choices), usage, fields.words(message.get("id")), fields.words(message.get("model")), body)
 
 
 def _read_block(block: dict[str, Any], call: int) -> ChoiceDelta:
     kind = block["type"]
     if kind == "text":
         citations = block.get("citations")
-        return ChoiceDelta(text=str(block["text"]), extra={"citations": citations} if citations else None)
+        return ChoiceDelta(text=fields.words(block["text"]), extra={"citations": citations} if citations else None)
     if kind == "thinking":
-        return ChoiceDelta(reasoning=str(block["thinking"]), signature=str(block.get("signature") or ""))
+        return ChoiceDelta(reasoning=fields.words(block["thinking"]), signature=fields.words(block.get("signature")))
     if kind == "redacted_thinking":
-        return ChoiceDelta(redacted=str(block["data"]))
+        return ChoiceDelta(redacted=fields.words(block["data"]))
     if kind == "tool_use":
         arguments = _encode(block.get("input") or {}).decode()
-        return ChoiceDelta(tool_calls=(ToolCallDelta(call, str(block["id"]), str(block["name"]), arguments),))
+        return ChoiceDelta(
+            tool_calls=(ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments),)
+        )
     return ChoiceDelta(extra={"content_blocks": [block]})
 
 

@@ -45,7 +45,7 @@ def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = None
     if isinstance(value, list) and value:
         value = value[0]

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, Refusal
+from gateway.dialects import fields
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.sse import SseParser
@@ -76,10 +77,12 @@ def _decode_any(raw: bytes) -> object:
 class _Reader:
     """What whole and streamed replies share: the numbers of tool calls, and which candidates are at their end."""
 
-    __slots__ = ("_calls", "_finished", "_seen", "done")
+    __slots__ = ("_calls", "_finished", "_reply", "_seen", "done")
 
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}
+        # Part of the ids of calls that come without one, so that they differ from turn to turn.
+        self._reply = ""
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.done = False
@@ -106,6 +109,7 @@ class _Reader:
         if response.get("error"):
             raise errors.within(response["error"])
         source = camel(response)
+        self._reply = self._reply or str(source.get("responseId") or "")
         try:
             choices: list[ChoiceDelta] = []
             for position, candidate in enumerate(source.get("candidates") or ()):
@@ -149,16 +153,16 @@ class _Reader:
         signature = part.get("thoughtSignature") or ""
         if "text" in part:
             if part.get("thought"):
-                return ChoiceDelta(index, reasoning=str(part["text"]), signature=signature)
-            return ChoiceDelta(index, text=str(part["text"]))
+                return ChoiceDelta(index, reasoning=fields.words(part["text"]), signature=signature)
+            return ChoiceDelta(index, text=fields.words(part["text"]))
         if "functionCall" in part:
             call = part["functionCall"]
             number = self._calls.get(index, 0)
             self._calls[index] = number + 1
             arguments = _encode(call.get("args") or {}).decode()
-            call_id = str(call.get("id") or f"call_{index}_{number}")
+            call_id = str(call.get("id") or f"call_{self._reply}_{index}_{number}")
             return ChoiceDelta(
-                index, tool_calls=(ToolCallDelta(number, call_id, str(call["name"]), arguments, signature),)
+                index, tool_calls=(ToolCallDelta(number, call_id, fields.words(call["name"]), arguments, signature),)
             )
         return ChoiceDelta(index, extra={"parts": [part]})
 

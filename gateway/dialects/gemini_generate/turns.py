@@ -176,7 +176,7 @@ def write_all(
     """The system instruction's parts and the contents. Neighbours of one role become one."""
     system: list[dict[str, Any]] = []
     contents: list[dict[str, Any]] = []
-    writer = _Writer(messages, losses, same=same)
+    writer = _Writer(losses, same=same)
     for index, message in enumerate(messages):
         if message.name:
             losses.add_soft("messages[].name", "Gemini's contents have no names")
@@ -199,12 +199,11 @@ def write_all(
 class _Writer:
     """Writes parts; knows the names of the functions that were called, which Gemini wants with their results."""
 
-    def __init__(self, messages: tuple[Message, ...], losses: Losses, *, same: bool) -> None:
+    def __init__(self, losses: Losses, *, same: bool) -> None:
         self._losses = losses
         self._same = same
-        self._names = {
-            part.id: part.name for message in messages for part in message.parts if isinstance(part, ToolCall)
-        }
+        # As the conversation goes on: an id may come again in a later turn.
+        self._names: dict[str, str] = {}
 
     def parts(self, message: Message) -> list[dict[str, Any]]:
         found = []
@@ -231,6 +230,7 @@ class _Writer:
         if isinstance(part, Document):
             return self._document(part)
         if isinstance(part, ToolCall):
+            self._names[part.id] = part.name
             call = {"functionCall": {"id": part.id, "name": part.name, "args": read_arguments(part.arguments)}}
             return {**call, "thoughtSignature": part.signature} if part.signature and self._same else call
         if isinstance(part, ToolResult):

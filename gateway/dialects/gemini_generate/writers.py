@@ -105,7 +105,8 @@ class StreamWriter:
         candidates = []
         for index in sorted(self._candidates):
             parts = self._candidates[index]
-            candidate = _candidate(index, parts.calls())
+            # The SDK's chats take a response without parts for an invalid one.
+            candidate = _candidate(index, parts.calls() or [{"text": ""}])
             candidate["finishReason"] = _FINISH.get(parts.finish, "STOP")
             candidates.append(candidate)
         response = self._response(candidates)

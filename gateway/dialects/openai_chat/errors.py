@@ -26,7 +26,7 @@ def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = None
     return from_object(status, headers, value.get("error", value) if isinstance(value, dict) else None)
 

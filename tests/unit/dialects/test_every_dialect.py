@@ -364,3 +364,82 @@ def test_thoughts_go_back_to_the_one_who_signed_them() -> None:
     unsigned = msgspec.structs.replace(asked, messages=(Message("assistant", (Reasoning("hm"), Text("b"))),))
     wire = DIALECTS["anthropic"].write_request(unsigned, WireOptions("m", stream=False))
     assert wire.losses[0].field == "messages[].reasoning"
+
+
+STREAM_OF_NULLS: dict[str, list[dict[str, Any]]] = {
+    "anthropic": [
+        {"type": "message_start", "message": {"id": None, "model": None, "usage": {}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": None}},
+    ],
+    "gemini": [
+        {"candidates": [{"content": {"parts": [{"text": None}]}}], "responseId": None},
+        {"candidates": [{"content": {"parts": [{"text": None, "thought": True}]}}]},
+    ],
+    "openai": [{"id": None, "choices": [{"index": 0, "delta": {"content": None, "reasoning_content": None}}]}],
+}
+
+
+@every
+def test_null_is_no_word(dialect: str) -> None:
+    reader = DIALECTS[dialect].reply_reader(stream=True)
+    frames = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in STREAM_OF_NULLS[dialect])
+    deltas = reader.feed(frames)
+    assert len(deltas) == len(STREAM_OF_NULLS[dialect])
+    for choice in (choice for delta in deltas for choice in delta.choices):
+        assert (choice.text, choice.reasoning, choice.signature) == ("", "", "")
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
+def test_words_that_are_no_string_are_malformed(dialect: str) -> None:
+    for event in STREAM_OF_NULLS[dialect][-2:]:
+        data = json.dumps(event).replace("null", "[7]", 1).encode()
+        with pytest.raises(UpstreamError):
+            DIALECTS[dialect].reply_reader(stream=True).feed(b"data: " + data + b"\n\n")
+
+
+@every
+def test_no_key_reaches_the_caller_in_an_error(dialect: str) -> None:
+    for secret in ("AIzaSyA-0123456789abcdefghijklmnop", "sk-ant-api03-0123456789abcdef", "sk-proj-0123456789abcdef"):
+        for message in (f"bad url https://x/y?key={secret}", f"the header 'Bearer {secret}' is wrong", secret):
+            body = json.dumps(
+                {"type": "error", "error": {"message": message, "type": "invalid_request_error"}}
+            ).encode()
+            assert secret not in DIALECTS[dialect].read_error(400, {}, body).message
+
+
+@every
+def test_deeply_nested_errors_are_errors(dialect: str) -> None:
+    body = b'{"error":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    assert isinstance(DIALECTS[dialect].read_error(500, {}, body), UpstreamError)
+
+
+def test_gemini_results_carry_the_name_of_their_own_turn_s_call() -> None:
+    messages: list[Message] = []
+    for name in ("first", "second"):
+        messages.append(Message("assistant", (ToolCall("call_0", name, "{}"),)))
+        messages.append(Message("tool", (ToolResult("call_0", (Text("x"),)),)))
+    asked = msgspec.structs.replace(ASKED, messages=tuple(messages))
+    body = json.loads(DIALECTS["gemini"].write_request(asked, WireOptions("m", stream=False)).body)
+    parts = [part for content in body["contents"] for part in content["parts"]]
+    assert [part["functionResponse"]["name"] for part in parts if "functionResponse" in part] == ["first", "second"]
+
+
+def test_gemini_s_ids_of_calls_differ_from_answer_to_answer() -> None:
+    ids = set()
+    for response_id in ("a", "b"):
+        part = {"functionCall": {"name": "f", "args": {}}}
+        candidate = {"content": {"parts": [part]}, "finishReason": "STOP"}
+        body = json.dumps({"candidates": [candidate], "responseId": response_id}).encode()
+        (delta,) = read(DIALECTS["gemini"], [body], stream=False)
+        ids |= {call.id for choice in delta.choices for call in choice.tool_calls}
+    assert len(ids) == 2
+
+
+def test_gemini_s_last_frame_has_a_part() -> None:
+    """The SDK's chats drop a turn with a frame without parts."""
+    data = written(DIALECTS["gemini"], [Delta((ChoiceDelta(text="a", finish="stop"),))], stream=True)
+    frames = [json.loads(frame[6:]) for frame in data.split(b"\r\n\r\n") if frame]
+    assert all(candidate["content"]["parts"] for frame in frames for candidate in frame["candidates"])
