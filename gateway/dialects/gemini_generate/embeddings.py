@@ -26,8 +26,13 @@ class _Vector(msgspec.Struct):
     values: list[float]
 
 
+class _Count(msgspec.Struct):
+    promptTokenCount: int = 0  # noqa: N815 - the wire's name
+
+
 class _Batch(msgspec.Struct):
     embeddings: list[_Vector]
+    usageMetadata: _Count | None = None  # noqa: N815
 
 
 _decode = msgspec.json.Decoder(_Batch).decode
@@ -41,26 +46,30 @@ class GeminiEmbeddings:
         if request.tokens:
             raise UnsupportedFeature("Gemini embeds texts, not tokens: send strings in 'input'", param="input")
         losses = Losses(options.unsupported)
-        model = f"models/{options.model}"
+        name = options.model.removeprefix("models/")
+        model = f"models/{name}"
         each: dict[str, Any] = {"model": model}
         if request.dimensions is not None:
             each["outputDimensionality"] = request.dimensions
+        if request.user:
+            losses.add("user", "Gemini takes no user id")
         if request.extra:
             if request.dialect == "gemini":
                 each = {**request.extra, **each}
             else:
                 losses.add_extras(request.extra)
         body = {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in request.texts]}
-        path = f"/{options.version or 'v1beta'}/models/{quote(options.model, safe='/@-._~')}:batchEmbedContents"
+        path = f"/{options.version or 'v1beta'}/models/{quote(name, safe='/@-._~')}:batchEmbedContents"
         return WireRequest(path, _encode(body), losses=losses.all())
 
     def read_embed_reply(self, body: bytes) -> Embeddings:
-        """Raises `MalformedReply`. Google does not say how many tokens it read."""
+        """Raises `MalformedReply`. Not every model of Google's says how many tokens it read."""
         try:
             reply = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise MalformedReply("The provider's answer is not a list of embeddings") from None
-        return Embeddings([item.values for item in reply.embeddings], "")
+        count = reply.usageMetadata.promptTokenCount if reply.usageMetadata else 0
+        return Embeddings([item.values for item in reply.embeddings], "", count)
 
 
 class _Surface:
@@ -72,6 +81,11 @@ class _Surface:
     def _request(self, items: list[tuple[dict[str, Any], str]]) -> EmbeddingRequest:
         texts = [_read_text(item, where) for item, where in items]
         first, where = items[0]
+        settings = _settings(first)
+        for item, at in items[1:]:
+            if _settings(item) != settings:
+                # They travel on as one request, so they can't be asked for in different ways.
+                raise InvalidRequest(f"'{at[:-1]}' differs from the first in more than its content", param=at[:-1])
         return EmbeddingRequest(
             dialect="gemini",
             model=self._model,
@@ -83,6 +97,10 @@ class _Surface:
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
         """The body of an error answer."""
         return errors.write(error)
+
+
+def _settings(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key not in ("model", "content")}
 
 
 def _read_text(item: dict[str, Any], where: str) -> str:
@@ -97,7 +115,7 @@ def _read_text(item: dict[str, Any], where: str) -> str:
         )
     parts = fields.array(content, "parts", where + "content.") or []
     where += "content.parts"
-    return "".join(fields.text(part, "text", f"{where}[].") or "" for part in fields.each_object(parts, where))
+    return "".join([fields.required_text(part, "text", f"{where}[].") for part in fields.each_object(parts, where)])
 
 
 class GeminiSingleEmbedding(_Surface):

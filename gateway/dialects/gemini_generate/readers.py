@@ -25,13 +25,18 @@ _FINISH: dict[str, FinishReason] = {
     "PROHIBITED_CONTENT": "content_filter",
     "SPII": "content_filter",
     "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
     "MALFORMED_FUNCTION_CALL": "malformed",
+    "MALFORMED_RESPONSE": "malformed",
     "UNEXPECTED_TOOL_CALL": "malformed",
 }
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     text: str
+    thought: bool = False
 
 
 class _Content(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +69,7 @@ class _Plain(msgspec.Struct):
 
 _decode_plain = msgspec.json.Decoder(_Plain).decode
 _decode = msgspec.json.Decoder().decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -93,12 +99,17 @@ class _Reader:
         except (msgspec.DecodeError, UnicodeDecodeError):
             # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
             return self._read_object(_decode_any(raw), raw)
-        choices = []
+        if not plain.candidates:
+            # The prompt may have been refused, which only the general way can tell.
+            return self._read_object(_decode_any(raw), raw)
+        choices: list[ChoiceDelta] = []
         for candidate in plain.candidates:
-            self._seen.add(candidate.index)
-            parts = candidate.content.parts
-            text = parts[0].text if len(parts) == 1 else "".join([part.text for part in parts])
-            choices.append(ChoiceDelta(candidate.index, text))
+            index = candidate.index
+            self._seen.add(index)
+            choices += [
+                ChoiceDelta(index, "", part.text) if part.thought else ChoiceDelta(index, part.text)
+                for part in candidate.content.parts
+            ]
         usage = _read_usage(plain.usageMetadata) if plain.usageMetadata is not None else None
         return Delta(tuple(choices), usage, plain.responseId or "", plain.modelVersion or "", raw)
 
@@ -126,10 +137,14 @@ class _Reader:
         )
 
     def _read_candidate(self, candidate: dict[str, Any], position: int) -> list[ChoiceDelta]:
-        index = candidate.get("index") or (position if "index" not in candidate else 0)
+        index = candidate.get("index", position) or 0
+        if type(index) is not int:
+            raise TypeError
         self._seen.add(index)
         content = candidate.get("content") or {}
-        choices = [self._read_part(camel(part), index) for part in content.get("parts") or ()]
+        choices: list[ChoiceDelta] = []
+        for part in content.get("parts") or ():
+            choices += self._read_part(camel(part), index)
         extra = {key: candidate[key] for key in _METADATA if candidate.get(key)}
         logprobs = candidate.get("logprobsResult")
         reason = candidate.get("finishReason")
@@ -149,22 +164,26 @@ class _Reader:
             )
         return choices or [ChoiceDelta(index)]
 
-    def _read_part(self, part: dict[str, Any], index: int) -> ChoiceDelta:
-        signature = part.get("thoughtSignature") or ""
-        if "text" in part:
+    def _read_part(self, part: dict[str, Any], index: int) -> list[ChoiceDelta]:
+        signature = fields.words(part.get("thoughtSignature"))
+        if part.get("text") is not None:
+            text = fields.words(part["text"])
             if part.get("thought"):
-                return ChoiceDelta(index, reasoning=fields.words(part["text"]), signature=signature)
-            return ChoiceDelta(index, text=fields.words(part["text"]))
+                return [ChoiceDelta(index, reasoning=text, signature=signature)]
+            found = [ChoiceDelta(index, text)] if text or not signature else []
+            if signature:
+                # Google itself sends the signature of a streamed text in an empty part after it.
+                found.append(ChoiceDelta(index, extra={"parts": [{"text": "", "thoughtSignature": signature}]}))
+            return found
         if "functionCall" in part:
             call = part["functionCall"]
             number = self._calls.get(index, 0)
             self._calls[index] = number + 1
             arguments = _encode(call.get("args") or {}).decode()
-            call_id = str(call.get("id") or f"call_{self._reply}_{index}_{number}")
-            return ChoiceDelta(
-                index, tool_calls=(ToolCallDelta(number, call_id, fields.words(call["name"]), arguments, signature),)
-            )
-        return ChoiceDelta(index, extra={"parts": [part]})
+            call_id = fields.words(call.get("id")) or f"call_{self._reply}_{index}_{number}"
+            piece = ToolCallDelta(number, call_id, fields.words(call["name"]), arguments, signature)
+            return [ChoiceDelta(index, tool_calls=(piece,))]
+        return [ChoiceDelta(index, extra={"parts": [part]})]
 
     def _check_end(self) -> None:
         if not self._seen or self._seen != self._finished:
@@ -191,7 +210,6 @@ class StreamReader(_Reader):
         """See `ReplyReader.finish`."""
         deltas = self._read(self._parser.finish())
         self._check_end()
-        self.done = True
         return deltas
 
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
@@ -229,10 +247,11 @@ class WholeReader(_Reader):
         return deltas
 
     def _read_array(self, body: bytes) -> list[Delta]:
-        responses = _decode_any(body)
-        if not isinstance(responses, list):
-            raise MalformedReply("The provider's answer is not an array")
-        return [self._read_object(response, b"") for response in responses]
+        try:
+            responses = _decode_array(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise MalformedReply("The provider's answer is not a JSON array") from None
+        return [self._read_response(bytes(response)) for response in responses]
 
 
 def _read_usage(count: _Count) -> Usage:

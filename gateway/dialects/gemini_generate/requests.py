@@ -60,7 +60,8 @@ def read_object(body: dict[str, Any], call: InboundCall) -> ChatRequest:
         raise InvalidRequest("'contents' must not be empty", param="contents")
     config = inner(source, "generationConfig") or {}
     extra = fields.rest(source, _KNOWN) or {}
-    others = fields.rest(config, _CONFIG)
+    others = fields.rest(config, _CONFIG) or {}
+    response_format, reasoning = _read_response_format(config, others), _read_thinking(config, others)
     if others:
         extra["generationConfig"] = others
     where = "generationConfig."
@@ -71,8 +72,8 @@ def read_object(body: dict[str, Any], call: InboundCall) -> ChatRequest:
         messages=(*turns.read_system(source.get("systemInstruction")), *turns.read_contents(items)),
         tools=tools,
         tool_choice=tool_choice,
-        response_format=_read_response_format(config),
-        reasoning=_read_thinking(config),
+        response_format=response_format,
+        reasoning=reasoning,
         stream=call.stream,
         include_usage=True,
         temperature=fields.number(config, "temperature", where),
@@ -98,9 +99,17 @@ def _read_stop(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(stop)
 
 
-def _read_response_format(config: dict[str, Any]) -> ResponseFormat | None:
+_MIME_TYPES = frozenset({None, "application/json", "text/plain"})
+_FORMAT = ("responseMimeType", "responseSchema", "responseJsonSchema")
+
+
+def _read_response_format(config: dict[str, Any], extra: dict[str, Any]) -> ResponseFormat | None:
+    """Formats of Google's own (`text/x.enum`) go to `extra` with their schema."""
     where = "generationConfig."
     kind = fields.text(config, "responseMimeType", where)
+    if kind not in _MIME_TYPES:
+        extra |= {name: config[name] for name in _FORMAT if name in config}
+        return None
     schema = fields.obj(config, "responseJsonSchema", where)
     if schema is None:
         schema = to_json_schema(fields.obj(config, "responseSchema", where))
@@ -108,20 +117,23 @@ def _read_response_format(config: dict[str, Any]) -> ResponseFormat | None:
         return ResponseFormat("json_schema", schema=schema)
     if kind is None:
         return None
-    if kind not in ("application/json", "text/plain"):
-        raise InvalidRequest(
-            f"'{where}responseMimeType' must be 'application/json' or 'text/plain'", param=where + "responseMimeType"
-        )
     return ResponseFormat("json" if kind == "application/json" else "text")
 
 
-def _read_thinking(config: dict[str, Any]) -> ReasoningOptions | None:
+_THINKING = frozenset({"thinkingLevel", "thinkingBudget", "includeThoughts"})
+
+
+def _read_thinking(config: dict[str, Any], extra: dict[str, Any]) -> ReasoningOptions | None:
     thinking = inner(config, "thinkingConfig", "generationConfig.")
     if thinking is None:
         return None
     where = "generationConfig.thinkingConfig."
+    others = fields.rest(thinking, _THINKING)
+    if others:
+        extra["thinkingConfig"] = others
+    effort = (fields.text(thinking, "thinkingLevel", where) or "").lower()
     return ReasoningOptions(
-        effort=(fields.text(thinking, "thinkingLevel", where) or "").lower(),
+        effort="" if effort == "thinking_level_unspecified" else effort,
         budget_tokens=fields.integer(thinking, "thinkingBudget", where),
         include=fields.boolean(thinking, "includeThoughts", where),
     )
@@ -168,12 +180,16 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoi
     if mode not in _MODES:
         raise InvalidRequest(f"'{where}mode' must be 'AUTO', 'ANY' or 'NONE'", param=where + "mode")
     names = fields.array(calling, "allowedFunctionNames", where) or []
-    if mode == "ANY" and len(names) == 1 and type(names[0]) is str:
+    if calling.keys() == {"mode", "allowedFunctionNames"} and mode == "ANY" and _is_one_name(names):
         return ToolChoice("named", names[0])
-    if names or mode == "VALIDATED":
+    if names or mode == "VALIDATED" or not calling.keys() <= {"mode", "allowedFunctionNames"}:
         extra["toolConfig"] = config
         return None
     return ToolChoice(_MODES[mode])  # type: ignore[arg-type]
+
+
+def _is_one_name(names: list[Any]) -> bool:
+    return len(names) == 1 and type(names[0]) is str
 
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
@@ -195,7 +211,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     config = _write_config(request)
     _write_response_format(request.response_format, config)
     if request.reasoning is not None:
-        _write_thinking(request.reasoning, config)
+        _write_thinking(request.reasoning, config, same=same)
     _note_unsayable(request, losses)
     if request.extra:
         if same:
@@ -205,14 +221,18 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     if config:
         body["generationConfig"] = config
     verb = "streamGenerateContent?alt=sse" if options.stream else "generateContent"
-    path = f"/{options.version or 'v1beta'}/models/{quote(options.model, safe='/@-._~')}:{verb}"
+    model = quote(options.model.removeprefix("models/"), safe="/@-._~")
+    path = f"/{options.version or 'v1beta'}/models/{model}:{verb}"
     return WireRequest(path, _encode(body), losses=losses.all())
 
 
 def _write_extra(extra: dict[str, Any], body: dict[str, Any], config: dict[str, Any]) -> None:
     for key, value in extra.items():
         if key == "generationConfig":
+            thinking = {**value.get("thinkingConfig", {}), **config.get("thinkingConfig", {})}
             config.update(value)
+            if thinking:
+                config["thinkingConfig"] = thinking
         elif key == "toolConfig":
             body["toolConfig"] = {**value, **body.get("toolConfig", {})}
         else:
@@ -252,13 +272,15 @@ def _write_response_format(wanted: ResponseFormat | None, config: dict[str, Any]
         config["responseJsonSchema"] = wanted.schema
 
 
-def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any]) -> None:
+def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any], *, same: bool) -> None:
     thinking: dict[str, Any] = {}
+    if same and reasoning.effort and reasoning.effort != "none":
+        thinking["thinkingLevel"] = reasoning.effort.upper()
     if reasoning.enabled is False or reasoning.effort == "none":
         thinking["thinkingBudget"] = 0
     elif reasoning.budget_tokens is not None:
         thinking["thinkingBudget"] = reasoning.budget_tokens
-    elif reasoning.effort:
+    elif reasoning.effort and not same:
         thinking["thinkingLevel"] = _LEVELS.get(reasoning.effort, "high").upper()
     if reasoning.include is not None:
         thinking["includeThoughts"] = reasoning.include

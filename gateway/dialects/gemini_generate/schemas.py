@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.dialects.gemini_generate.names import camel
+
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
@@ -11,23 +13,35 @@ def to_json_schema(schema: Any, depth: int = 0) -> Any:
     """A JSON schema that says the same. What is JSON schema already passes as it is."""
     if not isinstance(schema, dict) or depth > 64:
         return schema
-    found = dict(schema)
+    found = dict(camel(schema))
     kind = found.get("type")
-    if isinstance(kind, str):
+    if kind == "TYPE_UNSPECIFIED":
+        del found["type"]
+    elif isinstance(kind, str):
         found["type"] = kind.lower()
         if found.pop("nullable", False):
             found["type"] = [found["type"], "null"]
-    found.pop("propertyOrdering", None)
-    found.pop("property_ordering", None)
+            if isinstance(found.get("enum"), list) and None not in found["enum"]:
+                found["enum"] = [*found["enum"], None]
     for name in _NUMBERS:
         # Google writes 64-bit numbers as strings.
         if isinstance(found.get(name), str) and found[name].lstrip("-").isdigit():
             found[name] = int(found[name])
+    order = found.pop("propertyOrdering", None)
     if isinstance(found.get("properties"), dict):
-        found["properties"] = {key: to_json_schema(each, depth + 1) for key, each in found["properties"].items()}
+        found["properties"] = {
+            key: to_json_schema(each, depth + 1) for key, each in _ordered(found["properties"], order)
+        }
     for key in ("items", "additionalProperties"):
         if key in found:
             found[key] = to_json_schema(found[key], depth + 1)
     if isinstance(found.get("anyOf"), list):
         found["anyOf"] = [to_json_schema(each, depth + 1) for each in found["anyOf"]]
     return found
+
+
+def _ordered(properties: dict[str, Any], order: object) -> list[tuple[str, Any]]:
+    """The properties in Gemini's own order; in JSON schema the order in which they stand says the same."""
+    names = [name for name in order if isinstance(name, str)] if isinstance(order, list) else []
+    first = [name for name in dict.fromkeys(names) if name in properties]
+    return [(name, properties[name]) for name in [*first, *(key for key in properties if key not in first)]]

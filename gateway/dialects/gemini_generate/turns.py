@@ -16,6 +16,7 @@ from gateway.contract.messages import (
     Part,
     Reasoning,
     Refusal,
+    Role,
     Text,
     ToolCall,
     ToolResult,
@@ -26,7 +27,15 @@ from gateway.dialects.losses import Losses
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_ROLES = {"user": "user", "model": "assistant", "function": "user", "tool": "user", None: "user", "": "user"}
+_ROLES: dict[str | None, Role] = {
+    "user": "user",
+    "model": "assistant",
+    "function": "user",
+    "tool": "user",
+    None: "user",
+    "": "user",
+}
+_CONTENT_FIELDS = frozenset({"role", "parts"})
 # What may stand beside the one thing that a part is.
 _BESIDE = frozenset({"thought", "thoughtSignature"})
 
@@ -59,7 +68,8 @@ def read_contents(items: list[Any]) -> list[Message]:
         if type(role) not in (str, type(None)) or role not in _ROLES:
             raise InvalidRequest(f"'{where}.role' must be 'user' or 'model'", param=where + ".role")
         parts = reader.parts(item, where)
-        messages.append(Message(_ROLES[role], tuple(parts)))  # type: ignore[arg-type]
+        extra = fields.rest(item, _CONTENT_FIELDS)
+        messages.append(Message(_ROLES[role], tuple(parts), extra=extra))
     return messages
 
 
@@ -70,6 +80,7 @@ class _Reader:
         self._made = 0
         # Ids of calls that have had no response yet, oldest first, by the function's name.
         self._open: dict[str, list[str]] = {}
+        self._names: dict[str, str] = {}
 
     def parts(self, content: dict[str, Any], where: str) -> list[Part]:
         items = content.get("parts")
@@ -92,10 +103,10 @@ class _Reader:
 
     def _part(self, item: dict[str, Any], where: str) -> Part:
         signature = fields.text(item, "thoughtSignature", where) or ""
-        if item.get("thought") is True and "text" in item:
+        if item.get("thought") is True and item.get("text") is not None:
             text = fields.text(item, "text", where) or ""
             return Reasoning(text, signature, extra=fields.rest(item, _BESIDE | {"text"}))
-        if "text" in item:
+        if item.get("text") is not None:
             extra = fields.rest(item, frozenset({"text", "thought"}))
             return Text(fields.required_text(item, "text", where), extra)
         if "inlineData" in item:
@@ -113,20 +124,21 @@ class _Reader:
         blob = inner(item, "inlineData", where) or {}
         where += "inlineData."
         media_type = fields.required_text(blob, "mimeType", where)
-        data = fields.required_text(blob, "data", where)
-        extra = fields.rest(item, frozenset({"inlineData"}))
+        # Google's SDK writes the alphabet for URLs, which the other vendors don't read.
+        data = fields.required_text(blob, "data", where).replace("-", "+").replace("_", "/")
+        extra = _rest_within(item, "inlineData", blob, _BLOB)
         if media_type.startswith("image/"):
             return Image(data=data, media_type=media_type, extra=extra)
         if media_type.startswith("audio/"):
             return Audio(data, media_type.removeprefix("audio/"), extra)
-        return Document(data=data, media_type=media_type, name=fields.text(blob, "displayName") or "", extra=extra)
+        return Document(data=data, media_type=media_type, extra=extra)
 
     @staticmethod
     def _file(item: dict[str, Any], where: str) -> Part:
         file = inner(item, "fileData", where) or {}
         url = fields.required_text(file, "fileUri", where + "fileData.")
         media_type = fields.text(file, "mimeType", where + "fileData.") or ""
-        extra = fields.rest(item, frozenset({"fileData"}))
+        extra = _rest_within(item, "fileData", file, _FILE)
         if media_type.startswith("image/"):
             return Image(url=url, media_type=media_type, extra=extra)
         return Document(url=url, media_type=media_type, extra=extra)
@@ -135,30 +147,54 @@ class _Reader:
         call = inner(item, "functionCall", where) or {}
         name = fields.required_text(call, "name", where + "functionCall.")
         call_id = fields.text(call, "id", where + "functionCall.")
-        if not call_id:
-            call_id = f"call_{self._made}"
+        while not call_id:
+            made = f"call_{self._made}"
             self._made += 1
+            call_id = "" if made in self._names else made
+        self._names[call_id] = name
         self._open.setdefault(name, []).append(call_id)
         arguments = fields.obj(call, "args", where + "functionCall.")
-        extra = fields.rest(item, _BESIDE | {"functionCall"})
+        extra = _rest_within(item, "functionCall", call, _CALL, _BESIDE)
         return ToolCall(call_id, name, _encode(arguments or {}).decode(), signature, extra)
 
     def _response(self, item: dict[str, Any], where: str) -> Part:
         response = inner(item, "functionResponse", where) or {}
         where += "functionResponse."
-        name = fields.required_text(response, "name", where)
         call_id = fields.text(response, "id", where)
+        name = fields.text(response, "name", where) or self._names.get(call_id or "")
+        if not name:
+            raise fields.missing(where + "name")
         waiting = self._open.get(name, [])
         if not call_id:
             call_id = waiting[0] if waiting else f"call_{name}"
         if call_id in waiting:
             waiting.remove(call_id)
         value = fields.obj(response, "response", where) or {}
-        known = frozenset({"name", "id", "response"})
         failed = value.keys() == {"error"} and type(value["error"]) is str
-        return ToolResult(
-            call_id, (Text(_read_result(value)),), name, is_error=failed, extra=fields.rest(response, known)
-        )
+        extra = _rest_within(item, "functionResponse", response, _RESPONSE)
+        return ToolResult(call_id, (Text(_read_result(value)),), name, is_error=failed, extra=extra)
+
+
+_BLOB = frozenset({"mimeType", "data"})
+_FILE = frozenset({"mimeType", "fileUri"})
+_CALL = frozenset({"id", "name", "args"})
+_RESPONSE = frozenset({"id", "name", "response"})
+
+
+def _rest_within(
+    item: dict[str, Any], key: str, inside: dict[str, Any], known: frozenset[str], beside: frozenset[str] = frozenset()
+) -> dict[str, Any] | None:
+    """What a part holds beside the object at `key`, and, again at `key`, what of that object is not known."""
+    extra = fields.rest(item, beside | {key})
+    others = fields.rest(inside, known)
+    return {**(extra or {}), key: others} if others else extra
+
+
+def _add_extra(wire: dict[str, Any], extra: dict[str, Any]) -> None:
+    """The inverse of `_rest_within`."""
+    for key, value in extra.items():
+        within = wire.get(key)
+        wire[key] = {**value, **within} if isinstance(within, dict) and isinstance(value, dict) else value
 
 
 def _read_result(value: dict[str, Any]) -> str:
@@ -183,6 +219,8 @@ def write_all(
         if message.extra and not same:
             losses.add_extras(message.extra, "messages[].")
         parts = writer.parts(message)
+        if not parts and message.parts:
+            continue
         if message.role in ("system", "developer"):
             if contents:
                 losses.add_soft(f"messages[{index}]", "a system message within the conversation was moved to its front")
@@ -192,7 +230,8 @@ def write_all(
         if contents and contents[-1]["role"] == role and not same:
             contents[-1]["parts"] += parts
         elif parts or same:
-            contents.append({"role": role, "parts": parts})
+            extra = message.extra if same and message.extra else {}
+            contents.append({"role": role, "parts": parts, **extra})
     return system, contents
 
 
@@ -212,9 +251,9 @@ class _Writer:
             if wire is None:
                 continue
             extra = getattr(part, "extra", None)
-            if extra and not isinstance(part, ToolResult):
+            if extra:
                 if self._same:
-                    wire.update(extra)
+                    _add_extra(wire, extra)
                 else:
                     self._losses.add_extras(extra, "messages[].content[].")
             found.append(wire)
@@ -265,11 +304,6 @@ class _Writer:
             self._losses.add("messages[].tool_result", "Gemini's function responses hold JSON only")
         response: dict[str, Any] = {"id": part.call_id, "name": part.name or self._names.get(part.call_id, "unknown")}
         response["response"] = {"error": text} if part.is_error else _as_object(text)
-        if part.extra:
-            if self._same:
-                response.update(part.extra)
-            else:
-                self._losses.add_extras(part.extra, "messages[].tool_result.")
         return {"functionResponse": response}
 
 
@@ -280,22 +314,29 @@ def _media(data: str, media_type: str, url: str) -> dict[str, Any]:
 
 
 def _as_object(text: str) -> dict[str, Any]:
-    if text.startswith("{"):
-        try:
-            value = _decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            value = None
-        if isinstance(value, dict):
-            return value
-    return {"output": text}
+    value = _read_object(text)
+    return {"output": text} if value is None else value
+
+
+def _read_object(text: str) -> dict[str, Any] | None:
+    """The object whose JSON `text` is; None when it is anything else."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = _decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_object(text: str) -> bool:
+    """Whether `text` is the whole JSON of an object."""
+    return text.endswith("}") and _read_object(text) is not None
 
 
 def read_arguments(arguments: str) -> dict[str, Any]:
     """The arguments' JSON text as the object that Gemini wants; what is no object stands under `_arguments`."""
     if not arguments.strip():
         return {}
-    try:
-        value = _decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        value = None
-    return value if isinstance(value, dict) else {"_arguments": arguments}
+    value = _read_object(arguments)
+    return {"_arguments": arguments} if value is None else value

@@ -11,7 +11,7 @@ from gateway.contract.errors import GatehouseError
 from gateway.contract.messages import ChatRequest
 from gateway.dialects.collect import CollectedCall
 from gateway.dialects.gemini_generate import errors
-from gateway.dialects.gemini_generate.turns import read_arguments
+from gateway.dialects.gemini_generate.turns import is_object, read_arguments
 
 _encode = msgspec.json.Encoder().encode
 _FINISH: dict[FinishReason, str] = {
@@ -28,38 +28,61 @@ _FINISH: dict[FinishReason, str] = {
 }
 
 
-class _Parts:
+class _Candidate:
     """One candidate: its pieces as parts, in their order. Tool calls come whole, so they wait for their end."""
 
-    __slots__ = ("_calls", "finish")
+    __slots__ = ("_calls", "_sent", "finish")
 
     def __init__(self) -> None:
         self._calls: dict[int, CollectedCall] = {}
+        self._sent: set[int] = set()
         self.finish: FinishReason = ""
 
     def take(self, choice: ChoiceDelta) -> list[dict[str, Any]]:
         """The parts that are complete with this piece."""
         parts: list[dict[str, Any]] = []
-        if choice.reasoning:
-            thought: dict[str, Any] = {"text": choice.reasoning, "thought": True}
-            parts.append({**thought, "thoughtSignature": choice.signature} if choice.signature else thought)
+        if choice.reasoning or choice.signature:
+            parts.append(_signed({"text": choice.reasoning, "thought": True}, choice.signature))
         parts += [{"text": text} for text in (choice.text, choice.refusal) if text]
         parts += (choice.extra or {}).get("parts", ())
-        for call in choice.tool_calls:
-            self._calls.setdefault(call.index, CollectedCall(call.index)).take(call)
+        for piece in choice.tool_calls:
+            if piece.index in self._sent:
+                # It was complete, so this holds nothing but blanks.
+                continue
+            call = self._calls.get(piece.index)
+            if call is None:
+                parts += self._complete_calls()
+                call = self._calls[piece.index] = CollectedCall(piece.index)
+            call.take(piece)
         self.finish = choice.finish or self.finish
         return parts
 
-    def calls(self) -> list[dict[str, Any]]:
-        """The tool calls, at the end."""
-        parts: list[dict[str, Any]] = []
-        for index in sorted(self._calls):
-            call = self._calls[index]
-            wire = {"id": call.id or f"call_{index}", "name": call.name, "args": read_arguments(call.arguments)}
-            part: dict[str, Any] = {"functionCall": wire}
-            parts.append({**part, "thoughtSignature": call.signature} if call.signature else part)
+    def rest(self) -> list[dict[str, Any]]:
+        """The tool calls that are left at the end."""
+        parts = [_write_call(self._calls[index]) for index in sorted(self._calls)]
         self._calls = {}
         return parts
+
+    def _complete_calls(self) -> list[dict[str, Any]]:
+        """The first calls, by index, whose arguments are an object's whole JSON: nothing can follow them. The pieces of
+        several calls may come interleaved, so that another call's beginning alone says nothing.
+        """
+        parts: list[dict[str, Any]] = []
+        for index in sorted(self._calls):
+            if not is_object(self._calls[index].arguments):
+                break
+            parts.append(_write_call(self._calls.pop(index)))
+            self._sent.add(index)
+        return parts
+
+
+def _write_call(call: CollectedCall) -> dict[str, Any]:
+    wire = {"id": call.id or f"call_{call.index}", "name": call.name, "args": read_arguments(call.arguments)}
+    return _signed({"functionCall": wire}, call.signature)
+
+
+def _signed(part: dict[str, Any], signature: str) -> dict[str, Any]:
+    return {**part, "thoughtSignature": signature} if signature else part
 
 
 class StreamWriter:
@@ -72,7 +95,7 @@ class StreamWriter:
         self._id = reply_id
         self._model = request.model
         self._raw = raw
-        self._candidates: dict[int, _Parts] = {}
+        self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
 
     def opening(self, delta: Delta) -> bytes:
@@ -81,50 +104,67 @@ class StreamWriter:
 
     def feed(self, deltas: list[Delta]) -> bytes:
         """See `ReplyWriter.feed`."""
-        if self._raw:
-            return b"".join([b"data: %b\r\n\r\n" % delta.raw for delta in deltas if delta.raw])
-        return b"".join([b"data: %b\r\n\r\n" % _encode(each) for each in self.responses(deltas)])
+        return b"".join([b"data: %b\r\n\r\n" % element for element in self.elements(deltas)])
+
+    def elements(self, deltas: list[Delta]) -> list[bytes]:
+        """The responses that can be sent now, each as JSON. A delta without its raw bytes was changed on its way."""
+        if not self._raw:
+            return [_encode(each) for each in self.responses(deltas)]
+        found: list[bytes] = []
+        for delta in deltas:
+            if delta.raw:
+                found.append(delta.raw)
+            else:
+                found += [_encode(each) for each in self.responses([delta])]
+        return found
 
     def responses(self, deltas: list[Delta]) -> list[dict[str, Any]]:
-        """What can be said now. Finish reasons wait for the end, where usage and whole tool calls are known."""
+        """What can be said now. Finish reasons wait for the end, where the usage and the last tool calls are known."""
         found = []
         for delta in deltas:
             self._id = delta.id or self._id
             self._model = delta.model or self._model
             self._usage = delta.usage or self._usage
             for choice in delta.choices:
-                parts = self._candidates.setdefault(choice.index, _Parts()).take(choice)
-                candidate = _candidate(choice.index, parts)
-                _add_metadata(candidate, choice)
-                if len(candidate) > 2 or parts:
-                    found.append(self._response([candidate]))
+                candidate = self._candidates.get(choice.index)
+                if candidate is None:
+                    candidate = self._candidates[choice.index] = _Candidate()
+                wire = _write_candidate(choice.index, candidate.take(choice))
+                _add_metadata(wire, choice)
+                if len(wire) > 2 or wire["content"]["parts"]:
+                    found.append(self._response([wire]))
         return found
 
-    def last(self) -> list[dict[str, Any]]:
-        """The finish reasons, with the tool calls and the usage."""
-        candidates = []
+    def last_elements(self) -> list[bytes]:
+        """The end, as `elements`. Where raw bytes were forwarded they said it, but for what was changed on its way."""
+        if not self._raw:
+            return [_encode(self.last())]
+        ended = any(candidate.finish for candidate in self._candidates.values())
+        return [_encode(self.last())] if ended else []
+
+    def last(self) -> dict[str, Any]:
+        """The finish reasons, with the tool calls that are left and the usage."""
+        wires = []
         for index in sorted(self._candidates):
-            parts = self._candidates[index]
+            candidate = self._candidates[index]
             # The SDK's chats take a response without parts for an invalid one.
-            candidate = _candidate(index, parts.calls() or [{"text": ""}])
-            candidate["finishReason"] = _FINISH.get(parts.finish, "STOP")
-            candidates.append(candidate)
-        response = self._response(candidates)
+            wire = _write_candidate(index, candidate.rest() or [_NO_WORDS])
+            wire["finishReason"] = _FINISH.get(candidate.finish, "STOP")
+            wires.append(wire)
+        response = self._response(wires)
         if self._usage is not None:
             response["usageMetadata"] = write_usage(self._usage)
-        return [response]
+        return response
 
     def _response(self, candidates: list[dict[str, Any]]) -> dict[str, Any]:
         return {"candidates": candidates, "modelVersion": self._model, "responseId": self._id}
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
-        if self._raw:
-            return b""
-        return b"".join([b"data: %b\r\n\r\n" % _encode(each) for each in self.last()])
+        return b"".join([b"data: %b\r\n\r\n" % element for element in self.last_elements()])
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
-        """See `ReplyWriter.fail`: the SDK raises on an `error` field."""
+        """See `ReplyWriter.fail`: the SDK raises on a response that begins with an `error` field."""
         return b"data: %b\r\n\r\n" % errors.write(error)
 
 
@@ -139,16 +179,16 @@ class ArrayWriter:
         self._begun = False
 
     def opening(self, delta: Delta) -> bytes:
-        """The array's bracket."""
+        """There is no element that says nothing either."""
         return b""
 
     def feed(self, deltas: list[Delta]) -> bytes:
         """See `ReplyWriter.feed`."""
-        return self._elements(_frames(self._writer.feed(deltas)))
+        return self._elements(self._writer.elements(deltas))
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
-        return self._elements(_frames(self._writer.finish())) + (b"]" if self._begun else b"[]")
+        return self._elements(self._writer.last_elements()) + (b"]" if self._begun else b"[]")
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
         """The error as the last element; the array is closed, for else it could not be read."""
@@ -160,11 +200,6 @@ class ArrayWriter:
             written += (b",\r\n" if self._begun else b"[") + element
             self._begun = True
         return written
-
-
-def _frames(data: bytes) -> list[bytes]:
-    """The data of each frame that a StreamWriter wrote."""
-    return [frame[6:] for frame in data.split(b"\r\n\r\n") if frame]
 
 
 class WholeWriter:
@@ -193,11 +228,12 @@ class WholeWriter:
         if self._raw and len(deltas) == 1 and deltas[0].raw:
             return deltas[0].raw
         pieces = self._stream.responses(deltas)
-        (response,) = self._stream.last()
-        by_index = {candidate["index"]: candidate for candidate in response["candidates"]}
-        for piece in reversed(pieces):
-            for candidate in piece["candidates"]:
-                _join(by_index[candidate["index"]], candidate)
+        response = self._stream.last()
+        joined = {wire["index"]: _Joined() for wire in response["candidates"]}
+        for piece in [*pieces, response]:
+            for wire in piece["candidates"]:
+                joined[wire["index"]].take(wire)
+        response["candidates"] = [each.whole() for each in joined.values()]
         return _encode(response)
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
@@ -205,23 +241,54 @@ class WholeWriter:
         return errors.write(error)
 
 
-def _join(later: dict[str, Any], earlier: dict[str, Any]) -> None:
-    """Puts the parts of `earlier` before those of `later`; neighbours of plain text or of thoughts become one."""
-    parts = later["content"]["parts"]
-    for part in reversed(earlier["content"]["parts"]):
-        first = parts[0] if parts else None
-        if first is not None and part.keys() == first.keys() and "text" in part and "thoughtSignature" not in part:
-            parts[0] = {**part, "text": part["text"] + first["text"]}
-        else:
-            parts.insert(0, part)
-    for key, value in earlier.items():
-        if key == "logprobsResult" and key in later:
-            later[key] = {name: value[name] + later[key][name] for name in value}
-        elif key not in later:
-            later[key] = value
+class _Joined:
+    """One candidate put together from its pieces: neighbours of plain text, or of thoughts, become one part."""
+
+    __slots__ = ("_kind", "_parts", "_texts", "_wire")
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, Any]] = []
+        self._texts: list[str] = []
+        self._kind: tuple[str, ...] = ()
+        self._wire: dict[str, Any] = {}
+
+    def take(self, wire: dict[str, Any]) -> None:
+        """Adds a piece. Log probabilities are joined, other values replaced."""
+        for part in wire["content"]["parts"]:
+            self._take_part(part)
+        before = self._wire.get("logprobsResult")
+        self._wire |= wire
+        if before and "logprobsResult" in wire:
+            self._wire["logprobsResult"] = {key: before[key] + value for key, value in wire["logprobsResult"].items()}
+        self._wire["content"] = {"role": "model", "parts": self._parts}
+
+    def whole(self) -> dict[str, Any]:
+        """The candidate."""
+        self._join_texts()
+        return self._wire
+
+    def _take_part(self, part: dict[str, Any]) -> None:
+        if part == _NO_WORDS and self._parts:
+            return
+        kind = tuple(part)
+        if kind in _JOINABLE and kind == self._kind:
+            self._texts.append(part["text"])
+            return
+        self._join_texts()
+        self._parts.append(dict(part))
+        self._kind = kind
+        self._texts = [part["text"]] if kind in _JOINABLE else []
+
+    def _join_texts(self) -> None:
+        if self._texts:
+            self._parts[-1]["text"] = "".join(self._texts)
 
 
-def _candidate(index: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
+_NO_WORDS = {"text": ""}
+_JOINABLE = (("text",), ("text", "thought"))
+
+
+def _write_candidate(index: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"content": {"role": "model", "parts": parts}, "index": index}
 
 
@@ -246,7 +313,7 @@ def write_usage(usage: Usage) -> dict[str, Any]:
     """`usageMetadata`: here the thoughts are counted beside the answer."""
     found = {
         "promptTokenCount": usage.input,
-        "candidatesTokenCount": usage.output - usage.reasoning,
+        "candidatesTokenCount": max(0, usage.output - usage.reasoning),
         "totalTokenCount": usage.input + usage.output,
     }
     if usage.reasoning:
