@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut, UpstreamError
+from gateway.providers.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from gateway.contract.errors import TimeoutPhase
@@ -57,7 +58,7 @@ class Response:
         self._loop = loop
         self._chunks: list[bytes] = []
         self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Wakeup | None = None
         self._error: UpstreamError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
@@ -101,6 +102,7 @@ class Response:
             return
         self.fail(TimedOut(f"The provider did not answer in time ({self._phase.replace('_', ' ')})", phase=self._phase))
         self.close()
+        self.wake()
 
     async def head(self) -> None:
         """Waits for status and headers. Raises `UpstreamError`."""
@@ -124,12 +126,7 @@ class Response:
                 return None
             if self._error is not None:
                 raise self._error
-            # As `_wait`, written out: this is awaited once for every event of every stream.
-            waiter = self._waiter = self._loop.create_future()
-            try:
-                await waiter
-            finally:
-                self._waiter = None
+            await self._wait()
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes of it; an early end counts as the end."""
@@ -143,17 +140,16 @@ class Response:
             pass
         return b"".join(parts)[:limit]
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _wait(self) -> Wakeup:
+        wakeup = self._waiter = Wakeup(self._loop)
+        return wakeup
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Lets whoever waits go on, in this call: not to be made from within the parser."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            self._waiter = None
+            waiter.wake()
 
     def _hold(self, *, held: bool) -> None:
         connection = self._connection
@@ -167,26 +163,20 @@ class Response:
         self._size += len(data)
         if self._size > HIGH_WATER and not self.held:
             self._hold(held=True)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def begin(self, status: int) -> None:
         """Status and headers are complete."""
         self.status = status
-        self._wake()
 
     def end(self) -> None:
         """The body is complete; the connection is no longer ours."""
         self.ended = True
         self._let_go()
-        self._wake()
 
     def fail(self, error: UpstreamError) -> None:
         """Nothing more will come."""
         if self._error is None and not self.ended:
             self._error = error
-        self._wake()
 
     def _let_go(self) -> None:
         self._connection = None
@@ -271,13 +261,15 @@ class _Connection(asyncio.Protocol):
         if self.idle_since:
             self.abort()
             return
+        response = self._response
         try:
             self._parser.feed_data(data)
         except Exception:  # whatever the parser dislikes, the answer is not HTTP
-            response = self._response
-            if response is not None:
-                response.fail(MalformedReply("The provider's answer is not HTTP"))
+            if self._response is not None:
+                self._response.fail(MalformedReply("The provider's answer is not HTTP"))
             self.abort()
+        if response is not None:
+            response.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -294,6 +286,7 @@ class _Connection(asyncio.Protocol):
             response.end()
         else:
             response.fail(CutShort("The provider closed the connection before the end of its answer"))
+        response.wake()
 
     # httptools callbacks
 
