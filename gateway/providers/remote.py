@@ -96,6 +96,9 @@ class RemoteProvider:
 
     def _reader(self, response: Response, *, stream: bool) -> ReplyReader:
         """A server may stream what was asked whole, and the reverse: its content type decides."""
+        packed = response.raw_headers.get(b"content-encoding")
+        if packed is not None and packed.lower() != b"identity":
+            raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
         kind = response.content_type
         if kind == "text/event-stream":
             return self._wire.reply_reader(stream=True)

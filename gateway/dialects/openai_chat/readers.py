@@ -13,6 +13,7 @@ import msgspec
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply
 from gateway.dialects.openai_chat import errors
+from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.sse import SseParser
 
 
@@ -22,7 +23,7 @@ class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Call(msgspec.Struct, forbid_unknown_fields=True):
-    index: int = 0
+    index: int = UNNUMBERED
     id: str | None = None
     type: str | None = None
     function: _Function | None = None
@@ -87,10 +88,11 @@ _FINISH: dict[str, FinishReason] = {
 class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
-    __slots__ = ("_finished", "_parser", "_seen", "done")
+    __slots__ = ("_calls", "_finished", "_parser", "_seen", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
+        self._calls: dict[int, CallNumbers] = {}
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.done = False
@@ -120,8 +122,16 @@ class StreamReader:
                 self._seen.add(choice.index)
                 if choice.finish:
                     self._finished.add(choice.index)
+                if choice.tool_calls:
+                    delta = settle_calls(delta, self._calls)
             deltas.append(delta)
         return deltas
+
+
+def settle_calls(delta: Delta, numbers: dict[int, CallNumbers]) -> Delta:
+    """The delta with its tool calls numbered; without its raw bytes if they say otherwise."""
+    choices = tuple([numbers.setdefault(choice.index, CallNumbers()).settle(choice) for choice in delta.choices])
+    return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")
 
 
 class WholeReader:
@@ -150,7 +160,7 @@ class WholeReader:
             if not choice.finish:
                 raise CutShort("The provider's answer has no finish reason")
         self.done = True
-        return [delta]
+        return [settle_calls(delta, {})]
 
 
 def read_completion(data: bytes) -> Delta:
@@ -188,14 +198,18 @@ def _read_unusual(data: bytes) -> Delta:
     if source.get("error"):
         raise _error_within(source["error"])
     choices = source.get("choices")
-    extras = [_set_aside(each) if isinstance(each, dict) else None for each in choices] if type(choices) is list else []
+    extras: list[dict[str, Any] | None] = []
+    reshaped = False
+    for each in choices if type(choices) is list else ():
+        extras.append(_set_aside(each) if isinstance(each, dict) else None)
+        reshaped = _reshape(each) or reshaped
     try:
         chunk = msgspec.convert(source, _Chunk, strict=False)
     except msgspec.ValidationError as error:
         raise MalformedReply(f"The provider sent an event of the wrong shape: {error}") from None
     read = tuple([_read_choice(choice, extra) for choice, extra in zip(chunk.choices or (), extras, strict=True)])
     usage = None if chunk.usage is None else _read_usage(chunk.usage)
-    return Delta(read, usage, chunk.id or "", chunk.model or "", data)
+    return Delta(read, usage, chunk.id or "", chunk.model or "", b"" if reshaped else data)
 
 
 def _set_aside(choice: dict[str, Any]) -> dict[str, Any] | None:
@@ -212,21 +226,53 @@ def _set_aside(choice: dict[str, Any]) -> dict[str, Any] | None:
                 value = message.pop(name)
                 if value and name != "reasoning":
                     extra[name] = value
-        for index, call in enumerate(message.get("tool_calls") or ()):
+        for call in message.get("tool_calls") or ():
             if isinstance(call, dict):
-                _trim_call(call, index)
+                _trim_call(call)
     return extra or None
+
+
+def _reshape(choice: object) -> bool:
+    """Puts right what some servers write in a shape of their own, and says whether there was any."""
+    reshaped = False
+    for key in ("delta", "message"):
+        message = choice.get(key) if isinstance(choice, dict) else None
+        if not isinstance(message, dict):
+            continue
+        if isinstance(message.get("content"), list):
+            _flatten(message)
+            reshaped = True
+        for call in message.get("tool_calls") or ():
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+                function["arguments"] = msgspec.json.encode(function["arguments"]).decode()
+                reshaped = True
+    return reshaped
+
+
+def _flatten(message: dict[str, Any]) -> None:
+    """Content in parts, as Mistral's reasoning models write it: words, and thoughts in parts of their own."""
+    words: list[str] = []
+    thoughts: list[str] = []
+    for part in message["content"]:
+        if not isinstance(part, dict) or part.get("type") not in ("text", "thinking"):
+            return  # what this is we can't say: it is refused as it stands
+        if part["type"] == "text":
+            words.append(str(part.get("text") or ""))
+        else:
+            inner = part.get("thinking") or ()
+            thoughts += [inner] if isinstance(inner, str) else [str(each.get("text") or "") for each in inner]
+    message["content"] = "".join(words)
+    message["reasoning_content"] = (message.get("reasoning_content") or "") + "".join(thoughts)
 
 
 _NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})
 
 
-def _trim_call(call: dict[str, Any], index: int) -> None:
+def _trim_call(call: dict[str, Any]) -> None:
     for name in list(call):
-        if name not in _Call.__struct_fields__:
+        if name not in _Call.__struct_fields__ or (name == "index" and call[name] is None):
             del call[name]
-    if call.get("index") is None:
-        call["index"] = index
     function = call.get("function")
     if isinstance(function, dict):
         for name in list(function):
@@ -240,7 +286,7 @@ def _read_choice(choice: _Choice, extra: dict[str, Any] | None) -> ChoiceDelta:
     if message.tool_calls:
         whole = choice.message is not None
         calls = tuple(
-            [_read_call(call, index if whole else call.index) for index, call in enumerate(message.tool_calls)]
+            [_read_call(call, number if whole else call.index) for number, call in enumerate(message.tool_calls)]
         )
     reason = choice.finish_reason
     return ChoiceDelta(

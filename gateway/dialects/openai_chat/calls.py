@@ -1,0 +1,51 @@
+"""Tool calls of servers that number them badly: without index, all at index 0, or without an id."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, ToolCallDelta
+
+UNNUMBERED = -1
+
+
+class CallNumbers:
+    """Gives each tool call of one choice an index and an id of its own."""
+
+    __slots__ = ("_current", "_ids")
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str] = {}  # by the index that we gave
+        self._current: dict[int, int] = {}  # the server's index -> ours, of the latest call there
+
+    def settle(self, choice: ChoiceDelta) -> ChoiceDelta:
+        """The same choice, if its calls are numbered well; else one that is."""
+        calls = tuple([self._settle_call(call) for call in choice.tool_calls])
+        return choice if calls == choice.tool_calls else msgspec.structs.replace(choice, tool_calls=calls)
+
+    def _settle_call(self, call: ToolCallDelta) -> ToolCallDelta:
+        index = self._find(call)
+        if index is not None:
+            # Some servers repeat the id with every piece.
+            return call if index == call.index else msgspec.structs.replace(call, index=index)
+        free = max(self._ids, default=-1) + 1
+        index = free if call.index == UNNUMBERED or call.index in self._ids else call.index
+        call_id = call.id or f"call_{secrets.token_hex(8)}"
+        self._ids[index] = call_id
+        self._current[call.index] = index
+        if index == call.index and call_id == call.id:
+            return call
+        return msgspec.structs.replace(call, index=index, id=call_id)
+
+    def _find(self, call: ToolCallDelta) -> int | None:
+        """The index of the call that this is a piece of; None: it begins a new one."""
+        current = self._current.get(call.index)
+        if current is None or not call.id or call.id == self._ids[current]:
+            return current
+        for index, call_id in self._ids.items():
+            if call_id == call.id:
+                return index
+        # Another id at the same place begins another call only with a name: some servers make ids up per piece.
+        return None if call.name else current
