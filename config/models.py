@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from config.findings import wrong
 from config.providers import UnsupportedParams
 from config.struct import Ref, Struct, Whole
-from config.units import Duration, Pause, Tokens
+from config.units import Duration, Pause, Percentage, Tokens
 
 ErrorKind: TypeAlias = Literal[
     "connect", "timeout", "rate_limited", "server_error", "overloaded", "cut", "malformed", "empty", "auth",
@@ -85,6 +85,7 @@ class BreakerConfig(Struct):
     """Stops calling a target that keeps failing."""
 
     failures: Whole = Field(default=5, ge=1, description="Failures within the window that open it.")
+    share: Percentage = Field(default=0.1, description="The share of the window's calls that must have failed too.")
     window: Duration = Field(default=30.0, description="How far back failures count.")
     cooldown: Duration = Field(default=15.0, description="Time until one call may try again.")
 

@@ -61,8 +61,8 @@ def draw_plan(made: dict[str, Any]) -> str:
         + (f", all attempts {made['deadline']}" if made.get("deadline") else ""),
         f"   ├─ retry     {_retry(retry)}",
         f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
-        f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']}, "
-        f"for {made['breaker']['cooldown']}",
+        f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']} "
+        f"that are {made['breaker']['share']} of the calls, for {made['breaker']['cooldown']}",
     ]
     if "hedge" in made:
         lines.append(f"   ├─ hedge     a second call after {made['hedge']['after']}")

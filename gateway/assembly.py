@@ -193,7 +193,9 @@ def _policy(name: str, model: ModelConfig) -> RoutePolicy:
         retry=RetryPolicy(model.retry.attempts, _kinds(model.retry.on), model.retry.backoff, model.retry.max_backoff),
         fallback_on=_kinds(model.fallback.on),
         hedge_after_s=model.hedge.after if model.hedge else None,
-        breaker=BreakerPolicy(model.breaker.failures, model.breaker.window, model.breaker.cooldown),
+        breaker=BreakerPolicy(
+            model.breaker.failures, model.breaker.window, model.breaker.cooldown, model.breaker.share
+        ),
         timeouts=Timeouts(model.connect, min(model.first_token, model.timeout), model.idle, model.timeout),
         deadline_s=model.deadline,
         fallback_on_refusal=model.on_refusal == "fallback",

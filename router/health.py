@@ -1,8 +1,10 @@
 """How each target has been doing: one record a target, for the breaker, the calls in flight and the latency.
 
-    closed ── `failures` within `window_s` ──▶ open ── cooldown over ──▶ half-open ── a probe answers ──▶ closed
-                                                ▲                            │
-                                                └── the probe fails: twice the cooldown, up to 5 min ──┘
+    closed ── `failures` in `window_s` that are
+       ▲      `share` of its calls ──▶ open ── cooldown over ──▶ half-open
+       │                                ▲                         │     │
+       │                                └── the probe fails: twice the cooldown, up to 5 min
+       └───────────────── a probe answers ──────────────────────────────┘
 
 A call takes a `Permit` and reports through it. A report counts only if the breaker has not changed since the
 permit was taken, so that calls from before an outage neither close nor open what came after it. Times are
@@ -46,11 +48,37 @@ class TargetSnapshot(msgspec.Struct, frozen=True):
     times_opened: int
 
 
+class CallCount:
+    """Calls that were answered within a sliding window, to within what one bucket of its length can tell."""
+
+    __slots__ = ("_before", "_ends", "_now")
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._now = 0
+        self._ends = 0.0
+
+    def add(self, now: float, window_s: float) -> None:
+        """One more."""
+        if now >= self._ends:
+            self._before = self._now if now < self._ends + window_s else 0
+            self._now = 0
+            self._ends = now + window_s
+        self._now += 1
+
+    def within(self, now: float, window_s: float) -> float:
+        """How many there were: this bucket's, and of the one before it the part that the window still covers."""
+        left_s = self._ends - now
+        if left_s < 0:
+            return self._now * max(0.0, 1.0 + left_s / window_s)
+        return self._now + self._before * left_s / window_s
+
+
 class TargetHealth:
     """The record of one target. Only permits write to it."""
 
     __slots__ = (
-        "broken", "epoch", "failures", "in_flight", "key", "latency_at", "latency_s", "probe", "streak",
+        "answered", "broken", "epoch", "failures", "in_flight", "key", "latency_at", "latency_s", "probe", "streak",
         "times_opened", "until",
     )  # fmt: skip
 
@@ -68,6 +96,7 @@ class TargetHealth:
         self.streak = 0
         self.times_opened = 0
         self.failures: deque[float] = deque()
+        self.answered = CallCount()
 
     def state(self, now: float) -> BreakerState:
         """The breaker's state at `now`."""
@@ -112,12 +141,13 @@ class TargetHealth:
         self.latency_at = now
 
     def count_failure(self, now: float, policy: BreakerPolicy) -> None:
-        """One more failure of a closed breaker; opens it when the window holds enough of them."""
+        """One more failure of a closed breaker; opens it when the window holds enough of them, among all its calls."""
         failures = self.failures
         while failures and failures[0] <= now - policy.window_s:
             failures.popleft()
         failures.append(now)
-        if len(failures) >= policy.failures:
+        count = len(failures)
+        if count >= policy.failures and count >= policy.share * (count + self.answered.within(now, policy.window_s)):
             self.open(now, policy)
 
     def open(self, now: float, policy: BreakerPolicy) -> None:
@@ -163,6 +193,7 @@ class Permit:
         """The answer has begun. A probe that gets so far closes the breaker, and so does a last resort."""
         health = self._health
         health.observe(now - self._started, now)
+        health.answered.add(now, self._policy.window_s)
         if self._epoch == health.epoch and (health.probe is self or self.last_resort):
             self._close()
 

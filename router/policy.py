@@ -48,11 +48,12 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True):
-    """Opens after `failures` (>= 1) failures within `window_s`, for `cooldown_s`."""
+    """Opens after `failures` (>= 1) failures in `window_s` that are `share` of its calls too, for `cooldown_s`."""
 
     failures: int = 5
     window_s: float = 30.0
     cooldown_s: float = 15.0
+    share: float = 0.1
 
 
 class RoutePolicy(msgspec.Struct, frozen=True):

@@ -15,10 +15,48 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from router.health import COUNTED, MAX_COOLDOWN_S, HealthBook, Permit, TargetHealth
+from router.health import COUNTED, MAX_COOLDOWN_S, CallCount, HealthBook, Permit, TargetHealth
 from router.policy import BreakerPolicy
 
 POLICY = BreakerPolicy(failures=3, window_s=30, cooldown_s=15)
+
+
+def test_a_few_failures_among_many_answers_are_no_outage() -> None:
+    health = TargetHealth("a/m")
+
+    def call(now: float, *, fails: bool) -> None:
+        permit = health.enter(now, POLICY)
+        assert permit is not None
+        if fails:
+            permit.fail(ServerFault("down"), now)
+        else:
+            permit.commit(now)
+            permit.finish()
+
+    for number in range(1000):
+        call(number * 0.01, fails=number % 100 == 0)
+    assert health.state(10.0) == "closed"
+    # A minute later the answers no longer count, though no call has been made in between.
+    for number in range(3):
+        call(80.0 + number, fails=True)
+    assert health.state(82.0) == "open"
+
+
+@given(st.lists(st.floats(0, 20), max_size=60))
+def test_calls_are_counted_to_within_a_bucket(gaps: list[float]) -> None:
+    count = CallCount()
+    now = 100.0
+    times: list[float] = []
+    for gap in gaps:
+        now += gap
+        count.add(now, 30.0)
+        times.append(now)
+    newest = sum(1 for time in times if time > now - 30.0)
+    oldest = sum(1 for time in times if time > now - 60.0)
+    assert (min(newest, 1) if times else 0) <= count.within(now, 30.0) <= oldest
+    assert count.within(now + 60.0, 30.0) == 0
+
+
 ERRORS: list[type[UpstreamError]] = [kind for kind in UpstreamError.__subclasses__() if kind is not TimedOut]
 
 
