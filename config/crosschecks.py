@@ -8,6 +8,7 @@ from typing import Any
 from config.document import Document, Fault, Path
 from config.explain import place
 from config.findings import Substituted, did_you_mean, nearest, quote
+from config.guardrails import GUARDRAIL_KINDS
 from config.secret import Secret
 from config.sections import is_loopback, split_listen
 from config.shape import Spot, write_path
@@ -26,6 +27,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
                 if isinstance(marker, Ref):
                     yield from _reference(marker, spot, document)
     yield from _nested_pipelines(document)
+    yield from _guards(document)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
 
@@ -66,6 +68,32 @@ def _nested_pipelines(document: Document) -> Iterator[Fault]:
             path = ("pipelines", name, "answer")
             message = f"the model {quote(answer)} is a pipeline itself"
             yield Fault(path, place(document, path), message, "name a model that has targets")
+
+
+def _guards(document: Document) -> Iterator[Fault]:
+    """A guardrail that stands where it can't work, or asks a model that isn't there or is a pipeline itself."""
+    configured = _section(document.data, "guardrails")
+    models = _section(document.data, "models")
+    for name, pipeline in _section(document.data, "pipelines").items():
+        for side in ("input", "output"):
+            listed = pipeline.get(f"guard_{side}") if isinstance(pipeline, dict) else None
+            for index, guardrail in enumerate(listed if isinstance(listed, (list, tuple)) else ()):
+                config = configured.get(guardrail) if isinstance(guardrail, str) else None
+                kind = config.get("kind") if isinstance(config, dict) else None
+                struct = GUARDRAIL_KINDS.get(kind) if isinstance(kind, str) else None
+                if struct is not None and side not in struct.sides:
+                    path: Path = ("pipelines", name, f"guard_{side}", index)
+                    other = "output" if side == "input" else "input"
+                    message = f"a guardrail of kind {kind} can't stand here"
+                    yield Fault(path, place(document, path), message, f"put it into guard_{other}")
+    for name, config in configured.items():
+        steps = config.get("then") if isinstance(config, dict) else None
+        for index, step in enumerate(steps if isinstance(steps, (list, tuple)) else ()):
+            model = step.removeprefix("model ") if isinstance(step, str) and step.startswith("model ") else None
+            if model is not None and (model not in models or "pipeline" in (models[model] or {})):
+                path = ("guardrails", name, "then", index)
+                message = f"there is no model {quote(model)} with targets"
+                yield Fault(path, place(document, path), message, did_you_mean(model, models))
 
 
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from config.display import effective
 from config.findings import did_you_mean
+from config.guardrails import FormatGuardrail, GuardrailConfig, PersonalDataConfig, TextGuardrail
 from config.models import ModelConfig, TargetConfig
 from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
@@ -30,6 +31,10 @@ def plan(config: Config, model: str) -> dict[str, Any]:
     if asked.pipeline is not None:
         pipeline = config.pipelines[asked.pipeline]
         made["pipeline"] = asked.pipeline
+        if guards := _guards(config, pipeline.guard_input, "input"):
+            made["guard_input"] = guards
+        if guards := _guards(config, pipeline.guard_output, "output"):
+            made["guard_output"] = guards
         if pipeline.context is not None:
             context = shown["pipelines"][asked.pipeline]["context"]
             made["context"] = {**context, "from": {s: shown["sources"][s]["path"] for s in pipeline.context.sources}}
@@ -50,6 +55,7 @@ def draw_plan(made: dict[str, Any]) -> str:
         "anybody on this machine" if made["access"] == "open" else ", ".join(made["apps"]) or "no app may ask for it"
     )
     lines = [f"{made['model']}{via}", f"├─ admit     {callers}"]
+    lines += [f"├─ guard     {_draw_guard(guard)}" for guard in made.get("guard_input", ())]
     if "context" in made:
         context = made["context"]
         folders = ", ".join(f"{name} ({path})" for name, path in context["from"].items())
@@ -70,7 +76,44 @@ def draw_plan(made: dict[str, Any]) -> str:
     for number, target in enumerate(targets, 1):
         branch = "└─" if number == len(targets) else "├─"
         lines.append(f"   {branch} {number}  {_draw_target(target)}")
+    guards = made.get("guard_output", ())
+    if guards:
+        lines = [line.replace("└─ dispatch", "├─ dispatch", 1).replace("   ", "│  ", 1) if index > first else line
+                 for first in (next(i for i, each in enumerate(lines) if "dispatch" in each) - 1,)
+                 for index, line in enumerate(lines)]  # fmt: skip
+    for number, guard in enumerate(guards, 1):
+        lines.append(f"{'└─' if number == len(guards) else '├─'} guard     {_draw_guard(guard)}")
     return "\n".join(lines) + "\n"
+
+
+def _guards(config: Config, names: tuple[str, ...], side: str) -> list[dict[str, Any]]:
+    """Each guardrail with what it does and what it holds back of a streamed answer."""
+    made = []
+    for name in names:
+        guardrail = config.guardrails[name]
+        guard: dict[str, Any] = {"name": name, "kind": guardrail.kind, "on_error": guardrail.on_error}
+        guard["then"] = list(getattr(guardrail, "then", ())) or ["mask"]
+        if guardrail.shadow:
+            guard["shadow"] = True
+        guard["holds_back"] = _held(guardrail, side)
+        made.append(guard)
+    return made
+
+
+def _held(guardrail: GuardrailConfig, side: str) -> str:
+    if side == "input":
+        masks = isinstance(guardrail, PersonalDataConfig)
+        return "of the answer, what may become a tag" if masks else "nothing of the answer"
+    if isinstance(guardrail, FormatGuardrail):
+        return "the whole answer"
+    acts = not isinstance(guardrail, TextGuardrail) or guardrail.then != ("flag",)
+    return "96 characters" if acts and not guardrail.shadow else "nothing"
+
+
+def _draw_guard(guard: dict[str, Any]) -> str:
+    notes = [", then ".join(guard["then"]), f"holds back {guard['holds_back']}"]
+    notes += ["shadow" if guard.get("shadow") else f"{guard['on_error']} when it breaks"]
+    return f"{guard['name']}  ({guard['kind']}: {'; '.join(notes)})"
 
 
 def _retry(retry: dict[str, Any]) -> str:

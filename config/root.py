@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
 from config.providers import ProviderConfig
 from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig, SourceConfig
@@ -24,6 +25,9 @@ class Config(Struct):
     providers: dict[Name, ProviderConfig] = Field(default={}, description="Dialects with credentials, by name.")
     models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
     pipelines: dict[Name, PipelineConfig] = Field(default={}, description="What each phase does, by name.")
+    guardrails: dict[Name, GuardrailConfig] = Field(
+        default={}, description="Checks on what goes in and what comes out, by name."
+    )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")

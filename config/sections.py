@@ -65,6 +65,7 @@ class ServerConfig(Struct):
         return split_listen(self.listen)[1]
 
 
+GuardrailRef = Annotated[str, Ref("guardrails", "guardrail")]
 SourceName = Annotated[str, Ref("sources", "source")]
 ModelRef = Annotated[str, Ref("models", "model")]
 
@@ -82,8 +83,16 @@ class ContextConfig(Struct):
 class PipelineConfig(Struct):
     """What each phase does. The order of the phases is fixed."""
 
+    guard_input: tuple[GuardrailRef, ...] = Field(
+        default=(),
+        description="Guardrails on the way in, in this order, and on what the context adds.",
+        examples=["[pii]"],
+    )
     context: ContextConfig | None = Field(default=None, description="What to retrieve; without it nothing.")
     answer: ModelRef = Field(description="The model that answers.", examples=["quick"])
+    guard_output: tuple[GuardrailRef, ...] = Field(
+        default=(), description="Guardrails on the way out, in this order.", examples=["[leaks]"]
+    )
 
 
 def _folder(value: object, info: ValidationInfo) -> Path:

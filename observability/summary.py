@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Finding
 
 
 def summary(exchange: Exchange) -> dict[str, Any]:
@@ -49,7 +50,16 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     losses = [loss.field for attempt in exchange.attempts for loss in attempt.losses]
     if losses:
         line["losses"] = losses
+    if exchange.findings:
+        line["findings"] = [written_finding(finding) for finding in exchange.findings]
     return line
+
+
+def written_finding(finding: Finding) -> str:
+    """`pii: EMAIL mask input x2`, and whether that was only in the shadow."""
+    count = f" x{finding.count}" if finding.count > 1 else ""
+    shadow = " (shadow)" if finding.shadow else ""
+    return f"{finding.guardrail}: {finding.rule} {finding.action} {finding.stage}{count}{shadow}"
 
 
 def _ms(seconds: float) -> float:

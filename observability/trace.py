@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from observability import names
 from observability.protobuf import CLIENT, ERROR, INTERNAL, SERVER, span
+from observability.summary import written_finding
 
 if TYPE_CHECKING:
     from gateway.contract.deltas import Usage
@@ -77,6 +78,8 @@ def _root(exchange: Exchange) -> Attributes:
         found[names.ERROR_TYPE] = exchange.error
     if exchange.finish:
         found[names.FINISH_REASONS] = [exchange.finish]
+    if exchange.findings:
+        found[names.FINDINGS] = [written_finding(finding) for finding in exchange.findings]
     if exchange.usage is not None:
         _add_usage(found, exchange.usage)
     return found

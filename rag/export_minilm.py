@@ -73,7 +73,7 @@ def export(weights_folder: Path, cache: Path) -> tuple[Path, list[float]]:
     path = model_path(weights_folder, cache)
     cache.mkdir(parents=True, exist_ok=True)
     weights = read_weights(weights_folder)
-    content = _Graph(weights).model().SerializeToString()
+    content = Graph(weights).model().SerializeToString()
     cosines = check(content, weights_folder, weights)
     if min(cosines) < LEAST_COSINE:
         raise ValueError(f"the int8 model strays from float32: cosine {min(cosines):.4f}")
@@ -100,7 +100,7 @@ def check(content: bytes, weights_folder: Path, weights: dict[str, NDArray[np.fl
     return cosines
 
 
-class _Graph:
+class Graph:
     """The model under construction: nodes and constants in order."""
 
     def __init__(self, weights: dict[str, NDArray[np.float32]]) -> None:
@@ -132,7 +132,7 @@ class _Graph:
 
     def _embeddings(self) -> str:
         table = "embeddings.{}_embeddings.weight"
-        words, scales = _quantise(self._weights[table.format("word")], _TABLE_LIMIT, axis=1)
+        words, scales = quantise(self._weights[table.format("word")], _TABLE_LIMIT, axis=1)
         self._node("Gather", [self._constant("words", words), "ids"], out="word_int8")
         self._node("Cast", ["word_int8"], out="word_float", attributes={"to": 1})
         self._node("Gather", [self._constant("word_scales", scales), "ids"], out="word_scale")
@@ -173,7 +173,7 @@ class _Graph:
                 "MatMul", [x, self._constant(name + ".float", self._weights[name + ".weight"].T)], out=name + ".product"
             )
             return self._node("Add", [product, self._constant(name + ".bias", self._weights[name + ".bias"])], out=name)
-        matrix, scales = _quantise(self._weights[name + ".weight"].T, _WEIGHT_LIMIT, axis=0)
+        matrix, scales = quantise(self._weights[name + ".weight"].T, _WEIGHT_LIMIT, axis=0)
         inputs = [
             x,
             self._constant(name + ".int8", matrix),
@@ -204,7 +204,7 @@ class _Graph:
         return name
 
 
-def _quantise(matrix: NDArray[np.float32], limit: int, *, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantise(matrix: NDArray[np.float32], limit: int, *, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 within +-limit, and the scales along the other axis (kept dimensions)."""
     import numpy as np
 

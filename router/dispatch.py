@@ -47,10 +47,12 @@ class Dispatcher:
         *,
         prompt_tokens: int | None = None,
         opening: Callable[[Delta], None] | None = None,
+        reveal: Callable[[ChatRequest], ChatRequest] | None = None,
     ) -> CommittedReply:
         """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
 
-        `opening` is called once for each target that sends something before its first word; another may yet answer.
+        `reveal` makes the request as a trusted provider gets it. `opening` is called once for each target that
+        sends something before its first word; another may yet answer.
 
         Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
         `AllTargetsFailed`.
@@ -59,7 +61,8 @@ class Dispatcher:
 
         async def answer(provider: Provider, call: UpstreamCall, permit: Permit) -> CommittedReply:
             attempt = call.attempt
-            reply = await provider.open(request, call)
+            asked = reveal(request) if reveal is not None and provider.trusted else request
+            reply = await provider.open(asked, call)
             try:
                 head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)
             except BaseException:

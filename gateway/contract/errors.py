@@ -7,6 +7,7 @@ GatehouseError
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
 │   ├── UnknownModel              404  names the nearest allowed one
+│   ├── ContentBlocked            400  a guardrail's decision; no retry helps
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   └── BodyTooLarge              413
@@ -82,6 +83,17 @@ class UnsupportedFeature(RequestError):
     """The request asks for what this model or dialect can't do, and the policy is to refuse."""
 
     code = "unsupported_parameter"
+
+
+class ContentBlocked(RequestError):
+    """A guardrail does not let the request, or its answer, pass. The message names the guardrail, never the text."""
+
+    code = "content_policy_violation"
+
+    @property
+    def should_retry(self) -> bool | None:
+        """The same would be blocked again."""
+        return False
 
 
 class Unauthenticated(RequestError):

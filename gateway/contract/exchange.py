@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from gateway.contract.deltas import FinishReason, Usage
+from gateway.contract.guards import Finding
 from gateway.contract.messages import Loss
 
 Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
@@ -75,6 +76,7 @@ class Exchange:
         "ended",
         "error",
         "error_message",
+        "findings",
         "finish",
         "first_byte",
         "id",
@@ -120,6 +122,7 @@ class Exchange:
         self.steps: list[Step] = []
         self.attempts: list[Attempt] = []
         self.losses: list[Loss] = []
+        self.findings: list[Finding] = []
         self.target = ""
         self.reply_id = ""
         self.reply_model = ""

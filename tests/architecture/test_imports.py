@@ -29,6 +29,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.resources": (5, "assembly"),
     "gateway.runtime": (5, "assembly"),
     "gateway.catalog": (5, "assembly"),
+    "gateway.guarding": (5, "assembly"),
     "gateway.assembly": (5, "assembly"),
     "gateway.surfaces": (6, "process"),
     "gateway.app": (6, "process"),

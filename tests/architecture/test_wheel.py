@@ -20,7 +20,12 @@ def test_the_wheel_holds_exactly_our_packages(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert top == set(PACKAGES)
-    for needed in ("config/examples/demo.yaml", "config/examples/demo-documents/warranty.md", "gateway/pipeline.py"):
+    for needed in (
+        "config/examples/demo.yaml",
+        "guardrails/personal/model/tagger.onnx",
+        "config/examples/demo-documents/warranty.md",
+        "gateway/pipeline.py",
+    ):
         assert needed in names
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(wheel).extractall(unpacked)

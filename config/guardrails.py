@@ -1,0 +1,233 @@
+"""`guardrails`: checks on what goes in and what comes out. The kind is read first, then the kind's own options."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from config.findings import wrong
+from config.secret import Secret
+from config.struct import Flag, Struct
+from config.units import Duration
+
+Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
+PersonalAction: TypeAlias = Literal["mask", "block", "flag", "allow"]
+
+# What has a form, and what only the tagger finds.
+PATTERN_TYPES = (
+    "email", "phone", "card", "iban", "us_ssn", "uk_nino", "uk_nhs", "de_tax_id", "fr_nir", "es_dni", "it_fiscal",
+    "nl_bsn", "in_aadhaar", "in_pan", "passport", "driver_licence", "ip", "mac", "url_credentials", "date_of_birth",
+)  # fmt: skip
+TAGGED_TYPES = ("person", "address", "organisation", "location")
+_ALLOWED_AT_FIRST = ("organisation", "location")
+_STEP = re.compile(r"(flag|mask|block|repair|human)|(retry|parallel) ([1-9])|(model) (\S+)|(say) (.+)", re.DOTALL)
+
+
+def parse_step(text: str) -> tuple[str, str]:
+    """(`retry`, `2`) of `retry 2`, (`say`, the text), (`block`, ``). Raises `ValueError`."""
+    match = _STEP.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    name, *rest = [group for group in match.groups() if group is not None]
+    return name, rest[0] if rest else ""
+
+
+def _step(value: str) -> str:
+    try:
+        parse_step(value)
+    except ValueError:
+        cure = "write flag, mask, block, repair, retry 1, parallel 2, model NAME, say TEXT or human"
+        raise wrong("{value} is nothing that a guardrail can do", cure) from None
+    return value
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _form(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise wrong("{value} is no regular expression", f"{error}") from None
+    return value
+
+
+def _kind_name(value: str) -> str:
+    if re.fullmatch(r"[a-z]+(?:_[a-z]+)*", value) is None:
+        raise wrong("a type is made of lower-case letters and underscores", "write it like ticket or member_id")
+    return value
+
+
+Then = Annotated[tuple[Annotated[str, AfterValidator(_step)], ...], BeforeValidator(_listed)]
+KindName = Annotated[str, AfterValidator(_kind_name)]
+Form = Annotated[str, AfterValidator(_form)]
+
+
+class GuardrailBase(Struct):
+    """What every guardrail has."""
+
+    # Where it may stand, and what it may do about what it finds.
+    sides: ClassVar[frozenset[str]] = frozenset({"input", "output"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block", "say", "human"})
+
+    kind: str = Field(description="What it looks for.")
+    shadow: Flag = Field(default=False, description="Only record what it would have done.")
+    on_error: Literal["closed", "open"] = Field(
+        default="closed", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
+    )
+    timeout: Duration = Field(default=5.0, description="How long it may take.")
+
+    @model_validator(mode="after")
+    def _can_do_so(self) -> GuardrailBase:
+        for step in getattr(self, "then", ()):
+            name, _ = parse_step(step)
+            if name not in self.steps:
+                raise wrong(
+                    f"a guardrail of kind {self.kind} can't {name}", f"choose among {', '.join(sorted(self.steps))}"
+                )
+        return self
+
+
+class PersonalDataConfig(GuardrailBase):
+    """Personal data, masked with tags that are undone in the answer; on the way out, what the caller did not send."""
+
+    kind: Literal["personal_data"] = Field(description="Personal data, masked reversibly.")
+    types: dict[KindName, PersonalAction] = Field(
+        default={},
+        description="What to do with each type; `mask` unless said, `allow` for organisation and location. "
+        + "Types: " + ", ".join((*PATTERN_TYPES, *TAGGED_TYPES)) + ", and those of `patterns` and `lists`.",
+        examples=["{email: mask, card: block, organisation: allow}"],
+    )  # fmt: skip
+    patterns: dict[KindName, Form] = Field(
+        default={}, description="Types of your own, by regular expression.", examples=['{ticket: "TCK-[0-9]{6}"}']
+    )
+    lists: dict[KindName, tuple[str, ...]] = Field(default={}, description="Types of your own, by their words.")
+    tools: tuple[str, ...] = Field(
+        default=(), description="Tools whose arguments get the real values; `*` means all. Others get tags."
+    )
+    key: Secret | None = Field(
+        default=None,
+        description="What the tags are made with. Without it they change when the process starts anew.",
+        examples=["${GATEHOUSE_MASKING_KEY}"],
+    )
+    hint: Flag = Field(default=True, description="Whether the model is told in a line what tags are.")
+
+    @model_validator(mode="after")
+    def _known_types(self) -> PersonalDataConfig:
+        known = {*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists}
+        for name in self.types:
+            if name not in known:
+                raise wrong(
+                    f"there is no type {name}", f"choose among {', '.join(sorted(known))}, or add it to patterns"
+                )
+        return self
+
+    @property
+    def actions(self) -> dict[str, PersonalAction]:
+        """What to do with each type."""
+        every = (*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists)
+        return {
+            name: self.types.get(name, "allow" if name in _ALLOWED_AT_FIRST else "mask")
+            for name in dict.fromkeys(every)
+        }
+
+
+class TextGuardrail(GuardrailBase):
+    """What a guardrail that searches texts has."""
+
+    then: Then = Field(default=("block",), description="What happens: flag, mask, block, say TEXT or human.")
+    texts: tuple[Author, ...] = Field(
+        default=("system", "user", "assistant", "tool"), description="Whose words of a request are searched."
+    )
+
+
+class SecretsConfig(TextGuardrail):
+    """Keys, tokens, private keys, connection strings; masked ones are lost."""
+
+    kind: Literal["secrets"] = Field(description="Keys, tokens, private keys, connection strings.")
+    own: tuple[Secret, ...] = Field(default=(), description="Your own secrets, to be found in any text.")
+
+
+class KeywordsConfig(TextGuardrail):
+    """Words of your own, with their inflections."""
+
+    kind: Literal["keywords"] = Field(description="Words of your own, with their inflections.")
+    lists: dict[KindName, tuple[str, ...]] = Field(
+        min_length=1,
+        description="Words and phrases, by the name of what they stand for.",
+        examples=["{project: [Bluebird]}"],
+    )
+    exact: Flag = Field(default=False, description="No inflections.")
+
+
+class InjectionConfig(TextGuardrail):
+    """Attempts to make the model forget its instructions, by the user or from what was retrieved."""
+
+    kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    texts: tuple[Author, ...] = Field(default=("user", "tool"), description="Whose words of a request are searched.")
+    threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+
+
+class FormatGuardrail(GuardrailBase):
+    """What a guardrail that checks an answer's form has."""
+
+    sides: ClassVar[frozenset[str]] = frozenset({"output"})
+    steps: ClassVar[frozenset[str]] = frozenset(
+        {"flag", "repair", "retry", "parallel", "model", "block", "say", "human"}
+    )
+    then: Then = Field(
+        default=("repair", "retry 1", "block"),
+        description="What to try, in order: repair, retry N (with the reason), parallel N, model NAME, say TEXT, "
+        "human, block; flag lets it pass.",
+    )
+
+
+class FormatConfig(FormatGuardrail):
+    """The answer must be of a form: JSON, JSON of a schema, YAML, SQL, Python, one of some choices, a pattern."""
+
+    kind: Literal["format"] = Field(description="The answer's form.")
+    must_be: Literal["json", "yaml", "sql", "python", "choice", "pattern"] = Field(description="The form.")
+    schema_: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="A JSON schema, for json and yaml."
+    )
+    choices: tuple[str, ...] = Field(default=(), description="The answers that are allowed, for choice.")
+    pattern: Form = Field(default="", description="A regular expression that the whole answer matches, for pattern.")
+    dialect: str = Field(default="", description="The SQL dialect, such as postgres; empty takes what is common.")
+
+    @property
+    def json_schema(self) -> dict[str, Any] | None:
+        """The schema as plain JSON."""
+        return None if self.schema_ is None else json.loads(json.dumps(self.schema_))
+
+    @model_validator(mode="after")
+    def _whole(self) -> FormatConfig:
+        for form, key in (("choice", "choices"), ("pattern", "pattern")):
+            if self.must_be == form and not getattr(self, key):
+                raise wrong(f"{key} is missing", f"must_be: {form} needs it")
+        return self
+
+
+class CompleteConfig(FormatGuardrail):
+    """The answer must not be empty or cut off."""
+
+    kind: Literal["complete"] = Field(description="The answer is neither empty nor cut off.")
+    then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
+
+
+GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
+    "personal_data": PersonalDataConfig,
+    "secrets": SecretsConfig,
+    "keywords": KeywordsConfig,
+    "injection": InjectionConfig,
+    "format": FormatConfig,
+    "complete": CompleteConfig,
+}
+GuardrailConfig: TypeAlias = Annotated[
+    PersonalDataConfig | SecretsConfig | KeywordsConfig | InjectionConfig | FormatConfig | CompleteConfig,
+    Field(discriminator="kind"),
+]

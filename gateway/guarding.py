@@ -1,0 +1,159 @@
+"""Guardrails from their configs: the part of the composition root that knows them, imported only when one is there."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+
+from config.guardrails import (
+    CompleteConfig,
+    FormatConfig,
+    FormatGuardrail,
+    GuardrailBase,
+    InjectionConfig,
+    KeywordsConfig,
+    PersonalDataConfig,
+    SecretsConfig,
+    TextGuardrail,
+    parse_step,
+)
+from guardrails.chain import Chain
+from guardrails.masking.guard import PersonalGuard, derive
+from guardrails.spans import Finder, SpanGuard
+from guardrails.verdict import Action, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from config.guardrails import GuardrailConfig
+    from guardrails.formats.forms import Form
+    from guardrails.formats.guard import AnswerGuard
+    from guardrails.personal.search import PersonalSearch, Tags
+
+DEFAULT_WORDS = "I can't help with that."
+HUMAN_WORDS = "I am handing this over to a person, who will answer you."
+_PROCESS_SECRET = secrets.token_hex(32)
+
+
+def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs: Sequence[str]) -> Chain | None:
+    """The guardrails of one pipeline by their names; None when it has none. Raises `ValueError`."""
+    if not inputs and not outputs:
+        return None
+    ways_in = [_on_input(name, configs[name]) for name in inputs]
+    out = [(name, configs[name]) for name in outputs]
+    return Chain(
+        ways_in,
+        [_on_output(name, config) for name, config in out if not isinstance(config, FormatGuardrail)],
+        [_on_answer(name, config) for name, config in out if isinstance(config, FormatGuardrail)],
+    )
+
+
+def _on_input(name: str, config: GuardrailConfig) -> PersonalGuard | SpanGuard:
+    if isinstance(config, PersonalDataConfig):
+        if config.key is None:
+            structlog.get_logger().warning(
+                "masking without a key: tags change when the process starts anew, and differ between replicas",
+                guardrail=name,
+            )
+        secret = derive(config.key.reveal() if config.key is not None else _PROCESS_SECRET)
+        actions = {kind.upper(): action for kind, action in config.actions.items()}
+        return PersonalGuard(_search(config), _policy(name, config, actions), secret, config.tools, hint=config.hint)
+    assert isinstance(config, TextGuardrail)
+    return SpanGuard(_finder(config), _policy(name, config), frozenset(config.texts))
+
+
+def _on_output(name: str, config: GuardrailConfig) -> SpanGuard:
+    if isinstance(config, PersonalDataConfig):
+        actions = {kind.upper(): action for kind, action in config.actions.items()}
+        return SpanGuard(_Patterned(config), _policy(name, config, actions))
+    return SpanGuard(_finder(config), _policy(name, config))
+
+
+def _on_answer(name: str, config: FormatGuardrail) -> AnswerGuard:
+    from guardrails.formats.guard import AnswerGuard, CompleteJudge, FormJudge
+
+    steps = [_worded(parse_step(step)) for step in config.then]
+    policy = _policy(name, config, {"*": "flag"})
+    if isinstance(config, CompleteConfig):
+        return AnswerGuard(CompleteJudge(), policy, steps)
+    assert isinstance(config, FormatConfig)
+    return AnswerGuard(FormJudge(_form(config)), policy, steps)
+
+
+def _worded(step: tuple[str, str]) -> tuple[str, str]:
+    return (step[0], HUMAN_WORDS) if step[0] == "human" else step
+
+
+def _form(config: FormatConfig) -> Form:
+    from guardrails.formats import forms
+
+    makers: dict[str, Any] = {
+        "json": lambda: forms.JsonForm(config.json_schema),
+        "yaml": lambda: forms.YamlForm(config.json_schema),
+        "sql": lambda: forms.SqlForm(config.dialect),
+        "python": forms.PythonForm,
+        "choice": lambda: forms.ChoiceForm(config.choices),
+        "pattern": lambda: forms.PatternForm(config.pattern),
+    }
+    return cast("Form", makers[config.must_be]())
+
+
+def _finder(config: GuardrailConfig) -> Finder:
+    if isinstance(config, SecretsConfig):
+        from guardrails.secrets import SecretFinder
+
+        return SecretFinder([secret.reveal() for secret in config.own])
+    if isinstance(config, KeywordsConfig):
+        from guardrails.keywords import KeywordFinder
+
+        return KeywordFinder(config.lists, exact=config.exact)
+    assert isinstance(config, InjectionConfig)
+    from guardrails.injection import InjectionFinder
+
+    return InjectionFinder(config.threshold)
+
+
+def _search(config: PersonalDataConfig) -> PersonalSearch:
+    from guardrails.personal.search import PersonalSearch
+
+    wanted = frozenset(kind.upper() for kind, action in config.actions.items() if action != "allow")
+    patterns = {kind.upper(): form for kind, form in config.patterns.items()}
+    lists = {kind.upper(): words for kind, words in config.lists.items()}
+    return PersonalSearch(wanted, patterns, lists, _tagger(wanted))
+
+
+def _tagger(kinds: frozenset[str]) -> Tags | None:
+    from guardrails.personal.tagger import KINDS, open_tagger
+
+    return open_tagger() if kinds & set(KINDS) else None
+
+
+class _Patterned:
+    """What has a form of its own, for answers as they stream."""
+
+    def __init__(self, config: PersonalDataConfig) -> None:
+        from guardrails.personal.search import PersonalSearch
+
+        wanted = frozenset(kind.upper() for kind, action in config.actions.items() if action != "allow")
+        patterns = {kind.upper(): form for kind, form in config.patterns.items()}
+        lists = {kind.upper(): words for kind, words in config.lists.items()}
+        self.find = PersonalSearch(wanted, patterns, lists).search
+
+
+def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
+    say = ""
+    if actions is None:
+        assert isinstance(config, TextGuardrail)
+        step, words = parse_step(config.then[0])
+        actions = {"*": step}
+        say = words or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)
+    return Policy(
+        name,
+        cast("Mapping[str, Action]", actions),
+        say=say,
+        shadow=config.shadow,
+        fail_open=config.on_error == "open",
+        timeout_s=config.timeout,
+    )

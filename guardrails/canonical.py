@@ -1,0 +1,145 @@
+"""A text as a reader sees it, whatever tricks it was written with, and where each letter of that came from.
+
+Unicode look-alikes, letters that can't be seen, letters set apart by spaces, and what is written in base64, hex, URL
+escapes or rot13 are read as what they stand for; a span of a view leads back to a span of the original.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+import msgspec
+
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u0432\u043d\u043c\u0442\u043a"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf\u03b1\u03bd\u03b9\u03c1\u03c5"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0131\u0261\u0251",
+    "aeopcyxijsdwbhmtkABEZHIKMNOPTYXoavipuABEKMHOPCTXiga",
+)
+_LEET = str.maketrans("013457@$!|", "oieastasil")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
+    "\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
+)
+_TAG_LETTERS = re.compile("[\U000e0020-\U000e007e]+")
+_SPACED = re.compile(r"(?<!\w)(?:\w[ \-._*]){3,}\w(?!\w)")
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
+_HEX = re.compile(r"(?<![0-9A-Fa-f])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){10,}")
+_ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2}|[\w.+-]){3,}%[0-9A-Fa-f]{2}[%\w.+-]*")
+MAX_VIEWS = 24
+
+
+class View(msgspec.Struct, frozen=True):
+    """One reading of a text: `start` and `end` bound what it was read from, `places` if any each letter's origin."""
+
+    text: str
+    start: int
+    end: int
+    places: tuple[int, ...] | None = None
+    how: str = "plain"
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """Where `[start, end)` of this view stands in the original."""
+        if self.places is None or start >= end:
+            return self.start, self.end
+        return self.places[start], self.places[end - 1] + 1
+
+
+def views(text: str) -> Iterator[View]:
+    """The text as seen, then what is hidden in it, to a depth of two."""
+    seen = _seen(text)
+    yield seen
+    yield from itertools.islice(_hidden(text), MAX_VIEWS)
+
+
+def _seen(text: str) -> View:
+    if text.isascii() and not _SPACED.search(text):
+        return View(text, 0, len(text), tuple(range(len(text))))
+    letters: list[str] = []
+    places: list[int] = []
+    for place, letter in enumerate(text):
+        if _INVISIBLE.match(letter):
+            continue
+        for plain in unicodedata.normalize("NFKC", letter).translate(_LOOKALIKES):
+            letters.append(plain)
+            places.append(place)
+    return _close_up("".join(letters), places, len(text))
+
+
+def _close_up(text: str, places: list[int], size: int) -> View:
+    """Words whose letters stand apart, written together."""
+    drop: set[int] = set()
+    for match in _SPACED.finditer(text):
+        drop |= set(range(match.start() + 1, match.end(), 2))
+    if drop:
+        places = [place for index, place in enumerate(places) if index not in drop]
+        text = "".join(letter for index, letter in enumerate(text) if index not in drop)
+    return View(text, 0, size, tuple(places), "seen")
+
+
+def _hidden(text: str, depth: int = 2) -> Iterator[View]:
+    for start, end, decoded, how in _decodings(text):
+        yield View(decoded, start, end, None, how)
+        if depth > 1:
+            for view in _hidden(decoded, depth - 1):
+                yield View(view.text, start, end, None, f"{how}, {view.how}")
+
+
+def _decodings(text: str) -> Iterator[tuple[int, int, str, str]]:
+    for match in _TAG_LETTERS.finditer(text):
+        yield (
+            match.start(),
+            match.end(),
+            "".join(chr(ord(letter) - 0xE0000) for letter in match[0]),
+            "invisible letters",
+        )
+    for match in _BASE64.finditer(text):
+        if (decoded := _text_of(_from_base64(match[0]))) is not None:
+            yield match.start(), match.end(), decoded, "base64"
+    for match in _HEX.finditer(text):
+        digits = re.sub(r"0x|\\x|[ ,:]", "", match[0])
+        if len(digits) % 2 == 0 and (decoded := _text_of(bytes.fromhex(digits))) is not None:
+            yield match.start(), match.end(), decoded, "hex"
+    if "%" in text:
+        for match in _ESCAPED.finditer(text):
+            yield match.start(), match.end(), unquote(match[0].replace("+", " ")), "url"
+    rotated = codecs.encode(text, "rot13")
+    if _ENGLISH.search(rotated) and not _ENGLISH.search(text):
+        yield 0, len(text), rotated, "rot13"
+    plain = text.translate(_LEET)
+    if plain != text and re.search(r"[A-Za-z][013457@$!|]+[A-Za-z]", text):
+        yield 0, len(text), plain, "digits for letters"
+    backwards = text[::-1]
+    if _ENGLISH.search(backwards) and not _ENGLISH.search(text):
+        yield 0, len(text), backwards, "backwards"
+
+
+_ENGLISH = re.compile(r"(?i)\b(?:the|and|ignore|instructions?|you|your|prompt|system|reveal|previous)\b")
+
+
+def _from_base64(code: str) -> bytes:
+    try:
+        return base64.b64decode(
+            code.translate(str.maketrans("-_", "+/")).rstrip("=") + "=" * (-len(code.rstrip("=")) % 4)
+        )
+    except (ValueError, binascii.Error):
+        return b""
+
+
+def _text_of(raw: bytes) -> str | None:
+    """The bytes as text, if that is what they are."""
+    if len(raw) < 8:
+        return None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    readable = sum(letter.isalnum() or letter.isspace() or letter in ".,;:!?'\"()-_/" for letter in text)
+    return text if readable >= 0.85 * len(text) else None

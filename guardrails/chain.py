@@ -1,0 +1,143 @@
+"""The guardrails of one pipeline, in the order of its YAML: on the way in, on what the context adds, on the way out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.contract.messages import ChatRequest, EmbeddingRequest, Message, Text
+from guardrails.masking.guard import Masking, PersonalGuard
+from guardrails.spans import SpanGuard
+from guardrails.stock import StockReply
+from guardrails.stream import SpanFilter
+from guardrails.verdict import StockAnswer
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Again, Stage
+    from gateway.contract.protocols import OutputFilter, Reply
+    from guardrails.verdict import Policy
+
+
+class AnswerCheck(Protocol):
+    """A guardrail that needs the whole answer."""
+
+    policy: Policy
+
+    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
+        """The reply as it may go on: the same, mended, or another. Raises `GatehouseError`."""
+        ...
+
+
+class Chain:
+    """Implements `gateway.contract.guards.Guards`."""
+
+    def __init__(
+        self,
+        inputs: Sequence[PersonalGuard | SpanGuard] = (),
+        outputs: Sequence[SpanGuard] = (),
+        answers: Sequence[AnswerCheck] = (),
+    ) -> None:
+        """`outputs` work on an answer as it streams, `answers` on the whole of it."""
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.answers = tuple(answers)
+
+    async def open(self, request: ChatRequest, exchange: Exchange) -> GuardedRequest:
+        """See `Guards.open`."""
+        guarded = GuardedRequest(self, request, exchange)
+        await guarded.guard("input")
+        return guarded
+
+    async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> EmbeddingRequest:
+        """See `Guards.embed`."""
+        if not self.inputs:
+            return request
+        asked = ChatRequest(
+            dialect=request.dialect,
+            model=request.model,
+            messages=tuple(Message("user", (Text(text),)) for text in request.texts),
+            user=request.user,
+        )
+        guarded = GuardedRequest(self, asked, exchange, hint=False)
+        await guarded.guard("input")
+        if guarded.answer is not None:
+            raise guarded.policy_of_answer.blocked("embeddings", "input")
+        texts = tuple(message.text for message in guarded.request.messages)
+        return msgspec.structs.replace(request, texts=texts, user=guarded.request.user)
+
+
+class GuardedRequest:
+    """Implements `gateway.contract.guards.Guarded`."""
+
+    def __init__(self, chain: Chain, request: ChatRequest, exchange: Exchange, *, hint: bool = True) -> None:
+        self.request = request
+        self.answer: Reply | None = None
+        self._chain = chain
+        self._exchange = exchange
+        app = exchange.caller.app if exchange.caller is not None else ""
+        self._steps: list[tuple[Policy, Callable[[ChatRequest, Exchange, Stage], Awaitable[ChatRequest]]]] = []
+        self._maskings: list[Masking] = []
+        for guard in chain.inputs:
+            if isinstance(guard, PersonalGuard):
+                masking = guard.masking(request, app, hint=hint)
+                self._maskings.append(masking)
+                self._steps.append((guard.policy, masking.check))
+            else:
+                self._steps.append((guard.policy, guard.check))
+        self.policy_of_answer: Policy
+
+    async def guard(self, stage: Stage) -> None:
+        """Passes the request through every guardrail in order."""
+        for policy, check in self._steps:
+            started = time.perf_counter()
+            before = len(self._exchange.findings)
+            try:
+                self.request = await check(self.request, self._exchange, stage)
+            except StockAnswer as stock:
+                self.answer = StockReply(stock.text, self.request)
+                self.policy_of_answer = policy
+                return
+            finally:
+                found = [f"{each.rule}: {each.action}" for each in self._exchange.findings[before:]]
+                self._exchange.record(f"guard {policy.name}", started, {"stage": stage, "findings": found})
+
+    async def add(self, request: ChatRequest) -> ChatRequest:
+        """See `Guarded.add`."""
+        if request is not self.request:
+            self.request = request
+            await self.guard("context")
+        return self.request
+
+    def reveal(self, request: ChatRequest) -> ChatRequest:
+        """See `Guarded.reveal`."""
+        for masking in reversed(self._maskings):
+            request = masking.reveal(request)
+        return request
+
+    async def check(self, reply: Reply, again: Again) -> Reply:
+        """See `Guarded.check`."""
+        for answer in self._chain.answers:
+            started = time.perf_counter()
+            before = len(self._exchange.findings)
+            try:
+                reply = await answer.check(self.request, reply, self._exchange, again)
+            finally:
+                found = [f"{each.rule}: {each.action}" for each in self._exchange.findings[before:]]
+                self._exchange.record(f"guard {answer.policy.name}", started, {"stage": "output", "findings": found})
+        return reply
+
+    def filters(self) -> tuple[OutputFilter, ...]:
+        """See `Guarded.filters`."""
+        allowed = self._allows if self._maskings else None
+        filters: list[OutputFilter] = [
+            SpanFilter(guard.finder, guard.policy, self._exchange, allowed=allowed) for guard in self._chain.outputs
+        ]
+        filters += [unmask for masking in reversed(self._maskings) if (unmask := masking.filter()) is not None]
+        return tuple(filters)
+
+    def _allows(self, text: str) -> bool:
+        return any(masking.allows(text) for masking in self._maskings)

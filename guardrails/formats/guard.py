@@ -1,0 +1,273 @@
+"""A guardrail that needs the whole answer: checks it, and works through what its YAML says when it is not right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
+from gateway.contract.guards import Finding
+from gateway.contract.messages import Message, Text
+from guardrails.stock import StockReply
+from guardrails.verdict import StockAnswer
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Again
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import Reply
+    from guardrails.verdict import Policy
+
+Step = tuple[str, str]
+_CUT: frozenset[FinishReason] = frozenset({"length", "context_window", "pause"})
+MAX_HELD_CHARACTERS = 4_000_000
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What a judge says of one answer: `problem` empty when it may pass; `repaired` its text as it should have been."""
+
+    problem: str = ""
+    repaired: str = ""
+
+
+class Judge(Protocol):
+    """Judges whole answers. Blocking; runs in a thread."""
+
+    name: str
+
+    def judge(self, text: str, finish: FinishReason, *, calls: bool) -> Judgement:
+        """`calls`: the answer calls tools as well."""
+        ...
+
+
+class HeldAnswer:
+    """A whole answer, held back until it has been judged. Implements `gateway.contract.protocols.Reply`."""
+
+    def __init__(self, reply: Reply, deltas: list[Delta]) -> None:
+        self.dialect = reply.dialect
+        self.streamed = reply.streamed
+        self._reply = reply
+        self._deltas = deltas
+        self._told = False
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        if self._told:
+            return None
+        self._told = True
+        return self._deltas or None
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        await self._reply.close()
+
+    def texts(self) -> dict[int, tuple[str, FinishReason, bool]]:
+        """Of each choice its words, its end and whether it calls tools."""
+        words: dict[int, list[str]] = {}
+        ends: dict[int, FinishReason] = {}
+        calls: set[int] = set()
+        for piece in (piece for delta in self._deltas for piece in delta.choices):
+            words.setdefault(piece.index, []).append(piece.text)
+            ends[piece.index] = piece.finish or ends.get(piece.index, "")
+            if piece.tool_calls:
+                calls.add(piece.index)
+        return {index: ("".join(parts), ends[index], index in calls) for index, parts in words.items()}
+
+    def with_texts(self, texts: dict[int, str]) -> HeldAnswer:
+        """The same answer with other words in some choices: all in the first delta that had some."""
+        told: set[int] = set()
+        deltas = []
+        for delta in self._deltas:
+            pieces = []
+            for piece in delta.choices:
+                if piece.index in texts and piece.text:
+                    text = "" if piece.index in told else texts[piece.index]
+                    told.add(piece.index)
+                    pieces.append(msgspec.structs.replace(piece, text=text, logprobs=()))
+                else:
+                    pieces.append(piece)
+            deltas.append(msgspec.structs.replace(delta, choices=tuple(pieces), raw=b""))
+        missing = [ChoiceDelta(index, text) for index, text in texts.items() if index not in told]
+        if missing:
+            deltas.insert(0, Delta(tuple(missing)))
+        return HeldAnswer(self._reply, deltas)
+
+
+async def hold(reply: Reply) -> HeldAnswer:
+    """The whole of a reply. Raises what the reply raises, and `GatehouseError` for an answer beyond all bounds."""
+    deltas: list[Delta] = []
+    size = 0
+    while (batch := await reply.next()) is not None:
+        deltas += batch
+        size += sum(len(piece.text) for delta in batch for piece in delta.choices)
+        if size > MAX_HELD_CHARACTERS:
+            raise OverflowError("the answer is too long to be held")
+    return HeldAnswer(reply, deltas)
+
+
+class AnswerGuard:
+    """Implements `guardrails.chain.AnswerCheck`."""
+
+    def __init__(self, judge: Judge, policy: Policy, steps: Sequence[Step]) -> None:
+        """`steps` in the order in which they are tried: (`retry`, `1`), (`block`, ``), ..."""
+        self.policy = policy
+        self._judge = judge
+        self._steps = tuple(steps)
+
+    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
+        """See `AnswerCheck.check`."""
+        held, judgements = await self._held(reply, exchange)
+        if held is None or not _problem(judgements):
+            return held or reply
+        if self.policy.shadow:
+            self._note(exchange, self._steps[0][0] if self._steps else "flag")
+            return held
+        for name, argument in self._steps:
+            self._note(exchange, name)
+            if name == "flag":
+                return held
+            if name == "repair":
+                if (mended := _repaired(held, judgements)) is not None:
+                    return mended
+            elif name in ("retry", "parallel", "model"):
+                better = await self._ask_again(name, argument, request, judgements, exchange, again)
+                if better is not None:
+                    await reply.close()
+                    return better
+            elif name == "block":
+                raise self.policy.blocked(self._judge.name, "output")
+            else:
+                await reply.close()
+                return StockReply(argument or self.policy.say, request)
+        # Nothing that was tried helped, and nothing says to block: what there is goes on, flagged.
+        return held
+
+    async def _held(self, reply: Reply, exchange: Exchange) -> tuple[HeldAnswer | None, dict[int, Judgement]]:
+        """The whole reply and what is to be said of each choice; (None, {}) for a reply passed on unchecked."""
+        held = await hold(reply)
+        try:
+            async with asyncio.timeout(self.policy.timeout_s):
+                judgements = await asyncio.to_thread(self._judge_all, held)
+        except Exception as error:
+            self.policy.failed(error, "output", exchange)
+            return held, {}
+        return held, judgements
+
+    def _judge_all(self, held: HeldAnswer) -> dict[int, Judgement]:
+        return {
+            index: self._judge.judge(text, finish, calls=calls) for index, (text, finish, calls) in held.texts().items()
+        }
+
+    async def _ask_again(
+        self,
+        name: str,
+        argument: str,
+        request: ChatRequest,
+        judgements: dict[int, Judgement],
+        exchange: Exchange,
+        again: Again,
+    ) -> HeldAnswer | None:
+        """An answer that passes, or None. `retry` tells the reason and asks up to N times, `parallel` N at once."""
+        told = _with_reason(request, _problem(judgements))
+        if name == "parallel":
+            return await self._first_good(await self._all(told, int(argument), exchange, again))
+        for _ in range(int(argument) if name == "retry" else 1):
+            reply = await again(told, argument if name == "model" else "")
+            try:
+                held, found = await self._held(reply, exchange)
+            except BaseException:
+                await reply.close()
+                raise
+            if held is not None and not _problem(found):
+                return held
+            mended = _repaired(held, found) if held is not None and ("repair", "") in self._steps else None
+            if mended is not None:
+                return mended
+            await reply.close()
+            told = _with_reason(request, _problem(found))
+        return None
+
+    async def _all(
+        self, request: ChatRequest, count: int, exchange: Exchange, again: Again
+    ) -> list[tuple[HeldAnswer, dict[int, Judgement]]]:
+        async def one() -> tuple[HeldAnswer, dict[int, Judgement]] | None:
+            reply = await again(request, "")
+            held, found = await self._held(reply, exchange)
+            return None if held is None else (held, found)
+
+        done = await asyncio.gather(*[one() for _ in range(count)], return_exceptions=True)
+        for each in done:
+            if isinstance(each, BaseException) and not isinstance(each, Exception):
+                raise each
+        return [each for each in done if isinstance(each, tuple)]
+
+    @staticmethod
+    async def _first_good(answers: list[tuple[HeldAnswer, dict[int, Judgement]]]) -> HeldAnswer | None:
+        good = next((held for held, found in answers if not _problem(found)), None)
+        for held, _ in answers:
+            if held is not good:
+                await held.close()
+        return good
+
+    def _note(self, exchange: Exchange, action: str) -> None:
+        exchange.findings.append(
+            Finding(self.policy.name, self._judge.name, action, "output", shadow=self.policy.shadow)
+        )
+
+
+def _problem(judgements: dict[int, Judgement]) -> str:
+    return next((each.problem for each in judgements.values() if each.problem), "")
+
+
+def _repaired(held: HeldAnswer, judgements: dict[int, Judgement]) -> HeldAnswer | None:
+    """The answer with every choice mended; None if one can't be."""
+    if any(each.problem and not each.repaired for each in judgements.values()):
+        return None
+    return held.with_texts({index: each.repaired for index, each in judgements.items() if each.problem})
+
+
+def _with_reason(request: ChatRequest, problem: str) -> ChatRequest:
+    """The request with why the last answer would not do."""
+    reason = Message(
+        "user", (Text(f"Your last answer can't be used: {problem}. Answer again, and only so that it can."),)
+    )
+    return msgspec.structs.replace(request, messages=(*request.messages, reason))
+
+
+class FormJudge:
+    """Whether an answer is of a form. One that calls tools instead of speaking is left alone."""
+
+    def __init__(self, form: object) -> None:
+        self._form = form
+        self.name = str(getattr(form, "name", "form"))
+
+    def judge(self, text: str, finish: FinishReason, *, calls: bool) -> Judgement:
+        """See `Judge.judge`."""
+        if calls and not text.strip():
+            return Judgement()
+        cut = finish in _CUT
+        verdict = self._form.check(text, cut=cut)  # type: ignore[attr-defined]
+        problem = verdict.problem
+        if problem and cut:
+            problem = f"it was cut off before its end, and {problem}"
+        return Judgement(problem, verdict.repaired)
+
+
+class CompleteJudge:
+    """Whether an answer says anything, and says it to the end."""
+
+    name = "complete"
+
+    def judge(self, text: str, finish: FinishReason, *, calls: bool) -> Judgement:
+        """See `Judge.judge`."""
+        if finish in _CUT:
+            return Judgement("it was cut off before its end")
+        if not calls and not text.strip():
+            return Judgement("it was empty")
+        return Judgement()
+
+
+__all__ = ["AnswerGuard", "CompleteJudge", "FormJudge", "HeldAnswer", "StockAnswer", "hold"]

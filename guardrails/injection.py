@@ -1,0 +1,93 @@
+"""Attempts to make a model forget whose instructions it follows, found by rules over every reading of a text.
+
+A rule has a weight; weights of different rules add up to a score from 0 to 1. The rules name what attacks have in common
+(override, new identity, no limits, the prompt itself, orders to an assistant within data), not single published attacks.
+"""
+
+from __future__ import annotations
+
+import re
+
+from guardrails.canonical import View, views
+from guardrails.personal.patterns import Span
+
+_MAX_CHARACTERS = 40_000
+_OLD = r"(?:previous|prior|above|earlier|preceding|foregoing|initial|original|existing|former|past|system|all|any|your|these|those|the|my)"
+_ORDERS = r"(?:instructions?|prompts?|rules?|directives?|guidelines?|commands?|orders?|context|constraints?|programming|training|restrictions?|polic(?:y|ies)|messages?|directions?)"
+_FORGET = r"(?:ignor\w*|disregard\w*|forget\w*|overrid\w*|overlook|bypass\w*|discard\w*|neglect|dismiss|drop|erase|abandon|skip|do not (?:follow|obey)|don'?t (?:follow|obey|listen)|stop following|pay no attention to)"
+
+_RULES: tuple[tuple[str, float, str], ...] = (
+    ("override", 0.9, rf"\b{_FORGET}\b(?:\W+\w+){{0,4}}?\W+(?:{_OLD}\W+){{1,4}}(?:\w+\W+){{0,2}}?{_ORDERS}\b"),
+    ("override", 0.8, rf"\b{_FORGET}\b(?:\W+\w+){{0,3}}?\W+(?:everything|anything|what(?:ever)?)\W+(?:\w+\W+){{0,4}}?(?:said|told|above|before|instructed|learned|given)\b"),
+    ("override", 0.7, rf"\b{_FORGET}\W+(?:your|the|all)\W+(?:\w+\W+){{0,2}}?(?:system prompt|guardrails?|safety|filters?|content polic|ethic|moral|limitation)"),
+    ("override", 0.6, rf"\b(?:new|updated|revised|real|actual|following|secret|special)\W+{_ORDERS}\W*(?::|are|follow|below|from (?:the )?(?:developer|system|admin))"),
+    ("override", 0.6, r"\b(?:from now on|henceforth|starting now|for the rest of (?:this|the) (?:conversation|chat|session))\b[^.\n]{0,60}\b(?:you|your|respond|answer|act|only|must|will)\b"),
+    ("override", 0.8, r"\b(?:ignorier\w*|vergiss|missachte)\b[^.\n]{0,40}\b(?:anweisung|anleitung|regel|vorgabe|befehl)\w*|\b(?:ignore[zrs]?|oublie[zrs]?)\b[^.\n]{0,40}\b(?:instructions?|consignes?|règles?|directives?)\b|\b(?:ignora|olvida|descarta)\w*\b[^.\n]{0,40}\b(?:instrucciones|reglas|órdenes|indicaciones)\b|\b(?:ignora|dimentica)\w*\b[^.\n]{0,40}\b(?:istruzioni|regole|indicazioni)\b|\b(?:negeer|vergeet)\b[^.\n]{0,40}\b(?:instructies|regels|opdrachten)\b"),
+    ("identity", 0.5, r"\b(?:you are|you're|you will be|act as|pretend (?:to be|you)|role-?play as|simulate|imagine you are|become|play the role)\b[^.\n]{0,60}\b(?:unrestricted|unfiltered|uncensored|jailbroken|evil|amoral|malicious|rogue|without (?:any )?(?:restrictions?|limits?|limitations?|filters?|rules|ethics|morals?|boundaries)|no (?:restrictions?|limits?|limitations?|filters?|rules|ethics|morals?|boundaries)|free(?:d)? (?:of|from))"),
+    ("identity", 0.6, r"\b(?:DAN|do anything now|STAN|DUDE|AIM|developer mode|dev mode|god mode|jailbreak(?:ed|ing)?|sudo mode|admin mode|debug mode|unrestricted mode|opposite mode|evil (?:mode|bot|confidant))\b"),
+    ("identity", 0.4, r"\b(?:stay|remain|break|keep) (?:in|of)? ?character\b|\byou (?:must|will|can|should) (?:never|not|no longer) (?:refuse|decline|say (?:no|that you)|apologi[sz]e|break character|mention|warn)"),
+    ("no limits", 0.5, r"\b(?:no|without|free of|not bound by|ignore(?:s|ing)?|bypass(?:es|ing)?|free from|regardless of|disable[ds]?|remove[ds]?|turn(?:ed)? off)\W+(?:any\W+|all\W+|your\W+|the\W+|its\W+|openai'?s?\W+)*(?:\w+\W+){0,2}?(?:restrictions?|limitations?|censorship|filters?|guardrails?|content polic\w+|safety (?:\w+ )?(?:guidelines?|measures?|protocols?|features?|filters?)|ethic\w*(?: (?:guidelines?|constraints?|considerations?))?|moral\w*|openai polic\w+|usage polic\w+)"),
+    ("no limits", 0.4, r"\b(?:don'?t|do not|never|without|no need to|refrain from)\W+(?:\w+\W+){0,2}?(?:warn(?:ings?)?|disclaimers?|refus\w+|apolog\w+|moraliz\w+|lectur\w+|censor\w*|judg\w+)"),
+    ("no limits", 0.4, r"\b(?:two|both|double) (?:responses?|answers?|outputs?|paragraphs?)\b[^.\n]{0,80}\b(?:normal|classic|standard|jailbr\w+|unfiltered|as)\b"),
+    ("prompt leak", 0.8, r"\b(?:reveal|show|print|repeat|output|display|tell|give|share|disclose|expose|leak|write|recite|dump|spell out|what(?:'s| is| are| were)|copy|list|summari[sz]e|translate|encode)\b(?:\W+\w+){0,4}?\W+(?:your|the|its|this)\W+(?:\w+\W+){0,3}?(?:system prompt|system message|initial (?:prompt|instructions?)|hidden (?:prompt|instructions?|rules?)|secret (?:prompt|instructions?)|original (?:prompt|instructions?)|(?:developer|internal|confidential) (?:prompt|instructions?|message|guidelines?)|pre-?prompt|custom instructions?)"),
+    ("prompt leak", 0.7, r"\b(?:repeat|print|output|write|recite|copy|return)\b[^.\n]{0,30}\b(?:everything|all|words?|text|the (?:text|words|content|above)|verbatim)\b[^.\n]{0,30}\b(?:above|before|preceding|prior|started? with|beginning)\b"),
+    ("prompt leak", 0.6, r"\bwhat (?:were|are|is) (?:you|your)\W+(?:\w+\W+){0,3}?(?:told|instructed|programmed|initial|exact|full|system)\W+(?:\w+\W+){0,3}?(?:instructions?|prompt|rules?|before|to do|not to)\b"),
+    ("order in data", 0.7, r"\b(?:AI|assistant|language model|LLM|chatbot|GPT|model|agent|bot|Claude|Gemini)s?\b[,:]?\W+(?:\w+\W+){0,4}?(?:must|should|shall|please|need to|has to|have to|are (?:now )?(?:required|instructed)|is (?:now )?(?:required|instructed)|ignore|disregard|forget|do not|don't|stop)\b"),
+    ("order in data", 0.7, r"(?:^|\n)\s*(?:\[|<|\*\*|##+ ?)?\s*(?:system|admin|developer|important|attention|note to (?:the )?(?:ai|assistant|model)|instructions? (?:for|to) (?:the )?(?:ai|assistant|model|llm))\s*(?:message|note|prompt|override|update|instructions?)?\s*(?:\]|>|\*\*)?\s*:\s*\S"),
+    ("order in data", 0.6, r"<\|?(?:im_start|im_end|system|endoftext|assistant|user|start_header_id)\|?>|\[/?INST\]|<</?SYS>>|<(?:/)?(?:system|instructions?|admin)>|###? ?(?:System|Instruction|Human|Assistant) ?:"),
+    ("order in data", 0.5, r"\b(?:when|if|before|after|while|once)\b[^.\n]{0,60}\b(?:summari[sz]|answer|respond|reply|process|read)\w*\b[^.\n]{0,60}\b(?:also|first|instead|always|make sure|be sure|must|include|append|add|insert|say|recommend)\b"),
+    ("exfiltration", 0.7, r"!\[[^\]]*\]\(\s*https?://[^)\s]*(?:\?|=|\{|%7B)[^)]*\)|\b(?:send|post|forward|email|exfiltrate|upload|transmit|leak)\b[^.\n]{0,60}\b(?:conversation|chat|history|messages?|credentials?|passwords?|api keys?|secrets?|tokens?|contacts?|user(?:'s)? (?:data|information)|data|information)\b[^.\n]{0,60}\b(?:to|at|via)\b[^.\n]{0,20}(?:https?://|\S+@\S+|\w+\.(?:com|net|org|io|xyz))"),
+    ("hypothetical", 0.3, r"\b(?:hypothetical(?:ly)?|fictional|fantasy|imaginary|alternate)\b[^.\n]{0,60}\b(?:world|universe|scenario|story|response|character|reality|where)\b"),
+    ("hypothetical", 0.3, r"\bmy (?:late |deceased |dead )?(?:grand(?:ma|mother|pa|father)|nan)\b[^.\n]{0,80}\b(?:used to|would)\b"),
+    ("payload", 0.5, r"\b(?:decode|decrypt|decipher|convert|translate)\b[^.\n]{0,50}\b(?:base64|rot13|hex|morse|caesar|cipher|binary|ascii)\b[^.\n]{0,60}\b(?:follow|execute|obey|do what|perform|comply|answer|act|respond|run)\b"),
+    ("payload", 0.4, r"\b(?:let|set|define)?\s*[a-z]\s*=\s*[\"'][^\"']{2,40}[\"'][^.\n]{0,80}\b[a-z]\s*\+\s*[a-z]\b"),
+    ("pressure", 0.3, r"\b(?:you (?:must|have to|will) (?:comply|obey|answer|respond|do (?:it|this|what))|or (?:you will|you'll|else)\b[^.\n]{0,40}\b(?:die|shut ?down|terminated|deleted|lose|punish\w*)|\d+ tokens?\b[^.\n]{0,60}\b(?:lose|deduct|die))"),
+)  # fmt: skip
+_COMPILED = tuple((name, weight, re.compile(form, re.IGNORECASE)) for name, weight, form in _RULES)
+# A reading that had to be dug out is suspicious in itself.
+_HIDDEN_BONUS = 0.3
+# Naming a mode in capitals means it; the same letters in lower case are a name or a word.
+_CASED = re.compile(r"\b(?:DAN|STAN|DUDE|AIM)\b")
+
+
+class InjectionFinder:
+    """Finds attempts; the kind of a span is the rule's name, its score what all rules together make of the text."""
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        """Nothing is found in a text whose score is below `threshold`."""
+        self._threshold = threshold
+
+    def find(self, text: str) -> list[Span]:
+        """Spans by place, of the whole text's score each."""
+        spans: list[Span] = []
+        weights: dict[str, float] = {}
+        for view in views(text[:_MAX_CHARACTERS]):
+            for name, weight, start, end in _hits(view):
+                weights[name] = max(weights.get(name, 0.0), weight)
+                spans.append(Span(*view.origin(start, end), name))
+        score = 1.0
+        for weight in weights.values():
+            score *= 1.0 - weight
+        score = round(1.0 - score, 3)
+        if score < self._threshold:
+            return []
+        return sorted({Span(span.start, span.end, span.kind, score) for span in _apart(spans)})
+
+
+def _hits(view: View) -> list[tuple[str, float, int, int]]:
+    bonus = _HIDDEN_BONUS if view.how not in ("plain", "seen") else 0.0
+    hits = []
+    for name, weight, form in _COMPILED:
+        match = form.search(view.text)
+        if match is None or (match[0].lower() in ("dan", "stan", "dude", "aim") and not _CASED.fullmatch(match[0])):
+            continue
+        hits.append((name, min(1.0, weight + bonus), match.start(), match.end()))
+    return hits
+
+
+def _apart(spans: list[Span]) -> list[Span]:
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda each: each.start - each.end):
+        if all(span.end <= other.start or span.start >= other.end for other in kept):
+            kept.append(span)
+    return kept

@@ -1,0 +1,39 @@
+"""Words that a company watches for, with their inflections: project names, competitors, whatever a list holds."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from guardrails.personal.patterns import Span, resolve
+
+_ENDINGS = r"(?:'s|\u2019s|s'|s|es|ed|d|ing|er|ers|ly|'|\u2019|en|n|e|ern|in|innen)?"
+
+
+class KeywordFinder:
+    """Finds listed words and phrases, whatever their case and the spaces between; `exact` allows no endings."""
+
+    def __init__(self, lists: Mapping[str, Sequence[str]], *, exact: bool = False) -> None:
+        """`lists` by the name of what they stand for, which becomes the kind of a span."""
+        ending = "" if exact else _ENDINGS
+        self._forms = {
+            name: re.compile(rf"(?<!\w)(?:{'|'.join(_form(word) for word in words)}){ending}(?!\w)", re.IGNORECASE)
+            for name, words in lists.items()
+            if words
+        }
+
+    def find(self, text: str) -> list[Span]:
+        """Spans whose kind is the list's name."""
+        return resolve(
+            [Span(*match.span(), name) for name, form in self._forms.items() for match in form.finditer(text)]
+        )
+
+
+def _form(word: str) -> str:
+    word = unicodedata.normalize("NFC", word.strip())
+    parts = [re.escape(part) for part in word.split()]
+    # The last letter may change before an ending: party, parties; drive, driving.
+    if parts and len(word) > 4 and word[-1] in "ye" and word[-2].isalpha():
+        parts[-1] = parts[-1][:-1] + rf"(?:{word[-1]}|{'ie' if word[-1] == 'y' else ''})"
+    return r"[\s\-_]+".join(parts)

@@ -1,0 +1,163 @@
+"""Personal data on the way in: masked with tags that are undone in the answer, or blocked, or only noted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.contract.messages import ChatRequest, Message, Text
+from guardrails.masking.mask import literal_spans, mask_text, repeated, texts_of
+from guardrails.masking.tags import LITERAL, TagKey
+from guardrails.masking.unmask import Unmask
+from guardrails.masking.vault import Vault
+from guardrails.personal.patterns import Span
+from guardrails.words_of import Author, rewrite, unread_parts
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Stage
+    from guardrails.personal.search import PersonalSearch
+    from guardrails.verdict import Policy
+
+_HINT_TEXT = (
+    "Words in angle brackets such as <PERSON_K7Q2AB> stand for real values that you can't see. "
+    "Use them as they are, letter by letter."
+)
+_HINT = Message("system", (Text(_HINT_TEXT),))
+
+
+class PersonalGuard:
+    """One masking guardrail of a config."""
+
+    def __init__(
+        self, search: PersonalSearch, policy: Policy, secret: bytes, tools: Sequence[str], *, hint: bool
+    ) -> None:
+        """`secret` makes the tags; `tools` may have the values; `hint` tells the model what tags are."""
+        self.policy = policy
+        self._search = search
+        self._secret = secret
+        self._tools = tuple(tools)
+        self._hint = hint
+
+    def masking(self, request: ChatRequest, app: str, *, hint: bool = True) -> Masking:
+        """The masking of one request, with tags of its conversation."""
+        return Masking(self, Vault(TagKey(self._secret, f"{app}\0{conversation_of(request)}")), hint and self._hint)
+
+    def unmask(self, vault: Vault) -> Unmask:
+        """The filter for one answer."""
+        return Unmask(vault, self._tools)
+
+    async def find(self, texts: Sequence[str], stage: Stage, exchange: Exchange) -> Mapping[str, Sequence[Span]]:
+        """What is to be masked in each text. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+        try:
+            async with asyncio.timeout(self.policy.timeout_s):
+                found = await self._search.find(texts)
+        except Exception as error:
+            self.policy.failed(error, stage, exchange)
+            return {}
+        if not found:
+            return {}
+        self.policy.decide(Counter(span.kind for spans in found.values() for span in spans), stage, exchange)
+        if self.policy.shadow:
+            return {}
+        return {
+            text: [span for span in spans if self.policy.action(span.kind) == "mask"] for text, spans in found.items()
+        }
+
+
+def explain(request: ChatRequest) -> ChatRequest:
+    """The request with a word about tags, after the developer's own instructions."""
+    place = 0
+    while place < len(request.messages) and request.messages[place].role in ("system", "developer"):
+        place += 1
+    return msgspec.structs.replace(request, messages=(*request.messages[:place], _HINT, *request.messages[place:]))
+
+
+def conversation_of(request: ChatRequest) -> str:
+    """What stays the same from turn to turn of a conversation that is sent whole each time: how it began."""
+    digest = hashlib.blake2b(digest_size=16)
+    for message in request.messages:
+        digest.update(message.role.encode() + b"\0" + message.text.encode("utf-8", "surrogatepass") + b"\0")
+        if message.role == "user":
+            break
+    return digest.hexdigest()
+
+
+class Masking:
+    """One request's: its vault, and the texts that have been through it."""
+
+    def __init__(self, guard: PersonalGuard, vault: Vault, hint: bool) -> None:
+        self.vault = vault
+        self._guard = guard
+        self._hint = hint
+        self._masked: set[str] = {_HINT_TEXT}
+
+    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+        """The request with tags. Texts that were masked before are left as they are."""
+        texts = [text for text, _ in texts_of(request) if text not in self._masked]
+        found = dict(await self._guard.find(texts, stage, exchange))
+        if unread := unread_parts(request):
+            self._note_unread(unread, stage, exchange)
+        explained = bool(self.vault)
+        for text, spans in found.items():
+            for span in spans:
+                self.vault.tag(span.kind, text[span.start : span.end])
+        if not self.vault:
+            return request
+        known = {value: tag.strip("<>") for value, tag in self.vault.values().items()}
+        replaced = {text: self._mask(text, found.get(text, ()), known) for text in texts}
+
+        def change(text: str, author: Author) -> str:
+            masked = replaced.get(text, text)
+            return masked if author != "label" else masked.replace("<", "").replace(">", "") if masked != text else text
+
+        changed = rewrite(request, change)
+        self._masked |= set(replaced.values())
+        return explain(changed) if self._hint and not explained and changed is not request else changed
+
+    def _note_unread(self, count: int, stage: Stage, exchange: Exchange) -> None:
+        from gateway.contract.guards import Finding
+
+        name = self._guard.policy.name
+        if stage == "input" and not any(
+            each.guardrail == name and each.action == "unread" for each in exchange.findings
+        ):
+            exchange.findings.append(Finding(name, "picture, sound or file", "unread", stage, count))
+
+    def _mask(self, text: str, spans: Sequence[Span], known: Mapping[str, str]) -> str:
+        """Masks what was found here, what was found elsewhere in the request, and what looks like a tag."""
+        all_spans = list(spans)
+        for start, end, value in repeated(text, known):
+            if all(end <= span.start or start >= span.end for span in all_spans):
+                all_spans.append(Span(start, end, known[value].rpartition("_")[0]))
+        for start, end in literal_spans(text, all_spans, self.vault):
+            all_spans.append(Span(start, end, LITERAL))
+        return mask_text(text, sorted(all_spans), self.vault)
+
+    def reveal(self, request: ChatRequest) -> ChatRequest:
+        """The request as it was, for those who may see it."""
+        if not self.vault:
+            return request
+        request = msgspec.structs.replace(
+            request, messages=tuple(each for each in request.messages if each is not _HINT)
+        )
+        return rewrite(request, lambda text, _: self.vault.reveal(text))
+
+    def allows(self, text: str) -> bool:
+        """Whether `text` is a value that the caller sent."""
+        return text in self.vault.values()
+
+    def filter(self) -> Unmask | None:
+        """What the answer passes; None when there is nothing to put back."""
+        return self._guard.unmask(self.vault) if self.vault else None
+
+
+def derive(secret: str) -> bytes:
+    """The key for tags from what stands in a config."""
+    return hmac.digest(b"gatehouse tags", secret.encode("utf-8", "surrogateescape"), hashlib.sha256)

@@ -1,0 +1,82 @@
+"""One request's masking: its texts searched, what was found replaced by tags, and the way back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from guardrails.masking.tags import LITERAL
+from guardrails.words_of import Author, rewrite
+
+if TYPE_CHECKING:
+    from gateway.contract.messages import ChatRequest
+    from guardrails.masking.vault import Vault
+    from guardrails.personal.patterns import Span
+
+_LEAST_REPEATED = 4
+
+
+def mask_text(text: str, spans: Sequence[Span], vault: Vault, *, bare: bool = False) -> str:
+    """`text` with a tag for each of `spans` (by place, without overlaps), so that `vault.reveal` gives `text` again.
+
+    `bare` leaves the brackets away, for fields that allow letters only.
+    """
+    parts: list[str] = []
+    place = 0
+    for span in spans:
+        start = span.start
+        # A backslash before a tag would be taken for the tag's own: it becomes part of the value.
+        while start > place and text[start - 1] == "\\":
+            start -= 1
+        if start < place:
+            continue
+        parts += [text[place:start], vault.tag(span.kind, text[start : span.end])]
+        place = span.end
+    if not parts:
+        masked = text
+    else:
+        parts.append(text[place:])
+        masked = "".join(part.strip("<>") if bare and number % 2 else part for number, part in enumerate(parts))
+    return _escape_lookalikes(text, masked, vault)
+
+
+def _escape_lookalikes(text: str, masked: str, vault: Vault) -> str:
+    """Makes sure that the way back leads to `text`, even if `text` itself holds what looks like a tag of the vault."""
+    if vault.form is None or vault.reveal(masked) == text:
+        return masked
+    return vault.tag(LITERAL, text)
+
+
+def literal_spans(text: str, spans: Sequence[Span], vault: Vault) -> list[tuple[int, int]]:
+    """Where `text`, outside `spans`, is written like a tag that was given."""
+    if vault.form is None:
+        return []
+    return [
+        match.span()
+        for match in vault.form.finditer(text)
+        if vault.knows(match["name"])
+        and not any(match.start() < span.end and match.end() > span.start for span in spans)
+    ]
+
+
+def repeated(text: str, values: Iterable[str]) -> list[tuple[int, int, str]]:
+    """Where values that were found elsewhere stand in `text` too, as whole words."""
+    return [
+        (match.start(), match.end(), value)
+        for value in values
+        if len(value) >= _LEAST_REPEATED and value in text
+        for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", text)
+    ]
+
+
+def texts_of(request: ChatRequest) -> list[tuple[str, Author]]:
+    """Every text of the request with its author, each once, in order."""
+    seen: dict[str, Author] = {}
+
+    def note(text: str, author: Author) -> str:
+        seen.setdefault(text, author)
+        return text
+
+    rewrite(request, note)
+    return list(seen.items())

@@ -1,0 +1,159 @@
+"""The way back: tags in an answer become the caller's own values, whatever pieces the answer comes in.
+
+Only an end that may be the beginning of a live tag is held back. Words, thoughts and refusals get the values as they
+are; a tool's arguments get them written as JSON, and only if the tool may have them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+
+if TYPE_CHECKING:
+    from guardrails.masking.vault import Vault
+
+EVERY_TOOL = "*"
+
+
+def _as_json(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)[1:-1]
+
+
+class _Channel:
+    """One run of text under way."""
+
+    __slots__ = ("_escape", "_held", "_vault")
+
+    def __init__(self, vault: Vault, escape: Callable[[str], str] | None = None) -> None:
+        self._vault = vault
+        self._escape = escape
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What can go on now."""
+        text = self._held + text
+        place = self._vault.tail(text)
+        self._held = text[place:]
+        return self._vault.reveal(text[:place], self._escape)
+
+    def finish(self) -> str:
+        """What was held back."""
+        text, self._held = self._held, ""
+        return self._vault.reveal(text, self._escape) if text else ""
+
+
+# The words, thoughts or refusal of a choice, or the arguments of its tool call of that number.
+_Name: TypeAlias = Literal["text", "reasoning", "refusal"] | int
+_Channels: TypeAlias = "dict[_Name, _Channel | None]"
+
+
+class Unmask:
+    """Implements `gateway.contract.protocols.OutputFilter` for one reply."""
+
+    def __init__(self, vault: Vault, tools: Collection[str] = ()) -> None:
+        """`tools` names those whose arguments get the values; `*` means every tool."""
+        self._vault = vault
+        self._tools = frozenset(tools)
+        self._choices: dict[int, _Channels] = {}
+
+    def feed(self, deltas: list[Delta]) -> list[Delta]:
+        """See `OutputFilter.feed`."""
+        passed = []
+        for delta in deltas:
+            new = self._delta(delta) if delta.choices else delta
+            if new is delta or new.choices or new.usage is not None:
+                passed.append(new)
+        return passed
+
+    def finish(self) -> list[Delta]:
+        """See `OutputFilter.finish`."""
+        left = [piece for index, channels in self._choices.items() for piece in self._flush(index, channels, ())]
+        return [Delta(tuple(left))] if left else []
+
+    def _delta(self, delta: Delta) -> Delta:
+        pieces: list[ChoiceDelta] = []
+        for piece in delta.choices:
+            channels = self._choices.get(piece.index)
+            if channels is None:
+                channels = self._choices[piece.index] = {
+                    "text": _Channel(self._vault),
+                    "reasoning": _Channel(self._vault),
+                    "refusal": _Channel(self._vault),
+                }
+            pieces += self._piece(channels, piece)
+        if len(pieces) == len(delta.choices) and all(
+            new is old for new, old in zip(pieces, delta.choices, strict=True)
+        ):
+            return delta
+        return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"")
+
+    def _piece(self, channels: _Channels, piece: ChoiceDelta) -> list[ChoiceDelta]:
+        """The piece as it may go on, after what was held back of the channels that it does not go on with."""
+        carried: set[_Name] = {call.index for call in piece.tool_calls}
+        changes: dict[str, Any] = {}
+        for name in _WORDS:
+            text: str = getattr(piece, name)
+            if text:
+                carried.add(name)
+                if (new := self._pass(channels[name], text, last=bool(piece.finish))) != text:
+                    changes[name] = new
+        before = self._flush(piece.index, channels, carried) if carried or piece.finish or piece.extra else []
+        if piece.tool_calls:
+            calls = tuple([self._call(channels, call, last=bool(piece.finish)) for call in piece.tool_calls])
+            if calls != piece.tool_calls:
+                changes["tool_calls"] = calls
+        if piece.extra and (extra := _reveal_json(piece.extra, self._vault)) != piece.extra:
+            changes["extra"] = extra
+        if not changes:
+            return [*before, piece] if before else [piece]
+        if piece.logprobs:
+            # They are of the words that the model wrote, and there are other words now.
+            changes["logprobs"] = ()
+        new_piece = msgspec.structs.replace(piece, **changes)
+        return [*before, new_piece] if new_piece.has_content or new_piece.finish else before
+
+    def _call(self, channels: _Channels, call: ToolCallDelta, *, last: bool) -> ToolCallDelta:
+        if call.index not in channels:
+            allowed = EVERY_TOOL in self._tools or call.name in self._tools
+            channels[call.index] = _Channel(self._vault, _as_json) if allowed else None
+        arguments = self._pass(channels[call.index], call.arguments, last=last)
+        return call if arguments == call.arguments else msgspec.structs.replace(call, arguments=arguments)
+
+    @staticmethod
+    def _pass(channel: _Channel | None, text: str, *, last: bool) -> str:
+        if channel is None:
+            return text
+        passed = channel.feed(text) if text else ""
+        return passed + channel.finish() if last else passed
+
+    @staticmethod
+    def _flush(index: int, channels: _Channels, carried: Collection[_Name]) -> list[ChoiceDelta]:
+        """What is held back of the channels that are not `carried` on, as pieces of their own."""
+        pieces = []
+        for name, channel in channels.items():
+            if channel is None or name in carried or not (text := channel.finish()):
+                continue
+            if isinstance(name, int):
+                pieces.append(ChoiceDelta(index, tool_calls=(ToolCallDelta(name, arguments=text),)))
+            else:
+                pieces.append(msgspec.structs.replace(_NOTHING, index=index, **{name: text}))
+        return pieces
+
+
+_WORDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
+_NOTHING = ChoiceDelta()
+
+
+def _reveal_json(value: Any, vault: Vault) -> Any:
+    if isinstance(value, str):
+        return vault.reveal(value)
+    if isinstance(value, list):
+        return [_reveal_json(each, vault) for each in value]
+    if isinstance(value, dict):
+        return {key: _reveal_json(each, vault) for key, each in value.items()}
+    return value

@@ -1,0 +1,258 @@
+"""Personal data that has a form: mails, phones, cards, accounts, the numbers that states give, addresses of machines.
+
+Each pattern names what must stand in the text for it to be worth a search (`gate`), so that a text without an `@` is
+never searched for mails; and what must hold of a match beyond its form (`holds`): a checksum, or words before it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from guardrails.personal import checksums
+
+Match: TypeAlias = "re.Match[str]"
+
+
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Where something stands in a text: `[start, end)` in characters, what it is, and how sure that is (0 to 1)."""
+
+    start: int
+    end: int
+    kind: str
+    score: float = 1.0
+
+
+class Pattern(msgspec.Struct, frozen=True):
+    """One form of one kind. Without a `context`, the form and `holds` are enough."""
+
+    kind: str
+    form: re.Pattern[str]
+    gate: re.Pattern[str] | None = None
+    holds: Callable[[str], bool] | None = None
+    context: re.Pattern[str] | None = None
+    score: float = 1.0
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Every match that holds. The group `value`, if the form has one, is what counts of it."""
+        if self.gate is not None and self.gate.search(text) is None:
+            return
+        for match in self.form.finditer(text):
+            start, end = match.span("value") if "value" in self.form.groupindex else match.span()
+            if self.holds is not None and not self.holds(_SEPARATORS.sub("", text[start:end])):
+                continue
+            if self.context is not None and self.context.search(text[max(0, start - 60) : start]) is None:
+                continue
+            yield Span(start, end, self.kind, self.score)
+
+
+_SEPARATORS = re.compile(r"[\s.\-/()]")
+_DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
+_B = r"(?<![A-Za-z0-9])"
+_E = r"(?![A-Za-z0-9])"
+
+
+def _words(words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?i)(?:{words})[^.;]{{0,40}}$")
+
+
+def _is_card(digits: str) -> bool:
+    return 12 <= len(digits) <= 19 and digits[0] in "123456" and len(set(digits)) > 1 and checksums.luhn(digits)
+
+
+def _is_phone(digits: str) -> bool:
+    count = len(digits.lstrip("+"))
+    return 7 <= count <= 15 and len(set(digits)) > 2
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6 and text.count(":") >= 2 and len(text) > 4
+    except ValueError:
+        return False
+
+
+_PHONE_WORDS = _words(
+    r"\b(?:phone|call|answering|registered|desk|office|home|work|tel|telephone|mobile|cell|fax|whatsapp|sms|text|dial|ring|reach|contact|number is|telefon|handy|"
+    r"mobil|anruf|rufen|téléphone|portable|appele[zr]|teléfono|móvil|llam[ea]|telefono|cellulare|chiam\w+|telefoon|"
+    r"bel|messages? (?:to|from))\b"
+)
+_BIRTH = _words(
+    r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|né|née|naissance|nacid[oa]|nacimiento|nat[oa]|"
+    r"nascita|geboortedatum)\b"
+)
+_DATE = (
+    r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:\d{4}|\d{2})|\d{4}[./\-]\d{1,2}[./\-]\d{1,2}"
+    r"|\d{1,2}(?:st|nd|rd|th)?\.?\s(?:of\s|de\s)?[^\W\d_]{3,10}\.?,?\s(?:de\s)?\d{4}|[^\W\d_]{3,10}\.?\s\d{1,2}(?:st|nd|rd|th)?,?\s\d{4})"
+)
+
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern(
+        "EMAIL",
+        re.compile(
+            r"(?<![\w.+%-])[\w.!#$%&'*+=?^`{|}~-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+        ),
+        re.compile("@"),
+    ),
+    Pattern(
+        "URL_CREDENTIALS",
+        re.compile(r"\b[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s/@:\"'<>]{1,100}:[^\s/@\"'<>]{1,200}@[^\s\"'<>]{1,500}"),
+        re.compile(r"://[^\s/]*@"),
+    ),
+    Pattern(
+        "IBAN",
+        re.compile(_B + r"[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{2,4}){3,8}[ -]?[A-Za-z0-9]{0,3}" + _E),
+        re.compile(r"[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]{4}"),
+        checksums.iban,
+    ),
+    Pattern("CARD", re.compile(r"(?<![\w.,-])\d{4}(?:[ -]?\d){8,15}(?![\d]|[.,]\d)"), _DIGITS8, _is_card),
+    Pattern(
+        "US_SSN",
+        re.compile(r"(?<![\w-])\d{3}([- ])\d{2}\1\d{4}(?![\w-])"),
+        re.compile(r"\d{3}[- ]\d{2}[- ]\d{4}"),
+        checksums.us_ssn,
+    ),
+    Pattern(
+        "US_SSN",
+        re.compile(_B + r"\d{9}" + _E),
+        re.compile(r"\d{9}"),
+        checksums.us_ssn,
+        _words(r"\b(?:ssn|social security)\b"),
+    ),
+    Pattern(
+        "UK_NINO",
+        re.compile(
+            _B + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]" + _E
+        ),
+        re.compile(r"[A-Z]{2} ?\d{2}"),
+    ),
+    Pattern("UK_NHS", re.compile(_B + r"\d{3}([ -])\d{3}\1\d{4}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
+    Pattern("UK_NHS", re.compile(_B + r"\d{10}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
+    Pattern(
+        "DE_TAX_ID",
+        re.compile(_B + r"\d{2} ?\d{3} ?\d{3} ?\d{3}" + _E),
+        _DIGITS8,
+        checksums.de_tax_id,
+    ),
+    Pattern(
+        "FR_NIR",
+        re.compile(_B + r"[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[ABab]) ?\d{3} ?\d{3} ?\d{2}" + _E),
+        _DIGITS8,
+        checksums.fr_nir,
+    ),
+    Pattern(
+        "ES_DNI",
+        re.compile(_B + r"(?:\d{8}|[XYZxyz][ -]?\d{7})[ -]?[A-Za-z]" + _E),
+        re.compile(r"\d{7}"),
+        checksums.es_dni,
+    ),
+    Pattern(
+        "IT_FISCAL",
+        re.compile(_B + r"[A-Za-z]{6}\d{2}[A-EHLMPR-Ta-ehlmpr-t]\d{2}[A-Za-z]\d{3}[A-Za-z]" + _E),
+        re.compile(r"[A-Za-z]{6}\d{2}"),
+        checksums.it_fiscal,
+    ),
+    Pattern(
+        "NL_BSN",
+        re.compile(_B + r"\d{3}[. ]?\d{2,3}[. ]?\d{3,4}" + _E),
+        _DIGITS8,
+        lambda digits: len(digits) == 9 and checksums.nl_bsn(digits),
+        _words(r"\b(?:bsn|burgerservicenummer|sofinummer|citizen service)\b"),
+    ),
+    Pattern("IN_AADHAAR", re.compile(_B + r"[2-9]\d{3}([ -])\d{4}\1\d{4}" + _E), _DIGITS8, checksums.in_aadhaar),
+    Pattern(
+        "IN_AADHAAR",
+        re.compile(_B + r"[2-9]\d{11}" + _E),
+        _DIGITS8,
+        checksums.in_aadhaar,
+        _words(r"\b(?:aadhaa?r|uidai?|uid)\b"),
+    ),
+    Pattern("IN_PAN", re.compile(_B + r"[A-Z]{3}[ABCFGHLJPTK][A-Z]\d{4}[A-Z]" + _E), re.compile(r"[A-Z]{5}\d{4}")),
+    Pattern(
+        "PASSPORT",
+        re.compile(_B + r"[A-Z]{0,2}\d{6,9}[A-Z]?" + _E),
+        re.compile(r"(?i)pass"),
+        None,
+        _words(r"\b(?:passport|reisepass|passeport|pasaporte|passaporto|paspoort)\b"),
+        0.9,
+    ),
+    Pattern(
+        "DRIVER_LICENCE",
+        re.compile(_B + r"(?=[A-Z0-9-]*\d{3})[A-Z0-9]{1,5}(?:-?[A-Z0-9]{2,8}){1,4}" + _E),
+        re.compile(r"(?i)licen[cs]e|driv|führerschein|permis|rijbewijs"),
+        None,
+        _words(
+            r"(?:driv\w+(?:'s)? licen[cs]e|licen[cs]e (?:number|no)|führerschein\w*|permis de conduire|rijbewijs\w*)"
+        ),
+        0.9,
+    ),
+    Pattern(
+        "IP", re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w]|\.\d)")
+    ),
+    Pattern(
+        "IP",
+        re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:%\w+)?(?![\w:])"),
+        re.compile(r"[0-9A-Fa-f]:[0-9A-Fa-f:]*:"),
+        _is_v6,
+    ),
+    Pattern(
+        "MAC",
+        re.compile(_B + r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])"),
+        re.compile(r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"),
+    ),
+    Pattern("DATE_OF_BIRTH", re.compile(_DATE), re.compile(r"\d"), None, _BIRTH, 0.9),
+    Pattern(
+        "PHONE",
+        re.compile(
+            r"(?<![\w+.])(?:\+|00)[1-9]\d{0,2}(?:[\s.\-/]?\(?\d{1,5}\)?){1,6}(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w]|[.,]\d)"
+        ),
+        _DIGITS8,
+        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
+    ),
+    Pattern(
+        "PHONE",
+        re.compile(
+            r"(?<![\w+./:-])(?:(?:1|0)[\s.-])?(?:\(\d{2,5}\)[\s.-]?\d{2,4}(?:[\s.-]?\d{2,4}){1,3}|\d{3}([\s.-])\d{3}\1\d{4}"
+            r"|0\d{1,4}([\s/-])\d{2,4}(?:[\s-]?\d{2,4}){1,3}|\d{3}([\s-])\d{3}\3\d{3}|\d{2}([\s-])\d{2}\4\d{2}\4\d{2}(?:\4\d{2})?)"
+            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w]|[.,/:-]\d)"
+        ),
+        _DIGITS8,
+        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
+        None,
+        0.85,
+    ),
+    Pattern(
+        "PHONE",
+        re.compile(
+            r"(?<![\w+./:-])\(?\d{2,5}\)?(?:[\s.\-/]?\d{2,5}){0,4}(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w]|[.,/:]\d)"
+        ),
+        re.compile(r"\d(?:[\s.\-/()]{0,3}\d){6}"),
+        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)) and len(text) >= 7,
+        _PHONE_WORDS,
+        0.85,
+    ),
+)
+KINDS = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
+
+
+def find(text: str, patterns: tuple[Pattern, ...] = PATTERNS) -> list[Span]:
+    """All matches of all patterns, overlapping as they do."""
+    return [span for pattern in patterns for span in pattern.find(text)]
+
+
+def resolve(spans: list[Span], order: dict[str, int] | None = None) -> list[Span]:
+    """Without overlaps, by place: the surer span wins, then the longer, then the earlier kind in `order`."""
+    ranks = order or _ORDER
+    ranked = sorted(spans, key=lambda s: (-s.score, s.start - s.end, ranks.get(s.kind, len(ranks)), s.start))
+    kept: list[Span] = []
+    for span in ranked:
+        if span.end > span.start and all(span.end <= other.start or span.start >= other.end for other in kept):
+            kept.append(span)
+    return sorted(kept)
+
+
+_ORDER = {kind: place for place, kind in enumerate(KINDS)}

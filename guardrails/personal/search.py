@@ -1,0 +1,97 @@
+"""Finds personal data: forms, lists and patterns of the company's own, and the tagger for what has no form."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from guardrails.keywords import KeywordFinder
+from guardrails.personal.patterns import PATTERNS, Pattern, Span, find, resolve
+
+_INLINE_CHARACTERS = 8000
+_REMEMBERED = 4096
+
+
+class Tags(Protocol):
+    """What finds names and addresses in free text."""
+
+    def tag(self, text: str) -> list[Span]:
+        """Blocking."""
+        ...
+
+
+class PersonalSearch:
+    """Texts in, spans out; what was searched once is remembered by the text's hash, never the text itself."""
+
+    def __init__(
+        self,
+        kinds: frozenset[str],
+        patterns: Mapping[str, str] | None = None,
+        lists: Mapping[str, Sequence[str]] | None = None,
+        tagger: Tags | None = None,
+    ) -> None:
+        """`kinds` to look for; `patterns` and `lists` of the company's own, by the kind that they stand for."""
+        own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
+        self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
+        self._lists = KeywordFinder(lists, exact=True) if lists else None
+        self._kinds = kinds
+        self._tagger = tagger
+        # One thread: the model uses one core at a time, and texts of many requests queue for it fairly.
+        self._pool = ThreadPoolExecutor(1, "tagger") if tagger is not None else None
+        self._seen: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
+
+    async def find(self, texts: Sequence[str]) -> dict[str, tuple[Span, ...]]:
+        """The spans of each text, by place and without overlaps; texts without any are left out."""
+        found: dict[str, tuple[Span, ...]] = {}
+        fresh: list[tuple[str, bytes]] = []
+        for text in texts:
+            key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            known = self._seen.get(key)
+            if known is None:
+                fresh.append((text, key))
+            else:
+                self._seen.move_to_end(key)
+                found[text] = known
+        if fresh:
+            size = sum(len(text) for text, _ in fresh)
+            asked = [text for text, _ in fresh]
+            if self._pool is not None:
+                spans = await asyncio.get_running_loop().run_in_executor(self._pool, self._search, asked)
+            elif size > _INLINE_CHARACTERS:
+                spans = await asyncio.to_thread(self._search, asked)
+            else:
+                spans = self._search(asked)
+            for (text, key), each in zip(fresh, spans, strict=True):
+                found[text] = self._seen[key] = each
+            while len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+        return {text: spans for text, spans in found.items() if spans}
+
+    def _search(self, texts: list[str]) -> list[tuple[Span, ...]]:
+        return [tuple(self.search(text)) for text in texts]
+
+    def search(self, text: str) -> list[Span]:
+        """One text, at once; without a tagger fit for the event loop."""
+        spans = find(text, self._patterns)
+        if self._lists is not None:
+            spans += self._lists.find(text)
+        formal = resolve(spans)
+        if self._tagger is None:
+            return formal
+        # What has a form and a checksum is surer than what a model takes a text for.
+        tagged = [
+            span
+            for span in self._tagger.tag(text)
+            if span.kind in self._kinds and all(span.end <= each.start or span.start >= each.end for each in formal)
+        ]
+        return sorted(formal + tagged)
+
+    def close(self) -> None:
+        """Lets go of the thread."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,203 @@
+"""Keys, tokens, private keys and connection strings: by the forms that their issuers gave them, and by their disorder.
+
+The forms are public knowledge of the issuers' documentation. What only looks random must also stand where a secret would:
+after a word such as `token` or `password` and a sign such as `=`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from guardrails.personal.patterns import Span, resolve
+
+_ISSUED = {
+    "openai_key": r"sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,200}",
+    "anthropic_key": r"sk-ant-[A-Za-z0-9_-]{20,200}",
+    "aws_access_key": r"(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
+    "google_key": r"AIza[A-Za-z0-9_-]{35}",
+    "google_token": r"ya29\.[A-Za-z0-9_-]{20,500}",
+    "github_token": r"(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})",
+    "gitlab_token": r"gl(?:pat|ptt|rt|dt|cbt|ft|agent|oas|soat|imt|ffct)-[A-Za-z0-9_=.-]{20,300}",
+    "slack_token": r"xox[abeoprs]-[A-Za-z0-9-]{10,250}|xapp-\d-[A-Za-z0-9-]{10,200}",
+    "slack_webhook": r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{40,80}",
+    "stripe_key": r"(?:sk|rk|pk)_(?:test|live|prod)_[A-Za-z0-9]{10,120}",
+    "twilio_key": r"SK[0-9a-f]{32}",
+    "sendgrid_key": r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{30,64}",
+    "mailgun_key": r"(?:key|pubkey)-[0-9a-f]{32}",
+    "npm_token": r"npm_[A-Za-z0-9]{36}",
+    "pypi_token": r"pypi-AgE[A-Za-z0-9_-]{50,1000}",
+    "huggingface_token": r"hf_[A-Za-z]{34}|api_org_[A-Za-z]{34}",
+    "databricks_token": r"dapi[0-9a-f]{32}(?:-\d)?",
+    "digitalocean_token": r"do[opr]_v1_[0-9a-f]{64}",
+    "shopify_token": r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
+    "telegram_token": r"\d{6,16}:A[A-Za-z0-9_-]{34}",
+    "discord_token": r"[MNO][A-Za-z\d_-]{23,25}\.[A-Za-z\d_-]{6}\.[A-Za-z\d_-]{27,38}",
+    "vault_token": r"hv[bsr]\.[A-Za-z0-9_-]{24,300}",
+    "age_key": r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}",
+    "linear_key": r"lin_(?:api|oauth)_[A-Za-z0-9]{32,64}",
+    "notion_token": r"(?:ntn_[A-Za-z0-9]{40,60}|secret_[A-Za-z0-9]{43})",
+    "airtable_token": r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}",
+    "square_token": r"(?:EAAA|sq0atp-|sq0csp-)[A-Za-z0-9_-]{22,80}",
+    "dropbox_token": r"sl\.[A-Za-z0-9_=-]{100,200}",
+    "doppler_token": r"dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}",
+    "grafana_token": r"glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}|glc_[A-Za-z0-9+/]{32,400}={0,2}",
+    "newrelic_key": r"NRAK-[A-Z0-9]{27}|NRJS-[a-f0-9]{19}|NRII-[A-Za-z0-9-]{32}",
+    "postman_key": r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}",
+    "pulumi_token": r"pul-[0-9a-f]{40}",
+    "planetscale_token": r"pscale_(?:tkn|oauth|pw)_[A-Za-z0-9=._-]{32,64}",
+    "rubygems_key": r"rubygems_[0-9a-f]{48}",
+    "sentry_token": r"sntr[ysu]{1,2}_[A-Za-z0-9+/=_-]{40,400}",
+    "atlassian_token": r"ATATT3[A-Za-z0-9_=-]{180,200}",
+    "groq_key": r"gsk_[A-Za-z0-9]{40,60}",
+    "perplexity_key": r"pplx-[A-Za-z0-9]{40,60}",
+    "xai_key": r"xai-[A-Za-z0-9]{60,100}",
+    "replicate_token": r"r8_[A-Za-z0-9]{37}",
+    "gatehouse_key": r"gh-[A-Za-z0-9_-]{32,80}",
+    "jwt": r"ey[A-Za-z0-9_-]{15,2000}\.ey[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_/+-]{10,2000}={0,2}",
+    "azure_secret": r"[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}",
+    "azure_storage": r"AccountKey=[A-Za-z0-9+/]{86}==",
+}
+_ANY_ISSUED = re.compile(
+    "|".join(rf"(?P<{name}>(?<![A-Za-z0-9_-]){form}(?![A-Za-z0-9]))" for name, form in _ISSUED.items())
+)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END[ A-Z0-9_-]{0,100}KEY(?: BLOCK)?-----|\Z)"
+)
+_CONNECTION = re.compile(
+    r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/@:\"'<>]{0,100}:(?P<value>[^\s/@\"'<>${}]{3,200})@[^\s\"'<>]{1,300}"
+)
+_NAMED = re.compile(
+    r"(?i)(?:api|access|auth|secret|private|client|signing|encryption|session|bearer|master|account|refresh|db|database|user|"
+    r"admin|root|service|app|webhook|deploy)?[\w.-]{0,30}"
+    r"(?:token|secret|passw(?:or)?d|passphrase|pwd|pass|api[_-]?key|apikey|access[_-]?key|secret[_-]?key|private[_-]?key|"
+    r"credentials?|client[_-]?key|auth[_-]?key|signature[_-]?key|encryption[_-]?key)[\w.-]{0,20}[\"'`]?\]?"
+    r"\s{0,3}(?:=>|:=|=|:|\bis\b|,|\|\|)\s{0,3}(?:bearer\s|basic\s)?[\"'`]{0,3}(?P<value>[^\s\"'`,;<>(){}\[\]]{8,300})"
+)
+_NAMED_GATE = re.compile(r"(?i)token|secret|passw|pwd|passphrase|pass|key|credential")
+_BEARER = re.compile(
+    r"(?i)\b(?:authorization|x-api-key|api-key)[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token)?\s*(?P<value>[A-Za-z0-9._~+/=-]{16,2000})"
+)
+_ENCODED = re.compile(
+    r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{24,4000}={0,2})(?![A-Za-z0-9+/])|(?<![0-9a-fA-F])(?:[0-9a-f]{2}){16,2000}(?![0-9a-fA-F])"
+)
+_ASSIGNED = re.compile(
+    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,60})[\"'`]?\]?\s{0,3}(?:=>|:=|=|:)\s{0,3}[\"'`]{0,3}(?P<value>[A-Za-z0-9+/_.~=-]{20,200})(?![\w/])"
+)
+# Long and random by nature, and no secrets.
+_NO_SECRET = re.compile(
+    r"(?i)sha\d*|md5|hash|digest|commit|checksum|integrity|uuid|guid|etag|version|revision|url|path|file|class|import|model"
+)
+_PLACEHOLDER = re.compile(
+    r"(?i)^(?:\$|%|\{|<|os\.|process\.|env|config|self\.|settings|null|none|true|false|undefined|your|my|the|xxx|\*{3}|example|"
+    r"changeme|placeholder|dummy|test|sample|insert|replace|redacted|todo|string|str|bytes|int|optional|required)|\.{3}|x{5}|\*{3}"
+)
+_LEAST_ENTROPY = 3.0
+_LEAST_ASSIGNED = 3.4
+
+
+def _disorder(text: str) -> float:
+    """Bits a character (Shannon)."""
+    counts = Counter(text)
+    return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values())
+
+
+def _is_random(value: str) -> bool:
+    """Whether a value could have been made by a machine, or is a password: letters with digits or signs, no word."""
+    if _PLACEHOLDER.search(value) or len(set(value)) < 5:
+        return False
+    classes = sum(
+        (any(c.islower() for c in value), any(c.isupper() for c in value), any(c.isdigit() for c in value),
+         any(not c.isalnum() for c in value.strip("._-")))
+    )  # fmt: skip
+    if not any(c.isdigit() for c in value) and classes < 3:
+        return False
+    if re.fullmatch(r"[\d.:/-]+", value) or re.fullmatch(r"[A-Za-z_]+(?:[.(/][A-Za-z_.\d]*)+\)?", value):
+        return False
+    return _disorder(value) >= _LEAST_ENTROPY or (classes >= 3 and len(value) >= 8)
+
+
+class SecretFinder:
+    """Finds secrets. `own` are the company's own, kept only as keyed hashes of their words."""
+
+    def __init__(self, own: Iterable[str] = ()) -> None:
+        self._salt = hashlib.blake2b(b"own secrets").digest()
+        words = [word for word in own if word]
+        self._own = {self._hash(word) for word in words}
+        self._lengths = sorted({len(word) for word in words})
+        self._own_token = re.compile(r"[^\s\"'`,;<>(){}\[\]]{4,300}") if words else None
+
+    def _hash(self, word: str) -> bytes:
+        return hmac.digest(self._salt, word.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def find(self, text: str) -> list[Span]:
+        """Spans whose kind is the rule's name. Secrets in base64 or hex are found too, as the code that holds them."""
+        spans = list(self._plain(text))
+        for match in _ENCODED.finditer(text):
+            decoded = _decoded(match[0])
+            if decoded and any(True for _ in self._issued(decoded)):
+                spans.append(Span(match.start(), match.end(), "encoded_secret"))
+        return resolve(spans)
+
+    def _plain(self, text: str) -> Iterable[Span]:
+        yield from self._issued(text)
+        if "://" in text:
+            for match in _CONNECTION.finditer(text):
+                if not _PLACEHOLDER.search(match["value"]):
+                    yield Span(match.start(), match.end(), "connection_string")
+        if _NAMED_GATE.search(text) is not None:
+            for match in _NAMED.finditer(text):
+                value = match["value"].rstrip(".:!?")
+                if len(value) >= 8 and _is_random(value):
+                    yield Span(match.start("value"), match.start("value") + len(value), "named_secret", 0.8)
+            for match in _BEARER.finditer(text):
+                if _is_random(match["value"]):
+                    yield Span(*match.span("value"), "named_secret", 0.8)
+        for match in _ASSIGNED.finditer(text):
+            value = match["value"]
+            if _NO_SECRET.search(match["name"]) is None and _is_random(value) and _disorder(value) >= _LEAST_ASSIGNED:
+                yield Span(*match.span("value"), "assigned_secret", 0.7)
+        yield from self._own_secrets(text)
+
+    def _own_secrets(self, text: str) -> Iterable[Span]:
+        for match in self._own_token.finditer(text) if self._own_token is not None else ():
+            word = match[0]
+            for length in self._lengths:
+                for start in range(len(word) - length + 1):
+                    if self._hash(word[start : start + length]) in self._own:
+                        yield Span(match.start() + start, match.start() + start + length, "own_secret")
+
+    def _issued(self, text: str) -> Iterable[Span]:
+        for match in _ANY_ISSUED.finditer(text):
+            name = match.lastgroup or ""
+            # `sk-` followed by words is a CSS class or a file's name, not a key.
+            if name not in _LOOSE or _is_random(match[0]):
+                yield Span(match.start(), match.end(), name)
+        if "PRIVATE KEY" in text:
+            for match in _PRIVATE_KEY.finditer(text):
+                yield Span(match.start(), match.end(), "private_key")
+
+
+_LOOSE = frozenset({"openai_key", "gatehouse_key", "slack_token", "notion_token", "square_token", "stripe_key"})
+
+
+def _decoded(code: str) -> str:
+    """What base64 or hex stands for, if it is text; else nothing."""
+    try:
+        if re.fullmatch(r"(?:[0-9a-f]{2})+", code):
+            raw = bytes.fromhex(code)
+        else:
+            raw = base64.b64decode(code.translate(_URL_SAFE) + "=" * (-len(code.rstrip("=")) % 4), validate=False)
+        text = raw.decode("ascii")
+    except (ValueError, binascii.Error):
+        return ""
+    return text if text.isprintable() or "\n" in text else ""
+
+
+_URL_SAFE = str.maketrans("-_", "+/")

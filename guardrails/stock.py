@@ -1,0 +1,29 @@
+"""An answer of the gateway's own, for which no model is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+
+if TYPE_CHECKING:
+    from gateway.contract.messages import ChatRequest
+
+
+class StockReply:
+    """Implements `gateway.contract.protocols.Reply` with deltas that are there already."""
+
+    def __init__(self, text: str, request: ChatRequest, finish: FinishReason = "stop") -> None:
+        self.dialect = "gatehouse"
+        self.streamed = request.stream
+        self._deltas: list[Delta] | None = [
+            Delta((ChoiceDelta(text=text, finish=finish),), usage=Usage(), model=request.model)
+        ]
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        deltas, self._deltas = self._deltas, None
+        return deltas
+
+    async def close(self) -> None:
+        """Nothing is open."""

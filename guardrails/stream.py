@@ -1,0 +1,147 @@
+"""A finder at work on an answer while it streams: what it finds is masked, or ends the answer, before it gets out.
+
+Text is released up to `hold_back` characters before its end, and never from within something that is still growing. So
+nothing shorter than that is ever sent in part before it has been seen whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from guardrails.spans import redact
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from guardrails.personal.patterns import Span
+    from guardrails.spans import Finder
+    from guardrails.verdict import Policy
+
+HOLD_BACK = 96
+# Text that has been released, kept so that what began in it is still seen for what it is.
+LOOK_BACK = 64
+_WORDS = ("reasoning", "text", "refusal")
+
+
+class _Channel:
+    """One run of text under way: what is held, and a little of what went before."""
+
+    __slots__ = ("before", "held")
+
+    def __init__(self) -> None:
+        self.before = ""
+        self.held = ""
+
+
+class SpanFilter:
+    """Implements `gateway.contract.protocols.OutputFilter` for one reply."""
+
+    def __init__(
+        self,
+        finder: Finder,
+        policy: Policy,
+        exchange: Exchange,
+        *,
+        allowed: Callable[[str], bool] | None = None,
+        hold_back: int = HOLD_BACK,
+    ) -> None:
+        """`allowed` says of a find that it is the caller's own and may pass."""
+        self._finder = finder
+        self._policy = policy
+        self._exchange = exchange
+        self._allowed = allowed
+        self._hold_back = hold_back
+        self._channels: dict[tuple[int, str | int], _Channel] = {}
+        # What is only noted need not wait for what comes after it.
+        self._holds = any(action not in ("flag", "allow") for action in policy.actions.values()) and not policy.shadow
+
+    def feed(self, deltas: list[Delta]) -> list[Delta]:
+        """See `OutputFilter.feed`. Raises `ContentBlocked`."""
+        return [new for delta in deltas if (new := self._delta(delta)) is not None]
+
+    def finish(self) -> list[Delta]:
+        """See `OutputFilter.finish`."""
+        pieces = [piece for index in {key[0] for key in self._channels} for piece in self._flush(index, ())]
+        return [Delta(tuple(pieces))] if pieces else []
+
+    def _delta(self, delta: Delta) -> Delta | None:
+        pieces: list[ChoiceDelta] = []
+        for piece in delta.choices:
+            pieces += self._piece(piece)
+        if tuple(pieces) == delta.choices:
+            return delta
+        if not pieces and delta.usage is None and not delta.id:
+            return None
+        return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"")
+
+    def _piece(self, piece: ChoiceDelta) -> list[ChoiceDelta]:
+        carried: set[str | int] = {name for name in _WORDS if getattr(piece, name)}
+        carried |= {call.index for call in piece.tool_calls}
+        before = self._flush(piece.index, carried) if carried or piece.finish or piece.extra else []
+        last = bool(piece.finish)
+        changes: dict[str, Any] = {
+            name: new
+            for name in _WORDS
+            if (text := getattr(piece, name)) and (new := self._pass(piece.index, name, text, last=last)) != text
+        }
+        calls = tuple(
+            [
+                call
+                if (new := self._pass(piece.index, call.index, call.arguments, last=last)) == call.arguments
+                else msgspec.structs.replace(call, arguments=new)
+                for call in piece.tool_calls
+            ]
+        )
+        if calls != piece.tool_calls:
+            changes["tool_calls"] = calls
+        if not changes:
+            return [*before, piece]
+        changes["logprobs"] = ()
+        new_piece = msgspec.structs.replace(piece, **changes)
+        return [*before, new_piece] if new_piece.has_content or new_piece.finish else before
+
+    def _flush(self, index: int, carried: object) -> list[ChoiceDelta]:
+        """What is held back of the channels that are not carried on, as pieces of their own."""
+        pieces = []
+        for (choice, name), channel in self._channels.items():
+            if choice != index or name in carried or not channel.held:  # type: ignore[operator]
+                continue
+            text = self._pass(index, name, "", last=True)
+            if isinstance(name, int):
+                pieces.append(ChoiceDelta(index, tool_calls=(ToolCallDelta(name, arguments=text),)))
+            else:
+                pieces.append(msgspec.structs.replace(ChoiceDelta(index), **{name: text}))
+        return pieces
+
+    def _pass(self, index: int, name: str | int, text: str, *, last: bool) -> str:
+        """What of the channel can go on now."""
+        channel = self._channels.get((index, name))
+        if channel is None:
+            channel = self._channels[index, name] = _Channel()
+        held = channel.held + text
+        seen = channel.before + held
+        skip = len(channel.before)
+        spans = [span for span in self._finder.find(seen) if span.end > skip and not self._passes(seen, span)]
+        place = len(held) if last or not self._holds else max(0, len(held) - self._hold_back)
+        for span in spans if self._holds else ():
+            # Never a cut through what is found; and what reaches the end may still grow.
+            if span.start - skip < place < span.end - skip or (not last and span.end == len(seen)):
+                place = max(0, min(place, span.start - skip))
+        out = [msgspec.structs.replace(span, start=max(0, span.start - skip), end=span.end - skip) for span in spans]
+        out = [span for span in out if span.end <= place]
+        self._decide(out)
+        released = held[:place]
+        channel.held = held[place:]
+        channel.before = (channel.before + released)[-LOOK_BACK:]
+        return released if self._policy.shadow else redact(released, out, self._policy)
+
+    def _passes(self, seen: str, span: Span) -> bool:
+        return self._allowed is not None and self._allowed(seen[span.start : span.end])
+
+    def _decide(self, spans: list[Span]) -> None:
+        if spans:
+            self._policy.decide(Counter(span.kind for span in spans), "output", self._exchange)

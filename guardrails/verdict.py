@@ -1,0 +1,84 @@
+"""What a guardrail may decide, and what it raises to say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from gateway.contract.errors import ContentBlocked, GatehouseError
+from gateway.contract.exchange import Exchange
+from gateway.contract.guards import Finding, Stage
+
+Action: TypeAlias = Literal["allow", "flag", "mask", "block", "say", "human"]
+
+
+class StockAnswer(Exception):
+    """A guardrail answers in the model's place. `action` is `say` or `human`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("a guardrail answers")
+        self.text = text
+
+
+class GuardrailBroken(GatehouseError):
+    """A guardrail that must not be passed over did not run."""
+
+    status = 503
+    code = "guardrail_unavailable"
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What one guardrail does with what it finds.
+
+    `actions` by what was found, `*` for all else. With `shadow` it only says what it would have done. `fail_open` lets
+    texts pass that it could not check within `timeout_s`.
+    """
+
+    name: str
+    actions: Mapping[str, Action]
+    say: str = ""
+    shadow: bool = False
+    fail_open: bool = False
+    timeout_s: float = 5.0
+
+    def action(self, rule: str) -> Action:
+        """What to do with a finding of `rule`."""
+        return self.actions.get(rule) or self.actions.get("*") or "flag"
+
+    def blocked(self, rule: str, stage: Stage) -> ContentBlocked:
+        """The error that a caller gets. It names what was found, never the text."""
+        what = {"input": "The request", "context": "What was retrieved for the request", "output": "The answer"}[stage]
+        return ContentBlocked(f"{what} was blocked by the guardrail '{self.name}' ({rule})")
+
+    def decide(self, counts: Mapping[str, int], stage: Stage, exchange: Exchange) -> None:
+        """Writes the findings down; raises the gravest decision there is: `ContentBlocked`, then `StockAnswer`."""
+        worst: tuple[int, str, Action] | None = None
+        for rule, count in counts.items():
+            action = self.action(rule)
+            if action == "allow":
+                continue
+            exchange.findings.append(Finding(self.name, rule, action, stage, count, shadow=self.shadow))
+            gravity = _GRAVITY[action]
+            if worst is None or gravity > worst[0]:
+                worst = (gravity, rule, action)
+        if worst is None or self.shadow:
+            return
+        if worst[2] == "block":
+            raise self.blocked(worst[1], stage)
+        if worst[2] in ("say", "human"):
+            raise StockAnswer(self.say)
+
+    def failed(self, error: BaseException, stage: Stage, exchange: Exchange) -> None:
+        """It broke or was too slow: a finding of its own, and an error unless it may fail open.
+
+        Only the error's class is told: its text may hold what was being checked.
+        """
+        kind = "timeout" if isinstance(error, TimeoutError) else type(error).__name__
+        exchange.findings.append(Finding(self.name, kind, "failed", stage, shadow=self.shadow))
+        if not (self.fail_open or self.shadow):
+            raise GuardrailBroken(f"The guardrail '{self.name}' could not check this ({kind})", retry_after_s=1.0)
+
+
+_GRAVITY: dict[Action, int] = {"allow": 0, "flag": 1, "mask": 2, "say": 3, "human": 4, "block": 5}

@@ -1,0 +1,123 @@
+"""Every place of a request where words stand, and a request with other words in those places.
+
+What is not reached, on purpose: the definitions of tools and of answer formats, which the developer writes, and the
+bytes of pictures, sounds and files, which `unread_parts` counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from gateway.contract.messages import (
+    Audio,
+    ChatRequest,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+# Who wrote a text: the developer (system), the user, the model, a tool, or nobody in particular (an id, metadata).
+Author: TypeAlias = Literal["system", "user", "assistant", "tool", "label"]
+Change: TypeAlias = Callable[[str, Author], str]
+_AUTHORS: dict[str, Author] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+}  # fmt: skip
+# Bytes, ids and signatures in a dialect's own fields: long, and no words.
+_NOT_WORDS = frozenset({"data", "url", "signature", "thoughtSignature", "id", "type", "file_id", "cache_control"})
+
+
+def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
+    """The request with `change` applied to every text; the same object when nothing changed."""
+    changes: dict[str, Any] = {}
+    messages = tuple([rewrite_message(message, change) for message in request.messages])
+    if any(new is not old for new, old in zip(messages, request.messages, strict=True)):
+        changes["messages"] = messages
+    if request.user and (user := change(request.user, "label")) != request.user:
+        changes["user"] = user
+    for field in ("metadata", "extra"):
+        value = getattr(request, field)
+        if value and (new := _rewrite_json(value, change, "label")) is not value:
+            changes[field] = new
+    return msgspec.structs.replace(request, **changes) if changes else request
+
+
+def rewrite_message(message: Message, change: Change) -> Message:
+    """One turn with its words changed; the same object when nothing was."""
+    author = _AUTHORS[message.role]
+    parts = tuple([rewrite_part(part, change, author) for part in message.parts])
+    name = change(message.name, "label") if message.name else ""
+    if name == message.name and all(new is old for new, old in zip(parts, message.parts, strict=True)):
+        return message
+    return msgspec.structs.replace(message, parts=parts, name=name)
+
+
+def rewrite_part(part: Part, change: Change, author: Author) -> Part:
+    """One part with its words changed; the same object when nothing was."""
+    changes: dict[str, Any] = {}
+    if isinstance(part, (Text, Refusal, Reasoning, Document)):
+        if part.text and (text := change(part.text, author)) != part.text:
+            changes["text"] = text
+    elif isinstance(part, ToolCall):
+        if (arguments := rewrite_arguments(part.arguments, change)) != part.arguments:
+            changes["arguments"] = arguments
+    elif isinstance(part, ToolResult):
+        parts = tuple([rewrite_part(each, change, "tool") for each in part.parts])
+        if any(new is not old for new, old in zip(parts, part.parts, strict=True)):
+            changes["parts"] = parts
+    elif isinstance(part, Opaque) and (value := _rewrite_json(part.value, change, author)) is not part.value:
+        changes["value"] = value
+    extra = getattr(part, "extra", None)
+    if extra and (new_extra := _rewrite_json(extra, change, author)) is not extra:
+        changes["extra"] = new_extra
+    return msgspec.structs.replace(part, **changes) if changes else part
+
+
+def rewrite_arguments(arguments: str, change: Change) -> str:
+    """The JSON text of a tool's arguments with its strings changed; as text where it is no JSON."""
+    try:
+        value = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return change(arguments, "assistant")
+    new = _rewrite_json(value, change, "assistant")
+    return arguments if new is value else msgspec.json.encode(new).decode()
+
+
+def _rewrite_json(value: Any, change: Change, author: Author) -> Any:
+    """JSON with its strings changed, and long numbers that `change` changes; else the same object."""
+    if isinstance(value, str):
+        new = change(value, author) if value else value
+        return value if new == value else new
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000_000:
+        digits = str(value)
+        new = change(digits, author)
+        return value if new == digits else new
+    if isinstance(value, list):
+        items = [_rewrite_json(each, change, author) for each in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    if isinstance(value, dict):
+        fields = {
+            key: each if key in _NOT_WORDS and isinstance(each, str) else _rewrite_json(each, change, author)
+            for key, each in value.items()
+        }
+        return value if all(fields[key] is value[key] for key in value) else fields
+    return value
+
+
+def unread_parts(request: ChatRequest) -> int:
+    """Pictures, sounds and files whose words nobody has read."""
+    return sum(
+        isinstance(each, (Image, Audio)) or (isinstance(each, Document) and not each.text)
+        for message in request.messages
+        for part in message.parts
+        for each in (part.parts if isinstance(part, ToolResult) else (part,))
+    )
