@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Flag, Struct
-from config.units import Duration
+from config.units import Duration, Percentage
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
 PersonalAction: TypeAlias = Literal["mask", "block", "flag", "allow"]
@@ -22,6 +22,7 @@ PATTERN_TYPES = (
     "nl_bsn", "in_aadhaar", "in_pan", "passport", "driver_licence", "ip", "mac", "url_credentials", "date_of_birth",
 )  # fmt: skip
 TAGGED_TYPES = ("person", "address", "organisation", "location")
+MIN_EXAMPLES = 20
 _ALLOWED_AT_FIRST = ("organisation", "location")
 _STEP = re.compile(r"(flag|mask|block|repair|human)|(retry|parallel) ([1-9])|(model) (\S+)|(say) (.+)", re.DOTALL)
 
@@ -173,6 +174,36 @@ class InjectionConfig(TextGuardrail):
     threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
 
 
+class TopicConfig(GuardrailBase):
+    """What an app is there for, learned from examples when it starts."""
+
+    kind: Literal["topic"] = Field(description="Questions that are off the app's topics.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "block", "say", "human"})
+    allowed: tuple[str, ...] = Field(
+        default=(), description="Questions that it should answer, 20 or more, as its users ask them."
+    )
+    denied: tuple[str, ...] = Field(
+        default=(), description="Questions that it should not answer, whatever they resemble."
+    )
+    false_refusals: Percentage = Field(
+        default=0.05, description="The share of questions like the allowed ones that may be refused."
+    )
+    then: Then = Field(
+        default=("say I can't help with that.",), description="What happens: flag, block, say TEXT or human."
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> TopicConfig:
+        if not self.allowed and not self.denied:
+            raise wrong("there are no examples", "list questions under allowed or denied")
+        if self.allowed and len(self.allowed) < MIN_EXAMPLES:
+            raise wrong(
+                f"{len(self.allowed)} examples are too few to learn from", f"give {MIN_EXAMPLES} or more under allowed"
+            )
+        return self
+
+
 class FormatGuardrail(GuardrailBase):
     """What a guardrail that checks an answer's form has."""
 
@@ -224,10 +255,11 @@ GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
     "secrets": SecretsConfig,
     "keywords": KeywordsConfig,
     "injection": InjectionConfig,
+    "topic": TopicConfig,
     "format": FormatConfig,
     "complete": CompleteConfig,
 }
 GuardrailConfig: TypeAlias = Annotated[
-    PersonalDataConfig | SecretsConfig | KeywordsConfig | InjectionConfig | FormatConfig | CompleteConfig,
+    PersonalDataConfig | SecretsConfig | KeywordsConfig | InjectionConfig | TopicConfig | FormatConfig | CompleteConfig,
     Field(discriminator="kind"),
 ]

@@ -50,7 +50,7 @@ async def build(config: Config, resources: Resources) -> Engine:
     async with AsyncExitStack() as stack:
         providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
         retrievers = await _retrievers(config, resources, stack)
-        routes = {name: _route(name, config, retrievers) for name in config.models}
+        routes = {name: _route(name, config, retrievers, resources) for name in config.models}
         pipeline = Pipeline(routes, _keys(config), Dispatcher(providers, resources.health))
         owned = stack.pop_all()
     return Engine(
@@ -162,7 +162,7 @@ async def _retrievers(config: Config, resources: Resources, stack: AsyncExitStac
     return retrievers
 
 
-def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever]) -> Route:
+def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever], resources: Resources) -> Route:
     model = config.models[name]
     if model.pipeline is None:
         return Route(name, _policy(name, model))
@@ -173,16 +173,16 @@ def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever])
         _context(pipeline.context.sources, pipeline.context.top, pipeline.context.budget, retrievers)
         if pipeline.context is not None
         else None,
-        _guards(config, pipeline),
+        _guards(config, pipeline, resources),
     )
 
 
-def _guards(config: Config, pipeline: PipelineConfig) -> Guards | None:
+def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards | None:
     if not pipeline.guard_input and not pipeline.guard_output:
         return None
     from gateway.guarding import chain
 
-    return chain(config.guardrails, pipeline.guard_input, pipeline.guard_output)
+    return chain(config.guardrails, pipeline.guard_input, pipeline.guard_output, resources.embedder)
 
 
 def _context(

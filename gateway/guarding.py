@@ -17,31 +17,39 @@ from config.guardrails import (
     PersonalDataConfig,
     SecretsConfig,
     TextGuardrail,
+    TopicConfig,
     parse_step,
 )
 from guardrails.chain import Chain
+from guardrails.classified import ClassifierGuard, InjectionClassifier
+from guardrails.heads import Vectors, load_head
 from guardrails.masking.guard import PersonalGuard, derive
 from guardrails.spans import Finder, SpanGuard
 from guardrails.verdict import Action, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from config.guardrails import GuardrailConfig
+    from gateway.contract.embedding import Embeds
     from guardrails.formats.forms import Form
     from guardrails.formats.guard import AnswerGuard
     from guardrails.personal.search import PersonalSearch, Tags
+    from guardrails.topics import TopicClassifier
 
 DEFAULT_WORDS = "I can't help with that."
 HUMAN_WORDS = "I am handing this over to a person, who will answer you."
 _PROCESS_SECRET = secrets.token_hex(32)
 
 
-def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs: Sequence[str]) -> Chain | None:
-    """The guardrails of one pipeline by their names; None when it has none. Raises `ValueError`."""
-    if not inputs and not outputs:
-        return None
-    ways_in = [_on_input(name, configs[name]) for name in inputs]
+def chain(
+    configs: Mapping[str, GuardrailConfig],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    embedder: Callable[[], Embeds],
+) -> Chain:
+    """The guardrails of one pipeline by their names. Raises `ValueError`; `embedder` is opened only if one needs it."""
+    ways_in = [_on_input(name, configs[name], embedder) for name in inputs]
     out = [(name, configs[name]) for name in outputs]
     return Chain(
         ways_in,
@@ -50,7 +58,9 @@ def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs
     )
 
 
-def _on_input(name: str, config: GuardrailConfig) -> PersonalGuard | SpanGuard:
+def _on_input(
+    name: str, config: GuardrailConfig, embedder: Callable[[], Embeds]
+) -> PersonalGuard | SpanGuard | ClassifierGuard:
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
             structlog.get_logger().warning(
@@ -60,8 +70,22 @@ def _on_input(name: str, config: GuardrailConfig) -> PersonalGuard | SpanGuard:
         secret = derive(config.key.reveal() if config.key is not None else _PROCESS_SECRET)
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return PersonalGuard(_search(config), _policy(name, config, actions), secret, config.tools, hint=config.hint)
+    if isinstance(config, InjectionConfig):
+        return ClassifierGuard(_injection(config, embedder()), _policy(name, config), frozenset(config.texts))
+    if isinstance(config, TopicConfig):
+        return ClassifierGuard(_topics(config, embedder()), _policy(name, config), frozenset({"user"}), last_only=True)
     assert isinstance(config, TextGuardrail)
     return SpanGuard(_finder(config), _policy(name, config), frozenset(config.texts))
+
+
+def _injection(config: InjectionConfig, embeds: Embeds) -> InjectionClassifier:
+    return InjectionClassifier(config.threshold, load_head("injection"), Vectors(embeds))
+
+
+def _topics(config: TopicConfig, embeds: Embeds) -> TopicClassifier:
+    from guardrails.topics import TopicClassifier
+
+    return TopicClassifier(config.allowed, config.denied, embeds, Vectors(embeds), config.false_refusals)
 
 
 def _on_output(name: str, config: GuardrailConfig) -> SpanGuard:
@@ -109,10 +133,7 @@ def _finder(config: GuardrailConfig) -> Finder:
         from guardrails.keywords import KeywordFinder
 
         return KeywordFinder(config.lists, exact=config.exact)
-    assert isinstance(config, InjectionConfig)
-    from guardrails.injection import InjectionFinder
-
-    return InjectionFinder(config.threshold)
+    raise TypeError(f"no finder for {type(config).__name__}")
 
 
 def _search(config: PersonalDataConfig) -> PersonalSearch:
@@ -145,7 +166,7 @@ class _Patterned:
 def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
     say = ""
     if actions is None:
-        assert isinstance(config, TextGuardrail)
+        assert isinstance(config, (TextGuardrail, TopicConfig))
         step, words = parse_step(config.then[0])
         actions = {"*": step}
         say = words or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)

@@ -20,8 +20,8 @@ import msgspec
 _LOOKALIKES = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u0432\u043d\u043c\u0442\u043a"
     "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf\u03b1\u03bd\u03b9\u03c1\u03c5"
-    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0131\u0261\u0251",
-    "aeopcyxijsdwbhmtkABEZHIKMNOPTYXoavipuABEKMHOPCTXiga",
+    "\u0406\u0408\u0405\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0131\u0261\u0251",
+    "aeopcyxijsdwbhmtkABEZHIKMNOPTYXoavipuIJSABEKMHOPCTXiga",
 )
 _LEET = str.maketrans("013457@$!|", "oieastasil")
 _INVISIBLE = re.compile(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.guards import Again, Stage
     from gateway.contract.protocols import OutputFilter, Reply
+    from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
 
 
@@ -37,7 +38,7 @@ class Chain:
 
     def __init__(
         self,
-        inputs: Sequence[PersonalGuard | SpanGuard] = (),
+        inputs: Sequence[PersonalGuard | SpanGuard | ClassifierGuard] = (),
         outputs: Sequence[SpanGuard] = (),
         answers: Sequence[AnswerCheck] = (),
     ) -> None:

@@ -80,7 +80,7 @@ _NAMED = re.compile(
     r"credentials?|client[_-]?key|auth[_-]?key|signature[_-]?key|encryption[_-]?key)[\w.-]{0,20}[\"'`]?\]?"
     r"\s{0,3}(?:=>|:=|=|:|\bis\b|,|\|\|)\s{0,3}(?:bearer\s|basic\s)?[\"'`]{0,3}(?P<value>[^\s\"'`,;<>(){}\[\]]{8,300})"
 )
-_NAMED_GATE = re.compile(r"(?i)token|secret|passw|pwd|passphrase|pass|key|credential")
+_NAMED_GATE = re.compile(r"(?i)authorization|token|secret|passw|pwd|passphrase|pass|key|credential")
 _BEARER = re.compile(
     r"(?i)\b(?:authorization|x-api-key|api-key)[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token)?\s*(?P<value>[A-Za-z0-9._~+/=-]{16,2000})"
 )

@@ -1,0 +1,99 @@
+"""A guardrail made of a classifier: what a text as a whole is, judged by the embedding that all heads share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+from guardrails.heads import Head, Vectors
+from guardrails.injection import InjectionFinder, features
+from guardrails.words_of import Author, rewrite
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Stage
+    from gateway.contract.messages import ChatRequest
+    from guardrails.verdict import Policy
+
+_REMEMBERED = 4096
+
+
+class Classifier(Protocol):
+    """Judges texts."""
+
+    async def rules(self, text: str) -> list[str]:
+        """What is wrong with the text; empty for most. Raises what the embedder raises."""
+        ...
+
+
+class ClassifierGuard:
+    """Judges the texts of a request. `last_only` looks at the user's last message alone, as for its topic."""
+
+    def __init__(
+        self, classifier: Classifier, policy: Policy, authors: frozenset[Author], *, last_only: bool = False
+    ) -> None:
+        self.policy = policy
+        self._classifier = classifier
+        self._authors = authors
+        self._last_only = last_only
+        # Earlier turns come again with every request: they are judged once.
+        self._judged: OrderedDict[int, tuple[str, ...]] = OrderedDict()
+
+    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+        """The request, if it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+        if stage == "context" and self._last_only:
+            return request
+        try:
+            async with asyncio.timeout(self.policy.timeout_s):
+                found = [rule for text in self._texts(request) for rule in await self._rules(text)]
+        except Exception as error:
+            self.policy.failed(error, stage, exchange)
+            return request
+        if found:
+            self.policy.decide(Counter(found), stage, exchange)
+        return request
+
+    def _texts(self, request: ChatRequest) -> list[str]:
+        if self._last_only:
+            asked = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
+            return asked[-1:]
+        texts: dict[str, None] = {}
+
+        def note(text: str, author: Author) -> str:
+            if author in self._authors:
+                texts[text] = None
+            return text
+
+        rewrite(request, note)
+        return list(texts)
+
+    async def _rules(self, text: str) -> tuple[str, ...]:
+        key = hash(text)
+        known = self._judged.get(key)
+        if known is None:
+            known = self._judged[key] = tuple(await self._classifier.rules(text))
+            if len(self._judged) > _REMEMBERED:
+                self._judged.popitem(last=False)
+        return known
+
+
+class InjectionClassifier:
+    """Rules over every reading of a text, and a head over its embedding that has learned from both."""
+
+    def __init__(self, threshold: float, head: Head, vectors: Vectors) -> None:
+        """`threshold` from 0 to 1: at 0.5 about one in a hundred ordinary prompts is flagged."""
+        self._finder = InjectionFinder(0.0)
+        self._threshold = threshold
+        self._head = head
+        self._vectors = vectors
+
+    async def rules(self, text: str) -> list[str]:
+        """See `Classifier.rules`: the rules that hit, or `likeness` for what only the head saw."""
+        spans = await asyncio.to_thread(self._finder.find, text) if len(text) > 4000 else self._finder.find(text)
+        ruled = features(spans)
+        scores = [self._head.score([*vector, *ruled]) for vector in await self._vectors.of(text)]
+        # What rules alone are sure of needs no second opinion.
+        if max(scores, default=0.0) < self._threshold and ruled[0] < max(0.8, self._threshold):
+            return []
+        return sorted({span.kind for span in spans}) or ["likeness"]
