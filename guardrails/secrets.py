@@ -64,8 +64,22 @@ _ISSUED = {
     "azure_secret": r"[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}",
     "azure_storage": r"AccountKey=[A-Za-z0-9+/]{86}==",
 }
-_ANY_ISSUED = re.compile(
-    "|".join(rf"(?P<{name}>(?<![A-Za-z0-9_-]){form}(?![A-Za-z0-9]))" for name, form in _ISSUED.items())
+# What must stand in a text for a form to be worth a search.
+_GATES = {
+    "openai_key": ("sk-",), "anthropic_key": ("sk-ant-",), "aws_access_key": ("A3T", "AKIA", "ASIA", "ABIA", "ACCA"), "google_key": ("AIza",),
+    "google_token": ("ya29.",), "github_token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"), "gitlab_token": ("gl",),
+    "slack_token": ("xox", "xapp-"), "slack_webhook": ("hooks.slack.com",), "stripe_key": ("_test_", "_live_", "_prod_"), "twilio_key": ("SK",),
+    "sendgrid_key": ("SG.",), "mailgun_key": ("key-",), "npm_token": ("npm_",), "pypi_token": ("pypi-AgE",), "huggingface_token": ("hf_", "api_org_"),
+    "databricks_token": ("dapi",), "digitalocean_token": ("_v1_",), "shopify_token": ("shp",), "telegram_token": (":A",), "vault_token": ("hv",),
+    "age_key": ("AGE-SECRET",), "linear_key": ("lin_",), "notion_token": ("ntn_", "secret_"), "airtable_token": ("pat",),
+    "square_token": ("EAAA", "sq0"), "dropbox_token": ("sl.",), "doppler_token": ("dp.",), "grafana_token": ("glsa_", "glc_"),
+    "newrelic_key": ("NR",), "postman_key": ("PMAK-",), "pulumi_token": ("pul-",), "planetscale_token": ("pscale_",),
+    "rubygems_key": ("rubygems_",), "sentry_token": ("sntr",), "atlassian_token": ("ATATT3",), "groq_key": ("gsk_",), "perplexity_key": ("pplx-",),
+    "xai_key": ("xai-",), "replicate_token": ("r8_",), "gatehouse_key": ("gh-",), "jwt": ("ey",), "azure_secret": ("Q~",),
+    "azure_storage": ("AccountKey=",), "discord_token": (".",),
+}  # fmt: skip
+_FORMS = tuple(
+    (name, _GATES[name], re.compile(rf"(?<![A-Za-z0-9_-])(?:{form})(?![A-Za-z0-9])")) for name, form in _ISSUED.items()
 )
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END[ A-Z0-9_-]{0,100}KEY(?: BLOCK)?-----|\Z)"
@@ -174,11 +188,13 @@ class SecretFinder:
                         yield Span(match.start() + start, match.start() + start + length, "own_secret")
 
     def _issued(self, text: str) -> Iterable[Span]:
-        for match in _ANY_ISSUED.finditer(text):
-            name = match.lastgroup or ""
-            # `sk-` followed by words is a CSS class or a file's name, not a key.
-            if name not in _LOOSE or _is_random(match[0]):
-                yield Span(match.start(), match.end(), name)
+        for name, gates, form in _FORMS:
+            if not any(gate in text for gate in gates):
+                continue
+            for match in form.finditer(text):
+                # `sk-` followed by words is a CSS class or a file's name, not a key.
+                if name not in _LOOSE or _is_random(match[0]):
+                    yield Span(match.start(), match.end(), name)
         if "PRIVATE KEY" in text:
             for match in _PRIVATE_KEY.finditer(text):
                 yield Span(match.start(), match.end(), "private_key")
