@@ -30,6 +30,8 @@ config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help
 key_commands = typer.Typer(help="Work with callers' keys.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_commands, name="config")
 app.add_typer(key_commands, name="keys")
+eval_commands = typer.Typer(help="Measure on cases of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(eval_commands, name="eval")
 
 FileArgument = Annotated[
     Path, typer.Argument(metavar="[FILE]", envvar="GATEHOUSE_CONFIG", help="The YAML file.", show_default=True)
@@ -199,3 +201,26 @@ def demo(
     from gateway.demo import run
 
     raise typer.Exit(run(only_check))
+
+
+@eval_commands.command("guardrails")
+def eval_guardrails(
+    cases: Annotated[list[Path], typer.Argument(help="Files of cases, one JSON object a line.", exists=True)],
+    pipeline: Annotated[str, typer.Option(help="The pipeline whose guardrails are measured.")],
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """What a pipeline's guardrails find in texts that you have labelled, and what they leave lying."""
+    import asyncio
+
+    from gateway.evaluation import measure
+
+    loaded = _load(config)
+    chosen = loaded.pipelines.get(pipeline)
+    if chosen is None:
+        _fail(f"there is no pipeline {pipeline}; known here: {', '.join(loaded.pipelines) or 'none'}")
+    try:
+        report = asyncio.run(measure(loaded, chosen, cases))
+    except ValueError as error:
+        _fail(str(error))
+    for line in report.lines():
+        typer.echo(line)

@@ -53,6 +53,15 @@ class PersonalGuard:
         """The filter for one answer."""
         return Unmask(vault, self._tools)
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What is looked for."""
+        return self._search.kinds
+
+    async def spans(self, text: str) -> Sequence[Span]:
+        """All that is looked for in one text, whatever is done about it."""
+        return (await self._search.find([text])).get(text, ())
+
     async def find(self, texts: Sequence[str], stage: Stage, exchange: Exchange) -> Mapping[str, Sequence[Span]]:
         """What is to be masked in each text. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         try:

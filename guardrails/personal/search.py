@@ -39,7 +39,7 @@ class PersonalSearch:
         own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
         self._lists = KeywordFinder(lists, exact=True) if lists else None
-        self._kinds = kinds
+        self.kinds = kinds
         self._tagger = tagger
         # One thread: the model uses one core at a time, and texts of many requests queue for it fairly.
         self._pool = ThreadPoolExecutor(1, "tagger") if tagger is not None else None
@@ -87,7 +87,7 @@ class PersonalSearch:
         tagged = [
             span
             for span in self._tagger.tag(text)
-            if span.kind in self._kinds and all(span.end <= each.start or span.start >= each.end for each in formal)
+            if span.kind in self.kinds and all(span.end <= each.start or span.start >= each.end for each in formal)
         ]
         return sorted(formal + tagged)
 

@@ -34,6 +34,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.surfaces": (6, "process"),
     "gateway.app": (6, "process"),
     "gateway.demo": (6, "process"),
+    "gateway.evaluation": (6, "process"),
     "gateway.cli": (6, "process"),
     "gateway.__main__": (6, "process"),
 }
