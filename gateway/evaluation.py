@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 SAME = 0.9
 _PRESIDIO = {
     "CREDIT_CARD": "CARD", "PHONE_NUMBER": "PHONE", "EMAIL_ADDRESS": "EMAIL", "IBAN_CODE": "IBAN", "IP_ADDRESS": "IP",
-    """Of one kind: how many there are in truth, how many of them were found, and how many spans were given in all."""
+    "STREET_ADDRESS": "ADDRESS", "ORGANIZATION": "ORGANISATION", "GPE": "LOCATION",
+    "US_DRIVER_LICENSE": "DRIVER_LICENCE",
 }  # fmt: skip
 
 

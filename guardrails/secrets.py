@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import itertools
 import math
 import re
 from collections import Counter
@@ -60,6 +61,8 @@ _ISSUED = {
     "xai_key": r"xai-[A-Za-z0-9]{60,100}",
     "replicate_token": r"r8_[A-Za-z0-9]{37}",
     "gatehouse_key": r"gh-[A-Za-z0-9_-]{32,80}",
+    "facebook_token": r"\d{15,16}(?:\||%7C)[0-9a-zA-Z_-]{27,40}",
+    "harness_key": r"(?:pat|sat)\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{20}",
     "jwt": r"ey[A-Za-z0-9_-]{15,2000}\.ey[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_/+-]{10,2000}={0,2}",
     "azure_secret": r"[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}",
     "azure_storage": r"AccountKey=[A-Za-z0-9+/]{86}==",
@@ -76,7 +79,7 @@ _GATES = {
     "newrelic_key": ("NR",), "postman_key": ("PMAK-",), "pulumi_token": ("pul-",), "planetscale_token": ("pscale_",),
     "rubygems_key": ("rubygems_",), "sentry_token": ("sntr",), "atlassian_token": ("ATATT3",), "groq_key": ("gsk_",), "perplexity_key": ("pplx-",),
     "xai_key": ("xai-",), "replicate_token": ("r8_",), "gatehouse_key": ("gh-",), "jwt": ("ey",), "azure_secret": ("Q~",),
-    "azure_storage": ("AccountKey=",), "discord_token": (".",),
+    "azure_storage": ("AccountKey=",), "facebook_token": ("|", "%7C"), "harness_key": ("pat.", "sat."), "discord_token": (".",),
 }  # fmt: skip
 _FORMS = tuple(
     (name, _GATES[name], re.compile(rf"(?<![A-Za-z0-9_-])(?:{form})(?![A-Za-z0-9])")) for name, form in _ISSUED.items()
@@ -102,7 +105,12 @@ _ENCODED = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{24,4000}={0,2})(?![A-Za-z0-9+/])|(?<![0-9a-fA-F])(?:[0-9a-f]{2}){16,2000}(?![0-9a-fA-F])"
 )
 _ASSIGNED = re.compile(
-    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,60})[\"'`]?\]?\s{0,3}(?:=>|:=|=|:)\s{0,3}[\"'`]{0,3}(?P<value>[A-Za-z0-9+/_.~=-]{20,200})(?![\w/])"
+    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,60})[\"'`]?\]?[ \t]{0,4}(?:=>|:{1,3}=|\|\||\?=|==|[=:>,])[\"'`\s=]{0,5}"
+    r"(?P<value>[A-Za-z0-9+/_.~=-]{14,200})(?![\w/])"
+)
+_COMMAND = re.compile(r"\bcurl\b[^\n]{0,300}?\s(?:-u|--user)[ =]?[\"']?[^:\s\"']{1,60}:(?P<value>[^\s\"']{3,100})")
+_ATTRIBUTE = re.compile(
+    r"(?i)key\s{0,3}=\s{0,3}[\"'][^\"'\n]{0,60}(?:password|passwd|secret|token|key)[\"']\s{1,30}value\s{0,3}=\s{0,3}[\"'](?P<value>[^\"'\n]{6,200})[\"']"
 )
 # Long and random by nature, and no secrets.
 _NO_SECRET = re.compile(
@@ -135,6 +143,14 @@ def _is_random(value: str) -> bool:
     if re.fullmatch(r"[\d.:/-]+", value) or re.fullmatch(r"[A-Za-z_]+(?:[.(/][A-Za-z_.\d]*)+\)?", value):
         return False
     return _disorder(value) >= _LEAST_ENTROPY or (classes >= 3 and len(value) >= 8)
+
+
+def _looks_made(value: str) -> bool:
+    """Whether nobody would write it by hand: letters and digits well mixed, more so the shorter it is."""
+    if value.count("/") >= 2 or value.startswith(("/", "-", ".")) or ".so" in value:
+        return False
+    changes = sum(a.isdigit() != b.isdigit() for a, b in itertools.pairwise(value))
+    return changes >= 3 and _disorder(value) >= min(_LEAST_ASSIGNED, math.log2(len(value)) - 0.6)
 
 
 class SecretFinder:
@@ -175,8 +191,12 @@ class SecretFinder:
                     yield Span(*match.span("value"), "named_secret", 0.8)
         for match in _ASSIGNED.finditer(text):
             value = match["value"]
-            if _NO_SECRET.search(match["name"]) is None and _is_random(value) and _disorder(value) >= _LEAST_ASSIGNED:
+            if _NO_SECRET.search(match["name"]) is None and _is_random(value) and _looks_made(value):
                 yield Span(*match.span("value"), "assigned_secret", 0.7)
+        for form in (_COMMAND, _ATTRIBUTE):
+            for match in form.finditer(text):
+                if not _PLACEHOLDER.search(match["value"]):
+                    yield Span(*match.span("value"), "named_secret", 0.8)
         yield from self._own_secrets(text)
 
     def _own_secrets(self, text: str) -> Iterable[Span]:
