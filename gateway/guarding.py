@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from guardrails.formats.guard import AnswerGuard
     from guardrails.personal.search import PersonalSearch, Tags
     from guardrails.topics import TopicClassifier
+    from guardrails.words_of import Author
 
 DEFAULT_WORDS = "I can't help with that."
 HUMAN_WORDS = "I am handing this over to a person, who will answer you."
@@ -71,11 +72,17 @@ def _on_input(
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return PersonalGuard(_search(config), _policy(name, config, actions), secret, config.tools, hint=config.hint)
     if isinstance(config, InjectionConfig):
-        return ClassifierGuard(_injection(config, embedder()), _policy(name, config), frozenset(config.texts))
+        return ClassifierGuard(_injection(config, embedder()), _policy(name, config), _authors(config) - {"label"})
     if isinstance(config, TopicConfig):
         return ClassifierGuard(_topics(config, embedder()), _policy(name, config), frozenset({"user"}), last_only=True)
     assert isinstance(config, TextGuardrail)
-    return SpanGuard(_finder(config), _policy(name, config), frozenset(config.texts))
+    return SpanGuard(_finder(config), _policy(name, config), _authors(config))
+
+
+def _authors(config: TextGuardrail) -> frozenset[Author]:
+    """What a model writes is its words and the arguments of its calls; names and ids are searched in any case."""
+    authors: set[Author] = {*config.texts, "label"}
+    return frozenset(authors | {"call"} if "assistant" in authors else authors)
 
 
 def _injection(config: InjectionConfig, embeds: Embeds) -> InjectionClassifier:

@@ -26,8 +26,9 @@ from gateway.contract.messages import (
     ToolResult,
 )
 
-# Who wrote a text: the developer (system), the user, the model, a tool, or nobody in particular (an id, metadata).
-Author: TypeAlias = Literal["system", "user", "assistant", "tool", "label"]
+# Who wrote a text: the developer (system), the user, the model (its words, or the arguments of its calls), a tool, or
+# nobody in particular (an id, metadata).
+Author: TypeAlias = Literal["system", "user", "assistant", "call", "tool", "label"]
 Change: TypeAlias = Callable[[str, Author], str]
 _AUTHORS: dict[str, Author] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
@@ -87,8 +88,8 @@ def rewrite_arguments(arguments: str, change: Change) -> str:
     try:
         value = msgspec.json.decode(arguments)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return change(arguments, "assistant")
-    new = _rewrite_json(value, change, "assistant")
+        return change(arguments, "call")
+    new = _rewrite_json(value, change, "call")
     return arguments if new is value else msgspec.json.encode(new).decode()
 
 

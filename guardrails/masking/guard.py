@@ -109,7 +109,8 @@ class Masking:
 
     async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
         """The request with tags. Texts that were masked before are left as they are."""
-        texts = [text for text, _ in texts_of(request) if text not in self._masked]
+        authors = {text: author for text, author in texts_of(request) if text not in self._masked}
+        texts = list(authors)
         found = dict(await self._guard.find(texts, stage, exchange))
         if unread := unread_parts(request):
             self._note_unread(unread, stage, exchange)
@@ -120,7 +121,7 @@ class Masking:
         if not self.vault:
             return request
         known = {value: tag.strip("<>") for value, tag in self.vault.values().items()}
-        replaced = {text: self._mask(text, found.get(text, ()), known) for text in texts}
+        replaced = {text: self._mask(text, found.get(text, ()), known, authors[text]) for text in texts}
 
         def change(text: str, author: Author) -> str:
             masked = replaced.get(text, text)
@@ -139,14 +140,20 @@ class Masking:
         ):
             exchange.findings.append(Finding(name, "picture, sound or file", "unread", stage, count))
 
-    def _mask(self, text: str, spans: Sequence[Span], known: Mapping[str, str]) -> str:
-        """Masks what was found here, what was found elsewhere in the request, and what looks like a tag."""
+    def _mask(self, text: str, spans: Sequence[Span], known: Mapping[str, str], author: Author) -> str:
+        """Masks what was found here, what was found elsewhere in the request, and what looks like a tag.
+
+        In the arguments of the model's own calls a tag is one that a tool was given for the value: it stays.
+        """
         all_spans = list(spans)
         for start, end, value in repeated(text, known):
             if all(end <= span.start or start >= span.end for span in all_spans):
                 all_spans.append(Span(start, end, known[value].rpartition("_")[0]))
-        for start, end in literal_spans(text, all_spans, self.vault):
-            all_spans.append(Span(start, end, LITERAL))
+        if author != "call":
+            for start, end in literal_spans(text, all_spans, self.vault):
+                all_spans.append(Span(start, end, LITERAL))
+        elif not all_spans:
+            return text
         return mask_text(text, sorted(all_spans), self.vault)
 
     def reveal(self, request: ChatRequest) -> ChatRequest:

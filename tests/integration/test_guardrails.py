@@ -170,6 +170,22 @@ def test_tools_get_values_only_by_name(gateway: Gateway, upstream: Recording, st
     assert MAIL not in sent
 
 
+def test_a_tool_without_values_keeps_its_tag_from_turn_to_turn(gateway: Gateway, upstream: Recording) -> None:
+    question = {"role": "user", "content": f"Write to {MAIL}"}
+    gateway.request("POST", "/v1/chat/completions", {"model": "masked", "messages": [question]})
+    tag = upstream.bodies[-1]["messages"][-1]["content"].split()[-1]
+    call = {"id": "c1", "type": "function", "function": {"name": "send", "arguments": json.dumps({"to": tag})}}
+    messages = [
+        question,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": f"sent to {MAIL}"},
+    ]
+    gateway.request("POST", "/v1/chat/completions", {"model": "masked", "messages": messages})
+    asked = upstream.bodies[-1]["messages"]
+    assert json.loads(asked[2]["tool_calls"][0]["function"]["arguments"]) == {"to": tag}
+    assert asked[3]["content"] == f"sent to {tag}"
+
+
 def test_every_field_of_a_conversation_is_masked(gateway: Gateway, upstream: Recording) -> None:
     messages = [
         {"role": "system", "content": f"You serve {MAIL}."},
@@ -191,6 +207,76 @@ def test_every_field_of_a_conversation_is_masked(gateway: Gateway, upstream: Rec
     assert answer.status == 200, answer.body
     assert MAIL not in upstream.seen
     assert upstream.bodies[-1]["messages"][3]["role"] == "assistant"
+
+
+def test_every_field_of_an_anthropic_conversation_is_masked(gateway: Gateway, upstream: Recording) -> None:
+    body = {
+        "model": "masked",
+        "max_tokens": 100,
+        "system": [{"type": "text", "text": f"You serve {MAIL}.", "cache_control": {"type": "ephemeral"}}],
+        "metadata": {"user_id": MAIL},
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": f"I am {MAIL}"}]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": f"So {MAIL}", "signature": "c2ln"},
+                {"type": "tool_use", "id": "t1", "name": "send", "input": {"to": {"mail": MAIL, "cc": [MAIL]}}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": f"sent to {MAIL}"}]},
+                {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": f"by {MAIL}"}},
+                {"type": "text", "text": "thanks"},
+            ]},
+        ],
+    }  # fmt: skip
+    answer = gateway.request("POST", "/v1/messages", body)
+    assert answer.status == 200, answer.body
+    assert MAIL not in upstream.seen
+    assert upstream.seen.count("<EMAIL_") >= 6
+
+
+def test_every_field_of_a_gemini_conversation_is_masked(gateway: Gateway, upstream: Recording) -> None:
+    body = {
+        "systemInstruction": {"parts": [{"text": f"You serve {MAIL}."}]},
+        "labels": {"owner": MAIL},
+        "contents": [
+            {"role": "user", "parts": [{"text": f"I am {MAIL}"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "send", "args": {"to": MAIL}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "send", "response": {"sent": [MAIL]}}}]},
+            {"role": "model", "parts": [{"text": f"Sent to {MAIL}", "thought": True}, {"text": f"Done, {MAIL}"}]},
+            {"role": "user", "parts": [{"text": "thanks"}]},
+        ],
+    }
+    answer = gateway.request("POST", "/v1beta/models/masked:generateContent", body)
+    assert answer.status == 200, answer.body
+    assert MAIL not in upstream.seen
+    assert upstream.seen.count("<EMAIL_") >= 4
+
+
+@STREAMS
+def test_every_choice_and_every_kind_of_words_comes_back(gateway: Gateway, upstream: Recording, stream: bool) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        tag = body["messages"][-1]["content"].split()[-1]
+        return {
+            "content": f"So {tag}!",
+            "reasoning_content": f"Hm, {tag.lower()}",
+            "refusal": f"No, {tag.strip('<>')}.",
+        }
+
+    upstream.answers.append(answer)
+    told = ask(gateway, "openai", "masked", f"I am {MAIL}", stream=stream)
+    text = told.body.decode()
+    if stream:
+        deltas = [
+            json.loads(line[6:])["choices"][0]["delta"] for line in text.splitlines() if line.startswith("data: {")
+        ]
+        message = {
+            key: "".join(each.get(key) or "" for each in deltas) for key in ("content", "reasoning_content", "refusal")
+        }
+    else:
+        message = told.json()["choices"][0]["message"]
+    assert message["content"] == f"So {MAIL}!"
+    assert message["reasoning_content"] == f"Hm, {MAIL}"
+    assert message["refusal"] == f"No, {MAIL}."
 
 
 def test_a_trusted_target_gets_the_values(gateway: Gateway, upstream: Recording) -> None:
