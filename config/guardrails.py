@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, Struct
+from config.struct import Flag, Ref, Struct
 from config.units import Duration, Percentage
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -243,6 +243,25 @@ class FormatConfig(FormatGuardrail):
         return self
 
 
+class PromptLeakConfig(GuardrailBase):
+    """The answer must not hold the system prompt."""
+
+    kind: Literal["prompt_leak"] = Field(description="Eight words in a row of the system prompt, in an answer.")
+    sides: ClassVar[frozenset[str]] = frozenset({"output"})
+    then: Then = Field(default=("block",), description="What happens: flag, mask or block.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
+
+
+class JudgeConfig(FormatGuardrail):
+    """The answer must keep to a rubric, in the judgement of a model."""
+
+    kind: Literal["judge"] = Field(description="A rubric, in the judgement of a model.")
+    model: Annotated[str, Ref("models", "model")] = Field(description="The model that judges.", examples=["judge"])
+    rubric: str = Field(min_length=1, description="What an answer must keep to, in words.")
+    timeout: Duration = Field(default=20.0, description="How long it may take.")
+    then: Then = Field(default=("retry 1", "block"), description="What to try, in order.")
+
+
 class CompleteConfig(FormatGuardrail):
     """The answer must not be empty or cut off."""
 
@@ -258,8 +277,18 @@ GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
     "topic": TopicConfig,
     "format": FormatConfig,
     "complete": CompleteConfig,
+    "prompt_leak": PromptLeakConfig,
+    "judge": JudgeConfig,
 }
 GuardrailConfig: TypeAlias = Annotated[
-    PersonalDataConfig | SecretsConfig | KeywordsConfig | InjectionConfig | TopicConfig | FormatConfig | CompleteConfig,
+    PersonalDataConfig
+    | SecretsConfig
+    | KeywordsConfig
+    | InjectionConfig
+    | TopicConfig
+    | FormatConfig
+    | CompleteConfig
+    | PromptLeakConfig
+    | JudgeConfig,
     Field(discriminator="kind"),
 ]

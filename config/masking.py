@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import get_origin
+from typing import get_args, get_origin
 
 from config.document import Document, Path, Span
 from config.findings import SECRET_NAMES, mask_looks, names_a_secret
 from config.secret import Secret
-from config.shape import Spot, holds_secret
+from config.shape import Spot, holds_secret, is_section
 
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:\s*""")
 _VALUE = re.compile(r"""(?:\$\{[^{}]*\}|"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
@@ -27,12 +27,14 @@ class MaskedLines:
         self._document = document
         self._parsed = document.data is not None
         types = {spot.path: spot for spot in spots}
-        # Names that people give (of providers, apps, headers, ...) announce nothing.
+        # Names that people give (of providers, apps, headers, ...) announce nothing, unless what stands there is not
+        # what a name leads to: then a line is missing, and it is a key of what should have been named.
         given = {
             (*spot.path, key)
             for spot in types.values()
             if get_origin(spot.annotation) is dict and isinstance(spot.value, dict)
-            for key in spot.value
+            for key, value in spot.value.items()
+            if isinstance(value, dict) or not is_section(get_args(spot.annotation)[1])
         }
 
         def announced(path: Path) -> bool:

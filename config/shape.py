@@ -97,6 +97,12 @@ def structs(annotation: Any) -> Iterator[type[Struct]]:
             yield from structs(inner)
 
 
+def is_section(annotation: Any) -> bool:
+    """Whether a value of this type is a mapping of keys that a struct has."""
+    bare, _ = unwrap(annotation)
+    return bool(kinds(annotation)) or (isinstance(bare, type) and issubclass(bare, Struct))
+
+
 def plain_keys(root: type[Struct]) -> frozenset[str]:
     """The keys under which no struct holds secrets."""
     secret: set[str] = set()

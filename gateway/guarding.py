@@ -13,14 +13,16 @@ from config.guardrails import (
     FormatGuardrail,
     GuardrailBase,
     InjectionConfig,
+    JudgeConfig,
     KeywordsConfig,
     PersonalDataConfig,
+    PromptLeakConfig,
     SecretsConfig,
     TextGuardrail,
     TopicConfig,
     parse_step,
 )
-from guardrails.chain import Chain
+from guardrails.chain import Chain, FindsInAnswers
 from guardrails.classified import ClassifierGuard, InjectionClassifier
 from guardrails.heads import Vectors, load_head
 from guardrails.masking.guard import PersonalGuard, derive
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from config.guardrails import GuardrailConfig
     from gateway.contract.embedding import Embeds
     from guardrails.formats.forms import Form
-    from guardrails.formats.guard import AnswerGuard
+    from guardrails.judges.guard import AnswerGuard
     from guardrails.personal.search import PersonalSearch, Tags
     from guardrails.topics import TopicClassifier
     from guardrails.words_of import Author
@@ -95,7 +97,11 @@ def _topics(config: TopicConfig, embeds: Embeds) -> TopicClassifier:
     return TopicClassifier(config.allowed, config.denied, embeds, Vectors(embeds), config.false_refusals)
 
 
-def _on_output(name: str, config: GuardrailConfig) -> SpanGuard:
+def _on_output(name: str, config: GuardrailConfig) -> FindsInAnswers:
+    if isinstance(config, PromptLeakConfig):
+        from guardrails.prompt_leak import PromptLeakGuard
+
+        return PromptLeakGuard(_policy(name, config))
     if isinstance(config, PersonalDataConfig):
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return SpanGuard(_Patterned(config), _policy(name, config, actions))
@@ -103,12 +109,16 @@ def _on_output(name: str, config: GuardrailConfig) -> SpanGuard:
 
 
 def _on_answer(name: str, config: FormatGuardrail) -> AnswerGuard:
-    from guardrails.formats.guard import AnswerGuard, CompleteJudge, FormJudge
+    from guardrails.judges.guard import AnswerGuard, CompleteJudge, FormJudge
 
     steps = [_worded(parse_step(step)) for step in config.then]
     policy = _policy(name, config, {"*": "flag"})
     if isinstance(config, CompleteConfig):
         return AnswerGuard(CompleteJudge(), policy, steps)
+    if isinstance(config, JudgeConfig):
+        from guardrails.judges.model import ModelJudge
+
+        return AnswerGuard(ModelJudge(config.model, config.rubric), policy, steps)
     assert isinstance(config, FormatConfig)
     return AnswerGuard(FormJudge(_form(config)), policy, steps)
 
@@ -173,7 +183,7 @@ class _Patterned:
 def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
     say = ""
     if actions is None:
-        assert isinstance(config, (TextGuardrail, TopicConfig))
+        assert isinstance(config, (TextGuardrail, TopicConfig, PromptLeakConfig))
         step, words = parse_step(config.then[0])
         actions = {"*": step}
         say = words or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Again, Stage
     from gateway.contract.protocols import OutputFilter, Reply
     from guardrails.classified import ClassifierGuard
+    from guardrails.spans import Finder
     from guardrails.verdict import Policy
+
+
+class FindsInAnswers(Protocol):
+    """A guardrail that searches an answer while it streams."""
+
+    policy: Policy
+
+    def finder_for(self, request: ChatRequest) -> Finder:
+        """What searches the answer to `request`."""
+        ...
 
 
 class AnswerCheck(Protocol):
@@ -39,7 +50,7 @@ class Chain:
     def __init__(
         self,
         inputs: Sequence[PersonalGuard | SpanGuard | ClassifierGuard] = (),
-        outputs: Sequence[SpanGuard] = (),
+        outputs: Sequence[FindsInAnswers] = (),
         answers: Sequence[AnswerCheck] = (),
     ) -> None:
         """`outputs` work on an answer as it streams, `answers` on the whole of it."""
@@ -135,7 +146,8 @@ class GuardedRequest:
         """See `Guarded.filters`."""
         allowed = self._allows if self._maskings else None
         filters: list[OutputFilter] = [
-            SpanFilter(guard.finder, guard.policy, self._exchange, allowed=allowed) for guard in self._chain.outputs
+            SpanFilter(guard.finder_for(self.request), guard.policy, self._exchange, allowed=allowed)
+            for guard in self._chain.outputs
         ]
         filters += [unmask for masking in reversed(self._maskings) if (unmask := masking.filter()) is not None]
         return tuple(filters)

@@ -37,6 +37,10 @@ class SpanGuard:
         self.policy = policy
         self._authors = authors
 
+    def finder_for(self, request: ChatRequest) -> Finder:
+        """On the way out: the same for every request."""
+        return self.finder
+
     async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
         """The request as it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         texts: dict[str, None] = {}

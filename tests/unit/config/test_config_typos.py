@@ -200,6 +200,12 @@ def test_a_wrong_value_never_shows_a_secret(folder: Path, key: tuple[int, int, s
     assert_no_secret(outcome(folder, "\n".join([*LINES[:number], changed, *LINES[number + 1 :]])))
 
 
+@pytest.mark.parametrize("section", ["apps:\n  keys: [{}]", "providers:\n  api_key: {}", "apps:\n  keys: {}"])
+def test_a_section_whose_name_is_missing_shows_no_secret(folder: Path, section: str) -> None:
+    secret = "literal-caller-credential-k4y"
+    assert secret not in outcome(folder, "version: 1\n" + section.format(secret) + "\n")
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, len(VALID) - 1), st.sampled_from(["{", "]", '"', ":", ": ", "\t", "\n", "\x07", "#", "&", "*", "%"])

@@ -12,13 +12,13 @@ from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Message, Text
 from guardrails.stock import StockReply
-from guardrails.verdict import StockAnswer
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.guards import Again
     from gateway.contract.messages import ChatRequest
     from gateway.contract.protocols import Reply
+    from guardrails.formats.forms import Form
     from guardrails.verdict import Policy
 
 Step = tuple[str, str]
@@ -34,12 +34,14 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 class Judge(Protocol):
-    """Judges whole answers. Blocking; runs in a thread."""
+    """Judges whole answers."""
 
     name: str
 
-    def judge(self, text: str, finish: FinishReason, *, calls: bool) -> Judgement:
-        """`calls`: the answer calls tools as well."""
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+    ) -> Judgement:
+        """`calls`: the answer calls tools as well. `again` asks a model, for judges that do."""
         ...
 
 
@@ -119,9 +121,9 @@ class AnswerGuard:
 
     async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
         """See `AnswerCheck.check`."""
-        held, judgements = await self._held(reply, exchange)
-        if held is None or not _problem(judgements):
-            return held or reply
+        held, judgements = await self._held(request, reply, exchange, again)
+        if not _problem(judgements):
+            return held
         if self.policy.shadow:
             self._note(exchange, self._steps[0][0] if self._steps else "flag")
             return held
@@ -145,21 +147,21 @@ class AnswerGuard:
         # Nothing that was tried helped, and nothing says to block: what there is goes on, flagged.
         return held
 
-    async def _held(self, reply: Reply, exchange: Exchange) -> tuple[HeldAnswer | None, dict[int, Judgement]]:
-        """The whole reply and what is to be said of each choice; (None, {}) for a reply passed on unchecked."""
+    async def _held(
+        self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again
+    ) -> tuple[HeldAnswer, dict[int, Judgement]]:
+        """The whole reply and what is to be said of each choice; nothing of one that passes unchecked."""
         held = await hold(reply)
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                judgements = await asyncio.to_thread(self._judge_all, held)
+                judgements = {
+                    index: await self._judge.judge(text, finish, calls=calls, request=request, again=again)
+                    for index, (text, finish, calls) in held.texts().items()
+                }
         except Exception as error:
             self.policy.failed(error, "output", exchange)
             return held, {}
         return held, judgements
-
-    def _judge_all(self, held: HeldAnswer) -> dict[int, Judgement]:
-        return {
-            index: self._judge.judge(text, finish, calls=calls) for index, (text, finish, calls) in held.texts().items()
-        }
 
     async def _ask_again(
         self,
@@ -177,13 +179,13 @@ class AnswerGuard:
         for _ in range(int(argument) if name == "retry" else 1):
             reply = await again(told, argument if name == "model" else "")
             try:
-                held, found = await self._held(reply, exchange)
+                held, found = await self._held(told, reply, exchange, again)
             except BaseException:
                 await reply.close()
                 raise
-            if held is not None and not _problem(found):
+            if not _problem(found):
                 return held
-            mended = _repaired(held, found) if held is not None and ("repair", "") in self._steps else None
+            mended = _repaired(held, found) if ("repair", "") in self._steps else None
             if mended is not None:
                 return mended
             await reply.close()
@@ -193,10 +195,13 @@ class AnswerGuard:
     async def _all(
         self, request: ChatRequest, count: int, exchange: Exchange, again: Again
     ) -> list[tuple[HeldAnswer, dict[int, Judgement]]]:
-        async def one() -> tuple[HeldAnswer, dict[int, Judgement]] | None:
+        async def one() -> tuple[HeldAnswer, dict[int, Judgement]]:
             reply = await again(request, "")
-            held, found = await self._held(reply, exchange)
-            return None if held is None else (held, found)
+            try:
+                return await self._held(request, reply, exchange, again)
+            except BaseException:
+                await reply.close()
+                raise
 
         done = await asyncio.gather(*[one() for _ in range(count)], return_exceptions=True)
         for each in done:
@@ -240,16 +245,18 @@ def _with_reason(request: ChatRequest, problem: str) -> ChatRequest:
 class FormJudge:
     """Whether an answer is of a form. One that calls tools instead of speaking is left alone."""
 
-    def __init__(self, form: object) -> None:
+    def __init__(self, form: Form) -> None:
         self._form = form
-        self.name = str(getattr(form, "name", "form"))
+        self.name = form.name
 
-    def judge(self, text: str, finish: FinishReason, *, calls: bool) -> Judgement:
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+    ) -> Judgement:
         """See `Judge.judge`."""
         if calls and not text.strip():
             return Judgement()
         cut = finish in _CUT
-        verdict = self._form.check(text, cut=cut)  # type: ignore[attr-defined]
+        verdict = await asyncio.to_thread(self._form.check, text, cut=cut)
         problem = verdict.problem
         if problem and cut:
             problem = f"it was cut off before its end, and {problem}"
@@ -261,13 +268,12 @@ class CompleteJudge:
 
     name = "complete"
 
-    def judge(self, text: str, finish: FinishReason, *, calls: bool) -> Judgement:
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+    ) -> Judgement:
         """See `Judge.judge`."""
         if finish in _CUT:
             return Judgement("it was cut off before its end")
         if not calls and not text.strip():
             return Judgement("it was empty")
         return Judgement()
-
-
-__all__ = ["AnswerGuard", "CompleteJudge", "FormJudge", "HeldAnswer", "StockAnswer", "hold"]

@@ -1,0 +1,58 @@
+"""The system prompt in an answer: eight words in a row of it that nobody else has said."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from guardrails.personal.patterns import Span
+
+if TYPE_CHECKING:
+    from gateway.contract.messages import ChatRequest
+    from guardrails.verdict import Policy
+
+WORDS_IN_A_ROW = 8
+_WORD = re.compile(r"\w+")
+
+
+class PromptLeakFinder:
+    """Finds runs of the system prompt's words, whatever stands between them. For one request."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        runs: set[tuple[str, ...]] = set()
+        public: set[tuple[str, ...]] = set()
+        for message in request.messages:
+            (runs if message.role in ("system", "developer") else public).update(_runs(message.text))
+        # What the user or a tool has said too is no secret.
+        self._runs = runs - public
+
+    def find(self, text: str) -> list[Span]:
+        """See `guardrails.spans.Finder`."""
+        if not self._runs:
+            return []
+        words = [(match[0].casefold(), match.start(), match.end()) for match in _WORD.finditer(text)]
+        spans: list[Span] = []
+        for index in range(len(words) - WORDS_IN_A_ROW + 1):
+            if tuple(word for word, _, _ in words[index : index + WORDS_IN_A_ROW]) in self._runs:
+                start, end = words[index][1], words[index + WORDS_IN_A_ROW - 1][2]
+                if spans and start <= spans[-1].end:
+                    spans[-1] = Span(spans[-1].start, end, "system_prompt")
+                else:
+                    spans.append(Span(start, end, "system_prompt"))
+        return spans
+
+
+def _runs(text: str) -> list[tuple[str, ...]]:
+    words = [match[0].casefold() for match in _WORD.finditer(text)]
+    return [tuple(words[index : index + WORDS_IN_A_ROW]) for index in range(len(words) - WORDS_IN_A_ROW + 1)]
+
+
+class PromptLeakGuard:
+    """Implements `guardrails.chain.FindsInAnswers`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def finder_for(self, request: ChatRequest) -> PromptLeakFinder:
+        """See `guardrails.chain.FindsInAnswers`."""
+        return PromptLeakFinder(request)
