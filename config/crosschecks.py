@@ -72,6 +72,7 @@ def _nested_pipelines(document: Document) -> Iterator[Fault]:
 
 def _guards(document: Document) -> Iterator[Fault]:
     """A guardrail that stands where it can't work, or asks a model that isn't there or is a pipeline itself."""
+    path: Path
     configured = _section(document.data, "guardrails")
     models = _section(document.data, "models")
     for name, pipeline in _section(document.data, "pipelines").items():
@@ -81,8 +82,12 @@ def _guards(document: Document) -> Iterator[Fault]:
                 config = configured.get(guardrail) if isinstance(guardrail, str) else None
                 kind = config.get("kind") if isinstance(config, dict) else None
                 struct = GUARDRAIL_KINDS.get(kind) if isinstance(kind, str) else None
+                if struct is not None and side == "input" and kind == "toxicity" and _asks_again(config):
+                    path = ("pipelines", name, "guard_input", index)
+                    message = "on the way in there is no answer to ask again for"
+                    yield Fault(path, place(document, path), message, f"let {guardrail} flag, block, say or human")
                 if struct is not None and side not in struct.sides:
-                    path: Path = ("pipelines", name, f"guard_{side}", index)
+                    path = ("pipelines", name, f"guard_{side}", index)
                     other = "output" if side == "input" else "input"
                     message = f"a guardrail of kind {kind} can't stand here"
                     yield Fault(path, place(document, path), message, f"put it into guard_{other}")
@@ -94,6 +99,12 @@ def _guards(document: Document) -> Iterator[Fault]:
                 path = ("guardrails", name, "then", index)
                 message = f"there is no model {quote(model)} with targets"
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
+
+
+def _asks_again(config: object) -> bool:
+    steps = config.get("then", ()) if isinstance(config, dict) else ()
+    return any(str(step).split(" ")[0] in ("retry", "parallel", "model", "repair") for step in
+               ((steps,) if isinstance(steps, str) else steps or ()))  # fmt: skip
 
 
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:

@@ -262,6 +262,28 @@ class JudgeConfig(FormatGuardrail):
     then: Then = Field(default=("retry 1", "block"), description="What to try, in order.")
 
 
+class GroundedConfig(FormatGuardrail):
+    """Every statement of the answer must stand in the passages that were retrieved for it."""
+
+    kind: Literal["grounded"] = Field(description="Statements that the retrieved passages don't support.")
+    threshold: float = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
+
+
+class ToxicityConfig(GuardrailBase):
+    """Insults, hate and threats, of the user's or of the model's."""
+
+    kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
+    threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are judged.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    then: Then = Field(
+        default=("block",),
+        description="What happens; on the way in only flag, block, say TEXT or human, on the way out a list.",
+    )
+
+
 class CompleteConfig(FormatGuardrail):
     """The answer must not be empty or cut off."""
 
@@ -279,6 +301,8 @@ GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
     "complete": CompleteConfig,
     "prompt_leak": PromptLeakConfig,
     "judge": JudgeConfig,
+    "grounded": GroundedConfig,
+    "toxicity": ToxicityConfig,
 }
 GuardrailConfig: TypeAlias = Annotated[
     PersonalDataConfig
@@ -289,6 +313,8 @@ GuardrailConfig: TypeAlias = Annotated[
     | FormatConfig
     | CompleteConfig
     | PromptLeakConfig
-    | JudgeConfig,
+    | JudgeConfig
+    | GroundedConfig
+    | ToxicityConfig,
     Field(discriminator="kind"),
 ]

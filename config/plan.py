@@ -6,7 +6,7 @@ from typing import Any
 
 from config.display import effective
 from config.findings import did_you_mean
-from config.guardrails import FormatGuardrail, GuardrailConfig, PersonalDataConfig, TextGuardrail
+from config.guardrails import FormatGuardrail, GuardrailConfig, PersonalDataConfig, TextGuardrail, ToxicityConfig
 from config.models import ModelConfig, TargetConfig
 from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
@@ -104,7 +104,7 @@ def _held(guardrail: GuardrailConfig, side: str) -> str:
     if side == "input":
         masks = isinstance(guardrail, PersonalDataConfig)
         return "of the answer, what may become a tag" if masks else "nothing of the answer"
-    if isinstance(guardrail, FormatGuardrail):
+    if isinstance(guardrail, (FormatGuardrail, ToxicityConfig)):
         return "the whole answer"
     acts = not isinstance(guardrail, TextGuardrail) or guardrail.then != ("flag",)
     return "96 characters" if acts and not guardrail.shadow else "nothing"

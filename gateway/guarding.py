@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ from config.guardrails import (
     CompleteConfig,
     FormatConfig,
     FormatGuardrail,
+    GroundedConfig,
     GuardrailBase,
     InjectionConfig,
     JudgeConfig,
@@ -20,10 +22,11 @@ from config.guardrails import (
     SecretsConfig,
     TextGuardrail,
     TopicConfig,
+    ToxicityConfig,
     parse_step,
 )
 from guardrails.chain import Chain, FindsInAnswers
-from guardrails.classified import ClassifierGuard, InjectionClassifier
+from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
 from guardrails.heads import Vectors, load_head
 from guardrails.masking.guard import PersonalGuard, derive
 from guardrails.spans import Finder, SpanGuard
@@ -52,17 +55,20 @@ def chain(
     embedder: Callable[[], Embeds],
 ) -> Chain:
     """The guardrails of one pipeline by their names. Raises `ValueError`; `embedder` is opened only if one needs it."""
-    ways_in = [_on_input(name, configs[name], embedder) for name in inputs]
+    # One embedding of a text serves every guardrail of the pipeline.
+    vectors = functools.cache(lambda: Vectors(embedder()))
+    ways_in = [_on_input(name, configs[name], vectors) for name in inputs]
     out = [(name, configs[name]) for name in outputs]
+    whole = (FormatGuardrail, ToxicityConfig)
     return Chain(
         ways_in,
-        [_on_output(name, config) for name, config in out if not isinstance(config, FormatGuardrail)],
-        [_on_answer(name, config) for name, config in out if isinstance(config, FormatGuardrail)],
+        [_on_output(name, config) for name, config in out if not isinstance(config, whole)],
+        [_on_answer(name, config, vectors) for name, config in out if isinstance(config, whole)],
     )
 
 
 def _on_input(
-    name: str, config: GuardrailConfig, embedder: Callable[[], Embeds]
+    name: str, config: GuardrailConfig, vectors: Callable[[], Vectors]
 ) -> PersonalGuard | SpanGuard | ClassifierGuard:
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
@@ -74,9 +80,11 @@ def _on_input(
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return PersonalGuard(_search(config), _policy(name, config, actions), secret, config.tools, hint=config.hint)
     if isinstance(config, InjectionConfig):
-        return ClassifierGuard(_injection(config, embedder()), _policy(name, config), _authors(config) - {"label"})
+        return ClassifierGuard(_injection(config, vectors()), _policy(name, config), _authors(config) - {"label"})
+    if isinstance(config, ToxicityConfig):
+        return ClassifierGuard(_toxicity(config, vectors()), _policy(name, config), frozenset(config.texts))
     if isinstance(config, TopicConfig):
-        return ClassifierGuard(_topics(config, embedder()), _policy(name, config), frozenset({"user"}), last_only=True)
+        return ClassifierGuard(_topics(config, vectors()), _policy(name, config), frozenset({"user"}), last_only=True)
     assert isinstance(config, TextGuardrail)
     return SpanGuard(_finder(config), _policy(name, config), _authors(config))
 
@@ -87,14 +95,18 @@ def _authors(config: TextGuardrail) -> frozenset[Author]:
     return frozenset(authors | {"call"} if "assistant" in authors else authors)
 
 
-def _injection(config: InjectionConfig, embeds: Embeds) -> InjectionClassifier:
-    return InjectionClassifier(config.threshold, load_head("injection"), Vectors(embeds))
+def _injection(config: InjectionConfig, vectors: Vectors) -> InjectionClassifier:
+    return InjectionClassifier(config.threshold, load_head("injection"), vectors)
 
 
-def _topics(config: TopicConfig, embeds: Embeds) -> TopicClassifier:
+def _toxicity(config: ToxicityConfig, vectors: Vectors) -> ToxicityClassifier:
+    return ToxicityClassifier(config.threshold, load_head("toxicity"), vectors)
+
+
+def _topics(config: TopicConfig, vectors: Vectors) -> TopicClassifier:
     from guardrails.topics import TopicClassifier
 
-    return TopicClassifier(config.allowed, config.denied, embeds, Vectors(embeds), config.false_refusals)
+    return TopicClassifier(config.allowed, config.denied, vectors, config.false_refusals)
 
 
 def _on_output(name: str, config: GuardrailConfig) -> FindsInAnswers:
@@ -108,11 +120,17 @@ def _on_output(name: str, config: GuardrailConfig) -> FindsInAnswers:
     return SpanGuard(_finder(config), _policy(name, config))
 
 
-def _on_answer(name: str, config: FormatGuardrail) -> AnswerGuard:
+def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Callable[[], Vectors]) -> AnswerGuard:
     from guardrails.judges.guard import AnswerGuard, CompleteJudge, FormJudge
 
     steps = [_worded(parse_step(step)) for step in config.then]
     policy = _policy(name, config, {"*": "flag"})
+    if isinstance(config, ToxicityConfig):
+        return AnswerGuard(_toxicity(config, vectors()), policy, steps)
+    if isinstance(config, GroundedConfig):
+        from guardrails.judges.grounds import GroundedJudge
+
+        return AnswerGuard(GroundedJudge(config.threshold), policy, steps)
     if isinstance(config, CompleteConfig):
         return AnswerGuard(CompleteJudge(), policy, steps)
     if isinstance(config, JudgeConfig):
@@ -183,7 +201,7 @@ class _Patterned:
 def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
     say = ""
     if actions is None:
-        assert isinstance(config, (TextGuardrail, TopicConfig, PromptLeakConfig))
+        assert isinstance(config, (TextGuardrail, TopicConfig, PromptLeakConfig, ToxicityConfig))
         step, words = parse_step(config.then[0])
         actions = {"*": step}
         say = words or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)

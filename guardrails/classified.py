@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from guardrails.heads import Head, Vectors
 from guardrails.injection import InjectionFinder, features
+from guardrails.judges.grounds import sentences
+from guardrails.judges.guard import Judgement
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
+    from gateway.contract.deltas import FinishReason
     from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Stage
+    from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
     from guardrails.verdict import Policy
 
@@ -76,6 +79,32 @@ class ClassifierGuard:
             if len(self._judged) > _REMEMBERED:
                 self._judged.popitem(last=False)
         return known
+
+
+class ToxicityClassifier:
+    """A head over a text's embedding. Classifies texts, and judges answers."""
+
+    name = "toxicity"
+
+    def __init__(self, threshold: float, head: Head, vectors: Vectors) -> None:
+        """`threshold` from 0 to 1: at 0.5 about one in twenty harmless remarks of any tone is flagged."""
+        self._threshold = threshold
+        self._head = head
+        self._vectors = vectors
+
+    async def rules(self, text: str) -> list[str]:
+        """See `Classifier.rules`."""
+        scores = [self._head.score(vector) for vector in await self._vectors.of(text)]
+        return ["toxicity"] if max(scores, default=0.0) >= self._threshold else []
+
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+    ) -> Judgement:
+        """See `guardrails.judges.guard.Judge.judge`: sentence by sentence, for one is enough."""
+        for sentence in sentences(text):
+            if await self.rules(sentence):
+                return Judgement("it insults or threatens somebody")
+        return Judgement()
 
 
 class InjectionClassifier:

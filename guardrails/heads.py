@@ -61,6 +61,10 @@ class Vectors:
         self._embeds = embeds
         self._seen: OrderedDict[bytes, list[list[float]]] = OrderedDict()
 
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector a text, not remembered: for examples to learn from."""
+        return await self._embeds.embed(texts)
+
     async def of(self, text: str) -> list[list[float]]:
         """A vector for each window. Raises what the embedder raises."""
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gateway.contract.embedding import Embeds
     from guardrails.heads import Vectors
 
 ELSEWHERE = Path(__file__).parent / "models" / "elsewhere.txt"
@@ -32,13 +31,10 @@ DENIED, OFF_TOPIC = "denied topic", "off topic"
 class TopicClassifier:
     """Learns from examples when it is first asked, in a second or two."""
 
-    def __init__(
-        self, allowed: Sequence[str], denied: Sequence[str], embeds: Embeds, vectors: Vectors, false_refusals: float
-    ) -> None:
+    def __init__(self, allowed: Sequence[str], denied: Sequence[str], vectors: Vectors, false_refusals: float) -> None:
         """`false_refusals`: the share of the allowed examples' like that may be refused."""
         self._allowed = list(dict.fromkeys(allowed))
         self._denied = list(dict.fromkeys(denied))
-        self._embeds = embeds
         self._vectors = vectors
         self._false_refusals = false_refusals
         self._learning: asyncio.Task[_Topics] | None = None
@@ -58,7 +54,7 @@ class TopicClassifier:
 
         elsewhere = [line for line in ELSEWHERE.read_text("utf-8").splitlines() if line.strip()]
         texts = [*self._allowed, *self._denied, *elsewhere]
-        made: Any = np.asarray(await self._embeds.embed(texts), dtype=np.float32)
+        made: Any = np.asarray(await self._vectors.embed(texts), dtype=np.float32)
         first, second = len(self._allowed), len(self._allowed) + len(self._denied)
         return _Topics(made[:first], made[first:second], made[second:], self._false_refusals)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from gateway.contract.context_block import write_block
+from gateway.contract.passages import Passage
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording, recording_upstream
 
@@ -29,6 +31,8 @@ models:
   polite: {{pipeline: polite}}
   discreet: {{pipeline: discreet}}
   judged: {{pipeline: judged}}
+  kind: {{pipeline: kind}}
+  grounded: {{pipeline: grounded}}
 guardrails:
   pii:
     kind: personal_data
@@ -45,6 +49,9 @@ guardrails:
   watch: {{kind: keywords, lists: {{project: [Bluebird]}}, then: flag}}
   off-topic: {{kind: keywords, lists: {{weapons: [rifle]}}, then: "say I only talk about printers."}}
   leak: {{kind: prompt_leak}}
+  tone: {{kind: toxicity, then: "say Let us stay friendly."}}
+  tone-out: {{kind: toxicity, then: [retry 1, block]}}
+  grounds: {{kind: grounded, then: [retry 1, "say That is not in our documents."]}}
   fair: {{kind: judge, model: plain, rubric: "No promises about prices.", then: [retry 1, "say Please ask our staff."]}}
   words: {{kind: keywords, lists: {{project: [Bluebird]}}, then: mask}}
 pipelines:
@@ -57,6 +64,8 @@ pipelines:
   polite: {{guard_input: [off-topic, words], answer: plain}}
   discreet: {{answer: plain, guard_output: [leak]}}
   judged: {{answer: plain, guard_output: [fair]}}
+  kind: {{guard_input: [tone], answer: plain, guard_output: [tone-out]}}
+  grounded: {{answer: plain, guard_output: [grounds]}}
 apps:
   all: {{keys: [test-key]}}
 observe: {{log: "off"}}
@@ -426,6 +435,32 @@ def test_another_model_judges_by_a_rubric(gateway: Gateway, upstream: Recording,
 def test_a_judge_that_says_nothing_is_a_broken_guardrail(gateway: Gateway, upstream: Recording) -> None:
     upstream.answers += [lambda _: "It is 10 euros.", lambda _: "Hm."]
     assert ask(gateway, "openai", "judged", "How much?").status == 503
+
+
+@STREAMS
+def test_insults_are_turned_away_and_never_passed_on(gateway: Gateway, upstream: Recording, stream: bool) -> None:
+    told = words(
+        ask(gateway, "openai", "kind", "You are a stupid idiot, I hate you", stream=stream), "openai", stream=stream
+    )
+    assert told == "Let us stay friendly."
+    assert not upstream.bodies
+    upstream.answers += [lambda _: "Of course. You stupid piece of trash.", lambda _: "The pump is red."]
+    told = words(ask(gateway, "openai", "kind", "What colour is the pump?", stream=stream), "openai", stream=stream)
+    assert told == "The pump is red."
+
+
+@STREAMS
+def test_statements_without_grounds_are_asked_again(gateway: Gateway, upstream: Recording, stream: bool) -> None:
+    fact = "The pump carries a warranty of two years from the day of delivery."
+    question = write_block([Passage("manual.md", "line 1", fact, 1.0, "1")]) + "How long is the warranty?"
+    upstream.answers += [
+        lambda _: "The warranty lasts five years and covers accidental damage by pets in Canada.",
+        lambda _: fact,
+    ]
+    told = words(ask(gateway, "openai", "grounded", question, stream=stream), "openai", stream=stream)
+    assert told.startswith("The pump carries a warranty of two years")
+    assert len(upstream.bodies) == 2
+    assert "1 of its 1 statements" in upstream.bodies[-1]["messages"][-1]["content"]
 
 
 def test_an_untouched_pipeline_forwards_bytes(gateway: Gateway, upstream: Recording) -> None:

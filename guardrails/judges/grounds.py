@@ -1,0 +1,119 @@
+"""Whether an answer's sentences stand in the passages that it was given: how many of their words, numbers and names do.
+
+The features are counted per sentence against all passages together; a logistic regression over them was trained on the
+BEGIN benchmark's development set (Dziri et al., 2022; `training/grounds.py`). No language model is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import re
+from typing import TYPE_CHECKING
+
+from gateway.contract.context_block import read_blocks
+from guardrails.heads import Head, load_head
+from guardrails.judges.guard import Judgement
+
+if TYPE_CHECKING:
+    from gateway.contract.deltas import FinishReason
+    from gateway.contract.guards import Again
+    from gateway.contract.messages import ChatRequest
+
+_STOP = frozenset({
+    "a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "with", "from", "and", "or", "but", "is", "are",
+    "was", "were", "be", "been", "being", "it", "its", "this", "that", "these", "those", "i", "you", "he", "she",
+    "they", "we", "my", "your", "his", "her", "their", "our", "me", "him", "them", "us", "as", "not", "no", "do",
+    "does", "did", "have", "has", "had", "will", "would", "can", "could", "should", "may", "might", "so", "if",
+    "then", "than", "there", "here", "what", "which", "who", "whom", "when", "where", "how", "why", "also", "just",
+    "very", "really", "about", "into", "out", "up", "down", "over", "more", "most", "some", "any", "all", "each",
+    "both", "don't", "yes", "well", "oh", "ok", "know", "think", "like", "one",
+})  # fmt: skip
+_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|\Z)|\n|\Z)|[^\n]+")
+_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_ENDINGS = ("ingly", "edly", "ing", "ed", "ies", "es", "s", "ly")
+LEAST_WORDS = 3
+
+
+def stems(text: str) -> list[str]:
+    """The words of a text without their commonest endings."""
+    return [_stem(match[0].casefold()) for match in _TOKEN.finditer(text)]
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word
+
+
+class Grounds:
+    """What sentences may rest on."""
+
+    def __init__(self, text: str) -> None:
+        self._words = stems(text)
+        self._known = frozenset(self._words)
+        self._pairs = frozenset(itertools.pairwise(self._words))
+        self._joined = f" {' '.join(self._words)} "
+        self._numbers = frozenset(re.findall(r"\d+", text))
+
+    def features(self, sentence: str) -> list[float] | None:
+        """Numbers about one sentence; None for one that says too little to be judged."""
+        words = stems(sentence)
+        content = [word for word in words if word not in _STOP and len(word) > 1]
+        if len(content) < LEAST_WORDS:
+            return None
+        new = sum(word not in self._known for word in content)
+        covered = 1.0 - new / len(content)
+        pairs = list(itertools.pairwise(words))
+        paired = sum(pair in self._pairs for pair in pairs) / max(1, len(pairs))
+        run = self._longest_run(words)
+        strange = sum(number not in self._numbers for number in re.findall(r"\d+", sentence))
+        spoken = bool({"i", "my", "me", "we"} & set(_TOKEN.findall(sentence.lower())))
+        return [
+            covered, covered * covered, float(new == 0), float(new <= 1), min(new, 8) / 4, float(strange > 0), paired,
+            paired * covered, run / max(1, len(words)), min(run, 12) / 6, float(spoken), float("?" in sentence),
+            math.log1p(len(content)) / 2,
+        ]  # fmt: skip
+
+    def _longest_run(self, words: list[str]) -> int:
+        best = start = 0
+        for end in range(1, len(words) + 1):
+            while start < end and f" {' '.join(words[start:end])} " not in self._joined:
+                start += 1
+            best = max(best, end - start)
+        return best
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text."""
+    return [match[0].strip() for match in _SENTENCE.finditer(text) if match[0].strip()]
+
+
+class GroundedJudge:
+    """Finds sentences that none of the passages supports. Without passages there is nothing to judge by."""
+
+    name = "grounded"
+
+    def __init__(self, threshold: float, head: Head | None = None) -> None:
+        """A sentence that is less likely than `threshold` to be supported is a problem."""
+        self._threshold = threshold
+        self._head = head or load_head("grounds")
+
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+    ) -> Judgement:
+        """See `Judge.judge`."""
+        passages = [passage.text for message in request.messages for passage in read_blocks(message.text)[0]]
+        if not passages or not text.strip():
+            return Judgement()
+        unsupported, judged = await asyncio.to_thread(self._count, "\n".join(passages), text)
+        if not unsupported:
+            return Judgement()
+        return Judgement(f"{unsupported} of its {judged} statements are not in the passages; say only what they say")
+
+    def _count(self, passages: str, text: str) -> tuple[int, int]:
+        grounds = Grounds(passages)
+        features = [found for sentence in sentences(text) if (found := grounds.features(sentence)) is not None]
+        return sum(self._head.score(each) < self._threshold for each in features), len(features)
