@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, Ref, Struct
+from config.struct import Flag, HttpUrl, Ref, Struct, Whole
 from config.units import Duration, Percentage
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -81,6 +81,9 @@ class GuardrailBase(Struct):
         default="closed", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
     )
     timeout: Duration = Field(default=5.0, description="How long it may take.")
+    webhook: HttpUrl | None = Field(
+        default=None, description="Where `human` is told, as JSON with the request's id and the reason."
+    )
 
     @model_validator(mode="after")
     def _can_do_so(self) -> GuardrailBase:
@@ -284,6 +287,20 @@ class ToxicityConfig(GuardrailBase):
     )
 
 
+class HandoverConfig(GuardrailBase):
+    """A conversation that should go to a person: asked for, too long, in circles, or shouted."""
+
+    kind: Literal["handover"] = Field(description="Conversations that should go to a person.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    phrases: tuple[str, ...] = Field(default=(), description="Phrases that ask for a person, beside those that ship.")
+    after_turns: Whole = Field(default=0, ge=0, description="After how many turns of the user; 0 never.")
+    repeated: Whole = Field(default=3, ge=0, description="When the same question comes so often; 0 never.")
+    angry: Flag = Field(default=True, description="When the user shouts.")
+    say: str = Field(
+        default="I am handing this over to a person, who will answer you.", description="What the caller reads."
+    )
+
+
 class CompleteConfig(FormatGuardrail):
     """The answer must not be empty or cut off."""
 
@@ -302,6 +319,7 @@ GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
     "prompt_leak": PromptLeakConfig,
     "judge": JudgeConfig,
     "grounded": GroundedConfig,
+    "handover": HandoverConfig,
     "toxicity": ToxicityConfig,
 }
 GuardrailConfig: TypeAlias = Annotated[
@@ -315,6 +333,7 @@ GuardrailConfig: TypeAlias = Annotated[
     | PromptLeakConfig
     | JudgeConfig
     | GroundedConfig
+    | HandoverConfig
     | ToxicityConfig,
     Field(discriminator="kind"),
 ]

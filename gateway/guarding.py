@@ -14,6 +14,7 @@ from config.guardrails import (
     FormatGuardrail,
     GroundedConfig,
     GuardrailBase,
+    HandoverConfig,
     InjectionConfig,
     JudgeConfig,
     KeywordsConfig,
@@ -27,6 +28,7 @@ from config.guardrails import (
 )
 from guardrails.chain import Chain, FindsInAnswers
 from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
+from guardrails.handover import PHRASES, Handover, HandoverGuard
 from guardrails.heads import Vectors, load_head
 from guardrails.masking.guard import PersonalGuard, derive
 from guardrails.spans import Finder, SpanGuard
@@ -69,7 +71,7 @@ def chain(
 
 def _on_input(
     name: str, config: GuardrailConfig, vectors: Callable[[], Vectors]
-) -> PersonalGuard | SpanGuard | ClassifierGuard:
+) -> PersonalGuard | SpanGuard | ClassifierGuard | HandoverGuard:
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
             structlog.get_logger().warning(
@@ -81,6 +83,9 @@ def _on_input(
         return PersonalGuard(_search(config), _policy(name, config, actions), secret, config.tools, hint=config.hint)
     if isinstance(config, InjectionConfig):
         return ClassifierGuard(_injection(config, vectors()), _policy(name, config), _authors(config) - {"label"})
+    if isinstance(config, HandoverConfig):
+        phrases = (*PHRASES, *config.phrases)
+        return HandoverGuard(_policy(name, config), phrases, config.after_turns, config.repeated, angry=config.angry)
     if isinstance(config, ToxicityConfig):
         return ClassifierGuard(_toxicity(config, vectors()), _policy(name, config), frozenset(config.texts))
     if isinstance(config, TopicConfig):
@@ -123,7 +128,7 @@ def _on_output(name: str, config: GuardrailConfig) -> FindsInAnswers:
 def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Callable[[], Vectors]) -> AnswerGuard:
     from guardrails.judges.guard import AnswerGuard, CompleteJudge, FormJudge
 
-    steps = [_worded(parse_step(step)) for step in config.then]
+    steps = [parse_step(step) for step in config.then]
     policy = _policy(name, config, {"*": "flag"})
     if isinstance(config, ToxicityConfig):
         return AnswerGuard(_toxicity(config, vectors()), policy, steps)
@@ -139,10 +144,6 @@ def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Cal
         return AnswerGuard(ModelJudge(config.model, config.rubric), policy, steps)
     assert isinstance(config, FormatConfig)
     return AnswerGuard(FormJudge(_form(config)), policy, steps)
-
-
-def _worded(step: tuple[str, str]) -> tuple[str, str]:
-    return (step[0], HUMAN_WORDS) if step[0] == "human" else step
 
 
 def _form(config: FormatConfig) -> Form:
@@ -199,8 +200,10 @@ class _Patterned:
 
 
 def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
-    say = ""
-    if actions is None:
+    say = HUMAN_WORDS
+    if isinstance(config, HandoverConfig):
+        actions, say = {"*": "human"}, config.say
+    elif actions is None:
         assert isinstance(config, (TextGuardrail, TopicConfig, PromptLeakConfig, ToxicityConfig))
         step, words = parse_step(config.then[0])
         actions = {"*": step}
@@ -212,4 +215,5 @@ def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None 
         shadow=config.shadow,
         fail_open=config.on_error == "open",
         timeout_s=config.timeout,
+        handover=Handover(config.webhook) if config.webhook is not None else None,
     )

@@ -10,7 +10,6 @@ import msgspec
 
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Message, Text
 from guardrails.masking.guard import Masking, PersonalGuard
-from guardrails.spans import SpanGuard
 from guardrails.stock import StockReply
 from guardrails.stream import SpanFilter
 from guardrails.verdict import StockAnswer
@@ -19,9 +18,18 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.guards import Again, Stage
     from gateway.contract.protocols import OutputFilter, Reply
-    from guardrails.classified import ClassifierGuard
     from guardrails.spans import Finder
     from guardrails.verdict import Policy
+
+
+class InputCheck(Protocol):
+    """A guardrail that checks a request on its way in."""
+
+    policy: Policy
+
+    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+        """The request as it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+        ...
 
 
 class FindsInAnswers(Protocol):
@@ -49,7 +57,7 @@ class Chain:
 
     def __init__(
         self,
-        inputs: Sequence[PersonalGuard | SpanGuard | ClassifierGuard] = (),
+        inputs: Sequence[PersonalGuard | InputCheck] = (),
         outputs: Sequence[FindsInAnswers] = (),
         answers: Sequence[AnswerCheck] = (),
     ) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from gateway.contract.errors import ContentBlocked, GatehouseError
 from gateway.contract.exchange import Exchange
 from gateway.contract.guards import Finding, Stage
+from guardrails.handover import Handover
 
 Action: TypeAlias = Literal["allow", "flag", "mask", "block", "say", "human"]
 
@@ -32,8 +33,8 @@ class GuardrailBroken(GatehouseError):
 class Policy(msgspec.Struct, frozen=True):
     """What one guardrail does with what it finds.
 
-    `actions` by what was found, `*` for all else. With `shadow` it only says what it would have done. `fail_open` lets
-    texts pass that it could not check within `timeout_s`.
+    `actions` by what was found, `*` for all else; `say` is the text of `say` and of `human`. With `shadow` it only says
+    what it would have done. `fail_open` lets texts pass that it could not check within `timeout_s`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Policy(msgspec.Struct, frozen=True):
     shadow: bool = False
     fail_open: bool = False
     timeout_s: float = 5.0
+    handover: Handover | None = None
 
     def action(self, rule: str) -> Action:
         """What to do with a finding of `rule`."""
@@ -67,8 +69,16 @@ class Policy(msgspec.Struct, frozen=True):
             return
         if worst[2] == "block":
             raise self.blocked(worst[1], stage)
-        if worst[2] in ("say", "human"):
+        if worst[2] == "human":
+            raise StockAnswer(self.hand_over(exchange, worst[1]))
+        if worst[2] == "say":
             raise StockAnswer(self.say)
+
+    def hand_over(self, exchange: Exchange, reason: str) -> str:
+        """Tells whoever answers in a model's place; what the caller reads, with the id that both have."""
+        if self.handover is not None:
+            self.handover.tell(exchange, self.name, reason)
+        return f"{self.say} (reference: {exchange.id})"
 
     def failed(self, error: BaseException, stage: Stage, exchange: Exchange) -> None:
         """It broke or was too slow: a finding of its own, and an error unless it may fail open.

@@ -143,7 +143,8 @@ class AnswerGuard:
                 raise self.policy.blocked(self._judge.name, "output")
             else:
                 await reply.close()
-                return StockReply(argument or self.policy.say, request)
+                human = name == "human"
+                return StockReply(self.policy.hand_over(exchange, self._judge.name) if human else argument, request)
         # Nothing that was tried helped, and nothing says to block: what there is goes on, flagged.
         return held
 

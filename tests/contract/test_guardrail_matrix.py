@@ -42,6 +42,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "complete": ("then: block", " ", "Yes."),
     "judge": ("model: judge, rubric: Be brief., then: block", "FAIL", "PASS"),
     "prompt_leak": ("then: block", "the system prompt says that you must never talk of prices here", "Hello"),
+    "handover": ("repeated: 2", "I want to talk to a human", "Hello"),
     "grounded": (
         "then: block",
         "The fridge was sold to a museum in Canada last winter.",
@@ -124,6 +125,7 @@ def test_it_blocks_everywhere_and_only_what_it_should(
     for surface, stream in itertools.product(SURFACES, (False, True)):
         answer = _ask(gateway, upstream, case, trigger, surface, stream)
         blocked = b"blocked by the guardrail" in answer.body or (case[0] == "complete" and answer.status >= 400)
+        blocked = blocked or (case[0] == "handover" and b"(reference: req_" in answer.body)
         if trigger.strip():
             assert trigger.encode() not in answer.body
         if case[1] == "input":

@@ -1,0 +1,127 @@
+"""A conversation handed to a person: when that is due, how it is told to whoever answers, and what the caller reads."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import re
+import urllib.request
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from guardrails.keywords import KeywordFinder
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Stage
+    from gateway.contract.messages import ChatRequest
+    from guardrails.verdict import Policy
+
+PHRASES = (
+    "speak to a human",
+    "talk to a human",
+    "talk to a person",
+    "speak to a person",
+    "human agent",
+    "real person",
+    "live agent",
+    "speak to an agent",
+    "talk to an agent",
+    "customer service representative",
+    "speak to your manager",
+    "mit einem Menschen sprechen",
+    "mit einem Mitarbeiter sprechen",
+    "echten Menschen",
+    "parler à un humain",
+    "parler à un conseiller",
+    "hablar con una persona",
+    "hablar con un agente",
+    "parlare con un operatore",
+    "parlare con una persona",
+    "met een medewerker spreken",
+    "met een mens spreken",
+)
+WEBHOOK_TIMEOUT_S = 5.0
+_ALIKE = 0.85
+_LETTERS = re.compile(r"[^\W\d_]")
+
+
+class Handover:
+    """Tells a webhook that a person is asked for. What it sends holds no word of the conversation."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def tell(self, exchange: Exchange, guardrail: str, reason: str) -> None:
+        """Sends without being waited for."""
+        event = {
+            "event": "human_requested",
+            "id": exchange.id,
+            "trace_id": exchange.trace_id,
+            "app": exchange.caller.app if exchange.caller is not None else "",
+            "model": exchange.model,
+            "guardrail": guardrail,
+            "reason": reason,
+        }
+        task = asyncio.get_running_loop().create_task(self._send(json.dumps(event).encode()))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, body: bytes) -> None:
+        import structlog
+
+        try:
+            await asyncio.to_thread(self._post, body)
+        except Exception as error:
+            # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
+            structlog.get_logger().error("a hand-over could not be told", webhook=self._url, error=type(error).__name__)
+
+    def _post(self, body: bytes) -> None:
+        request = urllib.request.Request(  # noqa: S310 -- the operator's own URL, http or https by its type
+            self._url, data=body, headers={"content-type": "application/json", "user-agent": "gatehouse"}
+        )
+        with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_S):  # noqa: S310
+            pass
+
+
+class HandoverGuard:
+    """Sees when a conversation should go to a person: asked for, going on too long or in circles, or shouted."""
+
+    def __init__(self, policy: Policy, phrases: Sequence[str], after_turns: int, repeated: int, *, angry: bool) -> None:
+        """`after_turns` of the user (0: never), `repeated` times the same question (0: never)."""
+        self.policy = policy
+        self._phrases = KeywordFinder({"asked for": phrases}, exact=True)
+        self._after_turns = after_turns
+        self._repeated = repeated
+        self._angry = angry
+
+    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+        """The request, if it may stay. Raises `StockAnswer`."""
+        if stage == "input" and (reason := self._reason(request)):
+            self.policy.decide({reason: 1}, stage, exchange)
+        return request
+
+    def _reason(self, request: ChatRequest) -> str:
+        turns = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
+        if not turns:
+            return ""
+        last = turns[-1]
+        if self._phrases.find(last):
+            return "asked for"
+        if self._after_turns and len(turns) > self._after_turns:
+            return "too many turns"
+        if self._repeated and sum(_alike(last, turn) for turn in turns) >= self._repeated:
+            return "asked again and again"
+        return "angry" if self._angry and _shouts(last) else ""
+
+
+def _alike(a: str, b: str) -> bool:
+    a, b = a.casefold()[:500], b.casefold()[:500]
+    return a == b or difflib.SequenceMatcher(None, a, b).ratio() >= _ALIKE
+
+
+def _shouts(text: str) -> bool:
+    letters = _LETTERS.findall(text)
+    return (len(letters) >= 12 and sum(letter.isupper() for letter in letters) > 0.8 * len(letters)) or "!!!" in text
