@@ -182,7 +182,7 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
         return None
     from gateway.guarding import chain
 
-    return chain(config.guardrails, pipeline.guard_input, pipeline.guard_output, resources.embedder)
+    return chain(config.guardrails, pipeline.guard_input, pipeline.guard_output, resources)
 
 
 def _context(

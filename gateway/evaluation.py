@@ -182,6 +182,6 @@ async def measure(config: Config, pipeline: PipelineConfig, paths: Sequence[Path
     resources = Resources(HealthBook())
     try:
         cases = [case for path in paths for case in read_cases(path)]
-        return await evaluate(chain(config.guardrails, pipeline.guard_input, (), resources.embedder), cases)
+        return await evaluate(chain(config.guardrails, pipeline.guard_input, (), resources), cases)
     finally:
         await resources.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
 
@@ -41,25 +41,33 @@ if TYPE_CHECKING:
     from gateway.contract.embedding import Embeds
     from guardrails.formats.forms import Form
     from guardrails.judges.guard import AnswerGuard
-    from guardrails.personal.search import PersonalSearch, Tags
+    from guardrails.personal.search import PersonalSearch, TaggerThread
     from guardrails.topics import TopicClassifier
     from guardrails.words_of import Author
 
+TAGGED = frozenset({"PERSON", "ADDRESS", "ORGANISATION", "LOCATION"})
 DEFAULT_WORDS = "I can't help with that."
 HUMAN_WORDS = "I am handing this over to a person, who will answer you."
 _PROCESS_SECRET = secrets.token_hex(32)
 
 
-def chain(
-    configs: Mapping[str, GuardrailConfig],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    embedder: Callable[[], Embeds],
-) -> Chain:
-    """The guardrails of one pipeline by their names. Raises `ValueError`; `embedder` is opened only if one needs it."""
+class Parts(Protocol):
+    """What guardrails share with the rest of the process, opened when first asked for."""
+
+    def embedder(self) -> Embeds:
+        """The embedding model."""
+        ...
+
+    def tagger(self) -> TaggerThread:
+        """The model of names and addresses. Raises `ValueError` where it can't be had."""
+        ...
+
+
+def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs: Sequence[str], parts: Parts) -> Chain:
+    """The guardrails of one pipeline by their names. Raises `ValueError`; of `parts` only what is needed is opened."""
     # One embedding of a text serves every guardrail of the pipeline.
-    vectors = functools.cache(lambda: Vectors(embedder()))
-    ways_in = [_on_input(name, configs[name], vectors) for name in inputs]
+    vectors = functools.cache(lambda: Vectors(parts.embedder()))
+    ways_in = [_on_input(name, configs[name], parts, vectors) for name in inputs]
     out = [(name, configs[name]) for name in outputs]
     whole = (FormatGuardrail, ToxicityConfig)
     return Chain(
@@ -70,7 +78,7 @@ def chain(
 
 
 def _on_input(
-    name: str, config: GuardrailConfig, vectors: Callable[[], Vectors]
+    name: str, config: GuardrailConfig, parts: Parts, vectors: Callable[[], Vectors]
 ) -> PersonalGuard | SpanGuard | ClassifierGuard | HandoverGuard:
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
@@ -80,7 +88,9 @@ def _on_input(
             )
         secret = derive(config.key.reveal() if config.key is not None else _PROCESS_SECRET)
         actions = {kind.upper(): action for kind, action in config.actions.items()}
-        return PersonalGuard(_search(config), _policy(name, config, actions), secret, config.tools, hint=config.hint)
+        return PersonalGuard(
+            _search(config, parts.tagger), _policy(name, config, actions), secret, config.tools, hint=config.hint
+        )
     if isinstance(config, InjectionConfig):
         return ClassifierGuard(_injection(config, vectors()), _policy(name, config), _authors(config) - {"label"})
     if isinstance(config, HandoverConfig):
@@ -172,19 +182,13 @@ def _finder(config: GuardrailConfig) -> Finder:
     raise TypeError(f"no finder for {type(config).__name__}")
 
 
-def _search(config: PersonalDataConfig) -> PersonalSearch:
+def _search(config: PersonalDataConfig, tagger: Callable[[], TaggerThread]) -> PersonalSearch:
     from guardrails.personal.search import PersonalSearch
 
     wanted = frozenset(kind.upper() for kind, action in config.actions.items() if action != "allow")
     patterns = {kind.upper(): form for kind, form in config.patterns.items()}
     lists = {kind.upper(): words for kind, words in config.lists.items()}
-    return PersonalSearch(wanted, patterns, lists, _tagger(wanted))
-
-
-def _tagger(kinds: frozenset[str]) -> Tags | None:
-    from guardrails.personal.tagger import KINDS, open_tagger
-
-    return open_tagger() if kinds & set(KINDS) else None
+    return PersonalSearch(wanted, patterns, lists, tagger() if wanted & TAGGED else None)
 
 
 class _Patterned:

@@ -25,6 +25,21 @@ class Tags(Protocol):
         ...
 
 
+class TaggerThread:
+    """A tagger with a thread of its own: the model uses one core at a time, and texts of many requests queue fairly.
+
+    It outlives a reload, for the model takes memory and a moment to load.
+    """
+
+    def __init__(self, tagger: Tags) -> None:
+        self.tagger = tagger
+        self.pool = ThreadPoolExecutor(1, "tagger")
+
+    def close(self) -> None:
+        """Lets go of the thread."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
 class PersonalSearch:
     """Texts in, spans out; what was searched once is remembered by the text's hash, never the text itself."""
 
@@ -33,16 +48,15 @@ class PersonalSearch:
         kinds: frozenset[str],
         patterns: Mapping[str, str] | None = None,
         lists: Mapping[str, Sequence[str]] | None = None,
-        tagger: Tags | None = None,
+        thread: TaggerThread | None = None,
     ) -> None:
         """`kinds` to look for; `patterns` and `lists` of the company's own, by the kind that they stand for."""
         own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
         self._lists = KeywordFinder(lists, exact=True) if lists else None
         self.kinds = kinds
-        self._tagger = tagger
-        # One thread: the model uses one core at a time, and texts of many requests queue for it fairly.
-        self._pool = ThreadPoolExecutor(1, "tagger") if tagger is not None else None
+        self._tagger = thread.tagger if thread is not None else None
+        self._pool = thread.pool if thread is not None else None
         self._seen: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
 
     async def find(self, texts: Sequence[str]) -> dict[str, tuple[Span, ...]]:
@@ -90,8 +104,3 @@ class PersonalSearch:
             if span.kind in self.kinds and all(span.end <= each.start or span.start >= each.end for each in formal)
         ]
         return sorted(formal + tagged)
-
-    def close(self) -> None:
-        """Lets go of the thread."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)

@@ -32,6 +32,7 @@ models:
   discreet: {{pipeline: discreet}}
   judged: {{pipeline: judged}}
   kind: {{pipeline: kind}}
+  people: {{pipeline: people}}
   grounded: {{pipeline: grounded}}
 guardrails:
   pii:
@@ -40,6 +41,7 @@ guardrails:
     tools: [find]
     patterns: {{ticket: "TCK-[0-9]{{6}}"}}
     types: {{person: allow, address: allow}}
+  names: {{kind: personal_data, key: k}}
   no-cards: {{kind: personal_data, types: {{card: block, person: allow, address: allow}}, key: k}}
   secrets: {{kind: secrets}}
   attacks: {{kind: injection}}
@@ -64,6 +66,7 @@ pipelines:
   polite: {{guard_input: [off-topic, words], answer: plain}}
   discreet: {{answer: plain, guard_output: [leak]}}
   judged: {{answer: plain, guard_output: [fair]}}
+  people: {{guard_input: [names], answer: plain}}
   kind: {{guard_input: [tone], answer: plain, guard_output: [tone-out]}}
   grounded: {{answer: plain, guard_output: [grounds]}}
 apps:
@@ -145,6 +148,17 @@ def test_masked_on_the_way_in_and_back_on_the_way_out(
         assert value not in upstream.seen
     assert "<EMAIL_" in upstream.seen
     assert "stand for real values" in upstream.seen
+
+
+def test_names_and_addresses_are_masked_too(gateway: Gateway, upstream: Recording) -> None:
+    text = "My name is Emily Watson and I live at 12 Oak Street, Springfield. Emily Watson called yesterday."
+    told = words(ask(gateway, "openai", "people", text, stream=True), "openai", stream=True)
+    assert told == text
+    assert "Emily" not in upstream.seen
+    assert "Oak Street" not in upstream.seen
+    seen = upstream.bodies[-1]["messages"][-1]["content"]
+    assert seen.count("<PERSON_") == 2
+    assert len({tag for tag in seen.split() if tag.startswith("<PERSON_")}) == 1
 
 
 @SURFACES

@@ -15,7 +15,7 @@ from guardrails.chain import Chain
 from guardrails.classified import ClassifierGuard
 from guardrails.masking.guard import PersonalGuard
 from guardrails.personal.patterns import Span
-from guardrails.personal.search import PersonalSearch
+from guardrails.personal.search import PersonalSearch, TaggerThread
 from guardrails.spans import SpanGuard
 from guardrails.verdict import GuardrailBroken, Policy
 
@@ -49,8 +49,8 @@ def _guards(policy: Policy) -> Sequence[PersonalGuard | SpanGuard | ClassifierGu
     tagged = frozenset({"PERSON"})
     return (
         SpanGuard(Raising(), policy),
-        PersonalGuard(PersonalSearch(tagged, tagger=Raising()), policy, b"k", (), hint=True),
-        PersonalGuard(PersonalSearch(tagged, tagger=Slow()), policy, b"k", (), hint=True),
+        PersonalGuard(PersonalSearch(tagged, thread=TaggerThread(Raising())), policy, b"k", (), hint=True),
+        PersonalGuard(PersonalSearch(tagged, thread=TaggerThread(Slow())), policy, b"k", (), hint=True),
         ClassifierGuard(Raising(), policy, users),  # type: ignore[arg-type]
         ClassifierGuard(Slow(), policy, users),  # type: ignore[arg-type]
     )
