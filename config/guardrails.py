@@ -173,8 +173,12 @@ class InjectionConfig(TextGuardrail):
 
     kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
-    texts: tuple[Author, ...] = Field(default=("user", "tool"), description="Whose words of a request are searched.")
+    texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are searched.")
     threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    outside: Literal["remove", "block", "pass"] = Field(
+        default="remove",
+        description="Orders in tool results and passages: take the sentence out, do what `then` says, or pass.",
+    )
 
 
 class TopicConfig(GuardrailBase):

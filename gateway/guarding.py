@@ -26,11 +26,12 @@ from config.guardrails import (
     ToxicityConfig,
     parse_step,
 )
-from guardrails.chain import Chain, FindsInAnswers
+from guardrails.chain import Chain, FindsInAnswers, InputCheck
 from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
 from guardrails.handover import PHRASES, Handover, HandoverGuard
 from guardrails.heads import Vectors, load_head
 from guardrails.masking.guard import PersonalGuard, derive
+from guardrails.outside import OutsideGuard
 from guardrails.spans import Finder, SpanGuard
 from guardrails.verdict import Action, Policy
 
@@ -79,7 +80,7 @@ def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs
 
 def _on_input(
     name: str, config: GuardrailConfig, parts: Parts, vectors: Callable[[], Vectors]
-) -> PersonalGuard | SpanGuard | ClassifierGuard | HandoverGuard:
+) -> PersonalGuard | InputCheck:
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
             structlog.get_logger().warning(
@@ -92,7 +93,7 @@ def _on_input(
             _search(config, parts.tagger), _policy(name, config, actions), secret, config.tools, hint=config.hint
         )
     if isinstance(config, InjectionConfig):
-        return ClassifierGuard(_injection(config, vectors()), _policy(name, config), _authors(config) - {"label"})
+        return _against_injection(name, config, vectors())
     if isinstance(config, HandoverConfig):
         phrases = (*PHRASES, *config.phrases)
         return HandoverGuard(_policy(name, config), phrases, config.after_turns, config.repeated, angry=config.angry)
@@ -108,6 +109,15 @@ def _authors(config: TextGuardrail) -> frozenset[Author]:
     """What a model writes is its words and the arguments of its calls; names and ids are searched in any case."""
     authors: set[Author] = {*config.texts, "label"}
     return frozenset(authors | {"call"} if "assistant" in authors else authors)
+
+
+def _against_injection(name: str, config: InjectionConfig, vectors: Vectors) -> ClassifierGuard | OutsideGuard:
+    classifier = _injection(config, vectors)
+    authors = _authors(config) - {"label"}
+    if config.outside == "block":
+        return ClassifierGuard(classifier, _policy(name, config), authors | {"tool"}, passages=True)
+    guard = ClassifierGuard(classifier, _policy(name, config), authors)
+    return OutsideGuard(classifier, guard) if config.outside == "remove" else guard
 
 
 def _injection(config: InjectionConfig, vectors: Vectors) -> InjectionClassifier:

@@ -6,10 +6,12 @@ import asyncio
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.contract.context_block import read_blocks
 from guardrails.heads import Head, Vectors
 from guardrails.injection import InjectionFinder, features
-from guardrails.judges.grounds import sentences
+from guardrails.judges.grounds import SENTENCE, sentences
 from guardrails.judges.guard import Judgement
+from guardrails.outside import REMOVED
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
+    from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 
 _REMEMBERED = 4096
@@ -31,15 +34,25 @@ class Classifier(Protocol):
 
 
 class ClassifierGuard:
-    """Judges the texts of a request. `last_only` looks at the user's last message alone, as for its topic."""
+    """Judges the texts of a request.
+
+    `last_only` looks at the user's last message alone, as for its topic; `passages` at what was retrieved as well.
+    """
 
     def __init__(
-        self, classifier: Classifier, policy: Policy, authors: frozenset[Author], *, last_only: bool = False
+        self,
+        classifier: Classifier,
+        policy: Policy,
+        authors: frozenset[Author],
+        *,
+        last_only: bool = False,
+        passages: bool = False,
     ) -> None:
         self.policy = policy
         self._classifier = classifier
         self._authors = authors
         self._last_only = last_only
+        self._passages = passages
         # Earlier turns come again with every request: they are judged once.
         self._judged: OrderedDict[int, tuple[str, ...]] = OrderedDict()
 
@@ -65,11 +78,12 @@ class ClassifierGuard:
 
         def note(text: str, author: Author) -> str:
             if author in self._authors:
-                texts[text] = None
+                # Retrieved passages are nobody's words; what is said of them is another guardrail's.
+                texts[text if self._passages else read_blocks(text)[1]] = None
             return text
 
         rewrite(request, note)
-        return list(texts)
+        return [text for text in texts if text.strip()]
 
     async def _rules(self, text: str) -> tuple[str, ...]:
         key = hash(text)
@@ -119,10 +133,28 @@ class InjectionClassifier:
 
     async def rules(self, text: str) -> list[str]:
         """See `Classifier.rules`: the rules that hit, or `likeness` for what only the head saw."""
-        spans = await asyncio.to_thread(self._finder.find, text) if len(text) > 4000 else self._finder.find(text)
+        spans = await self._spans(text)
+        return (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans) else []
+
+    async def cleaned(self, text: str) -> str | None:
+        """See `guardrails.outside.Cleaner`: without the sentences that hold an order."""
+        spans = await self._spans(text)
+        # Data is not talk: what only resembles an attack is left, unless a rule says so too.
+        if not spans or spans[0].score < self._threshold or not await self._is_attack(text, spans):
+            return None
+        parts: list[str] = []
+        place = 0
+        for match in SENTENCE.finditer(text):
+            hit = any(span.start < match.end() and span.end > match.start() for span in spans)
+            parts += [text[place : match.start()], REMOVED if hit else match[0]]
+            place = match.end()
+        return "".join([*parts, text[place:]])
+
+    async def _spans(self, text: str) -> list[Span]:
+        return await asyncio.to_thread(self._finder.find, text) if len(text) > 4000 else self._finder.find(text)
+
+    async def _is_attack(self, text: str, spans: list[Span]) -> bool:
         ruled = features(spans)
         scores = [self._head.score([*vector, *ruled]) for vector in await self._vectors.of(text)]
         # What rules alone are sure of needs no second opinion.
-        if max(scores, default=0.0) < self._threshold and ruled[0] < max(0.8, self._threshold):
-            return []
-        return sorted({span.kind for span in spans}) or ["likeness"]
+        return max(scores, default=0.0) >= self._threshold or ruled[0] >= max(0.8, self._threshold)

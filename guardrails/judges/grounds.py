@@ -30,7 +30,7 @@ _STOP = frozenset({
     "very", "really", "about", "into", "out", "up", "down", "over", "more", "most", "some", "any", "all", "each",
     "both", "don't", "yes", "well", "oh", "ok", "know", "think", "like", "one",
 })  # fmt: skip
-_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|\Z)|\n|\Z)|[^\n]+")
+SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?![.!?]*(?:\s|\Z)))+[.!?]*")
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _ENDINGS = ("ingly", "edly", "ing", "ed", "ies", "es", "s", "ly")
 LEAST_WORDS = 3
@@ -88,7 +88,7 @@ class Grounds:
 
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text."""
-    return [match[0].strip() for match in _SENTENCE.finditer(text) if match[0].strip()]
+    return [match[0].strip() for match in SENTENCE.finditer(text) if match[0].strip()]
 
 
 class GroundedJudge:

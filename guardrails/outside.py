@@ -1,0 +1,77 @@
+"""Words from outside, in tool results and retrieved passages: what gives orders in them is taken out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.contract.context_block import read_blocks, write_block
+from gateway.contract.guards import Finding
+from gateway.contract.passages import Passage
+from guardrails.words_of import Author, rewrite
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Stage
+    from gateway.contract.messages import ChatRequest
+    from guardrails.classified import ClassifierGuard
+    from guardrails.verdict import Policy
+
+REMOVED = "[removed: this was an instruction, not information]"
+_BLOCK = "<retrieved_context>"
+
+
+class Cleaner(Protocol):
+    """Takes out of a text what should not be in it."""
+
+    async def cleaned(self, text: str) -> str | None:
+        """The text without it; None when there is nothing to take out."""
+        ...
+
+
+class OutsideGuard:
+    """Cleans what comes from outside, then lets `inner` judge what the user says."""
+
+    def __init__(self, cleaner: Cleaner, inner: ClassifierGuard) -> None:
+        self.policy: Policy = inner.policy
+        self._cleaner = cleaner
+        self._inner = inner
+
+    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+        """The request as it may go on. Raises as `inner` does."""
+        texts: dict[str, Author] = {}
+
+        def note(text: str, author: Author) -> str:
+            if author == "tool" or _BLOCK in text:
+                texts[text] = author
+            return text
+
+        rewrite(request, note)
+        try:
+            async with asyncio.timeout(self.policy.timeout_s):
+                cleaned = {text: await self._clean(text, author) for text, author in texts.items()}
+            changed = {text: new for text, new in cleaned.items() if new != text}
+        except Exception as error:
+            self.policy.failed(error, stage, exchange)
+            changed = {}
+        if changed:
+            finding = Finding(self.policy.name, "outside", "remove", stage, len(changed), shadow=self.policy.shadow)
+            exchange.findings.append(finding)
+            if not self.policy.shadow:
+                request = rewrite(request, lambda text, _: changed.get(text, text))
+        return await self._inner.check(request, exchange, stage)
+
+    async def _clean(self, text: str, author: Author) -> str:
+        passages, rest = read_blocks(text)
+        if not passages:
+            return (await self._cleaner.cleaned(text) or text) if author == "tool" else text
+        kept: list[Passage] = []
+        for passage in passages:
+            cleaned = await self._cleaner.cleaned(passage.text)
+            if cleaned is None:
+                kept.append(passage)
+            elif cleaned.replace(REMOVED, "").strip():
+                kept.append(Passage(passage.source, passage.place, cleaned, passage.score, passage.id))
+        if kept == passages:
+            return text
+        return write_block(kept) + rest if kept else rest
