@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "models"
 # The embedder reads 256 tokens: about so many characters, and again from a little before where it stopped.
-WINDOW = 900
+WINDOW = 1100
 OVERLAP = 150
 MAX_WINDOWS = 6
 _REMEMBERED = 4096
