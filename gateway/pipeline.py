@@ -86,9 +86,9 @@ class Pipeline:
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
 
-        async def again(request: ChatRequest, model: str) -> Reply:
+        async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
             policy = self._routes[model].policy if model else route.policy
-            return await self._dispatch(policy, request, exchange, None, guarded.reveal)
+            return await self._dispatch(policy, request, exchange, None, None if masked else guarded.reveal)
 
         reply: Reply = await self._dispatch(route.policy, request, exchange, opening, guarded.reveal)
         try:

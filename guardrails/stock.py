@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from gateway.contract.messages import ChatRequest
 
 
+OWN_DIALECT = "gatehouse"
+
+
 class StockReply:
     """Implements `gateway.contract.protocols.Reply` with deltas that are there already."""
 
     def __init__(self, text: str, request: ChatRequest, finish: FinishReason = "stop") -> None:
-        self.dialect = "gatehouse"
+        self.dialect = OWN_DIALECT
         self.streamed = request.stream
         self._deltas: list[Delta] | None = [
             Delta((ChoiceDelta(text=text, finish=finish),), usage=Usage(), model=request.model)

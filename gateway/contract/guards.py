@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -56,8 +56,12 @@ class Guarded(Protocol):
         ...
 
 
-Again: TypeAlias = "Callable[[ChatRequest, str], Awaitable[Reply]]"
-"""Asks once more with another request, of the model named (empty: the same)."""
+class Again(Protocol):
+    """Asks a model once more."""
+
+    def __call__(self, request: ChatRequest, model: str, *, masked: bool = False) -> Awaitable[Reply]:
+        """`model` by its name, empty for the one that answered. `masked`: even a trusted target sees tags only."""
+        ...
 
 
 class Guards(Protocol):

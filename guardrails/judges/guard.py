@@ -11,7 +11,8 @@ import msgspec
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Message, Text
-from guardrails.stock import StockReply
+from guardrails.stock import OWN_DIALECT, StockReply
+from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
@@ -95,7 +96,10 @@ class HeldAnswer:
         missing = [ChoiceDelta(index, text) for index, text in texts.items() if index not in told]
         if missing:
             deltas.insert(0, Delta(tuple(missing)))
-        return HeldAnswer(self._reply, deltas)
+        mended = HeldAnswer(self._reply, deltas)
+        # Not the provider's bytes any more: every writer is to write it anew.
+        mended.dialect = OWN_DIALECT
+        return mended
 
 
 async def hold(reply: Reply) -> HeldAnswer:
@@ -106,7 +110,7 @@ async def hold(reply: Reply) -> HeldAnswer:
         deltas += batch
         size += sum(len(piece.text) for delta in batch for piece in delta.choices)
         if size > MAX_HELD_CHARACTERS:
-            raise OverflowError("the answer is too long to be held")
+            raise GuardrailBroken("The answer is too long to be checked as a whole")
     return HeldAnswer(reply, deltas)
 
 
@@ -153,6 +157,7 @@ class AnswerGuard:
     ) -> tuple[HeldAnswer, dict[int, Judgement]]:
         """The whole reply and what is to be said of each choice; nothing of one that passes unchecked."""
         held = await hold(reply)
+        answered = exchange.target
         try:
             async with asyncio.timeout(self.policy.timeout_s):
                 judgements = {
@@ -162,6 +167,9 @@ class AnswerGuard:
         except Exception as error:
             self.policy.failed(error, "output", exchange)
             return held, {}
+        finally:
+            # A model that judges is called like one that answers, but has not answered.
+            exchange.target = answered
         return held, judgements
 
     async def _ask_again(

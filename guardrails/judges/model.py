@@ -42,7 +42,7 @@ class ModelJudge:
         """See `Judge.judge`. Raises `JudgeSilent`, and what the model's targets raise."""
         if calls and not text.strip():
             return Judgement()
-        reply = await again(self._question(request, text), self._model)
+        reply = await again(self._question(request, text), self._model, masked=True)
         try:
             held = await hold(reply)
         finally:

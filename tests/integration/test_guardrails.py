@@ -54,7 +54,11 @@ guardrails:
   tone: {{kind: toxicity, then: "say Let us stay friendly."}}
   tone-out: {{kind: toxicity, then: [retry 1, block]}}
   grounds: {{kind: grounded, then: [retry 1, "say That is not in our documents."]}}
-  fair: {{kind: judge, model: plain, rubric: "No promises about prices.", then: [retry 1, "say Please ask our staff."]}}
+  fair:
+    kind: judge
+    model: inside
+    rubric: "No promises about prices."
+    then: [retry 1, "say Please ask our staff."]
   words: {{kind: keywords, lists: {{project: [Bluebird]}}, then: mask}}
 pipelines:
   masked: {{guard_input: [pii], answer: plain}}
@@ -65,7 +69,7 @@ pipelines:
   watched: {{guard_input: [watch], answer: plain}}
   polite: {{guard_input: [off-topic, words], answer: plain}}
   discreet: {{answer: plain, guard_output: [leak]}}
-  judged: {{answer: plain, guard_output: [fair]}}
+  judged: {{guard_input: [pii], answer: plain, guard_output: [fair]}}
   people: {{guard_input: [names], answer: plain}}
   kind: {{guard_input: [tone], answer: plain, guard_output: [tone-out]}}
   grounded: {{answer: plain, guard_output: [grounds]}}
@@ -444,6 +448,15 @@ def test_another_model_judges_by_a_rubric(gateway: Gateway, upstream: Recording,
     upstream.answers += [lambda _: "10 euros.", verdict(False), lambda _: "11 euros.", verdict(False)]
     told = words(ask(gateway, "openai", "judged", "How much?", stream=stream), "openai", stream=stream)
     assert told == "Please ask our staff."
+    upstream.answers += [lambda _: "Prices vary.", verdict(True)]
+    answer = ask(gateway, "openai", "judged", "How much?", stream=stream)
+    assert answer.headers["x-gatehouse-model"] == "up/m"
+    # The judge is a trusted target, but what it judges is masked all the same.
+    upstream.bodies.clear()
+    upstream.answers += [lambda _: "Prices vary.", verdict(True)]
+    ask(gateway, "openai", "judged", f"How much for {MAIL}?", stream=stream)
+    assert len(upstream.bodies) == 2
+    assert MAIL not in upstream.seen
 
 
 def test_a_judge_that_says_nothing_is_a_broken_guardrail(gateway: Gateway, upstream: Recording) -> None:
