@@ -74,10 +74,15 @@ class ChatSurface:
 
     async def _stream(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
         reply_id = _reply_id(self._dialect.name, exchange)
-        opening = Opening(call, exchange, request, self._dialect, reply_id)
+        opening = Opening(call, exchange, request, self._dialect, reply_id, engine.keepalive_s)
+        reply: Pump | None = None
         try:
             reply = await engine.pipeline.handle(request, exchange, opening)
+            # Until the first deltas are there the answer may still become an error with a status of its own.
+            deltas = await reply.next()
         except GatehouseError as error:
+            if reply is not None:
+                await reply.close()
             if not await opening.settle():
                 raise
             # The status line is out: the error goes into the stream.
@@ -86,10 +91,10 @@ class ChatSurface:
             return
         except BaseException:
             opening.cancel()
+            if reply is not None:
+                await reply.close()
             raise
         try:
-            # Until the first deltas are there the answer may still become an error with a status of its own.
-            deltas = await reply.next()
             writer = self._writer(request, reply, exchange, opened=await opening.settle())
             exchange.status = 200
             if not call.began:

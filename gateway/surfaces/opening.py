@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.surfaces.headers import stream_headers
+from gateway.surfaces.keepalive import KeepAlive
 
 if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
@@ -25,11 +26,21 @@ PATIENCE_S = 0.02
 class Opening:
     """Given to the dispatch, which calls it with the first delta that comes before the commit."""
 
-    __slots__ = ("_call", "_dialect", "_exchange", "_reply_id", "_request", "_sending", "_timer", "opened")
+    __slots__ = (
+        "_call", "_dialect", "_exchange", "_keepalive", "_keepalive_s", "_reply_id", "_request", "_sending", "_timer",
+        "opened",
+    )  # fmt: skip
 
     def __init__(
-        self, call: HttpCall, exchange: Exchange, request: ChatRequest, dialect: Dialect, reply_id: str
+        self,
+        call: HttpCall,
+        exchange: Exchange,
+        request: ChatRequest,
+        dialect: Dialect,
+        reply_id: str,
+        keepalive_s: float,
     ) -> None:
+        """`keepalive_s`: how often a stream that is open but silent shows a sign of life."""
         self._call = call
         self._exchange = exchange
         self._request = request
@@ -37,6 +48,8 @@ class Opening:
         self._reply_id = reply_id
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._keepalive: KeepAlive | None = None
+        self._keepalive_s = keepalive_s
         self.opened = False
 
     def __call__(self, delta: Delta) -> None:
@@ -57,6 +70,8 @@ class Opening:
             exchange.target = exchange.attempts[-1].target
         await self._call.begin(200, stream_headers(exchange, content_type))
         await self._call.write(frame)
+        # A model may think for minutes before its first word, and whoever stands in between gives up sooner.
+        self._keepalive = KeepAlive(self._call, self._dialect.name, self._keepalive_s)
 
     async def settle(self) -> bool:
         """Once the answer is there or has failed: whether the stream has been opened."""
@@ -64,6 +79,8 @@ class Opening:
             self._timer.cancel()
         if self._sending is not None:
             await self._sending
+        if self._keepalive is not None:
+            self._keepalive.stop()
         return self.opened
 
     def cancel(self) -> None:
@@ -72,3 +89,5 @@ class Opening:
             self._timer.cancel()
         if self._sending is not None:
             self._sending.cancel()
+        if self._keepalive is not None:
+            self._keepalive.stop()

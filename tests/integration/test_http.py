@@ -34,6 +34,12 @@ models:
   late-cut: {{targets: [up/sim-cut1-pace100, claude/some-model]}}
   two: {{targets: [up/sim-500, up/sim-401], retry: {{attempts: 1}}, breaker: {{failures: 1000}}}}
   picky: {{targets: [claude/some-model], unsupported_params: refuse}}
+  late-echo: {{targets: [up/sim-echo-pace150]}}
+  late-blocked: {{pipeline: late-blocked}}
+guardrails:
+  words: {{kind: keywords, lists: {{secret: [bluebird]}}, then: block}}
+pipelines:
+  late-blocked: {{answer: late-echo, guard_output: [words]}}
 apps:
   all: {{keys: [test-key]}}
   some: {{keys: [other-key], models: [quick]}}
@@ -261,6 +267,8 @@ def test_a_silent_stream_shows_signs_of_life(gateway: Gateway) -> None:
     openai = gateway.request("POST", "/v1/chat/completions", chat(model="silent", stream=True))
     assert openai.body.count(b": keep-alive\n\n") > 3
     assert openai.body.endswith(b"data: [DONE]\n\n")
+    # Before the first word, too: a model may think for long.
+    assert openai.body[: openai.body.index(b"word")].count(b": keep-alive\n\n") >= 2
     anthropic = gateway.request("POST", "/v1/messages", chat(model="silent", stream=True, max_tokens=99))
     assert anthropic.body.count(b"event: ping\n") > 3
 
@@ -277,6 +285,17 @@ def test_the_first_byte_does_not_wait_for_the_first_word(gateway: Gateway) -> No
     connection.close()
     assert whole.count(b'"role"') == 1
     assert b"word2" in whole
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_what_is_blocked_behind_an_opening_ends_in_an_error_event(gateway: Gateway, path: str) -> None:
+    asked = chat(model="late-blocked", stream=True, max_tokens=99, messages=[{"role": "user", "content": "bluebird"}])
+    answer = gateway.request("POST", path, asked)
+    assert answer.status == 200
+    assert b"blocked by the guardrail" in answer.body
+    assert b"bluebird" not in answer.body
+    assert b"[DONE]" not in answer.body
+    assert b"message_stop" not in answer.body
 
 
 def test_behind_an_opening_another_target_may_answer(gateway: Gateway) -> None:
