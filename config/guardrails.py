@@ -118,6 +118,11 @@ class PersonalDataConfig(GuardrailBase):
         description="What the tags are made with. Without it they change when the process starts anew.",
         examples=["${GATEHOUSE_MASKING_KEY}"],
     )
+    keep: Duration = Field(
+        default=86_400.0,
+        description="How long the values of a conversation that callers name in `x-gatehouse-conversation` are kept, "
+        "encrypted, after its last turn.",
+    )
     hint: Flag = Field(default=True, description="Whether the model is told in a line what tags are.")
 
     @model_validator(mode="after")

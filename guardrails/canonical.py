@@ -12,7 +12,8 @@ import codecs
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import msgspec
@@ -27,6 +28,12 @@ _LEET = str.maketrans("013457@$!|", "oieastasil")
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
     "\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
+)
+# Letters that can't be seen, and letters and digits in wide, mathematical, circled or foreign dress.
+_DRESSED = re.compile(
+    _INVISIBLE.pattern
+    + "|[\u00b2\u00b3\u00b9\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u09e6-\u09ef\u2070-\u2089\u2460-\u249b"
+    "\u24b6-\u24ea\ufe50-\ufe6b\uff01-\uff5e\U0001d400-\U0001d7ff]"
 )
 _TAG_LETTERS = re.compile("[\U000e0020-\U000e007e]+")
 _SPACED = re.compile(r"(?<!\w)(?:\w[ \-._*]){3,}\w(?!\w)")
@@ -59,18 +66,38 @@ def views(text: str) -> Iterator[View]:
     yield from itertools.islice(_hidden(text), MAX_VIEWS)
 
 
+def disguises(text: str) -> Iterator[View]:
+    """Readings of a text that hides something a form would find: letters that can't be seen or are dressed up, and
+    what is encoded. None for nearly every text; far cheaper than `views`, which also solves riddles."""
+    if not text.isascii() and _DRESSED.search(text) is not None:
+        yield View(*_undressed(text))
+    for start, end, decoded, how in itertools.islice(_encoded(text), MAX_VIEWS):
+        yield View(decoded, start, end, None, how)
+
+
 def _seen(text: str) -> View:
     if text.isascii() and not _SPACED.search(text):
         return View(text, 0, len(text), tuple(range(len(text))))
+    plain, _, size, places, _ = _undressed(text, _LOOKALIKES)
+    return _close_up(plain, list(places), size)
+
+
+def _undressed(
+    text: str, alike: Mapping[int, int] = MappingProxyType({})
+) -> tuple[str, int, int, tuple[int, ...], str]:
+    """The fields of a view without what can't be seen, each letter in its plainest form."""
     letters: list[str] = []
     places: list[int] = []
     for place, letter in enumerate(text):
         if _INVISIBLE.match(letter):
             continue
-        for plain in unicodedata.normalize("NFKC", letter).translate(_LOOKALIKES):
-            letters.append(plain)
+        # NFKC keeps the digits of other scripts as they are.
+        digit = unicodedata.digit(letter, None)
+        plain = letter if letter.isascii() else unicodedata.normalize("NFKC", letter) if digit is None else str(digit)
+        for each in plain.translate(alike):
+            letters.append(each)
             places.append(place)
-    return _close_up("".join(letters), places, len(text))
+    return "".join(letters), 0, len(text), tuple(places), "seen"
 
 
 def _close_up(text: str, places: list[int], size: int) -> View:
@@ -92,7 +119,7 @@ def _hidden(text: str, depth: int = 2) -> Iterator[View]:
                 yield View(view.text, start, end, None, f"{how}, {view.how}")
 
 
-def _decodings(text: str) -> Iterator[tuple[int, int, str, str]]:
+def _encoded(text: str) -> Iterator[tuple[int, int, str, str]]:
     for match in _TAG_LETTERS.finditer(text):
         yield (
             match.start(),
@@ -110,6 +137,10 @@ def _decodings(text: str) -> Iterator[tuple[int, int, str, str]]:
     if "%" in text:
         for match in _ESCAPED.finditer(text):
             yield match.start(), match.end(), unquote(match[0].replace("+", " ")), "url"
+
+
+def _decodings(text: str) -> Iterator[tuple[int, int, str, str]]:
+    yield from _encoded(text)
     rotated = codecs.encode(text, "rot13")
     if _ENGLISH.search(rotated) and not _ENGLISH.search(text):
         yield 0, len(text), rotated, "rot13"

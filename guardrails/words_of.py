@@ -1,7 +1,7 @@
 """Every place of a request where words stand, and a request with other words in those places.
 
-What is not reached, on purpose: the definitions of tools and of answer formats, which the developer writes, and the
-bytes of pictures, sounds and files, which `unread_parts` counts.
+What is not reached, on purpose: the names of tools and of their fields, and the bytes of pictures, sounds and files,
+which `unread_parts` counts.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from gateway.contract.messages import (
     Reasoning,
     Refusal,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
 )
 
-# Who wrote a text: the developer (system), the user, the model (its words, or the arguments of its calls), a tool, or
-# nobody in particular (an id, metadata).
-Author: TypeAlias = Literal["system", "user", "assistant", "call", "tool", "label"]
+# Who wrote a text: the developer (system, or the definition of a tool or an answer's format), the user, the model (its
+# words, or the arguments of its calls), a tool, or nobody in particular (an id, metadata).
+Author: TypeAlias = Literal["system", "definition", "user", "assistant", "call", "tool", "label"]
 Change: TypeAlias = Callable[[str, Author], str]
 _AUTHORS: dict[str, Author] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
 }  # fmt: skip
 # Bytes, ids and signatures in a dialect's own fields: long, and no words.
+_SCHEMA_WORDS = frozenset({"description", "title", "enum", "const", "default", "examples", "example"})
 _NOT_WORDS = frozenset({"data", "url", "signature", "thoughtSignature", "id", "type", "file_id", "cache_control"})
 
 
@@ -45,11 +47,45 @@ def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
         changes["messages"] = messages
     if request.user and (user := change(request.user, "label")) != request.user:
         changes["user"] = user
+    tools = tuple([_rewrite_tool(tool, change) for tool in request.tools])
+    if any(new is not old for new, old in zip(tools, request.tools, strict=True)):
+        changes["tools"] = tools
+    if request.response_format is not None and request.response_format.schema:
+        schema = _rewrite_schema(request.response_format.schema, change)
+        if schema is not request.response_format.schema:
+            changes["response_format"] = msgspec.structs.replace(request.response_format, schema=schema)
     for field in ("metadata", "extra"):
         value = getattr(request, field)
         if value and (new := _rewrite_json(value, change, "label")) is not value:
             changes[field] = new
     return msgspec.structs.replace(request, **changes) if changes else request
+
+
+def _rewrite_tool(tool: Tool | Opaque, change: Change) -> Tool | Opaque:
+    if isinstance(tool, Opaque):
+        value = _rewrite_schema(tool.value, change)
+        return tool if value is tool.value else msgspec.structs.replace(tool, value=value)
+    description = change(tool.description, "definition") if tool.description else ""
+    parameters = _rewrite_schema(tool.parameters, change) if tool.parameters else tool.parameters
+    if description == tool.description and parameters is tool.parameters:
+        return tool
+    return msgspec.structs.replace(tool, description=description, parameters=parameters)
+
+
+def _rewrite_schema(schema: Any, change: Change) -> Any:
+    """A JSON schema with its words changed: descriptions and values, never the names of fields."""
+    if isinstance(schema, list):
+        items = [_rewrite_schema(each, change) for each in schema]
+        return schema if all(new is old for new, old in zip(items, schema, strict=True)) else items
+    if not isinstance(schema, dict):
+        return schema
+    fields = {
+        key: _rewrite_json(value, change, "definition")
+        if key in _SCHEMA_WORDS and not isinstance(value, dict)
+        else _rewrite_schema(value, change)
+        for key, value in schema.items()
+    }
+    return schema if all(fields[key] is schema[key] for key in schema) else fields
 
 
 def rewrite_message(message: Message, change: Change) -> Message:

@@ -152,6 +152,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `dialect` names the wire format it came in. `tools` may hold `Opaque` entries (a provider's own tools).
     `include_usage` says whether the caller wants usage at the end of a stream; it is always asked upstream.
+    `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider.
     """
 
     dialect: str
@@ -178,6 +179,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     metadata: dict[str, Any] | None = None
     extra: Extra = None
+    conversation: str = ""
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.contract.errors import GatehouseError, InternalFault
 from gateway.contract.protocols import InboundCall
 from gateway.surfaces.conduct import conduct, note_error
@@ -47,6 +49,8 @@ class ChatSurface:
             engine.pipeline.identify(call.key(), exchange)
             body = await call.read_body(engine.max_body)
             request = self._dialect.read_request(body, inbound)
+            if conversation := call.conversation:
+                request = msgspec.structs.replace(request, conversation=conversation)
             call.watch()
             if request.stream:
                 await self._stream(call, exchange, request, engine)

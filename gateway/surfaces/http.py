@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 
+_CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
+
 
 class HttpCall:
     """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
@@ -45,6 +47,18 @@ class HttpCall:
         """The caller's own `x-request-id`, if it is fit to be repeated; else an empty string."""
         value = self.headers.get(b"x-request-id")
         return value.decode("ascii") if value and _REQUEST_ID.match(value) else ""
+
+    @property
+    def conversation(self) -> str:
+        """The caller's name for its conversation, or an empty string. Raises `InvalidRequest`."""
+        value = self.headers.get(b"x-gatehouse-conversation")
+        if not value:
+            return ""
+        if _CONVERSATION.match(value) is None:
+            raise InvalidRequest(
+                "'x-gatehouse-conversation' is 1 to 200 letters, digits and any of . _ : -", param="conversation"
+            )
+        return value.decode("ascii")
 
     def key(self) -> str:
         """The key as each vendor's SDK sends it. Raises `InvalidRequest` for one in the URL, which ends in logs."""

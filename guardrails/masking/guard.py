@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.contract.messages import ChatRequest, Message, Text
-from guardrails.masking.mask import literal_spans, mask_text, repeated, texts_of
+from guardrails.masking.mask import literal_spans, mask_text, name_parts, repeated, texts_of
 from guardrails.masking.tags import LITERAL, TagKey
 from guardrails.masking.unmask import Unmask
 from guardrails.masking.vault import Vault
@@ -22,6 +22,7 @@ from guardrails.words_of import Author, rewrite, unread_parts
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.guards import Stage
+    from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch
     from guardrails.verdict import Policy
 
@@ -36,18 +37,49 @@ class PersonalGuard:
     """One masking guardrail of a config."""
 
     def __init__(
-        self, search: PersonalSearch, policy: Policy, secret: bytes, tools: Sequence[str], *, hint: bool
+        self,
+        search: PersonalSearch,
+        policy: Policy,
+        secret: bytes,
+        tools: Sequence[str],
+        *,
+        hint: bool,
+        conversations: Conversations | None = None,
     ) -> None:
-        """`secret` makes the tags; `tools` may have the values; `hint` tells the model what tags are."""
+        """`secret` makes the tags; `tools` may have the values; `hint` tells the model what tags are.
+
+        `conversations` keeps the values of those that callers name.
+        """
         self.policy = policy
         self._search = search
         self._secret = secret
         self._tools = tuple(tools)
         self._hint = hint
+        self._conversations = conversations
 
     def masking(self, request: ChatRequest, app: str, *, hint: bool = True) -> Masking:
         """The masking of one request, with tags of its conversation."""
-        return Masking(self, Vault(TagKey(self._secret, f"{app}\0{conversation_of(request)}")), hint and self._hint)
+        named = f"{app}\0{request.conversation}" if request.conversation else ""
+        key = TagKey(self._secret, f"named\0{named}" if named else f"{app}\0{conversation_of(request)}")
+        return Masking(self, Vault(key), hint and self._hint, named)
+
+    async def recall(self, scope: str, vault: Vault, stage: Stage, exchange: Exchange) -> None:
+        """What earlier turns of a named conversation masked. Raises `GuardrailBroken`."""
+        if self._conversations is None:
+            return
+        try:
+            vault.recall(await self._conversations.load(scope))
+        except Exception as error:
+            self.policy.failed(error, stage, exchange)
+
+    async def keep(self, scope: str, vault: Vault, stage: Stage, exchange: Exchange) -> None:
+        """Keeps what this turn has masked. Raises `GuardrailBroken`."""
+        if self._conversations is None or not (values := vault.unsaved()):
+            return
+        try:
+            await self._conversations.save(scope, values)
+        except Exception as error:
+            self.policy.failed(error, stage, exchange)
 
     def unmask(self, vault: Vault) -> Unmask:
         """The filter for one answer."""
@@ -101,26 +133,40 @@ def conversation_of(request: ChatRequest) -> str:
 class Masking:
     """One request's: its vault, and the texts that have been through it."""
 
-    def __init__(self, guard: PersonalGuard, vault: Vault, hint: bool) -> None:
+    def __init__(self, guard: PersonalGuard, vault: Vault, hint: bool, conversation: str = "") -> None:
+        """`conversation` names the one whose earlier values count here too; empty for none."""
         self.vault = vault
+        self._conversation = conversation
         self._guard = guard
         self._hint = hint
+        self._explained = False
         self._masked: set[str] = {_HINT_TEXT}
 
     async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
         """The request with tags. Texts that were masked before are left as they are."""
+        if not self._conversation:
+            return await self._mask_request(request, exchange, stage)
+        if stage == "input":
+            await self._guard.recall(self._conversation, self.vault, stage, exchange)
+        masked = await self._mask_request(request, exchange, stage)
+        await self._guard.keep(self._conversation, self.vault, stage, exchange)
+        return masked
+
+    async def _mask_request(self, request: ChatRequest, exchange: Exchange, stage: Stage) -> ChatRequest:
         authors = {text: author for text, author in texts_of(request) if text not in self._masked}
         texts = list(authors)
         found = dict(await self._guard.find(texts, stage, exchange))
         if unread := unread_parts(request):
             self._note_unread(unread, stage, exchange)
-        explained = bool(self.vault)
+        explained = self._explained
         for text, spans in found.items():
             for span in spans:
                 self.vault.tag(span.kind, text[span.start : span.end])
         if not self.vault:
             return request
-        known = {value: tag.strip("<>") for value, tag in self.vault.values().items()}
+        known = {value: tag.strip("<>").rpartition("_")[0] for value, tag in self.vault.values().items()}
+        for part in name_parts(value for value, kind in known.items() if kind == "PERSON"):
+            known.setdefault(part, "PERSON")
         replaced = {text: self._mask(text, found.get(text, ()), known, authors[text]) for text in texts}
 
         def change(text: str, author: Author) -> str:
@@ -129,7 +175,10 @@ class Masking:
 
         changed = rewrite(request, change)
         self._masked |= set(replaced.values())
-        return explain(changed) if self._hint and not explained and changed is not request else changed
+        if explained or not self._hint or changed is request:
+            return changed
+        self._explained = True
+        return explain(changed)
 
     def _note_unread(self, count: int, stage: Stage, exchange: Exchange) -> None:
         from gateway.contract.guards import Finding
@@ -148,7 +197,7 @@ class Masking:
         all_spans = list(spans)
         for start, end, value in repeated(text, known):
             if all(end <= span.start or start >= span.end for span in all_spans):
-                all_spans.append(Span(start, end, known[value].rpartition("_")[0]))
+                all_spans.append(Span(start, end, known[value]))
         if author != "call":
             for start, end in literal_spans(text, all_spans, self.vault):
                 all_spans.append(Span(start, end, LITERAL))

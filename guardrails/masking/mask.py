@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from guardrails.personal.patterns import Span
 
 _LEAST_REPEATED = 4
+# Names that are words as well: alone they are more often the word.
+_WORDS_TOO = """
+    may june april august will mark grace hope faith rose summer dawn angel bill frank rich art drew chase grant jack
+    pat rob sue young long little brown black white green king page price best day love moon rice bush park parks field
+    fields wood woods hill banks stone cook baker miller smart sharp short small strong swift wise
+"""
+_ALSO_WORDS = frozenset(_WORDS_TOO.split())
+_NAME = re.compile(r"[A-Z\u00c0-\u00de][a-z\u00df-\u00ff'\u2019-]{2,}")
 
 
 def mask_text(text: str, spans: Sequence[Span], vault: Vault, *, bare: bool = False) -> str:
@@ -68,6 +76,17 @@ def repeated(text: str, values: Iterable[str]) -> list[tuple[int, int, str]]:
         if len(value) >= _LEAST_REPEATED and value in text
         for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", text)
     ]
+
+
+def name_parts(persons: Iterable[str]) -> frozenset[str]:
+    """The words by which people with these full names may be called elsewhere: Smith, where there is a Jane Smith."""
+    return frozenset(
+        word
+        for name in persons
+        if len(words := name.split()) > 1
+        for word in words
+        if _NAME.fullmatch(word) and word.lower() not in _ALSO_WORDS
+    )
 
 
 def texts_of(request: ChatRequest) -> list[tuple[str, Author]]:

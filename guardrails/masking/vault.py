@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from guardrails.masking.tags import LITERAL, MORE_LETTERS, TagKey, normal, tag_form, tail_form
@@ -17,12 +17,13 @@ LONGEST_TAG = 64
 class Vault:
     """Gives tags, and knows what stands behind those it gave."""
 
-    __slots__ = ("_begun", "_key", "_kinds", "_names", "_tail", "_values", "form")
+    __slots__ = ("_begun", "_key", "_kinds", "_names", "_tail", "_unsaved", "_values", "form")
 
     def __init__(self, key: TagKey) -> None:
         self._key = key
         self._values: dict[str, str] = {}  # name -> value
         self._names: dict[tuple[str, str], str] = {}  # (kind, value) -> name
+        self._unsaved: set[str] = set()
         self._kinds: frozenset[str] = frozenset()
         self._begun: set[str] | None = None
         self.form: re.Pattern[str] | None = None
@@ -40,8 +41,23 @@ class Vault:
                 name = self._key.name(kind, value, MORE_LETTERS)
             self._names[kind, value] = name
             self._values[name] = value
+            self._unsaved.add(name)
             self._learn(kind)
         return f"<{name}>"
+
+    def recall(self, values: Mapping[str, str]) -> None:
+        """Takes back what an earlier turn gave: tag names and their values."""
+        for name, value in values.items():
+            kind = name.rpartition("_")[0]
+            self._values[name] = value
+            self._names[kind, value] = name
+            self._learn(kind)
+
+    def unsaved(self) -> dict[str, str]:
+        """Tag names and values given since this was last asked."""
+        values = {name: self._values[name] for name in self._unsaved}
+        self._unsaved.clear()
+        return values
 
     def _learn(self, kind: str) -> None:
         self._begun = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from guardrails.canonical import disguises
 from guardrails.keywords import KeywordFinder
 from guardrails.personal.patterns import PATTERNS, Pattern, Span, find, resolve
 
@@ -89,11 +90,17 @@ class PersonalSearch:
     def _search(self, texts: list[str]) -> list[tuple[Span, ...]]:
         return [tuple(self.search(text)) for text in texts]
 
+    def _formal(self, text: str) -> list[Span]:
+        spans = find(text, self._patterns)
+        return spans + self._lists.find(text) if self._lists is not None else spans
+
     def search(self, text: str) -> list[Span]:
         """One text, at once; without a tagger fit for the event loop."""
-        spans = find(text, self._patterns)
-        if self._lists is not None:
-            spans += self._lists.find(text)
+        spans = self._formal(text)
+        for view in disguises(text):
+            spans += [
+                Span(*view.origin(each.start, each.end), each.kind, each.score) for each in self._formal(view.text)
+            ]
         formal = resolve(spans)
         if self._tagger is None:
             return formal
