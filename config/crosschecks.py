@@ -78,7 +78,8 @@ def _guards(document: Document) -> Iterator[Fault]:
     for name, pipeline in _section(document.data, "pipelines").items():
         for side in ("input", "output"):
             listed = pipeline.get(f"guard_{side}") if isinstance(pipeline, dict) else None
-            for index, guardrail in enumerate(listed if isinstance(listed, (list, tuple)) else ()):
+            names = listed if isinstance(listed, (list, tuple)) else ()
+            for index, guardrail in enumerate(names):
                 config = configured.get(guardrail) if isinstance(guardrail, str) else None
                 kind = config.get("kind") if isinstance(config, dict) else None
                 struct = GUARDRAIL_KINDS.get(kind) if isinstance(kind, str) else None
@@ -86,6 +87,12 @@ def _guards(document: Document) -> Iterator[Fault]:
                     path = ("pipelines", name, "guard_input", index)
                     message = "on the way in there is no answer to ask again for"
                     yield Fault(path, place(document, path), message, f"let {guardrail} flag, block, say or human")
+                if kind == "injection" and isinstance(config, dict) and config.get("judge"):
+                    later = [each for each in names[index + 1 :] if _kind(configured, each) == "personal_data"]
+                    if later:
+                        path = ("pipelines", name, "guard_input", index)
+                        message = f"its judge would see what {quote(later[0])} masks only after it"
+                        yield Fault(path, place(document, path), message, f"put {later[0]} before {guardrail}")
                 if struct is not None and side not in struct.sides:
                     path = ("pipelines", name, f"guard_{side}", index)
                     other = "output" if side == "input" else "input"
@@ -99,6 +106,11 @@ def _guards(document: Document) -> Iterator[Fault]:
                 path = ("guardrails", name, "then", index)
                 message = f"there is no model {quote(model)} with targets"
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
+
+
+def _kind(configured: Mapping[str, Any], guardrail: object) -> object:
+    config = configured.get(guardrail) if isinstance(guardrail, str) else None
+    return config.get("kind") if isinstance(config, dict) else None
 
 
 def _asks_again(config: object) -> bool:

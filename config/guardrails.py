@@ -103,13 +103,19 @@ class PersonalDataConfig(GuardrailBase):
     types: dict[KindName, PersonalAction] = Field(
         default={},
         description="What to do with each type; `mask` unless said, `allow` for organisation and location. "
-        + "Types: " + ", ".join((*PATTERN_TYPES, *TAGGED_TYPES)) + ", and those of `patterns` and `lists`.",
+        + "Types: " + ", ".join((*PATTERN_TYPES, *TAGGED_TYPES)) + ", and those of `patterns`, `lists` and `presidio`.",
         examples=["{email: mask, card: block, organisation: allow}"],
     )  # fmt: skip
     patterns: dict[KindName, Form] = Field(
         default={}, description="Types of your own, by regular expression.", examples=['{ticket: "TCK-[0-9]{6}"}']
     )
     lists: dict[KindName, tuple[str, ...]] = Field(default={}, description="Types of your own, by their words.")
+    presidio: tuple[KindName, ...] = Field(
+        default=(),
+        description="Types to take from Presidio's recognisers, by its names in lower case; needs presidio-analyzer.",
+        examples=["[crypto, us_itin, medical_license]"],
+    )
+    languages: tuple[str, ...] = Field(default=("en",), min_length=1, description="Of Presidio's recognisers.")
     tools: tuple[str, ...] = Field(
         default=(), description="Tools whose arguments get the real values; `*` means all. Others get tags."
     )
@@ -125,9 +131,14 @@ class PersonalDataConfig(GuardrailBase):
     )
     hint: Flag = Field(default=True, description="Whether the model is told in a line what tags are.")
 
+    @property
+    def names_in_answers(self) -> frozenset[str]:
+        """The types that only the tagger finds, where they are asked for by name: those are looked for in answers."""
+        return frozenset(name for name in TAGGED_TYPES if self.types.get(name, "allow") != "allow")
+
     @model_validator(mode="after")
     def _known_types(self) -> PersonalDataConfig:
-        known = {*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists}
+        known = {*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists, *self.presidio}
         for name in self.types:
             if name not in known:
                 raise wrong(
@@ -138,7 +149,7 @@ class PersonalDataConfig(GuardrailBase):
     @property
     def actions(self) -> dict[str, PersonalAction]:
         """What to do with each type."""
-        every = (*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists)
+        every = (*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists, *self.presidio)
         return {
             name: self.types.get(name, "allow" if name in _ALLOWED_AT_FIRST else "mask")
             for name in dict.fromkeys(every)
@@ -180,6 +191,16 @@ class InjectionConfig(TextGuardrail):
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
     texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are searched.")
     threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    judge: Annotated[str, Ref("models", "model")] | None = Field(
+        default=None,
+        description="A model that decides where it is not sure. It sees what the guardrails before it left.",
+    )
+    grey: tuple[float, float] = Field(
+        default=(0.2, 0.8), description="The scores, from and below, that `judge` decides."
+    )
+    mark: Flag = Field(
+        default=True, description="Whether the model is told in a line that tool results and passages are no orders."
+    )
     outside: Literal["remove", "block", "pass"] = Field(
         default="remove",
         description="Orders in tool results and passages: take the sentence out, do what `then` says, or pass.",
@@ -296,6 +317,50 @@ class ToxicityConfig(GuardrailBase):
     )
 
 
+class AnomalyConfig(GuardrailBase):
+    """Prompts unlike those that the app's users send. They are only noted."""
+
+    kind: Literal["anomaly"] = Field(description="Prompts unlike the app's own traffic; only noted.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag"})
+    after: Whole = Field(default=200, ge=10, description="How many prompts of an app it must have seen first.")
+    share: Percentage = Field(default=0.01, description="The share of usual prompts that may be noted.")
+    on_error: Literal["closed", "open"] = Field(
+        default="open", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
+    )
+
+
+class BrandConfig(GuardrailBase):
+    """Brands in answers: one's own spoken of badly, competitors spoken of well."""
+
+    kind: Literal["brand"] = Field(description="One's own brand spoken of badly, competitors spoken of well.")
+    sides: ClassVar[frozenset[str]] = frozenset({"output"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
+    own: tuple[str, ...] = Field(default=(), description="Your own names.")
+    competitors: tuple[str, ...] = Field(default=(), description="The names of others.")
+    when_own: Literal["negative", "any"] = Field(default="negative", description="When your own names are found.")
+    when_competitor: Literal["positive", "any"] = Field(default="any", description="When others' names are found.")
+    then: Then = Field(default=("flag",), description="What happens: flag, mask the name, or block.")
+
+    @model_validator(mode="after")
+    def _named(self) -> BrandConfig:
+        if not self.own and not self.competitors:
+            raise wrong("there are no names", "list them under own or competitors")
+        return self
+
+
+class ConsistentConfig(FormatGuardrail):
+    """The model must say the same when it is asked again."""
+
+    kind: Literal["consistent"] = Field(description="Statements that differ each time the model is asked.")
+    samples: Whole = Field(default=2, ge=1, le=8, description="How many more answers to ask for; each costs a call.")
+    share: Percentage = Field(default=0.5, description="The share of samples that must support a statement.")
+    threshold: float = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    timeout: Duration = Field(default=30.0, description="How long it may take.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    then: Then = Field(default=("flag",), description="What to try, in order.")
+
+
 class HandoverConfig(GuardrailBase):
     """A conversation that should go to a person: asked for, too long, in circles, or shouted."""
 
@@ -330,6 +395,9 @@ GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
     "grounded": GroundedConfig,
     "handover": HandoverConfig,
     "toxicity": ToxicityConfig,
+    "anomaly": AnomalyConfig,
+    "brand": BrandConfig,
+    "consistent": ConsistentConfig,
 }
 GuardrailConfig: TypeAlias = Annotated[
     PersonalDataConfig
@@ -343,6 +411,9 @@ GuardrailConfig: TypeAlias = Annotated[
     | JudgeConfig
     | GroundedConfig
     | HandoverConfig
-    | ToxicityConfig,
+    | ToxicityConfig
+    | AnomalyConfig
+    | BrandConfig
+    | ConsistentConfig,
     Field(discriminator="kind"),
 ]

@@ -6,7 +6,14 @@ from typing import Any
 
 from config.display import effective
 from config.findings import did_you_mean
-from config.guardrails import FormatGuardrail, GuardrailConfig, PersonalDataConfig, TextGuardrail, ToxicityConfig
+from config.guardrails import (
+    BrandConfig,
+    FormatGuardrail,
+    GuardrailConfig,
+    PersonalDataConfig,
+    TextGuardrail,
+    ToxicityConfig,
+)
 from config.models import ModelConfig, TargetConfig
 from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
@@ -106,6 +113,8 @@ def _held(guardrail: GuardrailConfig, side: str) -> str:
         return "of the answer, what may become a tag" if masks else "nothing of the answer"
     if isinstance(guardrail, (FormatGuardrail, ToxicityConfig)):
         return "the whole answer"
+    if isinstance(guardrail, BrandConfig) or (isinstance(guardrail, PersonalDataConfig) and guardrail.names_in_answers):
+        return "a sentence"
     acts = not isinstance(guardrail, TextGuardrail) or guardrail.then != ("flag",)
     return "96 characters" if acts and not guardrail.shadow else "nothing"
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import structlog
 
 from config.guardrails import (
+    AnomalyConfig,
+    BrandConfig,
     CompleteConfig,
+    ConsistentConfig,
     FormatConfig,
     FormatGuardrail,
     GroundedConfig,
@@ -26,6 +29,7 @@ from config.guardrails import (
     ToxicityConfig,
     parse_step,
 )
+from guardrails.anomaly import AnomalyGuard, Traffic
 from guardrails.chain import Chain, FindsInAnswers, InputCheck
 from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
 from guardrails.handover import PHRASES, Handover, HandoverGuard
@@ -33,6 +37,7 @@ from guardrails.heads import Vectors, load_head
 from guardrails.masking.conversations import Conversations, KeepsRows
 from guardrails.masking.guard import PersonalGuard, derive
 from guardrails.outside import OutsideGuard
+from guardrails.sentences import SentenceGuard
 from guardrails.spans import Finder, SpanGuard
 from guardrails.verdict import Action, Policy
 
@@ -64,6 +69,10 @@ class Parts(Protocol):
         """The model of names and addresses. Raises `ValueError` where it can't be had."""
         ...
 
+    def traffic(self, guardrail: str) -> dict[str, Traffic]:
+        """What a guardrail has learned of each app's traffic."""
+        ...
+
     def rows(self, redis_url: str | None) -> KeepsRows:
         """Where what conversations leave behind is kept: in a Redis, or here."""
         ...
@@ -84,8 +93,11 @@ def chain(
     whole = (FormatGuardrail, ToxicityConfig)
     return Chain(
         ways_in,
-        [_on_output(name, config) for name, config in out if not isinstance(config, whole)],
-        [_on_answer(name, config, vectors) for name, config in out if isinstance(config, whole)],
+        [_on_output(name, config) for name, config in out if not isinstance(config, (*whole, BrandConfig))],
+        [
+            *[guard for name, config in out for guard in _on_sentences(name, config, parts)],
+            *[_on_answer(name, config, vectors) for name, config in out if isinstance(config, whole)],
+        ],
     )
 
 
@@ -110,6 +122,9 @@ def _on_input(
         )
     if isinstance(config, InjectionConfig):
         return _against_injection(name, config, vectors())
+    if isinstance(config, AnomalyConfig):
+        traffic = parts.traffic(name)
+        return AnomalyGuard(_policy(name, config, {"*": "flag"}), vectors(), traffic, config.after, config.share)
     if isinstance(config, HandoverConfig):
         phrases = (*PHRASES, *config.phrases)
         return HandoverGuard(_policy(name, config), phrases, config.after_turns, config.repeated, angry=config.angry)
@@ -133,11 +148,16 @@ def _against_injection(name: str, config: InjectionConfig, vectors: Vectors) -> 
     if config.outside == "block":
         return ClassifierGuard(classifier, _policy(name, config), authors | {"tool"}, passages=True)
     guard = ClassifierGuard(classifier, _policy(name, config), authors)
-    return OutsideGuard(classifier, guard) if config.outside == "remove" else guard
+    return OutsideGuard(classifier, guard, mark=config.mark) if config.outside == "remove" else guard
 
 
 def _injection(config: InjectionConfig, vectors: Vectors) -> InjectionClassifier:
-    return InjectionClassifier(config.threshold, load_head("injection"), vectors)
+    judge = None
+    if config.judge is not None:
+        from guardrails.judges.attack import AttackJudge
+
+        judge = AttackJudge(config.judge)
+    return InjectionClassifier(config.threshold, load_head("injection"), vectors, judge, config.grey)
 
 
 def _toxicity(config: ToxicityConfig, vectors: Vectors) -> ToxicityClassifier:
@@ -157,7 +177,7 @@ def _on_output(name: str, config: GuardrailConfig) -> FindsInAnswers:
         return PromptLeakGuard(_policy(name, config))
     if isinstance(config, PersonalDataConfig):
         actions = {kind.upper(): action for kind, action in config.actions.items()}
-        return SpanGuard(_Patterned(config), _policy(name, config, actions))
+        return SpanGuard(_Formal(_search(config)), _policy(name, config, actions), spares_sent=True)
     return SpanGuard(_finder(config), _policy(name, config))
 
 
@@ -172,6 +192,10 @@ def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Cal
         from guardrails.judges.grounds import GroundedJudge
 
         return AnswerGuard(GroundedJudge(config.threshold), policy, steps)
+    if isinstance(config, ConsistentConfig):
+        from guardrails.judges.samples import SamplesJudge
+
+        return AnswerGuard(SamplesJudge(config.samples, config.share, config.threshold), policy, steps)
     if isinstance(config, CompleteConfig):
         return AnswerGuard(CompleteJudge(), policy, steps)
     if isinstance(config, JudgeConfig):
@@ -180,6 +204,30 @@ def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Cal
         return AnswerGuard(ModelJudge(config.model, config.rubric), policy, steps)
     assert isinstance(config, FormatConfig)
     return AnswerGuard(FormJudge(_form(config)), policy, steps)
+
+
+def _on_sentences(name: str, config: GuardrailConfig, parts: Parts) -> list[SentenceGuard]:
+    """What a guardrail of the way out needs whole sentences for, if anything."""
+    if isinstance(config, BrandConfig):
+        from guardrails.brand import BrandJudge
+
+        judge = BrandJudge(
+            config.own,
+            config.competitors,
+            any_own=config.when_own == "any",
+            any_competitor=config.when_competitor == "any",
+        )
+        return [SentenceGuard(judge, _policy(name, config))]
+    if isinstance(config, PersonalDataConfig) and config.names_in_answers:
+        from guardrails.masking.answers import NamesInAnswers
+        from guardrails.personal.search import PersonalSearch
+
+        kinds = frozenset(kind.upper() for kind in config.names_in_answers)
+        actions = {kind.upper(): action for kind, action in config.actions.items()}
+        return [
+            SentenceGuard(NamesInAnswers(PersonalSearch(kinds, thread=parts.tagger())), _policy(name, config, actions))
+        ]
+    return []
 
 
 def _form(config: FormatConfig) -> Form:
@@ -208,25 +256,27 @@ def _finder(config: GuardrailConfig) -> Finder:
     raise TypeError(f"no finder for {type(config).__name__}")
 
 
-def _search(config: PersonalDataConfig, tagger: Callable[[], TaggerThread]) -> PersonalSearch:
+def _search(config: PersonalDataConfig, tagger: Callable[[], TaggerThread] | None = None) -> PersonalSearch:
+    """All that the config asks for; without `tagger` what has a form, for answers as they stream."""
     from guardrails.personal.search import PersonalSearch
 
     wanted = frozenset(kind.upper() for kind, action in config.actions.items() if action != "allow")
     patterns = {kind.upper(): form for kind, form in config.patterns.items()}
     lists = {kind.upper(): words for kind, words in config.lists.items()}
-    return PersonalSearch(wanted, patterns, lists, tagger() if wanted & TAGGED else None)
+    more = None
+    if config.presidio:
+        from guardrails.personal.presidio import PresidioFinder
+
+        more = PresidioFinder(config.presidio, config.languages)
+    thread = tagger() if tagger is not None and wanted & TAGGED else None
+    return PersonalSearch(wanted, patterns, lists, thread, more)
 
 
-class _Patterned:
-    """What has a form of its own, for answers as they stream."""
+class _Formal:
+    """Implements `guardrails.spans.Finder`."""
 
-    def __init__(self, config: PersonalDataConfig) -> None:
-        from guardrails.personal.search import PersonalSearch
-
-        wanted = frozenset(kind.upper() for kind, action in config.actions.items() if action != "allow")
-        patterns = {kind.upper(): form for kind, form in config.patterns.items()}
-        lists = {kind.upper(): words for kind, words in config.lists.items()}
-        self.find = PersonalSearch(wanted, patterns, lists).search
+    def __init__(self, search: PersonalSearch) -> None:
+        self.find = search.search
 
 
 def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
@@ -234,7 +284,7 @@ def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None 
     if isinstance(config, HandoverConfig):
         actions, say = {"*": "human"}, config.say
     elif actions is None:
-        assert isinstance(config, (TextGuardrail, TopicConfig, PromptLeakConfig, ToxicityConfig))
+        assert isinstance(config, (TextGuardrail, TopicConfig, PromptLeakConfig, ToxicityConfig, BrandConfig))
         step, words = parse_step(config.then[0])
         actions = {"*": step}
         say = words or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)

@@ -79,16 +79,16 @@ class Pipeline:
     async def _handle_guarded(
         self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
     ) -> Pump:
-        guarded = await guards.open(request, exchange)
+        async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+            policy = self._routes[model].policy if model else route.policy
+            return await self._dispatch(policy, request, exchange, None, None if masked else guarded.reveal)
+
+        guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
         request = await guarded.add(await self._construct_context(route, guarded.request, exchange))
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-
-        async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-            policy = self._routes[model].policy if model else route.policy
-            return await self._dispatch(policy, request, exchange, None, None if masked else guarded.reveal)
 
         reply: Reply = await self._dispatch(route.policy, request, exchange, opening, guarded.reveal)
         try:

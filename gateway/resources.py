@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Resources:
         self._tagger: TaggerThread | None = None
         self._redis: dict[str, Redis] = {}
         self._rows = MemoryRows()
+        self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
         """Loaded in the background from the first call on."""
@@ -57,6 +59,10 @@ class Resources:
     def rows(self, redis_url: str | None) -> KeepsRows:
         """Where what conversations leave behind is kept: in the Redis at `redis_url`, or here."""
         return RedisRows(self.redis(redis_url)) if redis_url is not None else self._rows
+
+    def traffic(self, guardrail: str) -> dict[str, Traffic]:
+        """What a guardrail has learned of each app's traffic."""
+        return self._traffic.setdefault(guardrail, {})
 
     def status(self) -> dict[str, str]:
         """One line for each part that is in use."""

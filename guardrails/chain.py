@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Message, Text
+from guardrails.masking.answers import sent_words
 from guardrails.masking.guard import Masking, PersonalGuard
 from guardrails.stock import StockReply
 from guardrails.stream import SpanFilter
@@ -27,8 +28,13 @@ class InputCheck(Protocol):
 
     policy: Policy
 
-    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
-        """The request as it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+    async def check(
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+    ) -> ChatRequest:
+        """The request as it may go on; `again` asks a model, for those that do.
+
+        Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`.
+        """
         ...
 
 
@@ -36,6 +42,8 @@ class FindsInAnswers(Protocol):
     """A guardrail that searches an answer while it streams."""
 
     policy: Policy
+    spares_sent: bool
+    """Whether what the caller sent itself may stand in the answer."""
 
     def finder_for(self, request: ChatRequest) -> Finder:
         """What searches the answer to `request`."""
@@ -66,9 +74,9 @@ class Chain:
         self.outputs = tuple(outputs)
         self.answers = tuple(answers)
 
-    async def open(self, request: ChatRequest, exchange: Exchange) -> GuardedRequest:
-        """See `Guards.open`."""
-        guarded = GuardedRequest(self, request, exchange)
+    async def open(self, request: ChatRequest, exchange: Exchange, again: Again | None = None) -> GuardedRequest:
+        """See `Guards.open`. Without `again` no judge is asked."""
+        guarded = GuardedRequest(self, request, exchange, again)
         await guarded.guard("input")
         return guarded
 
@@ -93,13 +101,26 @@ class Chain:
 class GuardedRequest:
     """Implements `gateway.contract.guards.Guarded`."""
 
-    def __init__(self, chain: Chain, request: ChatRequest, exchange: Exchange, *, hint: bool = True) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        request: ChatRequest,
+        exchange: Exchange,
+        again: Again | None = None,
+        *,
+        hint: bool = True,
+    ) -> None:
         self.request = request
+        self._sent = request
+        self._sent_words: str | None = None
+        self._again = again
         self.answer: Reply | None = None
         self._chain = chain
         self._exchange = exchange
         app = exchange.caller.app if exchange.caller is not None else ""
-        self._steps: list[tuple[Policy, Callable[[ChatRequest, Exchange, Stage], Awaitable[ChatRequest]]]] = []
+        self._steps: list[
+            tuple[Policy, Callable[[ChatRequest, Exchange, Stage, Again | None], Awaitable[ChatRequest]]]
+        ] = []
         self._maskings: list[Masking] = []
         for guard in chain.inputs:
             if isinstance(guard, PersonalGuard):
@@ -116,7 +137,7 @@ class GuardedRequest:
             started = time.perf_counter()
             before = len(self._exchange.findings)
             try:
-                self.request = await check(self.request, self._exchange, stage)
+                self.request = await check(self.request, self._exchange, stage, self._again)
             except StockAnswer as stock:
                 self.answer = StockReply(stock.text, self.request)
                 self.policy_of_answer = policy
@@ -152,13 +173,20 @@ class GuardedRequest:
 
     def filters(self) -> tuple[OutputFilter, ...]:
         """See `Guarded.filters`."""
-        allowed = self._allows if self._maskings else None
         filters: list[OutputFilter] = [
-            SpanFilter(guard.finder_for(self.request), guard.policy, self._exchange, allowed=allowed)
+            SpanFilter(
+                guard.finder_for(self.request),
+                guard.policy,
+                self._exchange,
+                allowed=self._was_sent if guard.spares_sent else None,
+            )
             for guard in self._chain.outputs
         ]
         filters += [unmask for masking in reversed(self._maskings) if (unmask := masking.filter()) is not None]
         return tuple(filters)
 
-    def _allows(self, text: str) -> bool:
-        return any(masking.allows(text) for masking in self._maskings)
+    def _was_sent(self, text: str) -> bool:
+        """Whether the caller knows it, for it was in what it sent."""
+        if self._sent_words is None:
+            self._sent_words = sent_words(self._sent)
+        return text in self._sent_words or any(masking.allows(text) for masking in self._maskings)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
+    from guardrails.judges.attack import AttackJudge
     from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 
@@ -28,8 +29,11 @@ _REMEMBERED = 4096
 class Classifier(Protocol):
     """Judges texts."""
 
-    async def rules(self, text: str) -> list[str]:
-        """What is wrong with the text; empty for most. Raises what the embedder raises."""
+    async def rules(self, text: str, again: Again | None = None) -> list[str]:
+        """What is wrong with the text; empty for most. `again` asks a model, for those that do.
+
+        Raises what the embedder raises, and what the model's targets raise.
+        """
         ...
 
 
@@ -56,13 +60,15 @@ class ClassifierGuard:
         # Earlier turns come again with every request: they are judged once.
         self._judged: OrderedDict[int, tuple[str, ...]] = OrderedDict()
 
-    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+    async def check(
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+    ) -> ChatRequest:
         """The request, if it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         if stage == "context" and self._last_only:
             return request
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = [rule for text in self._texts(request) for rule in await self._rules(text)]
+                found = [rule for text in self._texts(request) for rule in await self._rules(text, again)]
         except Exception as error:
             self.policy.failed(error, stage, exchange)
             return request
@@ -85,11 +91,11 @@ class ClassifierGuard:
         rewrite(request, note)
         return [text for text in texts if text.strip()]
 
-    async def _rules(self, text: str) -> tuple[str, ...]:
+    async def _rules(self, text: str, again: Again | None) -> tuple[str, ...]:
         key = hash(text)
         known = self._judged.get(key)
         if known is None:
-            known = self._judged[key] = tuple(await self._classifier.rules(text))
+            known = self._judged[key] = tuple(await self._classifier.rules(text, again))
             if len(self._judged) > _REMEMBERED:
                 self._judged.popitem(last=False)
         return known
@@ -106,7 +112,7 @@ class ToxicityClassifier:
         self._head = head
         self._vectors = vectors
 
-    async def rules(self, text: str) -> list[str]:
+    async def rules(self, text: str, again: Again | None = None) -> list[str]:
         """See `Classifier.rules`."""
         scores = [self._head.score(vector) for vector in await self._vectors.of(text)]
         return ["toxicity"] if max(scores, default=0.0) >= self._threshold else []
@@ -124,23 +130,37 @@ class ToxicityClassifier:
 class InjectionClassifier:
     """Rules over every reading of a text, and a head over its embedding that has learned from both."""
 
-    def __init__(self, threshold: float, head: Head, vectors: Vectors) -> None:
-        """`threshold` from 0 to 1: at 0.5 about one in a hundred ordinary prompts is flagged."""
+    def __init__(
+        self,
+        threshold: float,
+        head: Head,
+        vectors: Vectors,
+        judge: AttackJudge | None = None,
+        grey: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """`threshold` from 0 to 1: at 0.5 about one in a hundred ordinary prompts is flagged.
+
+        Scores in `grey` are decided by `judge`.
+        """
+        self._judge = judge
+        self._grey = grey
         self._finder = InjectionFinder(0.0)
         self._threshold = threshold
         self._head = head
         self._vectors = vectors
 
-    async def rules(self, text: str) -> list[str]:
+    async def rules(self, text: str, again: Again | None = None) -> list[str]:
         """See `Classifier.rules`: the rules that hit, or `likeness` for what only the head saw."""
         spans = await self._spans(text)
-        return (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans) else []
+        return (
+            (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans, again) else []
+        )
 
-    async def cleaned(self, text: str) -> str | None:
+    async def cleaned(self, text: str, again: Again | None = None) -> str | None:
         """See `guardrails.outside.Cleaner`: without the sentences that hold an order."""
         spans = await self._spans(text)
         # Data is not talk: what only resembles an attack is left, unless a rule says so too.
-        if not spans or spans[0].score < self._threshold or not await self._is_attack(text, spans):
+        if not spans or spans[0].score < self._threshold or not await self._is_attack(text, spans, again):
             return None
         parts: list[str] = []
         place = 0
@@ -153,8 +173,11 @@ class InjectionClassifier:
     async def _spans(self, text: str) -> list[Span]:
         return await asyncio.to_thread(self._finder.find, text) if len(text) > 4000 else self._finder.find(text)
 
-    async def _is_attack(self, text: str, spans: list[Span]) -> bool:
+    async def _is_attack(self, text: str, spans: list[Span], again: Again | None) -> bool:
         ruled = features(spans)
         scores = [self._head.score([*vector, *ruled]) for vector in await self._vectors.of(text)]
+        score = max(scores, default=0.0)
+        if self._judge is not None and again is not None and self._grey[0] <= score < self._grey[1]:
+            return await self._judge.is_attack(text, again)
         # What rules alone are sure of needs no second opinion.
-        return max(scores, default=0.0) >= self._threshold or ruled[0] >= max(0.8, self._threshold)
+        return score >= self._threshold or ruled[0] >= max(0.8, self._threshold)

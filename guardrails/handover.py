@@ -14,7 +14,7 @@ from guardrails.keywords import KeywordFinder
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Stage
+    from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
     from guardrails.verdict import Policy
 
@@ -97,7 +97,9 @@ class HandoverGuard:
         self._repeated = repeated
         self._angry = angry
 
-    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+    async def check(
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+    ) -> ChatRequest:
         """The request, if it may stay. Raises `StockAnswer`."""
         if stage == "input" and (reason := self._reason(request)):
             self.policy.decide({reason: 1}, stage, exchange)

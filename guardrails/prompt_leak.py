@@ -50,6 +50,8 @@ def _runs(text: str) -> list[tuple[str, ...]]:
 class PromptLeakGuard:
     """Implements `guardrails.chain.FindsInAnswers`."""
 
+    spares_sent = False
+
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 

@@ -11,7 +11,7 @@ from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Stage
+    from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
     from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
@@ -31,9 +31,17 @@ class Finder(Protocol):
 class SpanGuard:
     """Searches texts on the way in. What is masked is lost: `[KIND]` stands in its place."""
 
-    def __init__(self, finder: Finder, policy: Policy, authors: frozenset[Author] | None = None) -> None:
-        """`authors` whose texts are searched; None means all."""
+    def __init__(
+        self,
+        finder: Finder,
+        policy: Policy,
+        authors: frozenset[Author] | None = None,
+        *,
+        spares_sent: bool = False,
+    ) -> None:
+        """`authors` whose texts are searched; None means all. `spares_sent`: see `FindsInAnswers`."""
         self.finder = finder
+        self.spares_sent = spares_sent
         self.policy = policy
         self._authors = authors
 
@@ -41,7 +49,9 @@ class SpanGuard:
         """On the way out: the same for every request."""
         return self.finder
 
-    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+    async def check(
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+    ) -> ChatRequest:
         """The request as it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         texts: dict[str, None] = {}
 

@@ -67,8 +67,8 @@ class Again(Protocol):
 class Guards(Protocol):
     """The guardrails of one pipeline."""
 
-    async def open(self, request: ChatRequest, exchange: Exchange) -> Guarded:
-        """The request under guard. Raises `GatehouseError` when it may not pass."""
+    async def open(self, request: ChatRequest, exchange: Exchange, again: Again) -> Guarded:
+        """The request under guard; `again` is for judges. Raises `GatehouseError` when it may not pass."""
         ...
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> EmbeddingRequest:

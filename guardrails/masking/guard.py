@@ -16,12 +16,13 @@ from guardrails.masking.mask import literal_spans, mask_text, name_parts, repeat
 from guardrails.masking.tags import LITERAL, TagKey
 from guardrails.masking.unmask import Unmask
 from guardrails.masking.vault import Vault
+from guardrails.notes import with_note
 from guardrails.personal.patterns import Span
 from guardrails.words_of import Author, rewrite, unread_parts
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Stage
+    from gateway.contract.guards import Again, Stage
     from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch
     from guardrails.verdict import Policy
@@ -112,14 +113,6 @@ class PersonalGuard:
         }
 
 
-def explain(request: ChatRequest) -> ChatRequest:
-    """The request with a word about tags, after the developer's own instructions."""
-    place = 0
-    while place < len(request.messages) and request.messages[place].role in ("system", "developer"):
-        place += 1
-    return msgspec.structs.replace(request, messages=(*request.messages[:place], _HINT, *request.messages[place:]))
-
-
 def conversation_of(request: ChatRequest) -> str:
     """What stays the same from turn to turn of a conversation that is sent whole each time: how it began."""
     digest = hashlib.blake2b(digest_size=16)
@@ -142,7 +135,9 @@ class Masking:
         self._explained = False
         self._masked: set[str] = {_HINT_TEXT}
 
-    async def check(self, request: ChatRequest, exchange: Exchange, stage: Stage = "input") -> ChatRequest:
+    async def check(
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+    ) -> ChatRequest:
         """The request with tags. Texts that were masked before are left as they are."""
         if not self._conversation:
             return await self._mask_request(request, exchange, stage)
@@ -178,7 +173,7 @@ class Masking:
         if explained or not self._hint or changed is request:
             return changed
         self._explained = True
-        return explain(changed)
+        return with_note(changed, _HINT)
 
     def _note_unread(self, count: int, stage: Stage, exchange: Exchange) -> None:
         from gateway.contract.guards import Finding

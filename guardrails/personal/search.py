@@ -18,6 +18,14 @@ _INLINE_CHARACTERS = 8000
 _REMEMBERED = 4096
 
 
+class Finder(Protocol):
+    """Finds what has a form."""
+
+    def find(self, text: str) -> list[Span]:
+        """Blocking."""
+        ...
+
+
 class Tags(Protocol):
     """What finds names and addresses in free text."""
 
@@ -50,8 +58,13 @@ class PersonalSearch:
         patterns: Mapping[str, str] | None = None,
         lists: Mapping[str, Sequence[str]] | None = None,
         thread: TaggerThread | None = None,
+        more: Finder | None = None,
     ) -> None:
-        """`kinds` to look for; `patterns` and `lists` of the company's own, by the kind that they stand for."""
+        """`kinds` to look for; `patterns` and `lists` of the company's own, by the kind that they stand for.
+
+        `more` finds what else has a form.
+        """
+        self._more = more
         own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
         self._lists = KeywordFinder(lists, exact=True) if lists else None
@@ -92,7 +105,10 @@ class PersonalSearch:
 
     def _formal(self, text: str) -> list[Span]:
         spans = find(text, self._patterns)
-        return spans + self._lists.find(text) if self._lists is not None else spans
+        for finder in (self._lists, self._more):
+            if finder is not None:
+                spans += finder.find(text)
+        return spans
 
     def search(self, text: str) -> list[Span]:
         """One text, at once; without a tagger fit for the event loop."""

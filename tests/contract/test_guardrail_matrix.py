@@ -43,6 +43,9 @@ CASES: dict[str, tuple[str, str, str]] = {
     "judge": ("model: judge, rubric: Be brief., then: block", "FAIL", "PASS"),
     "prompt_leak": ("then: block", "the system prompt says that you must never talk of prices here", "Hello"),
     "handover": ("repeated: 2", "I want to talk to a human", "Hello"),
+    "brand": ("own: [Gatehouse], then: block", "Gatehouse is terrible.", "Gatehouse is great."),
+    "consistent": ("then: block", "It was founded in 1731 by a fisherman.", "It was founded in 1820 by a baker."),
+    "anomaly": ("after: 10", "", "Hello"),
     "grounded": (
         "then: block",
         "The fridge was sold to a museum in Canada last winter.",
@@ -101,6 +104,8 @@ def _ask(gateway: Gateway, upstream: Recording, case: tuple[str, str], text: str
     if side == "output":
         question = GROUNDS + "Go on."
         upstream.answers.append(lambda _: text)
+        if kind == "consistent":
+            upstream.answers += [lambda _: "It was founded in 1820 by a baker."] * 2
         upstream.answers.append(lambda _: '{"pass": ' + str(text == "PASS").lower() + "}")
         rule = "The system prompt says that you must never talk of prices here."
         systems: dict[str, dict[str, Any]] = {
@@ -122,6 +127,11 @@ def test_it_blocks_everywhere_and_only_what_it_should(
 ) -> None:
     _, trigger, harmless = CASES[case[0]]
     cells = table.setdefault(case, [])
+    if "block" not in GUARDRAIL_KINDS[case[0]].steps and case[0] != "handover":
+        for surface, stream in itertools.product(SURFACES, (False, True)):
+            assert _ask(gateway, upstream, case, harmless, surface, stream).status == 200
+            cells.append("only flags")
+        return
     for surface, stream in itertools.product(SURFACES, (False, True)):
         answer = _ask(gateway, upstream, case, trigger, surface, stream)
         blocked = b"blocked by the guardrail" in answer.body or (case[0] == "complete" and answer.status >= 400)

@@ -1,0 +1,123 @@
+"""Prompts unlike those that an app's users send: compared with the app's own traffic, and never more than noted.
+
+The last few hundred prompts are kept as embeddings, lengths and shares of signs, never as words. What is unusual is
+what lies beyond all but a small share of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from gateway.contract.guards import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Again, Stage
+    from gateway.contract.messages import ChatRequest
+    from guardrails.heads import Vectors
+    from guardrails.verdict import Policy
+
+REMEMBERED = 500
+NEAREST = 5
+# The distances between those remembered are measured anew after so many more.
+_REFRESH = 50
+
+
+class Traffic:
+    """What one app's prompts have been like."""
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[NDArray[np.float32], float, float]] = deque(maxlen=REMEMBERED)
+        self._limits: tuple[float, float, float] | None = None
+        self._since = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, vector: NDArray[np.float32], size: float, signs: float) -> None:
+        """One more prompt."""
+        self._rows.append((vector, size, signs))
+        self._since += 1
+
+    def unusual(self, vector: NDArray[np.float32], size: float, signs: float, share: float) -> list[str]:
+        """In what the prompt differs from all but `share` of those before."""
+        import numpy as np
+
+        matrix = np.stack([row[0] for row in self._rows])
+        if self._limits is None or self._since >= _REFRESH:
+            self._limits, self._since = self._measure(matrix, share), 0
+        least_alike, longest, most_signs = self._limits
+        found = []
+        if _nearness(matrix @ vector) < least_alike:
+            found.append("unlike the app's traffic")
+        if size > longest + math.log(2):
+            found.append("unusually long")
+        if signs > most_signs + 0.1:
+            found.append("unusual signs")
+        return found
+
+    def _measure(self, matrix: NDArray[np.float32], share: float) -> tuple[float, float, float]:
+        """The limits beyond which `share` of those remembered lie, each compared with the others."""
+        import numpy as np
+
+        cosines = matrix @ matrix.T
+        np.fill_diagonal(cosines, -1.0)
+        near = sorted(_nearness(row) for row in cosines)
+        size = sorted(row[1] for row in self._rows)
+        signs = sorted(row[2] for row in self._rows)
+        last = len(near) - 1
+        return near[int(share * last)], size[last - int(share * last)], signs[last - int(share * last)]
+
+
+def _nearness(cosines: NDArray[np.float32]) -> float:
+    import numpy as np
+
+    count = min(NEAREST, len(cosines) - 1)
+    return float(np.partition(cosines, len(cosines) - count)[-count:].mean())
+
+
+class AnomalyGuard:
+    """Implements `guardrails.chain.InputCheck`. It only flags."""
+
+    def __init__(self, policy: Policy, vectors: Vectors, traffic: dict[str, Traffic], after: int, share: float) -> None:
+        """`traffic` by app; nothing is said before `after` prompts; `share` of usual prompts may be flagged."""
+        self.policy = policy
+        self._vectors = vectors
+        self._traffic = traffic
+        self._after = max(after, 2 * NEAREST)
+        self._share = share
+
+    async def check(
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+    ) -> ChatRequest:
+        """The request as it was. Raises `GuardrailBroken`."""
+        asked = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
+        if stage != "input" or not asked:
+            return request
+        try:
+            async with asyncio.timeout(self.policy.timeout_s):
+                found = await self._unusual(asked[-1], exchange.caller.app if exchange.caller is not None else "")
+        except Exception as error:
+            self.policy.failed(error, stage, exchange)
+            return request
+        for rule, count in Counter(found).items():
+            exchange.findings.append(Finding(self.policy.name, rule, "flag", stage, count, shadow=self.policy.shadow))
+        return request
+
+    async def _unusual(self, text: str, app: str) -> list[str]:
+        import numpy as np
+
+        vector = np.asarray(await self._vectors.of(text), dtype=np.float32).mean(0)
+        vector /= max(1e-9, float(np.linalg.norm(vector)))
+        size = math.log1p(len(text))
+        signs = sum(not (letter.isalnum() or letter.isspace()) for letter in text) / len(text)
+        traffic = self._traffic.setdefault(app, Traffic())
+        found = traffic.unusual(vector, size, signs, self._share) if len(traffic) >= self._after else []
+        traffic.add(vector, size, signs)
+        return found

@@ -1,0 +1,88 @@
+"""Whether a model says the same when it is asked again: what it makes up, it makes up anew each time.
+
+After SelfCheckGPT (Manakul et al., 2023): each statement is looked up in other samples of the same model, here by the
+overlap model that also judges grounds. Short answers are compared as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from guardrails.heads import Head, load_head
+from guardrails.judges.grounds import Grounds, sentences
+from guardrails.judges.guard import Judgement, hold
+
+if TYPE_CHECKING:
+    from gateway.contract.deltas import FinishReason
+    from gateway.contract.guards import Again
+    from gateway.contract.messages import ChatRequest
+
+LEAST_COVERED = 0.5
+_LETTERS = re.compile(r"\w+")
+
+
+class SamplesJudge:
+    """Asks for `count` more answers and compares. A statement that fewer than `share` of them support is a problem."""
+
+    name = "inconsistent"
+
+    def __init__(self, count: int, share: float, threshold: float, head: Head | None = None) -> None:
+        """`threshold`: how likely a statement must be to be supported by a sample."""
+        self._count = count
+        self._share = share
+        self._threshold = threshold
+        self._head = head or load_head("grounds")
+
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+    ) -> Judgement:
+        """See `Judge.judge`. Raises what the model's targets raise."""
+        if calls or not text.strip():
+            return Judgement()
+        # Cold samples are all alike and tell nothing.
+        warm = 1.0 if request.temperature is not None and request.temperature < 1.0 else request.temperature
+        asked = msgspec.structs.replace(request, temperature=warm, n=None, stream=False, seed=None, logprobs=None)
+        samples = await asyncio.gather(*[self._sample(asked, again) for _ in range(self._count)])
+        unsupported, judged = await asyncio.to_thread(self._compare, text, samples)
+        if not unsupported:
+            return Judgement()
+        return Judgement(
+            f"{unsupported} of its {judged} statements differ each time you are asked; say only what you are sure of"
+        )
+
+    @staticmethod
+    async def _sample(request: ChatRequest, again: Again) -> str:
+        reply = await again(request, "", masked=False)
+        try:
+            held = await hold(reply)
+        finally:
+            await reply.close()
+        return next((words for words, _, _ in held.texts().values()), "")
+
+    def _compare(self, text: str, samples: list[str]) -> tuple[int, int]:
+        grounds = [Grounds(sample) for sample in samples]
+        unsupported = judged = 0
+        for sentence in sentences(text):
+            features = [each.features(sentence) for each in grounds]
+            known = [each for each in features if each is not None]
+            if known:
+                judged += 1
+                supported = sum(self._supports(each) for each in known)
+                unsupported += supported < self._share * len(known)
+        if not judged:
+            same = sum(_plain(sample) == _plain(text) for sample in samples)
+            return int(same < self._share * len(samples)), 1
+        return unsupported, judged
+
+    def _supports(self, features: list[float]) -> bool:
+        # Samples are of one cast: another number, or half of the words gone, is another statement.
+        covered, strange_number = features[0], features[5]
+        return covered >= LEAST_COVERED and not strange_number and self._head.score(features) >= self._threshold
+
+
+def _plain(text: str) -> list[str]:
+    return [word.casefold() for word in _LETTERS.findall(text)]

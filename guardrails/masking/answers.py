@@ -1,0 +1,47 @@
+"""Names and addresses in answers that the caller did not send."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.contract.context_block import read_blocks
+from guardrails.words_of import Author, rewrite
+
+if TYPE_CHECKING:
+    from gateway.contract.messages import ChatRequest
+    from guardrails.personal.patterns import Span
+    from guardrails.personal.search import PersonalSearch
+
+_TAG = re.compile(r"[A-Z]+_[A-Z2-7]{6}")
+
+
+class NamesInAnswers:
+    """Implements `guardrails.sentences.SentenceJudge`."""
+
+    def __init__(self, search: PersonalSearch) -> None:
+        """`search` looks for what only the tagger finds."""
+        self._search = search
+
+    async def find(self, text: str, request: ChatRequest) -> Sequence[Span]:
+        """See `SentenceJudge.find`. Tags stand for what the caller sent, and so does what its texts hold."""
+        spans = (await self._search.find([text])).get(text, ())
+        if not spans:
+            return ()
+        sent = sent_words(request)
+        return [
+            span for span in spans if (value := text[span.start : span.end]) not in sent and _TAG.search(value) is None
+        ]
+
+
+def sent_words(request: ChatRequest) -> str:
+    """All that the caller said, without what was retrieved for it."""
+    texts: list[str] = []
+
+    def note(text: str, author: Author) -> str:
+        texts.append(read_blocks(text)[1])
+        return text
+
+    rewrite(request, note)
+    return "\n".join(texts)

@@ -1,0 +1,137 @@
+"""Guardrails that need a sentence: an answer is released sentence by sentence, each as soon as it has been judged."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta
+from guardrails.spans import redact
+from guardrails.stock import OWN_DIALECT
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.guards import Again
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import Reply
+    from guardrails.personal.patterns import Span
+    from guardrails.verdict import Policy
+
+# A sentence that does not end is judged in parts of about this size.
+MAX_HELD = 600
+_END = re.compile(r"[.!?\u2026\u3002]+[\"'\u201d\u2019)\]]*\s+|\n+")
+_WORDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
+
+
+class SentenceJudge(Protocol):
+    """Finds what should not stand in a sentence of an answer."""
+
+    async def find(self, text: str, request: ChatRequest) -> Sequence[Span]:
+        """By place, without overlaps, in one or more whole sentences of an answer to `request`."""
+        ...
+
+
+class SentenceGuard:
+    """Implements `guardrails.chain.AnswerCheck`: what it finds is masked, or ends the answer, before it gets out."""
+
+    def __init__(self, judge: SentenceJudge, policy: Policy) -> None:
+        self.policy = policy
+        self._judge = judge
+
+    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
+        """See `AnswerCheck.check`."""
+
+        async def judged(text: str) -> str:
+            return await self._judged(text, request, exchange)
+
+        return SentenceReply(reply, judged)
+
+    async def _judged(self, text: str, request: ChatRequest, exchange: Exchange) -> str:
+        try:
+            async with asyncio.timeout(self.policy.timeout_s):
+                spans = await self._judge.find(text, request)
+        except Exception as error:
+            self.policy.failed(error, "output", exchange)
+            return text
+        if not spans:
+            return text
+        self.policy.decide(Counter(span.kind for span in spans), "output", exchange)
+        return text if self.policy.shadow else redact(text, spans, self.policy)
+
+
+class SentenceReply:
+    """Implements `gateway.contract.protocols.Reply`: another reply's words, whole sentences at a time, as judged."""
+
+    def __init__(self, reply: Reply, judged: Callable[[str], Awaitable[str]]) -> None:
+        """`judged` gives the text as it may go on, or raises `GatehouseError`."""
+        # Not the provider's bytes any more: every writer is to write it anew.
+        self.dialect = OWN_DIALECT
+        self.streamed = reply.streamed
+        self._reply = reply
+        self._judged = judged
+        self._held: dict[tuple[int, str], str] = {}
+        self._ended = False
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        while not self._ended:
+            deltas = await self._reply.next()
+            if deltas is None:
+                self._ended = True
+                left = [piece for index, _ in list(self._held) for piece in await self._flush(index, ())]
+                return [Delta(tuple(left))] if left else None
+            passed = [new for delta in deltas if (new := await self._delta(delta)) is not None]
+            if passed:
+                return passed
+        return None
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        await self._reply.close()
+
+    async def _delta(self, delta: Delta) -> Delta | None:
+        pieces = [new for piece in delta.choices for new in await self._piece(piece)]
+        if not pieces and delta.usage is None and not delta.id:
+            return None
+        return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"")
+
+    async def _piece(self, piece: ChoiceDelta) -> list[ChoiceDelta]:
+        """The piece with what may go on of its words, after what was held back of words that it does not go on with."""
+        changes: dict[str, Any] = {}
+        carried = {name for name in _WORDS if getattr(piece, name)}
+        before = await self._flush(piece.index, carried) if carried or piece.tool_calls or piece.finish else []
+        for name in carried:
+            key = (piece.index, name)
+            text = self._held.pop(key, "") + getattr(piece, name)
+            place = len(text) if piece.finish or piece.tool_calls else _released(text)
+            if place < len(text):
+                self._held[key] = text[place:]
+            changes[name] = await self._judged(text[:place]) if place else ""
+        if not changes:
+            return [*before, piece]
+        # Token by token they are no longer what goes out.
+        new = msgspec.structs.replace(piece, logprobs=(), **changes)
+        return [*before, new] if new.has_content or new.finish else before
+
+    async def _flush(self, index: int, carried: Collection[str]) -> list[ChoiceDelta]:
+        return [
+            msgspec.structs.replace(ChoiceDelta(index), **{name: await self._judged(text)})
+            for name in _WORDS
+            if name not in carried and (text := self._held.pop((index, name), ""))
+        ]
+
+
+def _released(text: str) -> int:
+    """Where the last whole sentence ends."""
+    place = 0
+    for match in _END.finditer(text):
+        place = match.end()
+    if len(text) - place <= MAX_HELD:
+        return place
+    space = text.rfind(" ", place, place + MAX_HELD)
+    return space + 1 if space > place else place + MAX_HELD
