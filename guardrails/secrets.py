@@ -25,6 +25,14 @@ _ISSUED = {
     "google_key": r"AIza[A-Za-z0-9_-]{35}",
     "google_token": r"ya29\.[A-Za-z0-9_-]{20,500}",
     "github_token": r"(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})",
+    "gitlab_runner": r"GR1348941[A-Za-z0-9_-]{20}",
+    "flyio_token": r"fo1_[A-Za-z0-9_-]{43}|fm[12][ar]?_[A-Za-z0-9+/]{80,600}={0,3}",
+    "teams_webhook": r"https://[a-z0-9-]{1,120}\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/-]{60,200}",
+    "authress_key": r"(?:sc|ext|scauth|authress)_[a-z0-9]{5,30}\.[a-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[A-Za-z0-9+/_=-]{30,120}",
+    "vault_old_token": r"s\.(?=[A-Za-z]{0,22}\d[A-Za-z]{0,22}\d)[A-Za-z0-9]{24}",
+    "mapbox_token": r"[ps]k\.[A-Za-z0-9]{50,90}\.[A-Za-z0-9_-]{20,24}",
+    "encoded_jwt": r"ZXlK[A-Za-z0-9+/_-]{40,4000}={0,2}",
+    "settlemint_token": r"sm_(?:aat|pat|sat)_[A-Za-z0-9]{16}",
     "gitlab_token": r"gl(?:pat|ptt|rt|dt|cbt|ft|agent|oas|soat|imt|ffct)-[A-Za-z0-9_=.-]{20,300}",
     "slack_token": r"xox[abeoprs]-[A-Za-z0-9-]{10,250}|xapp-\d-[A-Za-z0-9-]{10,200}",
     "slack_webhook": r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{40,80}",
@@ -63,12 +71,14 @@ _ISSUED = {
     "gatehouse_key": r"gh-[A-Za-z0-9_-]{32,80}",
     "facebook_token": r"\d{15,16}(?:\||%7C)[0-9a-zA-Z_-]{27,40}",
     "harness_key": r"(?:pat|sat)\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{20}",
-    "jwt": r"ey[A-Za-z0-9_-]{15,2000}\.ey[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_/+-]{10,2000}={0,2}",
+    "jwt": r"ey[A-Za-z0-9_-]{15,2000}\.ey[A-Za-z0-9_/+-]{15,4000}\.[A-Za-z0-9_/+-]{10,2000}={0,2}",
     "azure_secret": r"[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}",
     "azure_storage": r"AccountKey=[A-Za-z0-9+/]{86}==",
 }
 # What must stand in a text for a form to be worth a search.
 _GATES = {
+    "gitlab_runner": ("GR1348941",), "flyio_token": ("fo1_", "fm1", "fm2"), "teams_webhook": (".webhook.office.com",),
+    "authress_key": (".acc-", ".acc_"), "vault_old_token": ("s.",), "mapbox_token": ("k.",), "encoded_jwt": ("ZXlK",), "settlemint_token": ("sm_",),
     "openai_key": ("sk-",), "anthropic_key": ("sk-ant-",), "aws_access_key": ("A3T", "AKIA", "ASIA", "ABIA", "ACCA"), "google_key": ("AIza",),
     "google_token": ("ya29.",), "github_token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"), "gitlab_token": ("gl",),
     "slack_token": ("xox", "xapp-"), "slack_webhook": ("hooks.slack.com",), "stripe_key": ("_test_", "_live_", "_prod_"), "twilio_key": ("SK",),
@@ -84,9 +94,9 @@ _GATES = {
 _FORMS = tuple(
     (name, _GATES[name], re.compile(rf"(?<![A-Za-z0-9_-])(?:{form})(?![A-Za-z0-9])")) for name, form in _ISSUED.items()
 )
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,20000}?(?:-----END[ A-Z0-9_-]{0,100}KEY(?: BLOCK)?-----|\Z)"
-)
+_KEY_BEGINS = re.compile(r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_ENDS = re.compile(r"-----END[ A-Z0-9_-]{0,100}KEY(?: BLOCK)?-----")
+_LONGEST_KEY = 20_000
 _CONNECTION = re.compile(
     r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/@:\"'<>]{0,100}:(?P<value>[^\s/@\"'<>${}]{3,200})@[^\s\"'<>]{1,300}"
 )
@@ -105,12 +115,36 @@ _ENCODED = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{24,4000}={0,2})(?![A-Za-z0-9+/])|(?<![0-9a-fA-F])(?:[0-9a-f]{2}){16,2000}(?![0-9a-fA-F])"
 )
 _ASSIGNED = re.compile(
-    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,60})[\"'`]?\]?[ \t]{0,4}(?:=>|:{1,3}=|\|\||\?=|==|[=:>,])[\"'`\s=]{0,5}"
-    r"(?P<value>[A-Za-z0-9+/_.~=-]{14,200})(?![\w/])"
+    r"(?:=>|:{1,3}=|\|\||\?=|==|[=:>,])(?=[\"'`\s=]{0,5}(?P<value>[A-Za-z0-9+/_.~-]{10,400}={0,3})(?![\w/=]))"
 )
-_COMMAND = re.compile(r"\bcurl\b[^\n]{0,300}?\s(?:-u|--user)[ =]?[\"']?[^:\s\"']{1,60}:(?P<value>[^\s\"']{3,100})")
+# What comes before the sign: the name of what is assigned, within so many letters.
+_NAME_BEFORE = re.compile(r"(?P<name>[A-Za-z][\w.-]{0,60}(?:[ \t][\w.-]{1,30})?)[\"'`\])\s]{0,4}\Z")
+_NAME_REACH = 90
+# Services whose keys have no form of their own: under their name a value counts although it looks like any id.
+_SERVICES = re.compile(
+    r"(?i)adafruit|adobe|airtable|algolia|alibaba|asana|atlassian|beamer|bitbucket|bittrex|cloudflare|codecov|coinbase|"
+    r"confluen|contentful|datadog|discord|droneci|dropbox|etsy|facebook|fastly|finicity|finnhub|flickr|freshbooks|"
+    r"gitter|gocardless|heroku|hubspot|intercom|jfrog|artifactory|jira|kraken|kucoin|launchdarkly|linear|linked-?_?in|"
+    r"\blob|looker|mailchimp|mailgun|mapbox|mattermost|message-?_?bird|netlify|new-?_?relic|nytimes|okta|pagerduty|plaid|"
+    r"rapidapi|sendbird|sendgrid|sentry|sidekiq|contribsys|snyk|sonar|squarespace|sumo|telegr|travis|twilio|twitch|"
+    r"twitter|typeform|yandex|zendesk|api|key|token|secret|auth|passw|credential|login|client.?id"
+)
+# A long value is no placeholder, whatever it begins with.
+_LONG = 30
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_COMMAND = re.compile(
+    r"\bcurl\b[^\n]{0,300}?\s(?:-u|--user)[ =]{0,3}(?:\"[^:\"\n]{1,80}:(?P<value>[^\"\n]{3,100})\"|'[^:'\n]{1,80}:(?P<quoted>[^'\n]{3,100})'"
+    r"|[^:\s\"']{1,60}:(?P<bare>[^\s\"']{3,100}))"
+)
 _ATTRIBUTE = re.compile(
     r"(?i)key\s{0,3}=\s{0,3}[\"'][^\"'\n]{0,60}(?:password|passwd|secret|token|key)[\"']\s{1,30}value\s{0,3}=\s{0,3}[\"'](?P<value>[^\"'\n]{6,200})[\"']"
+)
+_SIDEKIQ = re.compile(r"(?i)contribsys__com[\"'`\s:=?>|,]{1,12}(?P<value>[0-9a-f]{8}:[0-9a-f]{8})\b")
+_FREEMIUS = re.compile(r"(?i)secret_key[\"']\s{0,30}=>\s{0,30}[\"'](?P<value>sk_\S{29})[\"']")
+# The values of a Kubernetes Secret are in base64, whatever they are.
+_KUBERNETES = re.compile(r"(?i)\bkind[\"']?\s{0,5}:\s{0,5}[\"']?secret\b")
+_KUBERNETES_VALUE = re.compile(
+    r"(?m)^[ \t]{1,12}(?!name|namespace|type|kind)[\w.-]{1,80}\s{0,3}:\s{0,3}[\"']?(?P<value>[A-Za-z0-9+/]{8,8000}={0,2})[\"']?[ \t\r]*$"
 )
 # Long and random by nature, and no secrets.
 _NO_SECRET = re.compile(
@@ -153,6 +187,29 @@ def _looks_made(value: str) -> bool:
     return changes >= 3 and _disorder(value) >= min(_LEAST_ASSIGNED, math.log2(len(value)) - 0.6)
 
 
+def _is_assigned_secret(text: str, match: re.Match[str]) -> bool:
+    """Whether the value behind a sign is a secret, by its look and by the name before the sign."""
+    value = match["value"]
+    if not any(letter.isdigit() for letter in value):
+        return False
+    before = _NAME_BEFORE.search(text, max(0, match.start() - _NAME_REACH), match.start())
+    if before is None or _NO_SECRET.search(before["name"]) is not None:
+        return False
+    if _is_random(value) and len(value) >= 14 and _looks_made(value):
+        return True
+    if _SERVICES.search(before["name"]) is None or (len(value) < _LONG and _PLACEHOLDER.search(value)):
+        return False
+    if value.isdigit():
+        return 14 <= len(value) <= 24
+    return _UUID.fullmatch(value) is not None or (_is_mixed(value) and _disorder(value) >= _LEAST_ENTROPY)
+
+
+def _is_mixed(value: str) -> bool:
+    """Whether letters and digits are mixed as in no word, path or date."""
+    changes = sum(a.isdigit() != b.isdigit() for a, b in itertools.pairwise(value))
+    return changes >= 3 and value.count("/") < 2 and any(letter.isalpha() for letter in value)
+
+
 class SecretFinder:
     """Finds secrets. `own` are the company's own, kept only as keyed hashes of their words."""
 
@@ -190,13 +247,16 @@ class SecretFinder:
                 if _is_random(match["value"]):
                     yield Span(*match.span("value"), "named_secret", 0.8)
         for match in _ASSIGNED.finditer(text):
-            value = match["value"]
-            if _NO_SECRET.search(match["name"]) is None and _is_random(value) and _looks_made(value):
+            if _is_assigned_secret(text, match):
                 yield Span(*match.span("value"), "assigned_secret", 0.7)
-        for form in (_COMMAND, _ATTRIBUTE):
+        forms = [_COMMAND, _ATTRIBUTE, _SIDEKIQ, _FREEMIUS]
+        if _KUBERNETES.search(text) is not None:
+            forms.append(_KUBERNETES_VALUE)
+        for form in forms:
             for match in form.finditer(text):
-                if not _PLACEHOLDER.search(match["value"]):
-                    yield Span(*match.span("value"), "named_secret", 0.8)
+                name = match.lastgroup or "value"
+                if not _PLACEHOLDER.search(match[name]):
+                    yield Span(*match.span(name), "named_secret", 0.8)
         yield from self._own_secrets(text)
 
     def _own_secrets(self, text: str) -> Iterable[Span]:
@@ -216,8 +276,12 @@ class SecretFinder:
                 if name not in _LOOSE or _is_random(match[0]):
                     yield Span(match.start(), match.end(), name)
         if "PRIVATE KEY" in text:
-            for match in _PRIVATE_KEY.finditer(text):
-                yield Span(match.start(), match.end(), "private_key")
+            place = 0
+            while (begins := _KEY_BEGINS.search(text, place)) is not None:
+                ends = _KEY_ENDS.search(text, begins.end(), begins.end() + _LONGEST_KEY)
+                # One that does not end is taken to go on.
+                place = ends.end() if ends is not None else min(len(text), begins.end() + _LONGEST_KEY)
+                yield Span(begins.start(), place, "private_key")
 
 
 _LOOSE = frozenset({"openai_key", "gatehouse_key", "slack_token", "notion_token", "square_token", "stripe_key"})

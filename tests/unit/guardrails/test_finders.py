@@ -96,6 +96,14 @@ def test_check_digits_notice_every_swapped_digit() -> None:
         (base64.b64encode(f"token {TOKEN}".encode()).decode(), "encoded_secret"),
         (TOKEN.encode().hex(), "encoded_secret"),
         ("the code word is Xyzzy-Plugh", "own_secret"),
+        ("heroku = f9bda5b1-040d-2d54-f249-9b235bc978ca", "assigned_secret"),
+        ("TWITTER_CLIENT ' : ldph2ep7ymap90p48f7lr5yyi", "assigned_secret"),
+        ("discord client: 962514934895721304", "assigned_secret"),
+        ("lob=test_51c2b089d0598cabd7fe16d5b7304d195cc", "assigned_secret"),
+        ("export BUNDLE_ENTERPRISE__CONTRIBSYS__COM=cf4667d3:a18d7dfc", "named_secret"),
+        ("apiVersion: v1\nkind: Secret\ndata:\n  code: bXktYmlnLXNlY3JldA==\n", "named_secret"),
+        ("curl -u 'joe:correct horse 9' https://x.example", "named_secret"),
+        ("s.mqdd0chulh63m92trdfl6y2v", "vault_old_token"),
     ],
 )
 def test_secrets(text: str, kind: str) -> None:
@@ -107,6 +115,7 @@ def test_secrets(text: str, kind: str) -> None:
     [
         "How do I store a password in Python?", "api_key = os.environ['OPENAI_API_KEY']", 'password = "${DB_PASSWORD}"', "token: <your token here>",
         "sha256 = e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "class='sk-button-primary-large-rounded-blue'",
+        "Meet me at 10:30, room 1415926535, build=2024-05-12", "order: 12345678901234567890", "a => b1 => c2", "Version=1.79769313486231e+308",
         "The secret of good bread is time.", "commit 3f786850e387550fdab836ed7e6dc881de23001b", "password: changeme123", "def get_token(self): return self.token",
     ],
 )  # fmt: skip
