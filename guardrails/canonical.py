@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import html
 import itertools
 import re
 import unicodedata
@@ -28,6 +29,10 @@ _LEET = str.maketrans("013457@$!|", "oieastasil")
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
     "\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
+)
+_SPELLED = re.compile(
+    r"(?i)&(?:#\d{2,5}|#x[0-9a-f]{2,5}|commat|period|plus|nbsp);?|\\u(?P<code>00[0-9a-f]{2})"
+    r"|(?P<at>\s?[\[({<]\s?(?:at|ät)\s?[\])}>]\s?)|(?P<dot>\s?[\[({<]\s?(?:dot|punkt|point|punto)\s?[\])}>]\s?)"
 )
 # Letters that can't be seen, and letters and digits in wide, mathematical, circled or foreign dress.
 _DRESSED = re.compile(
@@ -71,6 +76,8 @@ def disguises(text: str) -> Iterator[View]:
     what is encoded. None for nearly every text; far cheaper than `views`, which also solves riddles."""
     if not text.isascii() and _DRESSED.search(text) is not None:
         yield View(*_undressed(text))
+    if (view := _spelled(text)) is not None:
+        yield view
     for start, end, decoded, how in itertools.islice(_encoded(text), MAX_VIEWS):
         yield View(decoded, start, end, None, how)
 
@@ -117,6 +124,35 @@ def _hidden(text: str, depth: int = 2) -> Iterator[View]:
         if depth > 1:
             for view in _hidden(decoded, depth - 1):
                 yield View(view.text, start, end, None, f"{how}, {view.how}")
+
+
+def _spelled(text: str) -> View | None:
+    """The text with signs that were spelled out as signs: `&#64;`, `\\u0040`, `(at)`. None where there are none."""
+    if _SPELLED.search(text) is None:
+        return None
+    letters: list[str] = []
+    places: list[int] = []
+    place = 0
+    for match in _SPELLED.finditer(text):
+        letters += text[place : match.start()]
+        places += range(place, match.start())
+        sign = _sign(match)
+        letters += sign
+        places += [match.start()] * len(sign)
+        place = match.end()
+    letters += text[place:]
+    places += range(place, len(text))
+    return View("".join(letters), 0, len(text), tuple(places), "spelled")
+
+
+def _sign(match: re.Match[str]) -> str:
+    if match["at"]:
+        return "@"
+    if match["dot"]:
+        return "."
+    if match["code"]:
+        return chr(int(match["code"], 16))
+    return html.unescape(match[0])
 
 
 def _encoded(text: str) -> Iterator[tuple[int, int, str, str]]:

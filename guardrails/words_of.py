@@ -6,6 +6,8 @@ which `unread_parts` counts.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -35,6 +37,8 @@ _AUTHORS: dict[str, Author] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
 }  # fmt: skip
 # Bytes, ids and signatures in a dialect's own fields: long, and no words.
+# Media types whose bytes are words.
+_TEXTUAL = re.compile(r"(?i)text/|application/(?:[\w.+-]*\+)?(?:json|xml|yaml|csv|x-ndjson|javascript)\b")
 _SCHEMA_WORDS = frozenset({"description", "title", "enum", "const", "default", "examples", "example"})
 _NOT_WORDS = frozenset({"data", "url", "signature", "thoughtSignature", "id", "type", "file_id", "cache_control"})
 
@@ -47,6 +51,11 @@ def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
         changes["messages"] = messages
     if request.user and (user := change(request.user, "label")) != request.user:
         changes["user"] = user
+    if (
+        request.stop
+        and (stop := tuple([change(each, "system") if each else each for each in request.stop])) != request.stop
+    ):
+        changes["stop"] = stop
     tools = tuple([_rewrite_tool(tool, change) for tool in request.tools])
     if any(new is not old for new, old in zip(tools, request.tools, strict=True)):
         changes["tools"] = tools
@@ -104,6 +113,8 @@ def rewrite_part(part: Part, change: Change, author: Author) -> Part:
     if isinstance(part, (Text, Refusal, Reasoning, Document)):
         if part.text and (text := change(part.text, author)) != part.text:
             changes["text"] = text
+        if isinstance(part, Document):
+            changes |= _rewrite_document(part, change, author)
     elif isinstance(part, ToolCall):
         if (arguments := rewrite_arguments(part.arguments, change)) != part.arguments:
             changes["arguments"] = arguments
@@ -143,17 +154,42 @@ def _rewrite_json(value: Any, change: Change, author: Author) -> Any:
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     if isinstance(value, dict):
         fields = {
-            key: each if key in _NOT_WORDS and isinstance(each, str) else _rewrite_json(each, change, author)
+            # Names of fields are no words; what is no name may be anything.
+            key if key.isidentifier() or not key else change(key, author): each
+            if key in _NOT_WORDS and isinstance(each, str)
+            else _rewrite_json(each, change, author)
             for key, each in value.items()
         }
-        return value if all(fields[key] is value[key] for key in value) else fields
+        same = all(new is old for new, old in zip(fields.values(), value.values(), strict=False))
+        return value if same and list(fields) == list(value) else fields
     return value
+
+
+def _rewrite_document(document: Document, change: Change, author: Author) -> dict[str, str]:
+    """The fields of a document that change: its name, and its text where its bytes are one."""
+    changes: dict[str, str] = {}
+    if document.name and (name := change(document.name, "label")) != document.name:
+        changes["name"] = name
+    text = _text_of(document)
+    if text is not None and (new := change(text, author)) != text:
+        changes["data"] = base64.b64encode(new.encode("utf-8", "surrogatepass")).decode()
+    return changes
+
+
+def _text_of(document: Document) -> str | None:
+    """The text of a document that came as bytes; None where that is not text."""
+    if not document.data or not _TEXTUAL.match(document.media_type):
+        return None
+    try:
+        return base64.b64decode(document.data, validate=True).decode()
+    except ValueError:
+        return None
 
 
 def unread_parts(request: ChatRequest) -> int:
     """Pictures, sounds and files whose words nobody has read."""
     return sum(
-        isinstance(each, (Image, Audio)) or (isinstance(each, Document) and not each.text)
+        isinstance(each, (Image, Audio)) or (isinstance(each, Document) and not each.text and _text_of(each) is None)
         for message in request.messages
         for part in message.parts
         for each in (part.parts if isinstance(part, ToolResult) else (part,))

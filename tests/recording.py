@@ -15,7 +15,7 @@ Answer = Callable[[dict[str, Any]], str | dict[str, Any]]
 def last_words(body: dict[str, Any]) -> str:
     """The words of an OpenAI request's last message."""
     content = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
 
 
 class Recording:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -41,15 +41,36 @@ class Pattern(msgspec.Struct, frozen=True):
         """Every match that holds. The group `value`, if the form has one, is what counts of it."""
         if self.gate is not None and self.gate.search(text) is None:
             return
-        for match in self.form.finditer(text):
-            start, end = match.span("value") if "value" in self.form.groupindex else match.span()
-            if self.holds is not None and not self.holds(_SEPARATORS.sub("", text[start:end])):
+        place = 0
+        while (match := self.form.search(text, place)) is not None:
+            held = self._held(text, match)
+            if held is None:
+                # A number may begin within what looked like a longer one.
+                place = match.start() + 1 if self.holds is not None else max(match.end(), place + 1)
                 continue
-            if self.context is not None and self.context.search(text[max(0, start - 60) : start]) is None:
-                continue
-            yield Span(start, end, self.kind, self.score)
+            place = max(held.end(), place + 1)
+            start, end = held.span("value") if "value" in self.form.groupindex else held.span()
+            if self.context is None or self.context.search(text[max(0, start - 60) : start]) is not None:
+                yield Span(start, end, self.kind, self.score)
+
+    def _held(self, text: str, match: Match) -> Match | None:
+        """The match, or the longest beginning of it that ends with a group of digits and holds."""
+        if self.holds is None:
+            return match
+        shorter: Match | None = match
+        for _ in range(_MOST_CUTS):
+            assert shorter is not None
+            start, end = shorter.span("value") if "value" in self.form.groupindex else shorter.span()
+            if self.holds(_SEPARATORS.sub("", text[start:end])):
+                return shorter
+            cut = max(text.rfind(" ", start, end), text.rfind("-", start, end))
+            shorter = self.form.match(text, match.start(), cut) if cut > start else None
+            if shorter is None or shorter.end() != cut:
+                return None
+        return None
 
 
+_MOST_CUTS = 6
 _SEPARATORS = re.compile(r"[\s.\-/()]")
 _DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
 _B = r"(?<![A-Za-z0-9])"
@@ -105,9 +126,15 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "IBAN",
-        re.compile(_B + r"[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{2,4}){3,8}[ -]?[A-Za-z0-9]{0,3}" + _E),
+        re.compile(_B + r"[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{2,4}){3,8}(?:[ -]?[A-Za-z0-9]{1,3})?" + _E),
         re.compile(r"[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]{4}"),
         checksums.iban,
+    ),
+    Pattern(
+        "CARD",
+        re.compile(r"(?<![\w.,-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5})(?![\d]|[.,]\d)"),
+        _DIGITS8,
+        _is_card,
     ),
     Pattern("CARD", re.compile(r"(?<![\w.,-])\d{4}(?:[ -]?\d){8,15}(?![\d]|[.,]\d)"), _DIGITS8, _is_card),
     Pattern(
@@ -240,8 +267,24 @@ KINDS = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
 
 
 def find(text: str, patterns: tuple[Pattern, ...] = PATTERNS) -> list[Span]:
-    """All matches of all patterns, overlapping as they do."""
-    return [span for pattern in patterns for span in pattern.find(text)]
+    """All matches of all patterns, overlapping as they do.
+
+    What is a card or an account by its check digits is no part of a phone number that stands beside it.
+    """
+    spans: list[Span] = []
+    for pattern in patterns:
+        sure = resolve([span for span in spans if span.kind in _CHECKED]) if pattern.kind == "PHONE" else ()
+        spans += pattern.find(_without(text, sure) if sure else text)
+    return spans
+
+
+_CHECKED = frozenset({"CARD", "IBAN"})
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    for span in spans:
+        text = f"{text[: span.start]}{'#' * (span.end - span.start)}{text[span.end :]}"
+    return text
 
 
 def resolve(spans: list[Span], order: dict[str, int] | None = None) -> list[Span]:

@@ -122,8 +122,34 @@ class PersonalSearch:
             return formal
         # What has a form and a checksum is surer than what a model takes a text for.
         tagged = [
-            span
-            for span in self._tagger.tag(text)
-            if span.kind in self.kinds and all(span.end <= each.start or span.start >= each.end for each in formal)
+            rest for span in self._tagger.tag(text) if span.kind in self.kinds for rest in _outside(span, formal, text)
         ]
         return sorted(formal + tagged)
+
+
+def _outside(span: Span, formal: Sequence[Span], text: str) -> list[Span]:
+    """What of a span lies outside others, without the signs at its ends."""
+    pieces = [(span.start, span.end)]
+    for other in formal:
+        pieces = (
+            [
+                piece
+                for start, end in pieces
+                for piece in ((start, min(end, other.start)), (max(start, other.end), end))
+                if piece[0] < piece[1]
+            ]
+            if other.start < span.end and other.end > span.start
+            else pieces
+        )
+    kept = []
+    for start, end in pieces:
+        if (start, end) == (span.start, span.end):
+            return [span]
+        words = _WORDS.search(text, start, end)
+        if words is not None:
+            kept.append(Span(*words.span(), span.kind, span.score))
+    return kept
+
+
+# From the first letter to the last, with at least three of them together.
+_WORDS = re.compile(r"(?=[^\d_]*[^\W\d_]{3})[^\W_](?:.*[^\W_])?", re.DOTALL)

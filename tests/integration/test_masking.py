@@ -165,3 +165,32 @@ def test_definitions_of_tools_and_formats_are_masked(gateways: tuple[Gateway, Ga
     assert say(gateways[0], "Hello", tools=[tool], response_format=form).status == 200
     assert MAIL not in upstream.seen
     assert len(re.findall(r"<EMAIL_\w+>", upstream.seen)) >= 4
+
+
+def test_documents_of_text_stops_and_odd_keys_are_masked(
+    gateways: tuple[Gateway, Gateway], upstream: Recording
+) -> None:
+    data = base64.b64encode(f"Write to {MAIL}".encode()).decode()
+    file = {"filename": f"{MAIL}.txt", "file_data": f"data:text/plain;base64,{data}"}
+    content = [{"type": "file", "file": file}, {"type": "text", "text": "Sum it up."}]
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "stop": [MAIL], "metadata": {MAIL: MAIL}}
+    assert say(gateways[0], "", **body).status == 200
+    assert MAIL not in upstream.seen
+    assert data not in upstream.seen
+    sent = upstream.bodies[-1]
+    assert re.fullmatch(r"<EMAIL_\w+>", sent["stop"][0])
+    got = base64.b64decode(sent["messages"][-1]["content"][0]["file"]["file_data"].partition(",")[2]).decode()
+    assert re.fullmatch(r"Write to <EMAIL_\w+>", got)
+
+
+def test_arguments_of_earlier_calls_keep_their_odd_keys_masked(
+    gateways: tuple[Gateway, Gateway], upstream: Recording
+) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({MAIL: 1, "to": "x"})}}
+    messages = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "done"},
+    ]
+    assert say(gateways[0], "", messages=messages).status == 200
+    assert MAIL not in upstream.seen
