@@ -173,7 +173,8 @@ def test_documents_of_text_stops_and_odd_keys_are_masked(
     data = base64.b64encode(f"Write to {MAIL}".encode()).decode()
     file = {"filename": f"{MAIL}.txt", "file_data": f"data:text/plain;base64,{data}"}
     content = [{"type": "file", "file": file}, {"type": "text", "text": "Sum it up."}]
-    body: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "stop": [MAIL], "metadata": {MAIL: MAIL}}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "stop": [MAIL]}
+    body["metadata"] = {MAIL: MAIL}
     assert say(gateways[0], "", **body).status == 200
     assert MAIL not in upstream.seen
     assert data not in upstream.seen
