@@ -21,14 +21,13 @@ from config.secret import Secret, hash_key
 from config.sections import (
     AppConfig,
     ContextConfig,
-    FolderConfig,
     ObserveConfig,
     PipelineConfig,
     ServerConfig,
-    SourceConfig,
     is_loopback,
     split_listen,
 )
+from config.sources import FolderConfig, SourceConfig
 
 __all__ = [
     "AnthropicConfig",

@@ -35,6 +35,7 @@ def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str 
         raise ConfigError(_problems(faults, str(path), MaskedLines(text, document, spots, plain_keys(Config))))
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
+    config._origin = str(path.resolve())
     return config
 
 

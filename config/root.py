@@ -9,7 +9,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
 from config.providers import ProviderConfig
-from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig, SourceConfig
+from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig
+from config.sources import SourceConfig
 from config.struct import ModelName, Name, Struct
 
 
@@ -33,6 +34,12 @@ class Config(Struct):
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
 
     _digest: str = PrivateAttr(default="")
+    _origin: str = PrivateAttr(default="")
+
+    @property
+    def origin(self) -> str:
+        """The file it came from; empty if built in code."""
+        return self._origin
 
     @property
     def digest(self) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
 
 from config.findings import wrong
 from config.providers import Headers
 from config.secret import Secret, check_hashed
+from config.sources import folder_of
 from config.struct import Flag, HttpUrl, Ref, Struct, Whole
 from config.units import Duration, Percentage, Size, Tokens
 
@@ -43,6 +44,10 @@ def _listen(value: str) -> str:
     return value
 
 
+def _data(value: object, info: ValidationInfo) -> object:
+    return folder_of(value, info) if value is not None else None
+
+
 def _redis(value: object) -> object:
     if value in ("", None):
         return None
@@ -61,6 +66,9 @@ class ServerConfig(Struct):
     drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")
     watch: Flag = Field(default=True, description="Reload when this file changes. SIGHUP reloads in any case.")
     keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
+    data: Annotated[Path | None, BeforeValidator(_data), PlainSerializer(str)] = Field(
+        default=None, description="The folder for what is kept on disk; without it one in the user's cache."
+    )
     redis: Annotated[Secret | None, BeforeValidator(_redis)] = Field(
         default=None,
         description="What replicas share; empty keeps it in this process.",
@@ -108,32 +116,6 @@ class PipelineConfig(Struct):
     )
 
 
-def _folder(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str) or not value:
-        raise wrong("expected the path of a folder", "relative paths start at this file's folder")
-    beside = info.context.get("folder", Path()) if info.context else Path()
-    path = (Path(beside) / value).resolve()
-    if not path.is_dir():
-        raise wrong("there is no folder {value}", f"relative paths start at {beside}")
-    return path
-
-
-class FolderConfig(Struct):
-    """Documents in a folder."""
-
-    kind: Literal["folder"] = Field(description="Documents in a folder.")
-    path: Annotated[Path, BeforeValidator(_folder), PlainSerializer(str)] = Field(
-        description="The folder, relative to this file.", examples=["./documents"]
-    )
-    glob: tuple[str, ...] = Field(
-        default=("**/*.md", "**/*.txt"), min_length=1, description="Which files, by patterns relative to the folder."
-    )
-
-
-# A union over `kind` as soon as there is a second one.
-SourceConfig: TypeAlias = FolderConfig
-
-
 def _all_models(value: object) -> object:
     return ("*",) if value == "*" else value
 
@@ -149,6 +131,14 @@ class AppConfig(Struct):
     models: Annotated[
         tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
     ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
+
+    labels: tuple[str, ...] = Field(
+        default=(),
+        description="What it may see: documents that ask for one of these labels, beside those that ask for none.",
+    )
+    ingest: tuple[SourceName, ...] = Field(
+        default=(), description="The sources whose documents it may hand in and list."
+    )
 
     @property
     def allowed(self) -> frozenset[str] | None:

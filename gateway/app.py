@@ -119,7 +119,8 @@ class Process:
             loop.add_signal_handler(signal.SIGHUP, asked.set)
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asked.wait(), RELOAD_LOOK_S)
+                async with asyncio.timeout(RELOAD_LOOK_S):
+                    await asked.wait()
             stamp = self._stamp()
             if asked.is_set() or (self._config.server.watch and stamp != self._seen):
                 asked.clear()

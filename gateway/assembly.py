@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, Provider
     from gateway.resources import Resources
-    from rag.retriever import FolderRetriever
+    from rag.source import Source
 
 NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
@@ -49,8 +49,8 @@ async def build(config: Config, resources: Resources) -> Engine:
     """An engine for `config`, whole; nothing is left behind when it fails."""
     async with AsyncExitStack() as stack:
         providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
-        retrievers = await _retrievers(config, resources, stack)
-        routes = {name: _route(name, config, retrievers, resources) for name in config.models}
+        sources = await _sources(config, resources, stack)
+        routes = {name: _route(name, config, sources, resources) for name in config.models}
         pipeline = Pipeline(routes, _keys(config), Dispatcher(providers, resources.health))
         owned = stack.pop_all()
     return Engine(
@@ -59,7 +59,8 @@ async def build(config: Config, resources: Resources) -> Engine:
         digest=config.digest,
         max_body=config.server.max_body,
         keepalive_s=config.server.keepalive,
-        parts={name: retriever.status for name, retriever in retrievers.items()},
+        parts={name: source.status for name, source in sources.items()},
+        sources=sources,
     )
 
 
@@ -147,22 +148,23 @@ def _reveal(headers: Mapping[str, Secret]) -> dict[str, str]:
     return {name.lower(): value.reveal() for name, value in headers.items()}
 
 
-async def _retrievers(config: Config, resources: Resources, stack: AsyncExitStack) -> dict[str, FolderRetriever]:
+async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) -> dict[str, Source]:
+    """Sources outlive a reload that leaves them as they are: their indexes are not made again."""
     if not config.sources:
         return {}
-    from rag.retriever import FolderRetriever
+    from gateway.sourcing import open_source, place_of
 
-    retrievers = {
-        name: FolderRetriever(source.path, resources.embedder(), patterns=source.glob)
-        for name, source in config.sources.items()
-    }
-    for retriever in retrievers.values():
-        stack.push_async_callback(retriever.close)
-    await asyncio.gather(*[retriever.start() for retriever in retrievers.values()])
-    return retrievers
+    made: dict[str, Source] = {}
+    for name, each in config.sources.items():
+        place = place_of(config, name)
+        made[name] = await resources.source(
+            (name, place, each), partial(open_source, name, each, place, resources.embedder())
+        )
+        stack.push_async_callback(resources.leave_source, made[name])
+    return made
 
 
-def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever], resources: Resources) -> Route:
+def _route(name: str, config: Config, sources: Mapping[str, Source], resources: Resources) -> Route:
     model = config.models[name]
     if model.pipeline is None:
         return Route(name, _policy(name, model))
@@ -170,7 +172,7 @@ def _route(name: str, config: Config, retrievers: Mapping[str, FolderRetriever],
     return Route(
         model.pipeline,
         _policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(pipeline.context.sources, pipeline.context.top, pipeline.context.budget, retrievers)
+        _context(pipeline.context.sources, pipeline.context.top, pipeline.context.budget, sources)
         if pipeline.context is not None
         else None,
         _guards(config, pipeline, resources),
@@ -192,12 +194,10 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
     )
 
 
-def _context(
-    sources: tuple[str, ...], top: int, budget_tokens: int, retrievers: Mapping[str, FolderRetriever]
-) -> Context:
+def _context(names: tuple[str, ...], top: int, budget_tokens: int, sources: Mapping[str, Source]) -> Context:
     from rag.phase import RetrievedContext
 
-    return RetrievedContext({name: retrievers[name] for name in sources}, top, budget_tokens)
+    return RetrievedContext({name: sources[name] for name in names}, top, budget_tokens)
 
 
 def _policy(name: str, model: ModelConfig) -> RoutePolicy:
@@ -227,7 +227,7 @@ def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
 
 def _keys(config: Config) -> KeyRing:
     callers = {
-        bytes.fromhex(digest): Caller(name, app.allowed)
+        bytes.fromhex(digest): Caller(name, app.allowed, frozenset(app.labels), frozenset(app.ingest))
         for name, app in config.apps.items()
         for digest in app.key_digests
     }

@@ -203,6 +203,78 @@ def demo(
     raise typer.Exit(run(only_check))
 
 
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="The source.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders, for a source of kind documents.", exists=True)
+    ] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Read what is new of a source, and embed it. Servers that run see it within seconds."""
+    import asyncio
+
+    from gateway.ingestion import ingest as run
+
+    loaded = _load(config)
+    _known_source(loaded, source)
+    try:
+        report = asyncio.run(run(loaded, source, paths or ()))
+    except (ValueError, OSError) as error:
+        _fail(str(error), 1 if isinstance(error, OSError) else 2)
+    for name, reason in report.failed:
+        typer.echo(f"{name}: {reason}", err=True)
+    typer.echo(report.line())
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _known_source(config: Config, name: str) -> None:
+    if name not in config.sources:
+        _fail(f"there is no source {name}; known here: {', '.join(config.sources) or 'none'}")
+
+
+@app.command()
+def ask(
+    question: str,
+    model: Annotated[str, typer.Option(help="The model to ask.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Show what was retrieved, and why.")] = False,
+    labels: Annotated[list[str] | None, typer.Option("--label", help="As an app with this label; repeatable.")] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Ask a model of the configuration one question, without a server."""
+    import asyncio
+
+    from gateway.asking import ask as run
+
+    loaded = _load(config)
+    if model not in loaded.models:
+        _fail(f"there is no model {model}; known here: {', '.join(loaded.models) or 'none'}")
+    raise typer.Exit(asyncio.run(run(loaded, model, question, frozenset(labels or ()), explain=explain)))
+
+
+@eval_commands.command("retrieval")
+def eval_retrieval(
+    source: Annotated[str, typer.Argument(help="The source to search.")],
+    questions: Annotated[
+        Path, typer.Option(help="Questions with what answers them, a JSON object a line.", exists=True)
+    ],
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """How well a source's search finds what your own questions ask for, by each way of searching."""
+    import asyncio
+
+    from gateway.retrieval_evaluation import measure
+
+    loaded = _load(config)
+    _known_source(loaded, source)
+    try:
+        for score in asyncio.run(measure(loaded, source, questions)):
+            typer.echo(score.line())
+    except ValueError as error:
+        _fail(str(error))
+
+
 @eval_commands.command("guardrails")
 def eval_guardrails(
     cases: Annotated[list[Path], typer.Argument(help="Files of cases, one JSON object a line.", exists=True)],

@@ -8,10 +8,13 @@ from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
 
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
+    from rag.source import Source
     from router.health import HealthBook
 
 
@@ -24,6 +27,7 @@ class Resources:
         self._tagger: TaggerThread | None = None
         self._redis: dict[str, Redis] = {}
         self._rows = MemoryRows()
+        self._sources: dict[Source, tuple[object, int]] = {}
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -59,6 +63,29 @@ class Resources:
     def rows(self, redis_url: str | None) -> KeepsRows:
         """Where what conversations leave behind is kept: in the Redis at `redis_url`, or here."""
         return RedisRows(self.redis(redis_url)) if redis_url is not None else self._rows
+
+    async def source(self, key: object, make: Callable[[], Source]) -> Source:
+        """The source of that config, started; the one that is open already if there is one. See `leave_source`."""
+        known = next((source for source, (kept, _) in self._sources.items() if kept == key), None)
+        if known is not None:
+            self._sources[known] = (key, self._sources[known][1] + 1)
+            return known
+        made = make()
+        try:
+            await made.start()
+        except BaseException:
+            await made.close()
+            raise
+        self._sources[made] = (key, 1)
+        return made
+
+    async def leave_source(self, source: Source) -> None:
+        """Says that one engine less uses it; the last one closes it."""
+        key, users = self._sources.pop(source)
+        if users > 1:
+            self._sources[source] = (key, users - 1)
+        else:
+            await source.close()
 
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""

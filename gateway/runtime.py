@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from gateway.pipeline import Pipeline
     from gateway.resources import Resources
     from observability.recorder import Recorder
+    from rag.source import Source
 
 
 class Engine:
     """One config made to run. `close` is called once, when nobody uses it any more."""
 
-    __slots__ = ("_close", "_retired", "_users", "digest", "keepalive_s", "max_body", "parts", "pipeline")
+    __slots__ = ("_close", "_retired", "_users", "digest", "keepalive_s", "max_body", "parts", "pipeline", "sources")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Engine:
         max_body: int,
         keepalive_s: float,
         parts: Mapping[str, Callable[[], str]],
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
         """`max_body` in bytes; `digest` names the config on traces and in /health; `parts` tell how they are."""
         self.pipeline = pipeline
@@ -44,6 +46,7 @@ class Engine:
         self.max_body = max_body
         self.keepalive_s = keepalive_s
         self.parts = parts
+        self.sources = sources or {}
         self._close = close
         self._users = 0
         self._retired: asyncio.Event | None = None

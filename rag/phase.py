@@ -18,8 +18,8 @@ from rag.assemble import assemble
 class Retriever(Protocol):
     """Finds passages."""
 
-    async def search(self, query: str, top: int) -> list[Passage]:
-        """Up to `top` passages, best first."""
+    async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
+        """Up to `top` passages that somebody with `labels` may see, best first."""
         ...
 
 
@@ -39,7 +39,8 @@ class RetrievedContext:
         if place is None or not question:
             return request
         started = time.perf_counter()
-        passages = await self._search(question)
+        labels = exchange.caller.labels if exchange.caller is not None else frozenset()
+        passages = await self._search(question, labels)
         exchange.record(
             "retrieve",
             started,
@@ -57,7 +58,7 @@ class RetrievedContext:
         messages = (*request.messages[:place], message, *request.messages[place + 1 :])
         return msgspec.structs.replace(request, messages=messages)
 
-    async def _search(self, question: str) -> list[Passage]:
-        found = await asyncio.gather(*[each.search(question, self._top) for each in self._retrievers.values()])
+    async def _search(self, question: str, labels: frozenset[str]) -> list[Passage]:
+        found = await asyncio.gather(*[each.search(question, self._top, labels) for each in self._retrievers.values()])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[: self._top]

@@ -23,10 +23,12 @@ Attributes: TypeAlias = dict[str, AttributeValue]
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: the app, and the models that it may ask for (None: all)."""
+    """Who calls: the app, the models that it may ask for (None: all), what it may see, and the sources it may fill."""
 
     app: str
     models: frozenset[str] | None = None
+    labels: frozenset[str] = frozenset()
+    ingest: frozenset[str] = frozenset()
 
 
 class Step(msgspec.Struct, gc=False):

@@ -19,7 +19,12 @@ _SHORTEST_STEM = 3
 
 def terms(text: str) -> list[str]:
     """The words in order, in lower case, without stop words, their English endings taken off (`prints` is `print`)."""
-    return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
+    return [_stem(word) for word in content_words(text)]
+
+
+def content_words(text: str) -> list[str]:
+    """The words in order, in lower case, without stop words, otherwise as they are."""
+    return [word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
 
 
 def _stem(word: str) -> str:

@@ -18,6 +18,7 @@ from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.conduct import WritesErrors, conduct
+from gateway.surfaces.documents import DocumentSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.models import ModelSurface
@@ -56,6 +57,7 @@ class Paths:
         self._mount("openai", "/v1/embeddings", partial(embeddings.serve, wire=OpenAIEmbeddings()))
         self._mount("anthropic", "/v1/messages", partial(messages.serve, inbound=InboundCall()))
         self._mount("anthropic", "/v1/messages/count_tokens", partial(count.serve, read=read_count_tokens))
+        self._documents = DocumentSurface(runtime, self._openai)
         name = "POST /v1beta/models/{model}:"
         self._models = ModelSurface(runtime, "GET /v1/models")
         self._generate = ChatSurface(runtime, self._gemini, name + "generateContent")
@@ -76,6 +78,8 @@ class Paths:
                 return endpoint
         if not _OURS.match(path):
             return None
+        if path.startswith("/v1/sources/"):
+            return partial(self._documents.serve, method=method, path=path)
         return self._find_by_pattern(method, path)
 
     def _find_by_pattern(self, method: str, path: str) -> Endpoint:

@@ -134,7 +134,7 @@ def test_async_without_a_model_says_why() -> None:
 
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:
     code = (
-        "import sys, rag.retriever, rag.async_embedder, rag.assemble, gateway.providers.extractive\n"
+        "import sys, rag.source, rag.sqlite_store, rag.async_embedder, rag.assemble, gateway.providers.extractive\n"
         "assert not {'numpy', 'onnxruntime', 'tokenizers', 'onnx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

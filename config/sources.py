@@ -1,0 +1,98 @@
+"""`sources`: documents to retrieve from. The kind is read first, then the kind's own options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
+
+from config.findings import wrong
+from config.struct import Flag, HttpUrl, Struct, Whole
+from config.units import Duration
+
+
+def folder_of(value: object, info: ValidationInfo) -> Path:
+    """A path that starts at the file's folder."""
+    if not isinstance(value, str) or not value:
+        raise wrong("expected the path of a folder", "relative paths start at this file's folder")
+    beside = info.context.get("folder", Path()) if info.context else Path()
+    return (Path(beside) / value).resolve()
+
+
+def _existing_folder(value: object, info: ValidationInfo) -> Path:
+    path = folder_of(value, info)
+    if not path.is_dir():
+        beside = info.context.get("folder", Path()) if info.context else Path()
+        raise wrong("there is no folder {value}", f"relative paths start at {beside}")
+    return path
+
+
+class ChunkConfig(Struct):
+    """How documents are cut."""
+
+    by: Literal["structure", "sentences", "tokens"] = Field(
+        default="structure", description="Along headings and paragraphs, at sentences, or every so many tokens."
+    )
+    size: Whole = Field(
+        default=1100, ge=50, le=20_000, description="At most; characters, or tokens where they are counted."
+    )
+    overlap: Whole = Field(default=0, ge=0, description="How much of a chunk the next one begins with.")
+
+
+class SearchConfig(Struct):
+    """How a source is searched."""
+
+    fusion: Literal["weighted", "ranks", "words", "meaning"] = Field(
+        default="weighted",
+        description="Words and meaning by weighted scores or by reciprocal ranks, or one of them alone.",
+    )
+    words_weight: float = Field(default=0.3, ge=0, le=1, description="What the words count for; the rest is meaning.")
+    feedback: Whole = Field(
+        default=2, ge=0, le=10, description="Towards how many of those found first the question is moved; 0 none."
+    )
+    index: Literal["auto", "flat", "ivf", "hnsw"] = Field(
+        default="auto", description="Of vectors: compared one by one up to 50,000, then by lists; or as it says."
+    )
+    language: str = Field(default="english", description="Whose word endings are taken off, in English.")
+
+
+class SourceBase(Struct):
+    """What every source of documents has."""
+
+    kind: str = Field(description="Where the documents come from.")
+    labels: tuple[str, ...] = Field(
+        default=(), description="Only apps with one of these labels see its documents; without any, every app."
+    )
+    chunk: ChunkConfig = Field(default=ChunkConfig(), description="How documents are cut.")
+    search: SearchConfig = Field(default=SearchConfig(), description="How it is searched.")
+
+
+class FolderConfig(SourceBase):
+    """Documents in a folder."""
+
+    kind: Literal["folder"] = Field(description="Documents in a folder.")
+    path: Annotated[Path, BeforeValidator(_existing_folder), PlainSerializer(str)] = Field(
+        description="The folder, relative to this file.", examples=["./documents"]
+    )
+    glob: tuple[str, ...] = Field(
+        default=("**/*",), min_length=1, description="Which files, by patterns relative to the folder."
+    )
+    watch: Flag = Field(default=True, description="Whether changes are seen while it is served.")
+
+
+class WebConfig(SourceBase):
+    """Web pages by their addresses."""
+
+    kind: Literal["web"] = Field(description="Web pages by their addresses.")
+    urls: tuple[HttpUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
+    every: Duration = Field(default=86_400.0, description="When they are fetched again.")
+
+
+class DocumentsConfig(SourceBase):
+    """Documents that are handed in, over HTTP or by `gatehouse ingest`."""
+
+    kind: Literal["documents"] = Field(description="Documents handed in over HTTP or by `gatehouse ingest`.")
+
+
+SourceConfig: TypeAlias = Annotated[FolderConfig | WebConfig | DocumentsConfig, Field(discriminator="kind")]

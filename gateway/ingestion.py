@@ -1,0 +1,98 @@
+"""`gatehouse ingest`: documents into sources from the command line, while servers run or not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.sources import DocumentsConfig
+from gateway.resources import Resources
+from gateway.sourcing import open_source, place_of
+from rag.documents.reading import SUFFIXES
+from rag.ingest import Item, Report
+from router.health import HealthBook
+
+if TYPE_CHECKING:
+    from config import Config
+    from rag.ingest import Progress
+    from rag.source import Source
+
+_BAR = 30
+_EVERY_S = 0.2
+
+
+async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
+    """One pass over a source; `paths` are handed in to one of kind `documents`. Raises `ValueError`, `OSError`."""
+    source_config = config.sources[name]
+    if paths and not isinstance(source_config, DocumentsConfig):
+        raise ValueError(
+            f"{name} is of kind {source_config.kind}: it reads what its config names, not files given here"
+        )
+    resources = Resources(HealthBook())
+    source = open_source(name, source_config, place_of(config, name), resources.embedder())
+    bar = ProgressBar()
+    try:
+        await source.collection.start()
+        report = Report()
+        if paths:
+            report = await source.add(_items(paths, source_config.labels))
+        passed = await source.ingest(bar.tell)
+        return passed if not paths else _together(report, passed)
+    finally:
+        bar.end()
+        await source.close()
+        await resources.close()
+
+
+def _together(handed: Report, passed: Report) -> Report:
+    handed.embedded += passed.embedded
+    return handed
+
+
+def _items(paths: Sequence[Path], labels: Sequence[str]) -> list[Item]:
+    """Files, and all that can be read in folders; the id is the path as it was given."""
+    items = []
+    for path in paths:
+        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        items += [Item(each.as_posix(), partial(_load, each), tuple(labels)) for each in files if each.is_file()]
+    return items
+
+
+def _load(path: Path) -> tuple[bytes, str]:
+    return path.read_bytes(), ""
+
+
+class ProgressBar:
+    """One line on stderr that is written over, if somebody is there to see it."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+        self._open = False
+
+    def tell(self, progress: Progress) -> None:
+        """Draws, a few times a second and at the end."""
+        now = time.monotonic()
+        if not sys.stderr.isatty() or (now - self._told < _EVERY_S and progress.done < progress.total):
+            return
+        self._told, self._open = now, True
+        full = round(_BAR * progress.done / max(1, progress.total))
+        sys.stderr.write(f"\r{'█' * full}{'░' * (_BAR - full)} {progress.line()}\x1b[K")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leaves the line."""
+        if self._open:
+            sys.stderr.write("\n")
+
+
+async def opened(config: Config, name: str, resources: Resources) -> Source:
+    """A source to be asked, its indexes read to the end of the log."""
+    source = open_source(name, config.sources[name], place_of(config, name), resources.embedder())
+    await source.collection.start()
+    await source.ingest()
+    await source.collection.catch_up()
+    return source

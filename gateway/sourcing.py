@@ -1,0 +1,57 @@
+"""Sources from their configs: the part of the composition root that knows them, imported only when one is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.sources import FolderConfig, WebConfig
+from rag.chunkers import Chunking
+from rag.collection import Collection, Search
+from rag.export_minilm import cache_folder
+from rag.folder import folder_items, snapshot
+from rag.source import Origin, Source
+from rag.sqlite_store import SqliteStore
+from rag.web import turn, web_items
+
+if TYPE_CHECKING:
+    from config.root import Config
+    from config.sources import SourceConfig
+    from rag.collection import Vectors
+
+
+def place_of(config: Config, name: str) -> Path:
+    """Where a source is kept on this machine. Without `server.data` what is kept goes by what it is made from."""
+    if config.server.data is not None:
+        return config.server.data / "sources" / name
+    source = config.sources[name]
+    about = str(source.path) if isinstance(source, FolderConfig) else f"{config.origin}/{name}"
+    return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+
+
+def open_source(name: str, config: SourceConfig, place: Path, embedder: Vectors | None) -> Source:
+    """One source, not yet started."""
+    search = Search(
+        config.search.fusion,
+        config.search.words_weight,
+        config.search.index,
+        config.search.language,
+        config.search.feedback,
+    )
+    collection = Collection(name, SqliteStore(place / "documents.sqlite"), place / "index", embedder, search)
+    chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
+    watch = config.watch if isinstance(config, FolderConfig) else True
+    return Source(collection, chunking, place / "ingest.lock", _origin(config), watch=watch)
+
+
+def _origin(config: SourceConfig) -> Origin | None:
+    stamp: Callable[[], object]
+    if isinstance(config, FolderConfig):
+        stamp = partial(snapshot, config.path, config.glob)
+        return Origin(partial(folder_items, config.path, config.glob, config.labels), stamp)
+    if isinstance(config, WebConfig):
+        return Origin(partial(web_items, config.urls, config.labels), partial(turn, config.every))
+    return None

@@ -1,0 +1,195 @@
+"""`/v1/sources`: the documents of a source, handed in, listed, searched and removed by apps that may."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from gateway.contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
+from gateway.surfaces.conduct import conduct
+from gateway.surfaces.headers import reply_headers
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Caller, Exchange
+    from gateway.runtime import Engine, Runtime
+    from gateway.surfaces.conduct import WritesErrors
+    from gateway.surfaces.http import HttpCall
+    from rag.source import Source
+
+MAX_DOCUMENTS = 1000
+MAX_TOP = 100
+_PATH = re.compile(r"/v1/sources/(?P<source>[^/]+)/(?P<what>documents|search)(?:/(?P<document>.+))?\Z")
+_MAX_ID = 1000
+Method: TypeAlias = Literal["GET", "POST", "DELETE"]
+
+
+class Handed(msgspec.Struct, forbid_unknown_fields=True):
+    """A document as it comes: `text`, or `data` in base64 with a `media_type` or an id that ends like a file's name."""
+
+    id: str
+    text: str | None = None
+    data: str | None = None
+    media_type: str = ""
+    title: str = ""
+    labels: tuple[str, ...] = ()
+
+
+class HandedIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/sources/{name}/documents`."""
+
+    documents: list[Handed]
+
+
+class Searched(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/sources/{name}/search`."""
+
+    query: str
+    top: int = 10
+
+
+class DocumentSurface:
+    """The endpoints below `/v1/sources`."""
+
+    def __init__(self, runtime: Runtime, dialect: WritesErrors) -> None:
+        self._runtime = runtime
+        self._dialect = dialect
+
+    async def serve(self, call: HttpCall, method: str, path: str) -> None:
+        """Answers one HTTP request."""
+        match = _PATH.match(path)
+        surface = f"{method} /v1/sources/{{name}}/{match['what'] if match else ''}"
+
+        async def answer(call: HttpCall, exchange: Exchange) -> None:
+            with self._runtime.borrow() as engine:
+                exchange.config = engine.digest
+                caller = engine.pipeline.identify(call.key(), exchange)
+                if match is None:
+                    raise UnknownPath("There is no endpoint at this path below /v1/sources")
+                source = _source(engine, caller, unquote(match["source"]), match["what"])
+                document = unquote(match["document"]) if match["document"] else None
+                body = await self._answer(call, engine, caller, (method, match["what"]), source, document)
+                exchange.status, exchange.outcome = 200, "ok"
+                await call.respond(200, reply_headers(exchange, "application/json"), msgspec.json.encode(body))
+
+        await conduct(self._runtime, call, surface, self._dialect, answer)
+
+    async def _answer(
+        self,
+        call: HttpCall,
+        engine: Engine,
+        caller: Caller,
+        asked: tuple[str, str],
+        source: Source,
+        document: str | None,
+    ) -> object:
+        if asked == ("POST", "documents") and document is None:
+            return await _hand_in(_read(await call.read_body(engine.max_body), HandedIn), source)
+        if asked == ("POST", "search") and document is None:
+            return await _search(_read(await call.read_body(engine.max_body), Searched), source, caller)
+        if asked == ("GET", "documents") and document is None:
+            return await _list(call, source)
+        if asked == ("DELETE", "documents") and document is not None:
+            if not await source.remove([document]):
+                raise UnknownPath(f"There is no document '{document[:200]}' in this source")
+            return {"deleted": True, "id": document}
+        raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST")
+
+
+def _source(engine: Engine, caller: Caller, name: str, what: str) -> Source:
+    """The source, if the caller may do that with it: one that it may not is as one that is not there."""
+    source = engine.sources.get(name)
+    if source is None or name not in caller.ingest:
+        if what == "search" and source is not None:
+            raise NotAllowed(f"This key may not use the source '{name}' by itself: list it under 'ingest' of the app")
+        raise UnknownPath(
+            f"There is no source '{name[:200]}' that this key may fill: list it under 'ingest' of the app"
+        )
+    return source
+
+
+def _read(body: bytes, shape: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body can't be read: {error}") from None
+
+
+async def _hand_in(handed: HandedIn, source: Source) -> object:
+    from rag.ingest import Item
+
+    if len(handed.documents) > MAX_DOCUMENTS:
+        raise InvalidRequest(f"At most {MAX_DOCUMENTS} documents at once", param="documents")
+    items = []
+    for place, each in enumerate(handed.documents):
+        where = f"documents[{place}]"
+        if not 0 < len(each.id) <= _MAX_ID:
+            raise InvalidRequest(f"'{where}.id' must have 1 to {_MAX_ID} letters", param=f"{where}.id")
+        data, media_type = _content(each, where)
+        items.append(Item(each.id, partial(_loaded, data, media_type), each.labels, each.title))
+    report = await source.add(items)
+    failed = [{"id": name, "reason": reason} for name, reason in report.failed]
+    return {
+        "added": report.added,
+        "changed": report.changed,
+        "unchanged": report.unchanged,
+        "chunks": report.chunks,
+        "failed": failed,
+    }
+
+
+def _content(handed: Handed, where: str) -> tuple[bytes, str]:
+    if (handed.text is None) == (handed.data is None):
+        raise InvalidRequest(f"'{where}' needs either 'text' or 'data'", param=where)
+    if handed.text is not None:
+        return handed.text.encode("utf-8", "replace"), handed.media_type or "text/markdown"
+    try:
+        return base64.b64decode(handed.data or "", validate=True), handed.media_type
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"'{where}.data' is not base64", param=f"{where}.data") from None
+
+
+def _loaded(data: bytes, media_type: str) -> tuple[bytes, str]:
+    return data, media_type
+
+
+async def _search(asked: Searched, source: Source, caller: Caller) -> object:
+    if not 1 <= asked.top <= MAX_TOP:
+        raise InvalidRequest(f"'top' must be 1 to {MAX_TOP}", param="top")
+    found = await source.explain(asked.query, asked.top, caller.labels)
+    return {
+        "data": [
+            {
+                "document": each.passage.source,
+                "place": each.passage.place,
+                "text": each.passage.text,
+                "score": round(each.passage.score, 4),
+                "words": round(each.words, 4),
+                "cosine": round(each.cosine, 4),
+                "id": each.passage.id,
+            }
+            for each in found
+        ]
+    }
+
+
+async def _list(call: HttpCall, source: Source) -> object:
+    query = parse_qs(call.query.decode("latin-1"))
+    limit = query.get("limit", ["100"])[0]
+    if not limit.isdigit() or not 1 <= int(limit) <= MAX_DOCUMENTS:
+        raise InvalidRequest(f"'limit' must be 1 to {MAX_DOCUMENTS}", param="limit")
+    found = await source.documents(query.get("after", [""])[0], int(limit) + 1)
+    page = found[: int(limit)]
+    return {
+        "data": [
+            {"id": each.id, "title": each.title, "labels": each.labels, "chunks": each.chunks, "updated": each.updated}
+            for each in page
+        ],
+        "has_more": len(found) > len(page),
+        "last_id": page[-1].id if page else None,
+    }

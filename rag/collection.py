@@ -1,0 +1,311 @@
+"""A source of documents: its store, the indexes that this process keeps of it, and the search over both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+
+from gateway.contract.errors import GatehouseError
+from gateway.contract.passages import Passage
+from rag.fuse import WORDS_WEIGHT, Fusion, by_ranks, ranked, weighted
+from rag.local_index import LocalIndex
+from rag.store import Counts
+from rag.vectors_index import Kind, build
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rag.store import KeptChunk, Store
+
+# So many candidates of either kind are fused.
+CANDIDATES = 100
+FEEDBACK_WEIGHT = 0.3
+POLL_S = 1.0
+START_S = 1.0
+_CHANGES_AT_ONCE = 2000
+_ROWS_AT_ONCE = 20_000
+
+
+class Vectors(Protocol):
+    """The part of an embedder that a collection needs (`rag.async_embedder.AsyncEmbedder`)."""
+
+    name: str
+    dimensions: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether `vectors` would answer without waiting for the model to load."""
+        ...
+
+    def status(self) -> str:
+        """One line for people."""
+        ...
+
+    async def wait(self) -> bool:
+        """Waits for the model; False when there is none."""
+        ...
+
+    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(len(texts), dimensions), each of length 1."""
+        ...
+
+
+class Search(msgspec.Struct, frozen=True):
+    """How a collection is searched. `feedback`: towards how many of those found first the question is moved; 0 none."""
+
+    fusion: Fusion = "weighted"
+    words_weight: float = WORDS_WEIGHT
+    index: Kind = "auto"
+    language: str = "english"
+    feedback: int = 2
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One hit with what each way of searching said of it: for explaining."""
+
+    passage: Passage
+    words: float
+    cosine: float
+
+
+class Collection:
+    """`start` opens it and follows the store's log in the background; `close` ends that."""
+
+    def __init__(
+        self, name: str, store: Store, folder: Path, embedder: Vectors | None = None, search: Search | None = None
+    ) -> None:
+        """`folder` is for the indexes of this machine's processes."""
+        self.name = name
+        self.store = store
+        self.embedder = embedder
+        self.search_options = search or Search()
+        self._folder = folder
+        self._index: LocalIndex | None = None
+        self._threads = ThreadPoolExecutor(2, f"search-{name}")
+        self._following: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._counts = Counts(0, 0, 0)
+        self._trouble = ""
+
+    async def start(self) -> None:
+        """Opens the store and the indexes, and reads the log for up to `START_S`. Raises `OSError`.
+
+        The rest of a long log is read in the background, and found as it is read.
+        """
+        await self.store.open()
+        embedder = self.embedder
+        name, dimensions = (embedder.name, embedder.dimensions) if embedder is not None else ("", 1)
+        self._index = await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            LocalIndex,
+            self._folder,
+            name,
+            dimensions,
+            self.search_options.index,
+            self.search_options.language,
+        )
+        with contextlib.suppress(TimeoutError):
+            await self.catch_up(time.monotonic() + START_S)
+        self._following = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
+
+    async def close(self) -> None:
+        """Stops following. The embedder is its owner's to close."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        if self._index is not None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._index.close)
+            self._index = None
+        self._threads.shutdown(wait=False)
+        await self.store.close()
+
+    def tell(self) -> None:
+        """Says that the store has news: they are read at once."""
+        self._news.set()
+
+    async def catch_up(self, until: float = math.inf) -> None:
+        """Reads the log to its end, or `until` that moment (`time.monotonic`): then `TimeoutError`."""
+        async with self._reading:
+            await self._catch_up(until)
+
+    async def _catch_up(self, until: float) -> None:
+        index = self._open_index()
+        embedder = self.embedder.name if self.embedder is not None else ""
+        changed = False
+        while changes := await self.store.changes(index.cursor, embedder, _CHANGES_AT_ONCE):
+            changed = True
+            await asyncio.get_running_loop().run_in_executor(self._threads, index.apply, changes)
+            for partition in index.vectors.overgrown():
+                await self._rebuild(index, partition, embedder)
+            if time.monotonic() > until:
+                raise TimeoutError
+        if changed or not self._counts.documents:
+            self._counts = await self.store.counts(embedder)
+
+    async def _follow(self) -> None:
+        while True:
+            # Not wait_for: up to Python 3.11 it may swallow a cancellation, and `close` would wait for ever.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                await self.catch_up()
+                self.note("")
+            except Exception as error:
+                # The store is gone for a while: what is indexed is served on.
+                self.note(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(POLL_S)
+
+    async def _rebuild(self, index: LocalIndex, partition: str, embedder: str) -> None:
+        """Builds a partition's main index while the old one serves."""
+        import numpy as np
+
+        seq = await self.store.last()
+        ids: list[int] = []
+        rows: list[NDArray[np.float16]] = []
+        after = 0
+        while part := await self.store.partition_vectors(partition, embedder, after, _ROWS_AT_ONCE):
+            ids += [chunk for chunk, _ in part]
+            rows.append(np.frombuffer(b"".join(vector for _, vector in part), dtype=np.float16))
+            after = ids[-1]
+        if not ids:
+            return
+        matrix = np.concatenate(rows).astype(np.float32).reshape(len(ids), -1)
+        kind: Kind = "ivf" if self.search_options.index == "auto" else self.search_options.index
+        path = index.main_path(partition, seq)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, build, np.array(ids, dtype=np.int64), matrix, kind, path)
+        index.use_main(partition, seq)
+
+    def _open_index(self) -> LocalIndex:
+        if self._index is None:
+            raise RuntimeError(f"the source {self.name} is not started")
+        return self._index
+
+    async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
+        """Up to `top` passages that somebody with `labels` may see (None: all), best first, scored from 0 to 1."""
+        return [found.passage for found in await self.explain(query, top, labels)]
+
+    async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
+        """The same, each with what the words and the meaning said."""
+        index = self._open_index()
+        if not query.strip():
+            return []
+        vector = await self._vector(query)
+        loop = asyncio.get_running_loop()
+        words, near = await loop.run_in_executor(self._threads, self._candidates, index, query, vector, labels)
+        scores, cosines = await self._scores(words, near, vector)
+        if vector is not None and self.search_options.feedback and scores:
+            vector = await self._fed_back(vector, scores)
+            near = await loop.run_in_executor(
+                self._threads, index.vectors.search, vector, index.visible(labels), CANDIDATES
+            )
+            scores, cosines = await self._scores(words, near, vector)
+        best = ranked(scores, top)
+        kept = await self.store.passages([chunk for chunk, _ in best])
+        by_words = dict(words)
+        return [
+            Found(_passage(kept[chunk], self.name, score), by_words.get(chunk, 0.0), cosines.get(chunk, 0.0))
+            for chunk, score in best
+            if chunk in kept
+        ]
+
+    async def _scores(
+        self,
+        words: Sequence[tuple[int, float]],
+        near: Sequence[tuple[int, float]],
+        vector: NDArray[np.float32] | None,
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        """Each candidate's score, and its cosine where there is one."""
+        cosines = dict(near)
+        if vector is not None:
+            cosines |= await self._missing_cosines(words, cosines, vector)
+        return self._fuse(dict(words), cosines, [chunk for chunk, _ in near]), cosines
+
+    async def _fed_back(self, vector: NDArray[np.float32], scores: Mapping[int, float]) -> NDArray[np.float32]:
+        """The question's vector, moved a little towards what was found first.
+
+        Vector feedback after Rocchio (Li et al., "Pseudo Relevance Feedback with Deep Language Models and Dense
+        Retrievers", 2023).
+        """
+        import numpy as np
+
+        assert self.embedder is not None
+        first = [chunk for chunk, _ in ranked(scores, self.search_options.feedback)]
+        kept = await self.store.vectors(first, self.embedder.name)
+        if not kept:
+            return vector
+        moved: NDArray[np.float32] = vector + FEEDBACK_WEIGHT * np.mean(list(kept.values()), axis=0)
+        return moved / np.float32(np.linalg.norm(moved))
+
+    async def _vector(self, query: str) -> NDArray[np.float32] | None:
+        """The question's vector; None where there is no model, or it is not ready yet."""
+        if self.embedder is None or not self.embedder.ready or self.search_options.fusion == "words":
+            return None
+        try:
+            row: NDArray[np.float32] = (await self.embedder.vectors([query]))[0]
+        except GatehouseError as error:
+            self._trouble = error.message
+            return None
+        return row
+
+    def _candidates(
+        self, index: LocalIndex, query: str, vector: NDArray[np.float32] | None, labels: frozenset[str] | None
+    ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+        seen = index.visible(labels)
+        by_meaning_only = self.search_options.fusion == "meaning" and vector is not None
+        words = [] if by_meaning_only else index.words.search(query, seen, CANDIDATES)
+        near = index.vectors.search(vector, seen, CANDIDATES) if vector is not None else []
+        return words, near
+
+    async def _missing_cosines(
+        self, words: Sequence[tuple[int, float]], cosines: Mapping[int, float], vector: NDArray[np.float32]
+    ) -> dict[int, float]:
+        """The cosines of those that only the words found, so that both sides are compared by both."""
+        if self.embedder is None:
+            return {}
+        missing = [chunk for chunk, _ in words if chunk not in cosines]
+        kept = await self.store.vectors(missing, self.embedder.name) if missing else {}
+        return {chunk: float(each @ vector) for chunk, each in kept.items()}
+
+    def _fuse(self, words: Mapping[int, float], cosines: Mapping[int, float], near: Sequence[int]) -> dict[int, float]:
+        if not cosines:
+            return weighted(words, {}, 1.0)
+        if self.search_options.fusion == "ranks":
+            return by_ranks([chunk for chunk, _ in ranked(words, len(words))], near)
+        return weighted(words, cosines, self.search_options.words_weight)
+
+    def note(self, trouble: str) -> None:
+        """Notes what `status` is to say; an empty text for nothing."""
+        if trouble and trouble != self._trouble:
+            structlog.get_logger().warning("a source is in trouble", source=self.name, error=trouble)
+        self._trouble = trouble
+
+    def status(self) -> str:
+        """One line: how much there is, and by what it is found."""
+        counts = self._counts
+        said = f"{counts.chunks} passages of {counts.documents} documents"
+        if self._trouble:
+            return f"{said} ({self._trouble})"
+        if self.embedder is None:
+            return f"{said}, found by words"
+        if counts.unembedded:
+            state = "embedding them" if self.embedder.ready else self.embedder.status()
+            return f"{said}, found by words; {counts.unembedded} not yet by meaning ({state})"
+        return f"{said}, found by words and meaning"
+
+
+def _passage(chunk: KeptChunk, source: str, score: float) -> Passage:
+    return Passage(chunk.document, chunk.place, chunk.text, score, f"{source}:{chunk.id}")

@@ -1,0 +1,33 @@
+"""A text put together from headings and paragraphs, with the blocks that say where each stands."""
+
+from __future__ import annotations
+
+from rag.chunk import Block
+
+
+class Pieces:
+    """Takes pieces in order; `done` gives the text and its blocks."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._blocks: list[Block] = []
+        self._length = 0
+
+    def heading(self, level: int, title: str, line: int) -> None:
+        """A heading of level 1 to 6."""
+        self._add(title, line, level)
+
+    def paragraph(self, text: str, line: int) -> None:
+        """A paragraph; `line` is whatever counts places in the document: lines, rows, paragraphs."""
+        if text.strip():
+            self._add(text, line, 0)
+
+    def _add(self, text: str, line: int, level: int) -> None:
+        start = self._length + (2 if self._texts else 0)
+        self._length = start + len(text)
+        self._texts.append(text)
+        self._blocks.append(Block(start, self._length, line, level, text if level else ""))
+
+    def done(self) -> tuple[str, list[Block]]:
+        """The text, its pieces two line breaks apart, and the blocks."""
+        return "\n\n".join(self._texts), self._blocks

@@ -1,0 +1,79 @@
+"""A file's text and blocks, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TypeAlias
+
+from rag.chunk import Block, markdown_blocks, plain_blocks
+from rag.html_text import html_blocks
+
+Blocks: TypeAlias = "tuple[str, list[Block]]"
+MAX_BYTES = 64 * 1024 * 1024
+_MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
+_HTML = frozenset({".html", ".htm", ".xhtml"})
+_PLAIN = frozenset({
+    ".txt", ".text", ".rst", ".log", ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".kt", ".go", ".rs", ".c", ".h",
+    ".cc", ".cpp", ".hpp", ".cs", ".rb", ".php", ".swift", ".scala", ".sh", ".sql", ".css", ".json", ".yaml", ".yml",
+    ".toml", ".ini", ".cfg", ".xml", ".tex",
+})  # fmt: skip
+SUFFIXES = _MARKDOWN | _HTML | _PLAIN | {".pdf", ".docx", ".xlsx", ".csv", ".tsv"}
+_MEDIA = {
+    "text/markdown": ".md", "text/html": ".html", "application/xhtml+xml": ".html", "text/plain": ".txt",
+    "application/pdf": ".pdf", "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/json": ".json",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+}  # fmt: skip
+
+
+class Unreadable(Exception):
+    """A file that can't be read; the text says why."""
+
+
+def suffix_of(name: str, media_type: str = "") -> str:
+    """The kind of a file by its name, or by its media type. Raises `Unreadable` for one that nobody reads."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        suffix = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
+    if not suffix:
+        raise Unreadable(f"nothing here reads {PurePosixPath(name).suffix or media_type or 'a file without a suffix'}")
+    return suffix
+
+
+def read(name: str, data: bytes, media_type: str = "") -> Blocks:
+    """The text, and its headings and paragraphs. Raises `Unreadable`, whatever a format's library raises."""
+    suffix = suffix_of(name, media_type)
+    if len(data) > MAX_BYTES:
+        raise Unreadable(f"it is larger than {MAX_BYTES // 1024 // 1024} MB")
+    try:
+        return _read(suffix, data)
+    except Unreadable:
+        raise
+    except ImportError as error:
+        raise Unreadable(f"the package {error.name} is not installed: gatehouse-platform[documents]") from None
+    except Exception as error:
+        # Libraries of formats raise anything for a broken file; the rest of the files must go on.
+        raise Unreadable(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _read(suffix: str, data: bytes) -> Blocks:
+    if suffix == ".pdf":
+        from rag.documents.pdf import pdf_blocks
+
+        return pdf_blocks(data)
+    if suffix == ".docx":
+        from rag.documents.office import docx_blocks
+
+        return docx_blocks(data)
+    if suffix == ".xlsx":
+        from rag.documents.office import xlsx_blocks
+
+        return xlsx_blocks(data)
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    if suffix in {".csv", ".tsv"}:
+        from rag.documents.rows import csv_blocks
+
+        return csv_blocks(text, "\t" if suffix == ".tsv" else "")
+    if suffix in _HTML:
+        return html_blocks(text)
+    return text, markdown_blocks(text) if suffix in _MARKDOWN else plain_blocks(text)

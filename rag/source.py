@@ -1,0 +1,165 @@
+"""A source of documents as a whole: where they come from, the collection that they are kept in, and keeping it up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from gateway.contract.errors import GatehouseError
+from rag.ingest import Item, Report, Tell, embed, keep, unique
+
+if TYPE_CHECKING:
+    from gateway.contract.passages import Passage
+    from rag.chunkers import Chunking
+    from rag.collection import Collection, Found
+    from rag.store import KeptDocument
+
+WATCH_S = 2.0
+_LOCK_WAIT_S = 0.2
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where documents come from: all there are, and a value that changes when they do."""
+
+    items: Callable[[], list[Item]]
+    stamp: Callable[[], object]
+
+
+class Source:
+    """`start` opens it and keeps it up in the background; `close` ends that."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        chunking: Chunking,
+        lock: Path,
+        origin: Origin | None = None,
+        *,
+        watch: bool = True,
+    ) -> None:
+        """`lock` keeps two processes of a machine from ingesting at once. Without `origin` documents are handed in."""
+        self.collection = collection
+        self._chunking = chunking
+        self._lock = lock
+        self._origin = origin
+        self._watch = watch
+        self._keeping: asyncio.Task[None] | None = None
+        self._failed: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Opens the collection, and begins to read what is new. Raises `OSError`."""
+        await self.collection.start()
+        self._keeping = asyncio.create_task(self._keep_up(), name=f"ingest-{self.collection.name}")
+
+    async def close(self) -> None:
+        """Stops reading where it is; nothing is lost."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        await self.collection.close()
+
+    async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
+        """See `Collection.search`."""
+        return await self.collection.search(query, top, labels)
+
+    async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
+        """See `Collection.explain`."""
+        return await self.collection.explain(query, top, labels)
+
+    async def ingest(self, tell: Tell | None = None) -> Report:
+        """Reads what is new where the documents come from, and embeds what has no vector yet."""
+        report = Report()
+        async with self._alone(wait=True):
+            if self._origin is not None:
+                items = unique(await asyncio.to_thread(self._origin.items))
+                report = await keep(self.collection.store, items, self._chunking, tell, whole=True)
+            self._note(report, whole=True)
+            self.collection.tell()
+            report.embedded = await self._embed(tell)
+        return report
+
+    async def add(self, items: Sequence[Item]) -> Report:
+        """Adds or replaces documents; they are found by their words at once, by their meaning soon."""
+        report = await keep(self.collection.store, unique(items), self._chunking)
+        self._note(report)
+        await self.collection.catch_up()
+        return report
+
+    async def remove(self, documents: Sequence[str]) -> int:
+        """Removes documents at once; how many there were."""
+        count = await self.collection.store.delete(documents)
+        await self.collection.catch_up()
+        return count
+
+    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
+        """See `Store.documents`."""
+        return await self.collection.store.documents(after, limit)
+
+    def status(self) -> str:
+        """One line for people."""
+        failed = f"; {len(self._failed)} documents can't be read" if self._failed else ""
+        return self.collection.status() + failed
+
+    def _note(self, report: Report, *, whole: bool = False) -> None:
+        if whole:
+            self._failed = {}
+        for name, reason in report.failed:
+            if self._failed.get(name) != reason:
+                structlog.get_logger().warning(
+                    "a document can't be read", source=self.collection.name, document=name, reason=reason
+                )
+            self._failed[name] = reason
+
+    async def _embed(self, tell: Tell | None = None) -> int:
+        embedder = self.collection.embedder
+        if embedder is None or not await embedder.wait():
+            return 0
+        done = await embed(self.collection.store, embedder, tell)
+        self.collection.tell()
+        return done
+
+    async def _keep_up(self) -> None:
+        """Reads what is new as soon as it is there, and embeds what others have handed in."""
+        stamp: object = None
+        while True:
+            try:
+                now = await asyncio.to_thread(self._origin.stamp) if self._origin is not None else 0
+                async with self._alone(wait=False) as mine:
+                    if mine and (stamp is None or (self._watch and now != stamp)) and self._origin is not None:
+                        items = unique(await asyncio.to_thread(self._origin.items))
+                        self._note(await keep(self.collection.store, items, self._chunking, whole=True), whole=True)
+                        self.collection.tell()
+                    if mine:
+                        stamp = now
+                        await self._embed()
+            except GatehouseError as error:
+                self.collection.note(error.message)
+            except Exception as error:
+                # What is indexed is served on; the next round tries again.
+                self.collection.note(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(WATCH_S)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, *, wait: bool) -> AsyncIterator[bool]:
+        """Whether this process may ingest now; with `wait` it waits until it may."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("w") as lock:
+            # A lock of the file system wakes nobody up.
+            while not (mine := _locked(lock.fileno())) and wait:  # noqa: ASYNC110
+                await asyncio.sleep(_LOCK_WAIT_S)
+            yield mine
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

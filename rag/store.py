@@ -1,0 +1,164 @@
+"""The seam of stores: a source's documents, their chunks and vectors, and the log from which indexes are made.
+
+The store is the truth. Whoever serves keeps indexes of its own beside it and follows the log: so any process may
+ingest, and all that serve see it within seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Operation: TypeAlias = Literal["add", "vector", "remove"]
+# The partition of documents that anybody may see who may use the source.
+OPEN = ""
+
+
+class NewChunk(msgspec.Struct, frozen=True):
+    """A piece of a document: its words, where it stands, and the way to it, which is searched with the words."""
+
+    text: str
+    place: str
+    head: str = ""
+
+    @property
+    def searched(self) -> str:
+        """What it is found by."""
+        return f"{self.head}\n{self.text}" if self.head else self.text
+
+
+class NewDocument(msgspec.Struct, frozen=True):
+    """A document to be kept. `digest` says whether it has changed; `labels` who may see it, nobody else does."""
+
+    id: str
+    digest: str
+    chunks: tuple[NewChunk, ...]
+    title: str = ""
+    labels: tuple[str, ...] = ()
+
+
+class KeptDocument(msgspec.Struct, frozen=True):
+    """What is known of a document without its chunks. `updated` in seconds since 1970."""
+
+    id: str
+    digest: str
+    title: str
+    labels: tuple[str, ...]
+    chunks: int
+    updated: float
+
+
+class KeptChunk(msgspec.Struct, frozen=True):
+    """A chunk as it is kept."""
+
+    id: int
+    document: str
+    place: str
+    text: str
+    partition: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One entry of the log. Without its chunk when that is gone by now."""
+
+    seq: int
+    chunk: int
+    operation: Operation
+    partition: str = OPEN
+    searched: str = ""
+    vector: bytes = b""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How much there is; `unembedded` chunks have no vector yet."""
+
+    documents: int
+    chunks: int
+    unembedded: int
+
+
+class Store(Protocol):
+    """One source's. Vectors are kept as float16 by the digest of what was embedded and the embedder's name."""
+
+    async def open(self) -> None:
+        """Makes what is missing. Raises `OSError` or what the database raises."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go."""
+        ...
+
+    async def put(self, document: NewDocument) -> None:
+        """Adds or replaces a document, whole or not at all. Chunks that stay the same stay."""
+        ...
+
+    async def delete(self, documents: Sequence[str]) -> int:
+        """Removes documents by id; how many there were."""
+        ...
+
+    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
+        """By id, those after `after`."""
+        ...
+
+    async def digests(self) -> dict[str, str]:
+        """Each document's digest."""
+        ...
+
+    async def unembedded(self, embedder: str, limit: int) -> list[tuple[bytes, str]]:
+        """Digests and texts that still lack a vector of `embedder`."""
+        ...
+
+    async def put_vectors(self, embedder: str, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
+        """Keeps vectors by digest."""
+        ...
+
+    async def changes(self, after: int, embedder: str, limit: int) -> list[Change]:
+        """The log from `after` on."""
+        ...
+
+    async def last(self) -> int:
+        """The log's last number."""
+        ...
+
+    async def passages(self, chunks: Sequence[int]) -> dict[int, KeptChunk]:
+        """Chunks by their ids; those that are gone are missing."""
+        ...
+
+    async def vectors(self, chunks: Sequence[int], embedder: str) -> dict[int, NDArray[np.float32]]:
+        """The vectors of chunks."""
+        ...
+
+    async def partition_vectors(self, partition: str, embedder: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Chunks of a partition, by id, those after `after`, with their vectors as float16."""
+        ...
+
+    async def counts(self, embedder: str) -> Counts:
+        """How much there is."""
+        ...
+
+
+def text_digest(text: str) -> bytes:
+    """The key of a text's vector: 16 bytes."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def partition_of(labels: Sequence[str]) -> str:
+    """The name of all documents with the same labels."""
+    return "\x1f".join(sorted(set(labels)))
+
+
+def labels_of(partition: str) -> frozenset[str]:
+    """The labels of a partition's documents."""
+    return frozenset(partition.split("\x1f")) if partition else frozenset()
+
+
+def may_see(partition: str, labels: frozenset[str]) -> bool:
+    """Whether somebody with `labels` may see a partition's documents: they ask for none, or for one of those."""
+    return not partition or not labels.isdisjoint(labels_of(partition))
