@@ -23,7 +23,7 @@ import msgspec
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
 from gateway.contract.guards import Guards
 from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Context
+from gateway.contract.protocols import Constructed, Context
 from gateway.pump import Pump
 from router.policy import RoutePolicy
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-    from gateway.contract.protocols import Reply
+    from gateway.contract.protocols import OutputFilter, Reply
     from router.dispatch import Dispatcher
     from router.reply import CommittedReply
 
@@ -72,31 +72,33 @@ class Pipeline:
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        request = await self._construct_context(route, request, exchange)
-        reply = await self._dispatch(route.policy, request, exchange, opening)
-        return Pump(reply, (), exchange)
+        made = await self._construct_context(route, request, exchange)
+        reply = await self._dispatch(route, made.request, exchange, opening)
+        return Pump(reply, _citations(route, made), exchange)
 
     async def _handle_guarded(
         self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
     ) -> Pump:
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-            policy = self._routes[model].policy if model else route.policy
-            return await self._dispatch(policy, request, exchange, None, None if masked else guarded.reveal)
+            asked = self._routes[model] if model else route
+            return await self._dispatch(asked, request, exchange, None, None if masked else guarded.reveal)
 
         guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        request = await guarded.add(await self._construct_context(route, guarded.request, exchange))
+        made = await self._construct_context(route, guarded.request, exchange)
+        request = await guarded.add(made.request)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
 
-        reply: Reply = await self._dispatch(route.policy, request, exchange, opening, guarded.reveal)
+        reply: Reply = await self._dispatch(route, request, exchange, opening, guarded.reveal)
         try:
             reply = await guarded.check(reply, again)
         except BaseException:
             await reply.close()
             raise
-        return Pump(reply, guarded.filters(), exchange)
+        # Places in the answer are those of the text that the caller reads: after all that changes it.
+        return Pump(reply, (*guarded.filters(), *_citations(route, made)), exchange)
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
         """Answers one request for embeddings. Raises `GatehouseError`."""
@@ -130,9 +132,9 @@ class Pipeline:
         exchange.record("admit", started)
         return route
 
-    async def _construct_context(self, route: Route, request: ChatRequest, exchange: Exchange) -> ChatRequest:
+    async def _construct_context(self, route: Route, request: ChatRequest, exchange: Exchange) -> Constructed:
         if route.context is None:
-            return request
+            return Constructed(request)
         started = time.perf_counter()
         try:
             return await route.context.construct(request, exchange)
@@ -141,18 +143,26 @@ class Pipeline:
 
     async def _dispatch(
         self,
-        policy: RoutePolicy,
+        route: Route,
         request: ChatRequest,
         exchange: Exchange,
         opening: Opening | None,
         reveal: Reveal | None = None,
     ) -> CommittedReply:
         started = time.perf_counter()
+        policy, size, fit = route.policy, None, None
         # Counting costs time: only where a target says how much it takes.
-        size = prompt_tokens(request) if any(target.context_window for target in policy.targets) else None
+        if any(target.context_window for target in policy.targets):
+            fit = route.context.fit if route.context is not None else None
+            # What counts is what must go: passages may be left out.
+            size = prompt_tokens(fit(request, 0) if fit is not None else request)
         try:
             return await self._dispatcher.dispatch(
-                request, policy, exchange, prompt_tokens=size, opening=opening, reveal=reveal
+                request, policy, exchange, prompt_tokens=size, opening=opening, reveal=reveal, fit=fit
             )
         finally:
             exchange.record("dispatch", started)
+
+
+def _citations(route: Route, made: Constructed) -> tuple[OutputFilter, ...]:
+    return (route.context.citations(made.passages),) if route.context is not None and made.passages else ()

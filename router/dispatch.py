@@ -48,20 +48,25 @@ class Dispatcher:
         prompt_tokens: int | None = None,
         opening: Callable[[Delta], None] | None = None,
         reveal: Callable[[ChatRequest], ChatRequest] | None = None,
+        fit: Callable[[ChatRequest, int], ChatRequest] | None = None,
     ) -> CommittedReply:
         """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
 
-        `reveal` makes the request as a trusted provider gets it. `opening` is called once for each target that
-        sends something before its first word; another may yet answer.
+        `reveal` makes the request as a trusted provider gets it, `fit` as so many tokens hold it. `opening` is called
+        once for each target that sends something before its first word; another may yet answer.
 
         Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
         `AllTargetsFailed`.
         """
         clock, refusal_falls_back = self._works.clock, policy.refusal_falls_back
+        windows = {target.key: target.context_window for target in policy.targets}
 
         async def answer(provider: Provider, call: UpstreamCall, permit: Permit) -> CommittedReply:
             attempt = call.attempt
             asked = reveal(request) if reveal is not None and provider.trusted else request
+            window = windows.get(attempt.target)
+            if fit is not None and window is not None:
+                asked = fit(asked, window)
             reply = await provider.open(asked, call)
             try:
                 head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)

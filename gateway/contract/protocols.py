@@ -10,6 +10,7 @@ from gateway.contract.deltas import Delta
 from gateway.contract.errors import GatehouseError, UpstreamError
 from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
+from gateway.contract.passages import Passage
 
 Unsupported = Literal["drop", "refuse"]
 
@@ -192,9 +193,24 @@ class OutputFilter(Protocol):
         ...
 
 
+class Constructed(msgspec.Struct, frozen=True):
+    """A request with its context: the passages in it by their numbers from 1."""
+
+    request: ChatRequest
+    passages: tuple[Passage, ...] = ()
+
+
 class Context(Protocol):
     """The context phase of one pipeline: finds what the request needs and puts it in."""
 
-    async def construct(self, request: ChatRequest, exchange: Exchange) -> ChatRequest:
+    async def construct(self, request: ChatRequest, exchange: Exchange) -> Constructed:
         """The request with its context; the one given when there is nothing to add."""
+        ...
+
+    def fit(self, request: ChatRequest, window: int) -> ChatRequest:
+        """The request with as many of its passages as a window of so many tokens holds."""
+        ...
+
+    def citations(self, passages: tuple[Passage, ...]) -> OutputFilter:
+        """Tells at an answer's end what of `passages` it cites."""
         ...
