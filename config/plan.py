@@ -44,7 +44,7 @@ def plan(config: Config, model: str) -> dict[str, Any]:
             made["guard_output"] = guards
         if pipeline.context is not None:
             context = shown["pipelines"][asked.pipeline]["context"]
-            made["context"] = {**context, "from": {s: shown["sources"][s]["path"] for s in pipeline.context.sources}}
+            made["context"] = {**context, "from": {s: _where(shown["sources"][s]) for s in pipeline.context.sources}}
         name = pipeline.answer
     answering = config.models[name]
     policies = shown["models"][name]
@@ -91,6 +91,15 @@ def draw_plan(made: dict[str, Any]) -> str:
     for number, guard in enumerate(guards, 1):
         lines.append(f"{'└─' if number == len(guards) else '├─'} guard     {_draw_guard(guard)}")
     return "\n".join(lines) + "\n"
+
+
+def _where(source: dict[str, Any]) -> str:
+    """Where a source's documents or rows come from."""
+    if "path" in source:
+        return str(source["path"])
+    if source["kind"] == "web":
+        return f"{len(source['urls'])} pages"
+    return "rows" if source["kind"] == "sql" else "handed in"
 
 
 def _guards(config: Config, names: tuple[str, ...], side: str) -> list[dict[str, Any]]:

@@ -97,6 +97,11 @@ class ContextConfig(Struct):
     sources: tuple[SourceName, ...] = Field(
         alias="from", min_length=1, description="The sources to search.", examples=["[manuals]"]
     )
+    rewrite: Annotated[str, Ref("models", "model", wildcard="rules")] | None = Field(
+        default="rules",
+        description="What makes a follow-up stand alone: a model, or the `rules` that ship; null nothing.",
+        examples=["quick"],
+    )
     top: Whole = Field(default=6, ge=1, le=100, description="Passages at most.")
     budget: Tokens = Field(default=3000, description="What the passages may hold together.")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
 from config.findings import wrong
-from config.struct import Flag, HttpUrl, Struct, Whole
+from config.secret import Secret
+from config.struct import Flag, HttpUrl, Name, Ref, Struct, Whole
 from config.units import Duration
 
 
@@ -95,4 +97,49 @@ class DocumentsConfig(SourceBase):
     kind: Literal["documents"] = Field(description="Documents handed in over HTTP or by `gatehouse ingest`.")
 
 
-SourceConfig: TypeAlias = Annotated[FolderConfig | WebConfig | DocumentsConfig, Field(discriminator="kind")]
+def _data_file(value: object, info: ValidationInfo) -> Path:
+    path = folder_of(value, info)
+    if not path.is_file():
+        raise wrong("there is no file {value}", "relative paths start at this file's folder")
+    return path
+
+
+def _database(value: object) -> object:
+    if isinstance(value, str) and re.match(r"(?:sqlite:///|postgres(?:ql)?://).", value) is None:
+        raise wrong("this is no address of a database", "write sqlite:///path or postgresql://user@host/name")
+    return value
+
+
+class SqlConfig(Struct):
+    """Rows of a database, or of CSV and Parquet files, found by SQL that a model writes and nothing but reads."""
+
+    kind: Literal["sql"] = Field(description="Rows of a database or of files.")
+    database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
+        default=None,
+        description="sqlite:///path (relative to this file) or postgresql://... of a role that may only read.",
+        examples=["${ORDERS_DATABASE}"],
+    )
+    files: dict[Name, Annotated[Path, BeforeValidator(_data_file), PlainSerializer(str)]] = Field(
+        default={}, description="CSV and Parquet files by the names of their tables.", examples=["{orders: orders.csv}"]
+    )
+    model: Annotated[str, Ref("models", "model")] = Field(description="The model that writes the SQL.")
+    tables: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="The tables that may be read, with their columns; no columns means all, no tables means all.",
+        examples=["{orders: [], customers: [id, region]}"],
+    )
+    hint: str = Field(default="", description="What the model should know of the tables.")
+    max_rows: Whole = Field(default=50, ge=1, le=1000, description="Rows at most.")
+    max_cost: float = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on PostgreSQL.")
+    timeout: Duration = Field(default=5.0, description="How long a query may take.")
+    labels: tuple[str, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SqlConfig:
+        if (self.database is None) == (not self.files):
+            raise wrong("there must be either a database or files", "give one of the two")
+        return self
+
+
+DocumentSource: TypeAlias = FolderConfig | WebConfig | DocumentsConfig
+SourceConfig: TypeAlias = Annotated[FolderConfig | WebConfig | DocumentsConfig | SqlConfig, Field(discriminator="kind")]

@@ -95,7 +95,12 @@ class Process:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Builds the engine, serves, and takes everything down in reverse."""
         self.runtime.recorder.start()
-        self.runtime.install(await build(self._config, self.runtime.resources))
+        try:
+            self.runtime.install(await build(self._config, self.runtime.resources))
+        except (ValueError, OSError) as error:
+            # What only shows when something is opened: a database, a folder, a package that is not installed.
+            structlog.get_logger().error("this configuration can't be served", problem=str(error))
+            raise
         self._seen = self._stamp()
         watching = asyncio.create_task(self._watch()) if self._path is not None else None
         # What was made until now lives as long as the process: the collector need not look at it again.
@@ -111,6 +116,7 @@ class Process:
             await self.runtime.close()
             await self.runtime.resources.close()
             await self.runtime.recorder.close()
+            gc.unfreeze()
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

@@ -61,6 +61,9 @@ async def _explain(config: Config, engine: Engine, model: str, question: str, la
         sys.stdout.write("this model retrieves nothing\n\n")
         return
     for source in context.sources:
+        if source not in engine.sources:
+            sys.stdout.write(f"{source}: rows, by SQL of a model; see the trace below\n")
+            continue
         sys.stdout.write(f"{source}: {engine.sources[source].status()}\n")
         for rank, found in enumerate(await engine.sources[source].explain(question, _TOP, labels), 1):
             passage = found.passage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -18,6 +19,7 @@ from config.providers import (
     OpenAIConfig,
     SimulatedConfig,
 )
+from config.sources import SqlConfig
 from gateway import catalog
 from gateway.access.keys import KeyRing
 from gateway.contract.exchange import Caller
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
-    from config.sections import PipelineConfig
+    from config.sections import ContextConfig, PipelineConfig
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, Provider
     from gateway.resources import Resources
     from rag.source import Source
+    from rag.tables.source import TableSource
 
 NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
@@ -50,7 +53,8 @@ async def build(config: Config, resources: Resources) -> Engine:
     async with AsyncExitStack() as stack:
         providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
         sources = await _sources(config, resources, stack)
-        routes = {name: _route(name, config, sources, resources) for name in config.models}
+        tables = await _tables(config, stack)
+        routes = {name: _route(name, config, sources, tables, resources) for name in config.models}
         pipeline = Pipeline(routes, _keys(config), Dispatcher(providers, resources.health))
         owned = stack.pop_all()
     return Engine(
@@ -59,7 +63,10 @@ async def build(config: Config, resources: Resources) -> Engine:
         digest=config.digest,
         max_body=config.server.max_body,
         keepalive_s=config.server.keepalive,
-        parts={name: source.status for name, source in sources.items()},
+        parts={
+            **{name: source.status for name, source in sources.items()},
+            **{name: table.status for name, table in tables.items()},
+        },
         sources=sources,
     )
 
@@ -156,6 +163,8 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
 
     made: dict[str, Source] = {}
     for name, each in config.sources.items():
+        if isinstance(each, SqlConfig):
+            continue
         place = place_of(config, name)
         made[name] = await resources.source(
             (name, place, each), partial(open_source, name, each, place, resources.embedder())
@@ -164,7 +173,26 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
     return made
 
 
-def _route(name: str, config: Config, sources: Mapping[str, Source], resources: Resources) -> Route:
+async def _tables(config: Config, stack: AsyncExitStack) -> dict[str, TableSource]:
+    """Sources of rows, connected. Raises `EngineRefused` for a database that must not be used like that."""
+    made: dict[str, TableSource] = {}
+    for name, each in config.sources.items():
+        if isinstance(each, SqlConfig):
+            from gateway.sourcing import open_tables
+
+            made[name] = open_tables(name, each, Path(config.origin).parent)
+            stack.push_async_callback(made[name].close)
+            await made[name].start()
+    return made
+
+
+def _route(
+    name: str,
+    config: Config,
+    sources: Mapping[str, Source],
+    tables: Mapping[str, TableSource],
+    resources: Resources,
+) -> Route:
     model = config.models[name]
     if model.pipeline is None:
         return Route(name, _policy(name, model))
@@ -172,9 +200,7 @@ def _route(name: str, config: Config, sources: Mapping[str, Source], resources: 
     return Route(
         model.pipeline,
         _policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(pipeline.context.sources, pipeline.context.top, pipeline.context.budget, sources)
-        if pipeline.context is not None
-        else None,
+        _context(pipeline.context, sources, tables) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
     )
 
@@ -194,10 +220,20 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
     )
 
 
-def _context(names: tuple[str, ...], top: int, budget_tokens: int, sources: Mapping[str, Source]) -> Context:
+def _context(config: ContextConfig, sources: Mapping[str, Source], tables: Mapping[str, TableSource]) -> Context:
     from rag.phase import RetrievedContext
+    from rag.rewrite import Rewriter
 
-    return RetrievedContext({name: sources[name] for name in names}, top, budget_tokens)
+    rewriter = None
+    if config.rewrite is not None:
+        rewriter = Rewriter(None if config.rewrite == "rules" else config.rewrite)
+    return RetrievedContext(
+        {name: sources[name] for name in config.sources if name in sources},
+        config.top,
+        config.budget,
+        [tables[name] for name in config.sources if name in tables],
+        rewriter,
+    )
 
 
 def _policy(name: str, model: ModelConfig) -> RoutePolicy:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.sources import DocumentsConfig
+from config.sources import DocumentsConfig, SqlConfig
 from gateway.resources import Resources
 from gateway.sourcing import open_source, place_of
 from rag.documents.reading import SUFFIXES
@@ -18,6 +18,7 @@ from router.health import HealthBook
 
 if TYPE_CHECKING:
     from config import Config
+    from config.sources import DocumentSource
     from rag.ingest import Progress
     from rag.source import Source
 
@@ -27,7 +28,7 @@ _EVERY_S = 0.2
 
 async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
     """One pass over a source; `paths` are handed in to one of kind `documents`. Raises `ValueError`, `OSError`."""
-    source_config = config.sources[name]
+    source_config = _documents(config, name)
     if paths and not isinstance(source_config, DocumentsConfig):
         raise ValueError(
             f"{name} is of kind {source_config.kind}: it reads what its config names, not files given here"
@@ -46,6 +47,13 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
         bar.end()
         await source.close()
         await resources.close()
+
+
+def _documents(config: Config, name: str) -> DocumentSource:
+    found = config.sources[name]
+    if isinstance(found, SqlConfig):
+        raise ValueError(f"{name} is of kind sql: there are no documents in it")
+    return found
 
 
 def _together(handed: Report, passed: Report) -> Report:
@@ -91,7 +99,7 @@ class ProgressBar:
 
 async def opened(config: Config, name: str, resources: Resources) -> Source:
     """A source to be asked, its indexes read to the end of the log."""
-    source = open_source(name, config.sources[name], place_of(config, name), resources.embedder())
+    source = open_source(name, _documents(config, name), place_of(config, name), resources.embedder())
     await source.collection.start()
     await source.ingest()
     await source.collection.catch_up()

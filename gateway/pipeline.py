@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
-from gateway.contract.guards import Guards
+from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, Context
 from gateway.pump import Pump
@@ -72,7 +72,13 @@ class Pipeline:
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        made = await self._construct_context(route, request, exchange)
+        made = Constructed(request)
+        if route.context is not None:
+
+            async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+                return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
+
+            made = await self._construct_context(route.context, request, exchange, again)
         reply = await self._dispatch(route, made.request, exchange, opening)
         return Pump(reply, _citations(route, made), exchange)
 
@@ -86,7 +92,9 @@ class Pipeline:
         guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        made = await self._construct_context(route, guarded.request, exchange)
+        made = Constructed(guarded.request)
+        if route.context is not None:
+            made = await self._construct_context(route.context, guarded.request, exchange, again)
         request = await guarded.add(made.request)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
@@ -132,12 +140,13 @@ class Pipeline:
         exchange.record("admit", started)
         return route
 
-    async def _construct_context(self, route: Route, request: ChatRequest, exchange: Exchange) -> Constructed:
-        if route.context is None:
-            return Constructed(request)
+    @staticmethod
+    async def _construct_context(
+        context: Context, request: ChatRequest, exchange: Exchange, again: Again
+    ) -> Constructed:
         started = time.perf_counter()
         try:
-            return await route.context.construct(request, exchange)
+            return await context.construct(request, exchange, again)
         finally:
             exchange.record("context", started)
 

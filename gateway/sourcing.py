@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.sources import FolderConfig, WebConfig
+from config.sources import FolderConfig, SqlConfig, WebConfig
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.export_minilm import cache_folder
@@ -19,8 +19,10 @@ from rag.web import turn, web_items
 
 if TYPE_CHECKING:
     from config.root import Config
-    from config.sources import SourceConfig
+    from config.sources import DocumentSource
     from rag.collection import Vectors
+    from rag.tables.engines import Engine
+    from rag.tables.source import TableSource
 
 
 def place_of(config: Config, name: str) -> Path:
@@ -32,7 +34,7 @@ def place_of(config: Config, name: str) -> Path:
     return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def open_source(name: str, config: SourceConfig, place: Path, embedder: Vectors | None) -> Source:
+def open_source(name: str, config: DocumentSource, place: Path, embedder: Vectors | None) -> Source:
     """One source, not yet started."""
     search = Search(
         config.search.fusion,
@@ -47,7 +49,36 @@ def open_source(name: str, config: SourceConfig, place: Path, embedder: Vectors 
     return Source(collection, chunking, place / "ingest.lock", _origin(config), watch=watch)
 
 
-def _origin(config: SourceConfig) -> Origin | None:
+def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
+    """One source of rows, not yet started. `beside` is where relative paths of a database start."""
+    from rag.tables.source import TableSource
+
+    return TableSource(
+        name,
+        _engine(config, beside),
+        config.model,
+        config.tables,
+        hint=config.hint,
+        timeout_s=config.timeout,
+        max_rows=config.max_rows,
+        labels=frozenset(config.labels),
+    )
+
+
+def _engine(config: SqlConfig, beside: Path) -> Engine:
+    from rag.tables.engines import FilesEngine, SqliteEngine
+
+    if config.database is None:
+        return FilesEngine(config.files)
+    url = config.database.reveal()
+    if url.startswith("sqlite:///"):
+        return SqliteEngine((beside / url.removeprefix("sqlite:///")).resolve())
+    from rag.tables.postgres import PostgresEngine
+
+    return PostgresEngine(url, config.max_cost)
+
+
+def _origin(config: DocumentSource) -> Origin | None:
     stamp: Callable[[], object]
     if isinstance(config, FolderConfig):
         stamp = partial(snapshot, config.path, config.glob)

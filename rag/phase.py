@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from gateway.contract.answering import words_of
 from gateway.contract.context_block import read_blocks, write_block
-from gateway.contract.exchange import Exchange
-from gateway.contract.messages import ChatRequest, Text
+from gateway.contract.errors import GatehouseError
+from gateway.contract.exchange import Attributes, Exchange
+from gateway.contract.guards import Again
+from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.passages import Passage
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, OutputFilter
 from rag.assemble import choose, without_worst
 from rag.citations import CitationFilter
+from rag.rewrite import Rewriter, Rewritten
+
+if TYPE_CHECKING:
+    from rag.tables.source import Asks, TableSource
 
 
 class Retriever(Protocol):
@@ -30,37 +37,75 @@ class Retriever(Protocol):
 class RetrievedContext:
     """Implements `gateway.contract.protocols.Context`."""
 
-    def __init__(self, retrievers: Mapping[str, Retriever], top: int, budget_tokens: int) -> None:
-        """`retrievers` by the name of their source."""
+    def __init__(
+        self,
+        retrievers: Mapping[str, Retriever],
+        top: int,
+        budget_tokens: int,
+        tables: Sequence[TableSource] = (),
+        rewriter: Rewriter | None = None,
+    ) -> None:
+        """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone."""
         self._retrievers = dict(retrievers)
         self._top = top
         self._budget_tokens = budget_tokens
+        self._tables = tuple(tables)
+        self._rewriter = rewriter
 
-    async def construct(self, request: ChatRequest, exchange: Exchange) -> Constructed:
+    async def construct(self, request: ChatRequest, exchange: Exchange, again: Again) -> Constructed:
         """The request with a block of passages before the words of its last user message."""
         place = next((i for i in range(len(request.messages) - 1, -1, -1) if request.messages[i].role == "user"), None)
-        question = request.messages[place].text.strip() if place is not None else ""
-        if place is None or not question:
+        if place is None or not request.messages[place].text.strip():
             return Constructed(request)
-        started = time.perf_counter()
+
+        async def ask(asked: ChatRequest, model: str) -> str:
+            return await words_of(await again(asked, model, masked=True))
+
+        rewritten = await self._rewrite(request.messages[: place + 1], exchange, ask)
         labels = exchange.caller.labels if exchange.caller is not None else frozenset()
-        passages = await self._search(question, labels)
-        exchange.record(
-            "retrieve",
-            started,
-            {
-                "sources": list(self._retrievers),
-                "passages": len(passages),
-                "best_score": round(passages[0].score, 3) if passages else 0.0,
-            },
+        found, rows = await asyncio.gather(
+            self._retrieve(rewritten.question, labels, exchange), self._rows(rewritten.question, labels, exchange, ask)
         )
-        chosen = choose(passages, self._budget_tokens)
-        if not chosen:
+        # Rows answer what was asked: they come first.
+        chosen = choose([*rows, *found], self._budget_tokens)
+        block = (write_block(chosen) if chosen else "") + (_ask_back(rewritten.unknown) if rewritten.unknown else "")
+        if not block:
             return Constructed(request)
         message = request.messages[place]
-        message = msgspec.structs.replace(message, parts=(Text(write_block(chosen)), *message.parts))
+        message = msgspec.structs.replace(message, parts=(Text(block), *message.parts))
         messages = (*request.messages[:place], message, *request.messages[place + 1 :])
         return Constructed(msgspec.structs.replace(request, messages=messages), tuple(chosen))
+
+    async def _rewrite(self, messages: Sequence[Message], exchange: Exchange, ask: Asks) -> Rewritten:
+        if self._rewriter is None:
+            return Rewritten(messages[-1].text.strip())
+        started = time.perf_counter()
+        rewritten = await self._rewriter.standalone(messages, ask)
+        if rewritten.how != "as is":
+            exchange.record("rewrite", started, {"how": rewritten.how, "unknown": bool(rewritten.unknown)})
+        return rewritten
+
+    async def _retrieve(self, question: str, labels: frozenset[str], exchange: Exchange) -> list[Passage]:
+        if not self._retrievers:
+            return []
+        started = time.perf_counter()
+        passages = await self._search(question, labels)
+        about: Attributes = {
+            "sources": list(self._retrievers),
+            "passages": len(passages),
+            "best_score": round(passages[0].score, 3) if passages else 0.0,
+        }
+        exchange.record("retrieve", started, about)
+        return passages
+
+    async def _rows(self, question: str, labels: frozenset[str], exchange: Exchange, ask: Asks) -> list[Passage]:
+        """What the tables say that the caller may see and that concern the question; one that fails says nothing."""
+        asked = [each for each in self._tables if each.may_see(labels) and each.concerns(question)]
+        found = await asyncio.gather(*[each.answer(question, exchange, ask) for each in asked], return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException) and not isinstance(each, GatehouseError):
+                raise each
+        return [each for each in found if isinstance(each, Passage)]
 
     def fit(self, request: ChatRequest, window: int) -> ChatRequest:
         """See `Context.fit`: passages go, the lowest rank first, until the prompt and the answer fit."""
@@ -94,3 +139,10 @@ class RetrievedContext:
         found = await asyncio.gather(*[each.search(question, self._top, labels) for each in self._retrievers.values()])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[: self._top]
+
+
+def _ask_back(unknown: str) -> str:
+    return (
+        f"The question refers to something that is not known here: {unknown[:200]}. "
+        "Do not guess: ask the user what is meant.\n"
+    )

@@ -9,6 +9,7 @@ import msgspec
 from gateway.contract.deltas import Delta
 from gateway.contract.errors import GatehouseError, UpstreamError
 from gateway.contract.exchange import Attempt, Exchange
+from gateway.contract.guards import Again
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
 from gateway.contract.passages import Passage
 
@@ -203,8 +204,8 @@ class Constructed(msgspec.Struct, frozen=True):
 class Context(Protocol):
     """The context phase of one pipeline: finds what the request needs and puts it in."""
 
-    async def construct(self, request: ChatRequest, exchange: Exchange) -> Constructed:
-        """The request with its context; the one given when there is nothing to add."""
+    async def construct(self, request: ChatRequest, exchange: Exchange, again: Again) -> Constructed:
+        """The request with its context; the one given when there is nothing to add. `again` asks a model."""
         ...
 
     def fit(self, request: ChatRequest, window: int) -> ChatRequest:

@@ -1,0 +1,1 @@
+"""Questions that are answered from the rows of a database."""

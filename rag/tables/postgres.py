@@ -1,0 +1,107 @@
+"""PostgreSQL, only read: a role that is no superuser, a read-only transaction a query, its cost looked at before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rag.tables.engines import SAMPLES, Column, EngineRefused, QueryFailed, Rows, chosen, sample
+from rag.tables.safety import Dialect
+
+_ROLE = """
+SELECT r.rolsuper OR pg_has_role(current_user, 'pg_execute_server_program', 'member')
+    OR pg_has_role(current_user, 'pg_read_server_files', 'member')
+    OR pg_has_role(current_user, 'pg_write_server_files', 'member')
+FROM pg_roles r WHERE r.rolname = current_user
+"""
+_TABLES = """
+SELECT table_name, column_name, data_type FROM information_schema.columns
+WHERE table_schema = ANY (current_schemas(false)) ORDER BY table_name, ordinal_position
+"""
+
+
+class PostgresEngine:
+    """Implements `rag.tables.engines.Engine`."""
+
+    dialect: Dialect = "postgres"
+
+    def __init__(self, url: str, max_cost: float) -> None:
+        """`max_cost` in the planner's own units."""
+        self._url = url
+        self._max_cost = max_cost
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        """See `Engine.open`. A role that could write files or run programs is refused, whatever it is used for."""
+        try:
+            import asyncpg  # type: ignore[import-untyped]
+        except ImportError:
+            raise EngineRefused("PostgreSQL needs the package asyncpg: gatehouse-platform[tables]") from None
+        try:
+            self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=4, command_timeout=60, timeout=5)
+        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            raise EngineRefused(f"PostgreSQL can't be reached: {type(error).__name__}") from None
+        async with self._pool.acquire() as connection:
+            if await connection.fetchval(_ROLE):
+                await self._pool.close()
+                raise EngineRefused(
+                    "this role is a superuser or may reach the server's files: use one that may only SELECT"
+                )
+
+    async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
+        """See `Engine.tables`."""
+        there: dict[str, list[Column]] = {}
+        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            for table, column, kind in await connection.fetch(_TABLES):
+                there.setdefault(table, []).append(Column(column, kind))
+            found = chosen(there, wanted, "the database")
+            for table, columns in found.items():
+                names = ", ".join('"' + column.name.replace('"', '""') + '"' for column in columns)
+                quoted = table.replace('"', '""')
+                try:
+                    async with connection.transaction():
+                        rows = await connection.fetch(f'SELECT {names} FROM "{quoted}" LIMIT {SAMPLES}')  # noqa: S608
+                except Exception as error:
+                    raise EngineRefused(f"the table {table} may not be read: {error}") from None
+                found[table] = [
+                    Column(column.name, column.kind, tuple(sample(row[at]) for row in rows if row[at] is not None))
+                    for at, column in enumerate(columns)
+                ]
+        return found
+
+    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+        """See `Engine.run`."""
+        import asyncpg
+
+        try:
+            async with (
+                asyncio.timeout(timeout_s + 1.0),
+                self._pool.acquire() as connection,
+                connection.transaction(readonly=True),
+            ):
+                await connection.execute(f"SET LOCAL statement_timeout = {int(timeout_s * 1000)}")
+                await self._check_cost(connection, sql)
+                rows = await connection.fetch(sql)
+        except TimeoutError:
+            raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
+        except asyncpg.QueryCanceledError:
+            raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
+        except asyncpg.PostgresError as error:
+            raise QueryFailed(str(error).splitlines()[0]) from None
+        except (OSError, asyncpg.InterfaceError) as error:
+            raise QueryFailed(f"the database is away ({type(error).__name__})") from None
+        columns = tuple(rows[0].keys()) if rows else ()
+        return Rows(columns, tuple(tuple(row.values()) for row in rows[:max_rows]), len(rows) > max_rows)
+
+    async def _check_cost(self, connection: Any, sql: str) -> None:
+        planned = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}"))
+        cost = float(planned[0]["Plan"]["Total Cost"])
+        if cost > self._max_cost:
+            raise QueryFailed(f"it would cost too much ({cost:.0f} of {self._max_cost:.0f}): ask for less")
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        if self._pool is not None:
+            await self._pool.close()

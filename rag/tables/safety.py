@@ -1,0 +1,172 @@
+"""Proves that an SQL text of a model is one SELECT that reads allowed tables and columns, and nothing else.
+
+The text is parsed (sqlglot), never searched for bad words. Every node of the tree must be of a kind that is listed in
+`vocabulary`; every function too; every table and column must be one that may be read. What runs is not the text but
+what is written anew from the tree, with a limit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from rag.tables.vocabulary import CALLS, FUNCTIONS, NODES
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+Dialect: TypeAlias = Literal["sqlite", "postgres", "mysql", "duckdb"]
+MAX_CHARACTERS = 10_000
+MAX_NODES = 2_000
+_NAME = re.compile(r"\w[\w ()%/.,-]{0,62}")
+# Comments that some servers run, and signs that no honest query holds.
+_TRICKS = re.compile(r"/\*[!+M]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+class SqlRefused(Exception):
+    """The text may not run; the message says why, for the model and the log."""
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """What may be read: tables with their columns, by the names that the database has."""
+
+    dialect: Dialect
+    tables: Mapping[str, tuple[str, ...]]
+
+
+def prove(sql: str, allowed: Allowed, limit: int) -> str:
+    """The SELECT to run, which returns at most `limit` rows. Raises `SqlRefused`."""
+    from sqlglot.errors import SqlglotError
+
+    if len(sql) > MAX_CHARACTERS:
+        raise SqlRefused(f"it is longer than {MAX_CHARACTERS} characters")
+    if _TRICKS.search(sql) is not None:
+        raise SqlRefused("it holds a comment that is run, a hint, or a sign that can't be seen")
+    try:
+        tree = _parse(sql, allowed.dialect)
+        _check(tree, allowed)
+        limited = _limited(_qualified(tree, allowed), limit)
+        written = limited.sql(dialect=allowed.dialect, comments=False)
+        # What is written is what runs: it must be as good as what was read.
+        _check(_parse(written, allowed.dialect), allowed)
+    except SqlglotError as error:
+        raise SqlRefused(f"it can't be read: {_first_line(error)}") from None
+    except RecursionError:
+        raise SqlRefused("it is nested too deeply") from None
+    return written
+
+
+def _first_line(error: Exception) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()[0][:300]
+
+
+def _parse(sql: str, dialect: Dialect) -> exp.Query:
+    import sqlglot
+    from sqlglot import exp
+
+    # A comment behind the last semicolon is a statement of its own kind.
+    parsed = sqlglot.parse(sql, dialect=dialect)
+    statements = [each for each in parsed if each is not None and not isinstance(each, exp.Semicolon)]
+    if len(statements) != 1:
+        raise SqlRefused(f"it holds {len(statements)} statements: write one SELECT")
+    tree = statements[0]
+    if not isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)):
+        raise SqlRefused(f"it is {tree.key.upper()}: only SELECT may run")
+    return tree
+
+
+def _check(tree: exp.Query, allowed: Allowed) -> None:
+    """Every node, every function, every table."""
+    from sqlglot import exp
+
+    for count, node in enumerate(tree.walk(), 1):
+        if count > MAX_NODES:
+            raise SqlRefused("it is too large")
+        if isinstance(node, exp.Anonymous):
+            _check_call(node, allowed.dialect)
+        elif type(node).__name__ not in NODES and not (isinstance(node, exp.Func) and type(node).__name__ in FUNCTIONS):
+            raise SqlRefused(f"{type(node).__name__.upper()} is not allowed")
+        if isinstance(node, exp.Identifier) and _NAME.fullmatch(node.name) is None:
+            raise SqlRefused("a name in it is made of signs that no name needs")
+        _check_arguments(node)
+    _check_tables(tree, allowed, frozenset(), top=True)
+
+
+def _check_call(node: exp.Anonymous, dialect: Dialect) -> None:
+    name = str(node.this).lower()
+    if name not in CALLS[dialect]:
+        raise SqlRefused(f"the function {name[:60]} is not allowed")
+
+
+def _check_arguments(node: exp.Expr) -> None:
+    """What stands in a node's own fields and is no node."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.With) and node.args.get("recursive"):
+        raise SqlRefused("WITH RECURSIVE is not allowed")
+    if isinstance(node, exp.Select) and any(
+        node.args.get(key) for key in ("into", "locks", "hint", "kind", "laterals")
+    ):
+        raise SqlRefused("INTO, locks and hints are not allowed")
+    if isinstance(node, exp.Table):
+        others = [key for key, value in node.args.items() if value and key not in ("this", "alias", "joins")]
+        if others or not isinstance(node.this, exp.Identifier):
+            raise SqlRefused("only plain names of tables are allowed, without schema, function or sample")
+    if isinstance(node, exp.Limit) and not isinstance(node.expression, exp.Literal):
+        raise SqlRefused("LIMIT must be a number")
+    if isinstance(node, exp.Literal) and len(str(node.this)) > 1000:
+        raise SqlRefused("a text in it is too long")
+
+
+def _check_tables(node: exp.Expr, allowed: Allowed, named: frozenset[str], *, top: bool = False) -> None:
+    """Every table is allowed, or named by a WITH before it. WITH may stand at the top only: names are clear then."""
+    from sqlglot import exp
+
+    with_ = node.args.get("with_") or node.args.get("with")
+    if with_ is not None:
+        if not top:
+            raise SqlRefused("WITH is allowed at the beginning only")
+        for cte in with_.expressions:
+            _check_tables(cte.this, allowed, named)
+            named |= {str(cte.alias).lower()}
+    known = {table.lower() for table in allowed.tables}
+    for child in _children(node):
+        if child is with_:
+            continue
+        if isinstance(child, exp.Table) and child.name.lower() not in known and child.name.lower() not in named:
+            raise SqlRefused(f"there is no table {child.name[:60]}; there are {', '.join(sorted(allowed.tables))}")
+        _check_tables(child, allowed, named)
+
+
+def _children(node: exp.Expr) -> Iterator[Any]:
+    return iter(node.iter_expressions())
+
+
+def _qualified(tree: exp.Query, allowed: Allowed) -> exp.Query:
+    """The tree with every column resolved and every star written out: raises for columns that may not be read."""
+    from sqlglot.optimizer.qualify import qualify
+
+    schema: dict[str, object] = {table: dict.fromkeys(columns, "TEXT") for table, columns in allowed.tables.items()}
+    found: Any = qualify(
+        tree.copy(),
+        dialect=allowed.dialect,
+        schema=schema,
+        expand_stars=True,
+        validate_qualify_columns=True,
+        quote_identifiers=True,
+    )
+    return found  # type: ignore[no-any-return]
+
+
+def _limited(tree: exp.Query, limit: int) -> exp.Query:
+    from sqlglot import exp
+
+    given = tree.args.get("limit")
+    if isinstance(given, exp.Limit) and isinstance(given.expression, exp.Literal):
+        text = str(given.expression.this)
+        if text.isdigit() and int(text) <= limit:
+            return tree
+    return tree.limit(limit)

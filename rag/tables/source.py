@@ -1,0 +1,179 @@
+"""A source of rows: a question becomes SQL by a model, is proven safe, runs; its rows are a passage with the SQL."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.contract.messages import ChatRequest, Message, Text
+from gateway.contract.passages import Passage
+from gateway.contract.terms import terms
+from rag.tables.engines import Column, Engine, QueryFailed, Rows
+from rag.tables.safety import Allowed, SqlRefused, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from gateway.contract.exchange import Exchange
+
+MAX_TABLES = 8
+MAX_SHOWN = 6_000
+ATTEMPTS = 3
+_FRAME = """You write one SQL query ({dialect}) that answers a question from the tables below. Today is {today}.
+Rules: one SELECT; only these tables and columns; no schema names; give columns names that say what they are.
+If the tables can't answer the question, write NONE. Write nothing but the SQL.
+
+{schema}{hint}"""
+_FENCED = re.compile(r"```(?:sql)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
+# What asks for figures although it names no table.
+_FIGURES = frozenset(terms("average total sum count number many much revenue sales most least highest lowest top per"))
+
+
+class Asks(Protocol):
+    """Asks a model by its name, and gives its words."""
+
+    def __call__(self, request: ChatRequest, model: str, /) -> Awaitable[str]:
+        """Raises what the model's targets raise."""
+        ...
+
+
+class TableSource:
+    """One database with the tables that may be read."""
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        model: str,
+        wanted: Mapping[str, Sequence[str]],
+        *,
+        hint: str = "",
+        timeout_s: float = 5.0,
+        max_rows: int = 50,
+        labels: frozenset[str] = frozenset(),
+    ) -> None:
+        """`model` writes the SQL; `hint` is what it should know of the tables; `labels`: see `rag.store.may_see`."""
+        self.name = name
+        self.model = model
+        self.labels = labels
+        self._engine = engine
+        self._wanted = wanted
+        self._hint = hint
+        self._timeout_s = timeout_s
+        self._max_rows = max_rows
+        self._tables: dict[str, list[Column]] = {}
+
+    async def start(self) -> None:
+        """Connects and reads the schema. Raises `EngineRefused`."""
+        await self._engine.open()
+        self._tables = await self._engine.tables(self._wanted)
+
+    async def close(self) -> None:
+        """Lets go of the database."""
+        await self._engine.close()
+
+    def status(self) -> str:
+        """One line for people."""
+        return f"{len(self._tables)} tables ({self._engine.dialect})"
+
+    def may_see(self, labels: frozenset[str]) -> bool:
+        """Whether somebody with `labels` may ask."""
+        return not self.labels or not self.labels.isdisjoint(labels)
+
+    def concerns(self, question: str) -> bool:
+        """Whether the tables may concern the question: it names one, a column, a value, or asks for figures."""
+        asked = set(terms(question))
+        return not asked.isdisjoint(_FIGURES) or any(not asked.isdisjoint(self._words(table)) for table in self._tables)
+
+    def _words(self, table: str) -> set[str]:
+        columns = self._tables[table]
+        named = " ".join([table, *(column.name for column in columns)]).replace("_", " ")
+        return set(terms(named)) | {word for column in columns for value in column.samples for word in terms(value)}
+
+    async def answer(self, question: str, exchange: Exchange, ask: Asks) -> Passage | None:
+        """The rows that answer the question, with their SQL; None when the tables don't, or no query was good."""
+        tables = self._picked(question)
+        allowed = Allowed(
+            self._engine.dialect, {name: tuple(column.name for column in columns) for name, columns in tables.items()}
+        )
+        messages = [self._instruction(tables), Message("user", (Text(question),))]
+        for attempt in range(1, ATTEMPTS + 1):
+            said = await ask(self._request(messages), self.model)
+            sql = _sql_of(said)
+            if sql is None:
+                self._record(exchange, attempt, "no answer in the tables")
+                return None
+            try:
+                proven = prove(sql, allowed, self._max_rows)
+                rows = await self._engine.run(proven, self._timeout_s, self._max_rows)
+            except (SqlRefused, QueryFailed) as error:
+                self._record(exchange, attempt, f"{type(error).__name__}")
+                messages += [
+                    Message("assistant", (Text(said),)),
+                    Message("user", (Text(f"That can't run: {error}. Write it again."),)),
+                ]
+                continue
+            self._record(exchange, attempt, f"{len(rows.rows)} rows")
+            return Passage(self.name, proven, write_rows(rows), 1.0, f"{self.name}:sql")
+        return None
+
+    @staticmethod
+    def _record(exchange: Exchange, attempt: int, outcome: str) -> None:
+        import time
+
+        exchange.record("tables", time.perf_counter(), {"attempt": attempt, "outcome": outcome})
+
+    def _picked(self, question: str) -> dict[str, list[Column]]:
+        """Of many tables those that have most of the question's words."""
+        if len(self._tables) <= MAX_TABLES:
+            return self._tables
+        asked = set(terms(question))
+        ranked = sorted(self._tables, key=lambda table: (-len(asked & self._words(table)), table))
+        return {table: self._tables[table] for table in ranked[:MAX_TABLES]}
+
+    def _instruction(self, tables: Mapping[str, list[Column]]) -> Message:
+        schema = "\n".join(
+            f"{table}({', '.join(_described(column) for column in columns)})" for table, columns in tables.items()
+        )
+        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+        hint = f"\n\n{self._hint}" if self._hint else ""
+        return Message(
+            "system", (Text(_FRAME.format(dialect=self._engine.dialect, today=today, schema=schema, hint=hint)),)
+        )
+
+    def _request(self, messages: Sequence[Message]) -> ChatRequest:
+        return ChatRequest(
+            dialect="openai", model=self.model, messages=tuple(messages), temperature=0.0, max_tokens=1000
+        )
+
+
+def _described(column: Column) -> str:
+    values = " ".join(f"'{value}'" for value in column.samples)
+    return f"{column.name} {column.kind}{f' such as {values}' if values else ''}"
+
+
+def _sql_of(said: str) -> str | None:
+    match = _FENCED.search(said)
+    sql = (match[1] if match is not None else said).strip()
+    return None if not sql or sql.rstrip(".").upper() == "NONE" else sql
+
+
+def write_rows(rows: Rows) -> str:
+    """The rows as a table in Markdown, as many as fit."""
+    if not rows.rows:
+        return "The query gave no rows."
+    lines = [f"| {' | '.join(rows.columns)} |", "|---" * len(rows.columns) + "|"]
+    size = sum(map(len, lines))
+    shown = 0
+    for row in rows.rows:
+        line = "| " + " | ".join(" ".join(str(value).split()).replace("|", "\\|") for value in row) + " |"
+        size += len(line) + 1
+        if size > MAX_SHOWN:
+            break
+        lines.append(line)
+        shown += 1
+    if rows.more or shown < len(rows.rows):
+        lines.append(f"(the first {shown} rows)")
+    return "\n".join(lines)
