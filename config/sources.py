@@ -30,6 +30,12 @@ def _existing_folder(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _postgres(value: object) -> object:
+    if isinstance(value, str) and re.match(r"postgres(?:ql)?://.", value) is None:
+        raise wrong("this is no address of a PostgreSQL", "write postgresql://user@host/name")
+    return value
+
+
 class ChunkConfig(Struct):
     """How documents are cut."""
 
@@ -65,6 +71,11 @@ class SourceBase(Struct):
     kind: str = Field(description="Where the documents come from.")
     labels: tuple[str, ...] = Field(
         default=(), description="Only apps with one of these labels see its documents; without any, every app."
+    )
+    store: Annotated[Secret | None, BeforeValidator(_postgres)] = Field(
+        default=None,
+        description="A PostgreSQL that replicas share; without it a file on this machine.",
+        examples=["${DATABASE_URL}"],
     )
     chunk: ChunkConfig = Field(default=ChunkConfig(), description="How documents are cut.")
     search: SearchConfig = Field(default=SearchConfig(), description="How it is searched.")

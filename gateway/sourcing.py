@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from config.root import Config
     from config.sources import DocumentSource
     from rag.collection import Vectors
+    from rag.store import Store
     from rag.tables.engines import Engine
     from rag.tables.source import TableSource
 
@@ -43,10 +44,18 @@ def open_source(name: str, config: DocumentSource, place: Path, embedder: Vector
         config.search.language,
         config.search.feedback,
     )
-    collection = Collection(name, SqliteStore(place / "documents.sqlite"), place / "index", embedder, search)
+    collection = Collection(name, _store(name, config, place), place / "index", embedder, search)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
     watch = config.watch if isinstance(config, FolderConfig) else True
     return Source(collection, chunking, place / "ingest.lock", _origin(config), watch=watch)
+
+
+def _store(name: str, config: DocumentSource, place: Path) -> Store:
+    if config.store is None:
+        return SqliteStore(place / "documents.sqlite")
+    from rag.postgres_store import PostgresStore
+
+    return PostgresStore(config.store.reveal(), name)
 
 
 def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:

@@ -140,7 +140,7 @@ class Collection:
             await self._catch_up(until)
 
     async def _catch_up(self, until: float) -> None:
-        index = self._open_index()
+        index = self.index
         embedder = self.embedder.name if self.embedder is not None else ""
         changed = False
         while changes := await self.store.changes(index.cursor, embedder, _CHANGES_AT_ONCE):
@@ -189,7 +189,9 @@ class Collection:
         await loop.run_in_executor(self._threads, build, np.array(ids, dtype=np.int64), matrix, kind, path)
         index.use_main(partition, seq)
 
-    def _open_index(self) -> LocalIndex:
+    @property
+    def index(self) -> LocalIndex:
+        """This process's indexes. Raises `RuntimeError` before `start`."""
         if self._index is None:
             raise RuntimeError(f"the source {self.name} is not started")
         return self._index
@@ -200,7 +202,7 @@ class Collection:
 
     async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
         """The same, each with what the words and the meaning said."""
-        index = self._open_index()
+        index = self.index
         if not query.strip():
             return []
         vector = await self._vector(query)

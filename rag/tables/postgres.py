@@ -43,12 +43,11 @@ class PostgresEngine:
             self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=4, command_timeout=60, timeout=5)
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise EngineRefused(f"PostgreSQL can't be reached: {type(error).__name__}") from None
-        async with self._pool.acquire() as connection:
-            if await connection.fetchval(_ROLE):
-                await self._pool.close()
-                raise EngineRefused(
-                    "this role is a superuser or may reach the server's files: use one that may only SELECT"
-                )
+        if await self._pool.fetchval(_ROLE):
+            await self._pool.close()
+            raise EngineRefused(
+                "this role is a superuser or may reach the server's files: use one that may only SELECT"
+            )
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
         """See `Engine.tables`."""

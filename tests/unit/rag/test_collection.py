@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.fuse import by_ranks, ranked, weighted
 from rag.ingest import Item, Report, embed, keep
+from rag.postgres_store import PostgresStore
 from rag.source import Origin, Source
 from rag.sqlite_store import SqliteStore
-from rag.store import may_see, partition_of
+from rag.store import Store, may_see, partition_of
+from tests.services import postgres_server
 from tests.unit.rag.letters import LetterVectors
 
 Docs = dict[str, tuple[str, tuple[str, ...]]]
@@ -33,8 +36,29 @@ def _load(text: str) -> tuple[bytes, str]:
     return text.encode(), "text/markdown"
 
 
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+STORES: list[Callable[[Path], Store]] = []
+
+
+@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
+def store_kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs on both stores."""
+    if request.param == "sqlite":
+        STORES.append(lambda folder: SqliteStore(folder / "store.sqlite"))
+    else:
+        url = request.getfixturevalue("postgres")
+        STORES.append(lambda folder: PostgresStore(url, hashlib.sha256(str(folder).encode()).hexdigest()[:16]))
+    yield
+    STORES.clear()
+
+
 async def collection(folder: Path, vectors: LetterVectors | None = None, search: Search | None = None) -> Collection:
-    made = Collection("test", SqliteStore(folder / "store.sqlite"), folder / "index", vectors, search)
+    made = Collection("test", STORES[-1](folder), folder / "index", vectors, search)
     await made.start()
     return made
 
@@ -220,7 +244,7 @@ def test_a_folder_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (folder / "a.md").write_text("Zebras run.")
 
     async def body() -> None:
-        made = Collection("t", SqliteStore(tmp_path / "s.sqlite"), tmp_path / "index", LetterVectors())
+        made = Collection("t", STORES[-1](tmp_path), tmp_path / "index", LetterVectors())
         origin = Origin(partial(folder_items, folder, ("**/*",)), partial(snapshot, folder, ("**/*",)))
         source = Source(made, Chunking(), tmp_path / "lock", origin)
         await source.start()

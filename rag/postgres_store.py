@@ -1,0 +1,286 @@
+"""A source's store in PostgreSQL, for many replicas: any of them ingests, each keeps indexes of its own from the log.
+
+One schema a source. Writers of a source wait for each other, so that the log's numbers are seen in their order: a
+replica that has read number 7 will never find a 6 behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rag.store import (
+    Change,
+    Counts,
+    KeptChunk,
+    KeptDocument,
+    NewChunk,
+    NewDocument,
+    Operation,
+    partition_of,
+    text_digest,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_OPERATIONS: tuple[Operation, ...] = ("add", "vector", "remove")
+_CONNECT_S = 5.0
+_SCHEMA = """
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.documents (
+    id TEXT PRIMARY KEY, digest TEXT NOT NULL, title TEXT NOT NULL, labels TEXT NOT NULL, chunks INTEGER NOT NULL,
+    updated DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE IF NOT EXISTS {schema}.chunks (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, document TEXT NOT NULL, ordinal INTEGER NOT NULL,
+    place TEXT NOT NULL, head TEXT NOT NULL, text TEXT NOT NULL, partition TEXT NOT NULL, digest BYTEA NOT NULL
+);
+CREATE INDEX IF NOT EXISTS chunks_of ON {schema}.chunks (document, ordinal);
+CREATE INDEX IF NOT EXISTS chunks_by_digest ON {schema}.chunks (digest);
+CREATE INDEX IF NOT EXISTS chunks_by_partition ON {schema}.chunks (partition, id);
+CREATE TABLE IF NOT EXISTS {schema}.vectors (
+    digest BYTEA NOT NULL, embedder TEXT NOT NULL, vector BYTEA NOT NULL, PRIMARY KEY (digest, embedder)
+);
+CREATE TABLE IF NOT EXISTS {schema}.log (
+    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, chunk BIGINT NOT NULL, operation SMALLINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS log_of ON {schema}.log (chunk);
+"""
+
+
+class PostgresStore:
+    """Implements `rag.store.Store`."""
+
+    def __init__(self, url: str, source: str) -> None:
+        """`source` names the schema."""
+        self._url = url
+        self._schema = '"gatehouse_' + source.replace('"', '""') + '"'
+        self._lock = zlib.crc32(f"gatehouse {source}".encode())
+        self._pool: Any = None
+
+    def _sql(self, query: str) -> str:
+        return query.replace("{schema}", self._schema)
+
+    async def open(self) -> None:
+        """See `Store.open`."""
+        import asyncpg  # type: ignore[import-untyped]
+
+        try:
+            self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=4, timeout=_CONNECT_S)
+        except (asyncpg.PostgresError, TimeoutError) as error:
+            raise OSError(f"PostgreSQL can't be used: {type(error).__name__}") from None
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._alone(connection)
+            await connection.execute(self._sql(_SCHEMA))
+
+    async def _alone(self, connection: Any) -> None:
+        """Until the transaction ends nobody else writes to this source."""
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        rows: list[Any] = await self._pool.fetch(self._sql(query), *arguments)
+        return rows
+
+    async def put(self, document: NewDocument) -> None:
+        """See `Store.put`."""
+        partition = partition_of(document.labels)
+        wanted = [(chunk.place, chunk.head, _clean(chunk.text), partition) for chunk in document.chunks]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._alone(connection)
+            rows = await connection.fetch(
+                self._sql("SELECT place, head, text, partition, id FROM {schema}.chunks WHERE document = $1"),
+                document.id,
+            )
+            kept = {tuple(row)[:4]: row["id"] for row in rows}
+            stays = {kept[key]: ordinal for ordinal, key in enumerate(wanted) if key in kept}
+            await self._remove(connection, [row["id"] for row in rows if row["id"] not in stays])
+            await connection.executemany(
+                self._sql("UPDATE {schema}.chunks SET ordinal = $2 WHERE id = $1"), list(stays.items())
+            )
+            new = [
+                (document.id, ordinal, *key, text_digest(NewChunk(key[2], "", key[1]).searched))
+                for ordinal, key in enumerate(wanted)
+                if key not in kept
+            ]
+            await self._insert(connection, new)
+            await connection.execute(
+                self._sql(
+                    "INSERT INTO {schema}.documents VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET "
+                    "digest = $2, title = $3, labels = $4, chunks = $5, updated = $6"
+                ),
+                document.id,
+                document.digest,
+                document.title,
+                json.dumps(document.labels),
+                len(document.chunks),
+                time.time(),
+            )
+
+    async def _insert(self, connection: Any, new: Sequence[tuple[Any, ...]]) -> None:
+        insert = self._sql(
+            "INSERT INTO {schema}.chunks (document, ordinal, place, head, text, partition, digest) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id"
+        )
+        log = self._sql("INSERT INTO {schema}.log (chunk, operation) VALUES ($1, 0)")
+        for row in new:
+            await connection.execute(log, await connection.fetchval(insert, *row))
+
+    async def _remove(self, connection: Any, chunks: Sequence[int]) -> None:
+        """Removes chunks, what the log says of them, and vectors that no other chunk has."""
+        if not chunks:
+            return
+        rows = await connection.fetch(
+            self._sql("DELETE FROM {schema}.chunks WHERE id = ANY ($1) RETURNING id, digest"), list(chunks)
+        )
+        gone = [row["id"] for row in rows]
+        await connection.execute(self._sql("DELETE FROM {schema}.log WHERE chunk = ANY ($1)"), gone)
+        await connection.execute(
+            self._sql("INSERT INTO {schema}.log (chunk, operation) SELECT unnest($1::bigint[]), 2"), gone
+        )
+        await connection.execute(
+            self._sql(
+                "DELETE FROM {schema}.vectors v WHERE digest = ANY ($1) "
+                "AND NOT EXISTS (SELECT 1 FROM {schema}.chunks c WHERE c.digest = v.digest)"
+            ),
+            [row["digest"] for row in rows],
+        )
+
+    async def delete(self, documents: Sequence[str]) -> int:
+        """See `Store.delete`."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._alone(connection)
+            rows = await connection.fetch(
+                self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), list(documents)
+            )
+            await self._remove(connection, [row["id"] for row in rows])
+            gone = await connection.fetch(
+                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), list(documents)
+            )
+        return len(gone)
+
+    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
+        """See `Store.documents`."""
+        rows = await self._fetch(
+            'SELECT * FROM {schema}.documents WHERE id > $1 COLLATE "C" ORDER BY id COLLATE "C" LIMIT $2', after, limit
+        )
+        return [KeptDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
+
+    async def digests(self) -> dict[str, str]:
+        """See `Store.digests`."""
+        return {row[0]: row[1] for row in await self._fetch("SELECT id, digest FROM {schema}.documents")}
+
+    async def unembedded(self, embedder: str, limit: int) -> list[tuple[bytes, str]]:
+        """See `Store.unembedded`."""
+        rows = await self._fetch(
+            "SELECT DISTINCT ON (digest) digest, head, text FROM {schema}.chunks c WHERE NOT EXISTS "
+            "(SELECT 1 FROM {schema}.vectors v WHERE v.digest = c.digest AND v.embedder = $1) LIMIT $2",
+            embedder,
+            limit,
+        )
+        return [(row[0], NewChunk(row[2], "", row[1]).searched) for row in rows]
+
+    async def put_vectors(self, embedder: str, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
+        """See `Store.put_vectors`."""
+        import numpy as np
+
+        rows = [(digest, embedder, vector.astype(np.float16).tobytes()) for digest, vector in vectors.items()]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._alone(connection)
+            await connection.executemany(
+                self._sql(
+                    "INSERT INTO {schema}.vectors VALUES ($1, $2, $3) "
+                    "ON CONFLICT (digest, embedder) DO UPDATE SET vector = $3"
+                ),
+                rows,
+            )
+            await connection.execute(
+                self._sql(
+                    "INSERT INTO {schema}.log (chunk, operation) "
+                    "SELECT id, 1 FROM {schema}.chunks WHERE digest = ANY ($1) ORDER BY id"
+                ),
+                list(vectors),
+            )
+
+    async def changes(self, after: int, embedder: str, limit: int) -> list[Change]:
+        """See `Store.changes`."""
+        rows = await self._fetch(
+            "SELECT l.seq, l.chunk, l.operation, c.partition, c.head, c.text, v.vector FROM {schema}.log l "
+            "LEFT JOIN {schema}.chunks c ON c.id = l.chunk "
+            "LEFT JOIN {schema}.vectors v ON v.digest = c.digest AND v.embedder = $1 "
+            "WHERE l.seq > $2 ORDER BY l.seq LIMIT $3",
+            embedder,
+            after,
+            limit,
+        )
+        return [
+            Change(
+                row[0],
+                row[1],
+                _OPERATIONS[row[2]],
+                row[3] or "",
+                NewChunk(row[5] or "", "", row[4] or "").searched,
+                row[6] or b"",
+            )
+            for row in rows
+        ]
+
+    async def last(self) -> int:
+        """See `Store.last`."""
+        return int((await self._fetch("SELECT coalesce(max(seq), 0) FROM {schema}.log"))[0][0])
+
+    async def passages(self, chunks: Sequence[int]) -> dict[int, KeptChunk]:
+        """See `Store.passages`."""
+        rows = await self._fetch(
+            "SELECT id, document, place, text, partition FROM {schema}.chunks WHERE id = ANY ($1)", list(chunks)
+        )
+        return {row[0]: KeptChunk(*row) for row in rows}
+
+    async def vectors(self, chunks: Sequence[int], embedder: str) -> dict[int, NDArray[np.float32]]:
+        """See `Store.vectors`."""
+        import numpy as np
+
+        rows = await self._fetch(
+            "SELECT c.id, v.vector FROM {schema}.chunks c JOIN {schema}.vectors v ON v.digest = c.digest "
+            "WHERE v.embedder = $1 AND c.id = ANY ($2)",
+            embedder,
+            list(chunks),
+        )
+        return {row[0]: np.frombuffer(row[1], dtype=np.float16).astype(np.float32) for row in rows}
+
+    async def partition_vectors(self, partition: str, embedder: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """See `Store.partition_vectors`."""
+        rows = await self._fetch(
+            "SELECT c.id, v.vector FROM {schema}.chunks c JOIN {schema}.vectors v ON v.digest = c.digest "
+            "AND v.embedder = $1 WHERE c.partition = $2 AND c.id > $3 ORDER BY c.id LIMIT $4",
+            embedder,
+            partition,
+            after,
+            limit,
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    async def counts(self, embedder: str) -> Counts:
+        """See `Store.counts`."""
+        rows = await self._fetch(
+            "SELECT (SELECT count(*) FROM {schema}.documents), (SELECT count(*) FROM {schema}.chunks), "
+            "(SELECT count(*) FROM {schema}.chunks c WHERE NOT EXISTS "
+            "(SELECT 1 FROM {schema}.vectors v WHERE v.digest = c.digest AND v.embedder = $1))",
+            embedder,
+        )
+        return Counts(*rows[0])
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL takes no NUL."""
+    return text.replace("\x00", "")
