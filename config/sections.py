@@ -102,6 +102,11 @@ class ContextConfig(Struct):
         description="What makes a follow-up stand alone: a model, or the `rules` that ship; null nothing.",
         examples=["quick"],
     )
+    rerank: Annotated[str, Ref("models", "model", wildcard="sentences")] | None = Field(
+        default=None,
+        description="What puts the best twenty in a better order: likeness of single `sentences`, or a model.",
+        examples=["sentences"],
+    )
     top: Whole = Field(default=6, ge=1, le=100, description="Passages at most.")
     budget: Tokens = Field(default=3000, description="What the passages may hold together.")
 

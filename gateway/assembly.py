@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, Provider
     from gateway.resources import Resources
+    from rag.rerank import Reranker
     from rag.source import Source
     from rag.tables.source import TableSource
 
@@ -200,7 +201,7 @@ def _route(
     return Route(
         model.pipeline,
         _policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(pipeline.context, sources, tables) if pipeline.context is not None else None,
+        _context(pipeline.context, sources, tables, resources) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
     )
 
@@ -220,7 +221,9 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
     )
 
 
-def _context(config: ContextConfig, sources: Mapping[str, Source], tables: Mapping[str, TableSource]) -> Context:
+def _context(
+    config: ContextConfig, sources: Mapping[str, Source], tables: Mapping[str, TableSource], resources: Resources
+) -> Context:
     from rag.phase import RetrievedContext
     from rag.rewrite import Rewriter
 
@@ -233,7 +236,16 @@ def _context(config: ContextConfig, sources: Mapping[str, Source], tables: Mappi
         config.budget,
         [tables[name] for name in config.sources if name in tables],
         rewriter,
+        _reranker(config.rerank, resources),
     )
+
+
+def _reranker(name: str | None, resources: Resources) -> Reranker | None:
+    if name is None:
+        return None
+    from rag.rerank import ModelReranker, SentenceReranker
+
+    return SentenceReranker(resources.embedder()) if name == "sentences" else ModelReranker(name)
 
 
 def _policy(name: str, model: ModelConfig) -> RoutePolicy:

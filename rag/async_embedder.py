@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # So many texts at a time take the thread; between two of a document's batches a caller's question gets in.
 _BATCH = 8
+# So many questions are remembered with their vectors.
+_RECENT = 512
 
 
 class AsyncEmbedder:
@@ -34,6 +37,7 @@ class AsyncEmbedder:
         self._loading: asyncio.Task[None] | None = None
         self._embedder: Embedder | None = None
         self._absent = ""
+        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     @property
     def ready(self) -> bool:
@@ -64,6 +68,8 @@ class AsyncEmbedder:
         """(len(texts), 384) float32 of length 1. Raises `Unavailable` without a model or after `close`."""
         if not await self.wait() or self._embedder is None:
             raise Unavailable(f"There is no embedding model: {self._absent}")
+        if len(texts) == 1:
+            return await self._question(texts[0])
         import numpy as np
 
         loop = asyncio.get_running_loop()
@@ -72,6 +78,19 @@ class AsyncEmbedder:
             batch = texts[start : start + _BATCH]
             batches.append(await loop.run_in_executor(self._thread, self._embedder.embed, batch))
         return np.concatenate(batches)
+
+    async def _question(self, text: str) -> NDArray[np.float32]:
+        """One text, as questions are: the same one is asked by several sources, heads and callers."""
+        known = self._recent.get(text)
+        if known is None:
+            assert self._embedder is not None
+            loop = asyncio.get_running_loop()
+            known = self._recent[text] = await loop.run_in_executor(self._thread, self._embedder.embed, [text])
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        else:
+            self._recent.move_to_end(text)
+        return known
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """The same as plain lists."""

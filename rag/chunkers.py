@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -13,8 +14,8 @@ from gateway.contract.tokens import estimate_tokens
 from rag.chunk import MAX_CHARS, Block, Chunk, chunk
 
 By: TypeAlias = Literal["structure", "sentences", "tokens"]
-_SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?!\s|$))+(?:[.!?]+[\"')\]]*|\n|$)\s*")
-_WORD = re.compile(r"\S+\s*")
+_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*\s+|\n\s*")
+_WORD_END = re.compile(r"\s+")
 
 
 class Chunking(msgspec.Struct, frozen=True):
@@ -29,9 +30,15 @@ def cut(text: str, blocks: Sequence[Block], how: Chunking) -> list[Chunk]:
     """The chunks in order, each with its place."""
     if how.by == "structure":
         return chunk(text, blocks, how.size)
-    units = [match.span() for match in (_SENTENCE if how.by == "sentences" else _WORD).finditer(text)]
+    units = _units(text, _SENTENCE_END if how.by == "sentences" else _WORD_END)
     sizes = [_size(text[start:end], how.by) for start, end in units]
     return _windows(text, units, sizes, how, _Places(blocks))
+
+
+def _units(text: str, end: re.Pattern[str]) -> list[tuple[int, int]]:
+    """The text's pieces, each up to where `end` ends; together they are the whole."""
+    ends = [match.end() for match in end.finditer(text)]
+    return [(start, stop) for start, stop in itertools.pairwise([0, *ends, len(text)]) if start < stop]
 
 
 def _size(unit: str, by: By) -> int:

@@ -20,6 +20,8 @@ from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, OutputFilter
 from rag.assemble import choose, without_worst
 from rag.citations import CitationFilter
+from rag.rerank import CANDIDATES as RERANKED
+from rag.rerank import Reranker
 from rag.rewrite import Rewriter, Rewritten
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class RetrievedContext:
         budget_tokens: int,
         tables: Sequence[TableSource] = (),
         rewriter: Rewriter | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone."""
         self._retrievers = dict(retrievers)
@@ -51,6 +54,7 @@ class RetrievedContext:
         self._budget_tokens = budget_tokens
         self._tables = tuple(tables)
         self._rewriter = rewriter
+        self._reranker = reranker
 
     async def construct(self, request: ChatRequest, exchange: Exchange, again: Again) -> Constructed:
         """The request with a block of passages before the words of its last user message."""
@@ -64,7 +68,8 @@ class RetrievedContext:
         rewritten = await self._rewrite(request.messages[: place + 1], exchange, ask)
         labels = exchange.caller.labels if exchange.caller is not None else frozenset()
         found, rows = await asyncio.gather(
-            self._retrieve(rewritten.question, labels, exchange), self._rows(rewritten.question, labels, exchange, ask)
+            self._retrieve(rewritten.question, labels, exchange, ask),
+            self._rows(rewritten.question, labels, exchange, ask),
         )
         # Rows answer what was asked: they come first.
         chosen = choose([*rows, *found], self._budget_tokens)
@@ -85,11 +90,13 @@ class RetrievedContext:
             exchange.record("rewrite", started, {"how": rewritten.how, "unknown": bool(rewritten.unknown)})
         return rewritten
 
-    async def _retrieve(self, question: str, labels: frozenset[str], exchange: Exchange) -> list[Passage]:
+    async def _retrieve(self, question: str, labels: frozenset[str], exchange: Exchange, ask: Asks) -> list[Passage]:
         if not self._retrievers:
             return []
         started = time.perf_counter()
-        passages = await self._search(question, labels)
+        passages = await self._search(question, labels, self._top if self._reranker is None else RERANKED)
+        if self._reranker is not None:
+            passages = (await self._reranker.rerank(question, passages, ask))[: self._top]
         about: Attributes = {
             "sources": list(self._retrievers),
             "passages": len(passages),
@@ -135,10 +142,10 @@ class RetrievedContext:
         """See `Context.citations`."""
         return CitationFilter(passages)
 
-    async def _search(self, question: str, labels: frozenset[str]) -> list[Passage]:
-        found = await asyncio.gather(*[each.search(question, self._top, labels) for each in self._retrievers.values()])
+    async def _search(self, question: str, labels: frozenset[str], top: int) -> list[Passage]:
+        found = await asyncio.gather(*[each.search(question, top, labels) for each in self._retrievers.values()])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
-        return ranked[: self._top]
+        return ranked[:top]
 
 
 def _ask_back(unknown: str) -> str:
