@@ -28,6 +28,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
                     yield from _reference(marker, spot, document)
     yield from _nested_pipelines(document)
     yield from _guards(document)
+    yield from _searched_tables(document)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
 
@@ -106,6 +107,17 @@ def _guards(document: Document) -> Iterator[Fault]:
                 path = ("guardrails", name, "then", index)
                 message = f"there is no model {quote(model)} with targets"
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
+
+
+def _searched_tables(document: Document) -> Iterator[Fault]:
+    """A tool that searches documents where there are only rows."""
+    sources = _section(document.data, "sources")
+    for name, tool in _section(document.data, "tools").items():
+        source = tool.get("source") if isinstance(tool, dict) else None
+        if isinstance(source, str) and _kind(sources, source) == "sql":
+            path: Path = ("tools", name, "source")
+            message = f"{quote(source)} has rows, not documents"
+            yield Fault(path, place(document, path), message, "list it under from: of a pipeline's context")
 
 
 def _kind(configured: Mapping[str, Any], guardrail: object) -> object:

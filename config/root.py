@@ -12,6 +12,7 @@ from config.providers import ProviderConfig
 from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
 from config.struct import ModelName, Name, Struct
+from config.tools import ToolConfig
 
 
 class Config(Struct):
@@ -30,6 +31,7 @@ class Config(Struct):
         default={}, description="Checks on what goes in and what comes out, by name."
     )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
+    tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
 

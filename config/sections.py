@@ -121,6 +121,12 @@ class PipelineConfig(Struct):
     )
     context: ContextConfig | None = Field(default=None, description="What to retrieve; without it nothing.")
     answer: ModelRef = Field(description="The model that answers.", examples=["quick"])
+    tools: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(
+        default=(),
+        description="Tools of ours that the model may call; Gatehouse answers the calls.",
+        examples=["[weather]"],
+    )
+    tool_steps: Whole = Field(default=4, ge=1, le=20, description="How often it may call before it has to answer.")
     guard_output: tuple[GuardrailRef, ...] = Field(
         default=(), description="Guardrails on the way out, in this order.", examples=["[leaks]"]
     )

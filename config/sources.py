@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, HttpUrl, Name, Ref, Struct, Whole
+from config.struct import Flag, Name, PageUrl, Ref, Struct, Whole
 from config.units import Duration
 
 
@@ -98,7 +98,7 @@ class WebConfig(SourceBase):
     """Web pages by their addresses."""
 
     kind: Literal["web"] = Field(description="Web pages by their addresses.")
-    urls: tuple[HttpUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
+    urls: tuple[PageUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
     every: Duration = Field(default=86_400.0, description="When they are fetched again.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
@@ -74,7 +74,7 @@ def _model_name(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
+def _checked_url(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
         port_is_fine = parts.port is None or parts.port > 0
@@ -84,9 +84,20 @@ def _http_url(value: str) -> str:
         raise wrong("{value} is no URL", "write it like https://host:port/path")
     if parts.username is not None or parts.password is not None:
         raise wrong("the URL holds credentials", "put them where they are masked: api_key or headers")
+    return parts
+
+
+def _http_url(value: str) -> str:
+    parts = _checked_url(value)
     if parts.query or parts.fragment:
         raise wrong("the URL ends in a query or a fragment", "leave out what follows the path")
     return value.rstrip("/")
+
+
+def _page_url(value: str) -> str:
+    if _checked_url(value).fragment:
+        raise wrong("the URL ends in a fragment", "leave out what follows the #")
+    return value
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
@@ -97,5 +108,7 @@ Name = Annotated[str, AfterValidator(_name)]
 """What an entry of a section may be called."""
 ModelName = Annotated[str, AfterValidator(_model_name)]
 """What an app may put into `model`."""
+PageUrl = Annotated[str, AfterValidator(_page_url)]
+"""The address of a page, its query included."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """An http or https URL without credentials, query and final slash."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from config.sections import ContextConfig, PipelineConfig
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
-    from gateway.contract.protocols import Context, Provider
+    from gateway.contract.protocols import Context, OwnTools, Provider
     from gateway.resources import Resources
     from rag.rerank import Reranker
     from rag.source import Source
@@ -203,7 +203,16 @@ def _route(
         _policy(pipeline.answer, config.models[pipeline.answer]),
         _context(pipeline.context, sources, tables, resources) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
+        _tools(config, pipeline, sources),
     )
+
+
+def _tools(config: Config, pipeline: PipelineConfig, sources: Mapping[str, Source]) -> OwnTools | None:
+    if not pipeline.tools:
+        return None
+    from gateway.sourcing import tool_box
+
+    return tool_box({name: config.tools[name] for name in pipeline.tools}, sources, pipeline.tool_steps)
 
 
 def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards | None:

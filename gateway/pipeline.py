@@ -5,7 +5,7 @@
     guard input   mask, block, answer in the model's place               guardrails
     context       passages found and put before the question, guarded    rag, guardrails
     dispatch      targets tried: retry, hedge, fall back; commit at the
-                  first delta                                            router
+                  first delta; the gateway's own tools called            router, rag, gateway/tool_loop.py
     guard output  checks of the whole answer, which may ask again; then
                   the pump's filters: masked values put back last        guardrails, gateway/pump.py
 
@@ -23,12 +23,13 @@ import msgspec
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
 from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Constructed, Context
+from gateway.contract.protocols import Constructed, Context, OwnTools
 from gateway.pump import Pump
+from gateway.tool_loop import ToolReply
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     Opening = Callable[[Delta], None]
     Reveal = Callable[[ChatRequest], ChatRequest]
+    Guard = Callable[[ChatRequest], Awaitable[ChatRequest]]
+    RevealArguments = Callable[[str, str], str]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -48,6 +51,7 @@ class Route(msgspec.Struct, frozen=True):
     policy: RoutePolicy
     context: Context | None = None
     guards: Guards | None = None
+    tools: OwnTools | None = None
 
 
 class Pipeline:
@@ -79,7 +83,11 @@ class Pipeline:
                 return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
 
             made = await self._construct_context(route.context, request, exchange, again)
-        reply = await self._dispatch(route, made.request, exchange, opening)
+
+        async def as_it_is(request: ChatRequest) -> ChatRequest:
+            return request
+
+        reply = await self._answer(route, made.request, exchange, opening, None, as_it_is, _same)
         return Pump(reply, _citations(route, made), exchange)
 
     async def _handle_guarded(
@@ -99,7 +107,9 @@ class Pipeline:
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
 
-        reply: Reply = await self._dispatch(route, request, exchange, opening, guarded.reveal)
+        reply = await self._answer(
+            route, request, exchange, opening, guarded.reveal, guarded.add, guarded.reveal_arguments
+        )
         try:
             reply = await guarded.check(reply, again)
         except BaseException:
@@ -107,6 +117,29 @@ class Pipeline:
             raise
         # Places in the answer are those of the text that the caller reads: after all that changes it.
         return Pump(reply, (*guarded.filters(), *_citations(route, made)), exchange)
+
+    async def _answer(
+        self,
+        route: Route,
+        request: ChatRequest,
+        exchange: Exchange,
+        opening: Opening | None,
+        reveal: Reveal | None,
+        guard: Guard,
+        reveal_arguments: RevealArguments,
+    ) -> Reply:
+        """A target's answer; with tools of the pipeline's own, as many answers as it takes, read as one."""
+        if route.tools is None:
+            return await self._dispatch(route, request, exchange, opening, reveal)
+        request, names = route.tools.offer(request)
+        reply: Reply = await self._dispatch(route, request, exchange, opening, reveal)
+        if not names:
+            return reply
+
+        async def ask(request: ChatRequest) -> Reply:
+            return await self._dispatch(route, request, exchange, None, reveal)
+
+        return ToolReply(reply, request, names, route.tools).answer_with(exchange, ask, guard, reveal_arguments)
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
         """Answers one request for embeddings. Raises `GatehouseError`."""
@@ -175,3 +208,7 @@ class Pipeline:
 
 def _citations(route: Route, made: Constructed) -> tuple[OutputFilter, ...]:
     return (route.context.citations(made.passages),) if route.context is not None and made.passages else ()
+
+
+def _same(tool: str, arguments: str) -> str:
+    return arguments

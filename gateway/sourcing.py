@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.sources import FolderConfig, SqlConfig, WebConfig
+from config.tools import ENGINES, HttpToolConfig, WebSearchConfig
+from gateway.contract.messages import Tool
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.export_minilm import cache_folder
@@ -20,10 +22,13 @@ from rag.web import turn, web_items
 if TYPE_CHECKING:
     from config.root import Config
     from config.sources import DocumentSource
+    from config.tools import ToolConfig
     from rag.collection import Vectors
     from rag.store import Store
     from rag.tables.engines import Engine
     from rag.tables.source import TableSource
+    from rag.tools.box import ToolBox
+    from rag.tools.kinds import ReadingTool
 
 
 def place_of(config: Config, name: str) -> Path:
@@ -72,6 +77,27 @@ def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
         max_rows=config.max_rows,
         labels=frozenset(config.labels),
     )
+
+
+def tool_box(configs: Mapping[str, ToolConfig], sources: Mapping[str, Source], steps: int) -> ToolBox:
+    """The tools of a pipeline."""
+    from rag.tools.box import ToolBox
+
+    return ToolBox([_tool(name, config, sources) for name, config in configs.items()], steps)
+
+
+def _tool(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> ReadingTool:
+    from rag.tools import kinds
+
+    if isinstance(config, HttpToolConfig):
+        headers = {key: value.reveal() for key, value in config.headers.items()}
+        definition = Tool(name, config.description, config.schema_of_arguments)
+        return kinds.HttpTool(definition, config.url, headers, timeout_s=config.timeout, private=config.private)
+    if isinstance(config, WebSearchConfig):
+        url = (config.url or ENGINES.get(config.engine, "")).rstrip("/")
+        key = config.key.reveal() if config.key is not None else ""
+        return kinds.WebSearch(name, config.engine, url, key, timeout_s=config.timeout, private=config.private)
+    return kinds.SourceTool(name, config.description, sources[config.source], config.top)
 
 
 def _engine(config: SqlConfig, beside: Path) -> Engine:

@@ -159,6 +159,12 @@ class GuardedRequest:
             request = masking.reveal(request)
         return request
 
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """See `Guarded.reveal_arguments`."""
+        for masking in reversed(self._maskings):
+            arguments = masking.reveal_arguments(tool, arguments)
+        return arguments
+
     async def check(self, reply: Reply, again: Again) -> Reply:
         """See `Guarded.check`."""
         for answer in self._chain.answers:

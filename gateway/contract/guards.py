@@ -47,6 +47,10 @@ class Guarded(Protocol):
         """The request with the caller's own values, for a target that is trusted with them."""
         ...
 
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """A call's arguments (JSON) with the caller's own values, if that tool may have them."""
+        ...
+
     async def check(self, reply: Reply, again: Again) -> Reply:
         """The reply under the checks that need the whole of it, which may ask again. Raises `GatehouseError`."""
         ...

@@ -215,3 +215,18 @@ class Context(Protocol):
     def citations(self, passages: tuple[Passage, ...]) -> OutputFilter:
         """Tells at an answer's end what of `passages` it cites."""
         ...
+
+
+class OwnTools(Protocol):
+    """Tools of the gateway's own, which only read, for one pipeline."""
+
+    steps: int
+    """How often a model may call before it has to answer."""
+
+    def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
+        """The request with the tools, and their names; a tool of the caller's with the same name is the caller's."""
+        ...
+
+    async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
+        """What a tool says to `arguments` (JSON); a failure is said in words. Never raises."""
+        ...

@@ -14,7 +14,7 @@ import msgspec
 from gateway.contract.messages import ChatRequest, Message, Text
 from guardrails.masking.mask import literal_spans, mask_text, name_parts, repeated, texts_of
 from guardrails.masking.tags import LITERAL, TagKey
-from guardrails.masking.unmask import Unmask
+from guardrails.masking.unmask import EVERY_TOOL, Unmask, as_json
 from guardrails.masking.vault import Vault
 from guardrails.notes import with_note
 from guardrails.personal.patterns import Span
@@ -81,6 +81,10 @@ class PersonalGuard:
             await self._conversations.save(scope, values)
         except Exception as error:
             self.policy.failed(error, stage, exchange)
+
+    def trusts(self, tool: str) -> bool:
+        """Whether that tool gets the values."""
+        return EVERY_TOOL in self._tools or tool in self._tools
 
     def unmask(self, vault: Vault) -> Unmask:
         """The filter for one answer."""
@@ -208,6 +212,10 @@ class Masking:
             request, messages=tuple(each for each in request.messages if each is not _HINT)
         )
         return rewrite(request, lambda text, _: self.vault.reveal(text))
+
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """A tool's arguments with the values, if it may have them."""
+        return self.vault.reveal(arguments, as_json) if self._guard.trusts(tool) else arguments
 
     def allows(self, text: str) -> bool:
         """Whether `text` is a value that the caller sent."""

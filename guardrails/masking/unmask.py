@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 EVERY_TOOL = "*"
 
 
-def _as_json(value: str) -> str:
+def as_json(value: str) -> str:
+    """A value as it stands within a JSON string."""
     return json.dumps(value, ensure_ascii=False)[1:-1]
 
 
@@ -120,7 +121,7 @@ class Unmask:
     def _call(self, channels: _Channels, call: ToolCallDelta, *, last: bool) -> ToolCallDelta:
         if call.index not in channels:
             allowed = EVERY_TOOL in self._tools or call.name in self._tools
-            channels[call.index] = _Channel(self._vault, _as_json) if allowed else None
+            channels[call.index] = _Channel(self._vault, as_json) if allowed else None
         arguments = self._pass(channels[call.index], call.arguments, last=last)
         return call if arguments == call.arguments else msgspec.structs.replace(call, arguments=arguments)
 

@@ -25,6 +25,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "cache": (3, "cache"),
     "rag": (3, "rag"),
     "gateway.pump": (4, "path"),
+    "gateway.tool_loop": (4, "path"),
     "gateway.pipeline": (4, "path"),
     "gateway.resources": (5, "assembly"),
     "gateway.runtime": (5, "assembly"),

@@ -1,0 +1,153 @@
+"""The way between a model and the gateway's own tools: its calls are answered here, and the caller reads one answer.
+
+Words go on as they come. A call of a tool of ours is held back, answered, and the model asked again; calls of the
+caller's own tools are the caller's. After the last step the tools are no longer offered, so that the model answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta, Usage
+from gateway.contract.messages import ChatRequest, Message, Text, Tool, ToolCall, ToolResult
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.protocols import OwnTools, Reply
+
+OWN_DIALECT = "gatehouse"
+Ask = Callable[[ChatRequest], Awaitable["Reply"]]
+Guard = Callable[[ChatRequest], Awaitable[ChatRequest]]
+Reveal = Callable[[str, str], str]
+
+
+class _Call:
+    """One call of ours under way."""
+
+    def __init__(self, call_id: str, name: str) -> None:
+        self.id = call_id
+        self.name = name
+        self.arguments: list[str] = []
+
+
+class ToolReply:
+    """Implements `gateway.contract.protocols.Reply` over as many replies as it takes."""
+
+    def __init__(self, reply: Reply, request: ChatRequest, names: frozenset[str], tools: OwnTools) -> None:
+        """`request` as it was asked, `names` the tools of ours in it. `answer_with` must be called first."""
+        self.dialect = OWN_DIALECT
+        self.streamed = reply.streamed
+        self._reply = reply
+        self._request = request
+        self._names = names
+        self._tools = tools
+        self._steps = 0
+        self._said: list[str] = []
+        self._calls: dict[int, _Call] = {}
+        self._foreign = False
+        self._again = False
+        self._usage = Usage()
+        self._step_usage: Usage | None = None
+        self._exchange: Exchange
+        self._ask: Ask
+        self._guard: Guard
+        self._reveal: Reveal
+
+    def answer_with(self, exchange: Exchange, ask: Ask, guard: Guard, reveal: Reveal) -> ToolReply:
+        """`ask` the model again, `guard` a request with what a tool said, `reveal` a tool's arguments to it."""
+        self._exchange, self._ask, self._guard, self._reveal = exchange, ask, guard, reveal
+        return self
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        while True:
+            deltas = await self._reply.next()
+            if deltas is None:
+                if not self._again:
+                    return None
+                await self._go_on()
+                continue
+            passed = [new for delta in deltas if (new := self._delta(delta)) is not None]
+            if passed:
+                return passed
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        await self._reply.close()
+
+    def _delta(self, delta: Delta) -> Delta | None:
+        pieces = [new for piece in delta.choices if (new := self._piece(piece)) is not None]
+        usage = delta.usage
+        if usage is not None:
+            self._step_usage = usage
+            usage = _sum(self._usage, usage)
+        if not pieces and usage is None and not delta.id:
+            return None
+        return msgspec.structs.replace(delta, choices=tuple(pieces), usage=usage, raw=b"")
+
+    def _piece(self, piece: ChoiceDelta) -> ChoiceDelta | None:
+        if piece.index:
+            return piece
+        self._said.append(piece.text)
+        others = []
+        for call in piece.tool_calls:
+            if call.index not in self._calls and call.name in self._names:
+                self._calls[call.index] = _Call(call.id or f"call_{len(self._calls)}", call.name)
+            if call.index in self._calls:
+                self._calls[call.index].arguments.append(call.arguments)
+            else:
+                self._foreign = True
+                others.append(call)
+        finish = piece.finish
+        if finish and self._calls and not self._foreign:
+            # The answer goes on with what the tools say.
+            self._again, finish = True, ""
+        new = msgspec.structs.replace(piece, tool_calls=tuple(others), finish=finish)
+        return new if new.has_content or new.finish else None
+
+    async def _go_on(self) -> None:
+        """Answers the calls and asks again."""
+        calls = list(self._calls.values())
+        said = "".join(self._said)
+        results = await asyncio.gather(*[self._answer(call) for call in calls])
+        parts = [Text(said)] if said else []
+        asked = [ToolCall(call.id, call.name, "".join(call.arguments) or "{}") for call in calls]
+        turn = Message("assistant", (*parts, *asked))
+        told = tuple(
+            Message("tool", (ToolResult(call.id, (Text(result),), name=call.name),))
+            for call, result in zip(calls, results, strict=True)
+        )
+        request = msgspec.structs.replace(self._request, messages=(*self._request.messages, turn, *told))
+        self._steps += 1
+        if self._steps >= self._tools.steps:
+            # Enough: what the caller has of its own stays.
+            left = tuple(tool for tool in request.tools if not (isinstance(tool, Tool) and tool.name in self._names))
+            request = msgspec.structs.replace(request, tools=left)
+            self._names = frozenset()
+        self._request = await self._guard(request)
+        if self._step_usage is not None:
+            self._usage = _sum(self._usage, self._step_usage)
+        self._said, self._calls, self._step_usage, self._again = [], {}, None, False
+        before = self._reply
+        self._reply = await self._ask(self._request)
+        await before.close()
+
+    async def _answer(self, call: _Call) -> str:
+        arguments = self._reveal(call.name, "".join(call.arguments))
+        return await self._tools.call(call.name, arguments, self._exchange)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.input + other.input,
+        one.output + other.output,
+        one.cache_read + other.cache_read,
+        one.cache_write + other.cache_write,
+        one.reasoning + other.reasoning,
+        one.audio_input + other.audio_input,
+        one.audio_output + other.audio_output,
+    )

@@ -1,0 +1,56 @@
+"""The tools of one pipeline: offered to its model, called inside bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.contract.messages import ChatRequest, Tool
+from rag.tools.fetch import FetchFailed
+from rag.tools.kinds import ReadingTool
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+
+CALL_TIMEOUT_S = 30.0
+
+
+class ToolBox:
+    """Implements `gateway.contract.protocols.OwnTools`."""
+
+    def __init__(self, tools: Sequence[ReadingTool], steps: int) -> None:
+        """`steps`: how often a model may call before it has to answer."""
+        self._tools = {tool.definition.name: tool for tool in tools}
+        self.steps = steps
+
+    def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
+        """See `OwnTools.offer`."""
+        if (request.tool_choice is not None and request.tool_choice.mode == "none") or (request.n or 1) > 1:
+            return request, frozenset()
+        taken = {tool.name for tool in request.tools if isinstance(tool, Tool)}
+        ours = tuple(tool.definition for name, tool in self._tools.items() if name not in taken)
+        offered = msgspec.structs.replace(request, tools=(*request.tools, *ours)) if ours else request
+        return offered, frozenset(tool.name for tool in ours)
+
+    async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
+        """See `OwnTools.call`."""
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            given = msgspec.json.decode(arguments or "{}")
+            if not isinstance(given, dict):
+                raise ValueError("arguments must be a JSON object")
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await self._tools[name].call(given, exchange.caller)
+        except (FetchFailed, ValueError, msgspec.DecodeError) as error:
+            outcome = type(error).__name__
+            return f"The tool failed: {error}"
+        except TimeoutError:
+            outcome = "timeout"
+            return "The tool failed: it took too long"
+        finally:
+            exchange.record("tool", started, {"tool": name, "outcome": outcome})

@@ -1,0 +1,73 @@
+"""One GET to a host that the config names: no redirect, no private address, no body without end."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+
+class FetchFailed(Exception):
+    """It gave nothing that can be used; the message may go to the model."""
+
+
+class _Pinned(http.client.HTTPConnection):
+    """Connects to the address that was checked, whatever the name leads to by then."""
+
+    def __init__(self, host: str, port: int, address: str, timeout: float, context: ssl.SSLContext | None) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._address = address
+        self._tls = context
+
+    def connect(self) -> None:
+        """See `HTTPConnection.connect`."""
+        sock = socket.create_connection((self._address, self.port), self.timeout)
+        self.sock = self._tls.wrap_socket(sock, server_hostname=self.host) if self._tls is not None else sock
+
+
+def fetch(url: str, headers: Mapping[str, str], timeout_s: float, max_bytes: int, *, private: bool) -> tuple[str, str]:
+    """Media type and text. `private`: whether addresses of one's own network may be asked. Raises `FetchFailed`."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    until = time.monotonic() + timeout_s
+    address = _checked_address(host, port, private=private)
+    context = ssl.create_default_context() if secure else None
+    connection = _Pinned(host, port, address, timeout_s, context)
+    try:
+        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+        connection.request("GET", path, headers={"user-agent": "gatehouse", "accept": "*/*", **headers})
+        response = connection.getresponse()
+        if response.status != 200:
+            moved = 300 <= response.status < 400
+            raise FetchFailed(f"it answered {response.status}{', and redirects are not followed' if moved else ''}")
+        data = bytearray()
+        while part := response.read1(65_536):
+            data += part
+            if len(data) > max_bytes:
+                raise FetchFailed(f"its answer is larger than {max_bytes} bytes")
+            if time.monotonic() > until:
+                raise FetchFailed(f"it took longer than {timeout_s:g} s")
+        return response.headers.get_content_type(), data.decode("utf-8", "replace")
+    except TimeoutError:
+        raise FetchFailed(f"it took longer than {timeout_s:g} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise FetchFailed(f"it can't be reached ({type(error).__name__})") from None
+    finally:
+        connection.close()
+
+
+def _checked_address(host: str, port: int, *, private: bool) -> str:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise FetchFailed("its name leads nowhere") from None
+    for _, _, _, _, where in found:
+        address = ipaddress.ip_address(str(where[0]).partition("%")[0])
+        if private or address.is_global:
+            return str(where[0])
+    raise FetchFailed("its address belongs to a private network")
