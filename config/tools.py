@@ -86,4 +86,20 @@ class SourceToolConfig(ToolBase):
     top: Whole = Field(default=4, ge=1, le=20, description="Passages at most.")
 
 
-ToolConfig: TypeAlias = Annotated[HttpToolConfig | WebSearchConfig | SourceToolConfig, Field(discriminator="kind")]
+class McpConfig(ToolBase):
+    """The reading tools of an MCP server; each is offered as the entry's name, an underscore and its own name."""
+
+    kind: Literal["mcp"] = Field(description="The reading tools of an MCP server.")
+    url: HttpUrl = Field(
+        description="The server's address (streamable HTTP).", examples=["https://mcp.example.com/mcp"]
+    )
+    headers: Headers = Field(default={}, description="Headers to send; values count as secrets.")
+    allow: tuple[str, ...] = Field(
+        default=(), description="Tools to offer beside those that say of themselves that they only read."
+    )
+    timeout: Duration = Field(default=10.0, description="How long a call may take.")
+
+
+ToolConfig: TypeAlias = Annotated[
+    HttpToolConfig | WebSearchConfig | SourceToolConfig | McpConfig, Field(discriminator="kind")
+]

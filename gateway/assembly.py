@@ -32,7 +32,7 @@ from router.dispatch import Dispatcher
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from config.providers import ProviderConfig
     from config.root import Config
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rag.rerank import Reranker
     from rag.source import Source
     from rag.tables.source import TableSource
+    from rag.tools.kinds import ReadingTool
 
 NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
@@ -55,7 +56,8 @@ async def build(config: Config, resources: Resources) -> Engine:
         providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
         sources = await _sources(config, resources, stack)
         tables = await _tables(config, stack)
-        routes = {name: _route(name, config, sources, tables, resources) for name in config.models}
+        reading = await _reading_tools(config, sources)
+        routes = {name: _route(name, config, sources, tables, reading, resources) for name in config.models}
         pipeline = Pipeline(routes, _keys(config), Dispatcher(providers, resources.health))
         owned = stack.pop_all()
     return Engine(
@@ -192,6 +194,7 @@ def _route(
     config: Config,
     sources: Mapping[str, Source],
     tables: Mapping[str, TableSource],
+    reading: Mapping[str, Sequence[ReadingTool]],
     resources: Resources,
 ) -> Route:
     model = config.models[name]
@@ -203,16 +206,24 @@ def _route(
         _policy(pipeline.answer, config.models[pipeline.answer]),
         _context(pipeline.context, sources, tables, resources) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
-        _tools(config, pipeline, sources),
+        _tools(pipeline, reading),
     )
 
 
-def _tools(config: Config, pipeline: PipelineConfig, sources: Mapping[str, Source]) -> OwnTools | None:
+async def _reading_tools(config: Config, sources: Mapping[str, Source]) -> dict[str, Sequence[ReadingTool]]:
+    if not config.tools:
+        return {}
+    from gateway.sourcing import open_tools
+
+    return {name: await open_tools(name, each, sources) for name, each in config.tools.items()}
+
+
+def _tools(pipeline: PipelineConfig, reading: Mapping[str, Sequence[ReadingTool]]) -> OwnTools | None:
     if not pipeline.tools:
         return None
-    from gateway.sourcing import tool_box
+    from rag.tools.box import ToolBox
 
-    return tool_box({name: config.tools[name] for name in pipeline.tools}, sources, pipeline.tool_steps)
+    return ToolBox([tool for name in pipeline.tools for tool in reading[name]], pipeline.tool_steps)
 
 
 def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
+from gateway.contract.errors import ContentBlocked
 from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, Context, OwnTools
@@ -76,18 +77,14 @@ class Pipeline:
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        made = Constructed(request)
-        if route.context is not None:
+        if route.context is None and route.tools is None:
+            return Pump(await self._dispatch(route, request, exchange, opening), (), exchange)
 
-            async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-                return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
+        async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+            return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
 
-            made = await self._construct_context(route.context, request, exchange, again)
-
-        async def as_it_is(request: ChatRequest) -> ChatRequest:
-            return request
-
-        reply = await self._answer(route, made.request, exchange, opening, None, as_it_is, _same)
+        made = await self._construct_context(route.context, request, exchange, again)
+        reply = await self._answer(route, made.request, exchange, opening, None, _as_it_is, _same)
         return Pump(reply, _citations(route, made), exchange)
 
     async def _handle_guarded(
@@ -100,16 +97,19 @@ class Pipeline:
         guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        made = Constructed(guarded.request)
-        if route.context is not None:
-            made = await self._construct_context(route.context, guarded.request, exchange, again)
+        made = await self._construct_context(route.context, guarded.request, exchange, again)
         request = await guarded.add(made.request)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
 
-        reply = await self._answer(
-            route, request, exchange, opening, guarded.reveal, guarded.add, guarded.reveal_arguments
-        )
+        async def guard(request: ChatRequest) -> ChatRequest:
+            request = await guarded.add(request)
+            if guarded.answer is not None:
+                # The caller may have read words already: no other answer can take their place.
+                raise ContentBlocked("What a tool said was blocked by a guardrail")
+            return request
+
+        reply = await self._answer(route, request, exchange, opening, guarded.reveal, guard, guarded.reveal_arguments)
         try:
             reply = await guarded.check(reply, again)
         except BaseException:
@@ -175,8 +175,10 @@ class Pipeline:
 
     @staticmethod
     async def _construct_context(
-        context: Context, request: ChatRequest, exchange: Exchange, again: Again
+        context: Context | None, request: ChatRequest, exchange: Exchange, again: Again
     ) -> Constructed:
+        if context is None:
+            return Constructed(request)
         started = time.perf_counter()
         try:
             return await context.construct(request, exchange, again)
@@ -208,6 +210,10 @@ class Pipeline:
 
 def _citations(route: Route, made: Constructed) -> tuple[OutputFilter, ...]:
     return (route.context.citations(made.passages),) if route.context is not None and made.passages else ()
+
+
+async def _as_it_is(request: ChatRequest) -> ChatRequest:
+    return request
 
 
 def _same(tool: str, arguments: str) -> str:

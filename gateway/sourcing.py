@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from config.sources import FolderConfig, SqlConfig, WebConfig
-from config.tools import ENGINES, HttpToolConfig, WebSearchConfig
+from config.tools import ENGINES, HttpToolConfig, McpConfig, SourceToolConfig, WebSearchConfig
 from gateway.contract.messages import Tool
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
@@ -17,6 +19,7 @@ from rag.export_minilm import cache_folder
 from rag.folder import folder_items, snapshot
 from rag.source import Origin, Source
 from rag.sqlite_store import SqliteStore
+from rag.tools.fetch import FetchFailed
 from rag.web import turn, web_items
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from rag.store import Store
     from rag.tables.engines import Engine
     from rag.tables.source import TableSource
-    from rag.tools.box import ToolBox
     from rag.tools.kinds import ReadingTool
 
 
@@ -79,14 +81,24 @@ def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
     )
 
 
-def tool_box(configs: Mapping[str, ToolConfig], sources: Mapping[str, Source], steps: int) -> ToolBox:
-    """The tools of a pipeline."""
-    from rag.tools.box import ToolBox
+async def open_tools(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> Sequence[ReadingTool]:
+    """The tools of one entry: one, but for MCP servers. One that is away offers none until the next reload."""
+    if not isinstance(config, McpConfig):
+        return [_tool(name, config, sources)]
+    from rag.tools.mcp_server import McpServer
 
-    return ToolBox([_tool(name, config, sources) for name, config in configs.items()], steps)
+    headers = {key: value.reveal() for key, value in config.headers.items()}
+    server = McpServer(name, config.url, headers, timeout_s=config.timeout)
+    try:
+        return await server.tools(config.allow)
+    except (FetchFailed, TimeoutError) as error:
+        structlog.get_logger().warning("an MCP server offers nothing", tool=name, problem=str(error) or "timeout")
+        return []
 
 
-def _tool(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> ReadingTool:
+def _tool(
+    name: str, config: HttpToolConfig | WebSearchConfig | SourceToolConfig, sources: Mapping[str, Source]
+) -> ReadingTool:
     from rag.tools import kinds
 
     if isinstance(config, HttpToolConfig):

@@ -1,0 +1,77 @@
+"""Tools of MCP servers: those that say that they only read, or that the config names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gateway.contract.messages import Tool
+from rag.tools.fetch import FetchFailed
+from rag.tools.kinds import MAX_RESULT
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Caller
+
+
+class McpTool:
+    """Implements `rag.tools.kinds.ReadingTool`. Every call is a session of its own: nothing is held open between."""
+
+    def __init__(self, definition: Tool, own_name: str, server: McpServer) -> None:
+        """`own_name` is what the server calls it."""
+        self.definition = definition
+        self._own_name = own_name
+        self._server = server
+
+    async def call(self, arguments: Mapping[str, Any], caller: Caller | None) -> str:
+        """See `ReadingTool.call`."""
+        return await self._server.call(self._own_name, dict(arguments))
+
+
+class McpServer:
+    """One server over streamable HTTP."""
+
+    def __init__(self, name: str, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+        self._name = name
+        self._url = url
+        self._headers = dict(headers)
+        self._timeout_s = timeout_s
+
+    async def tools(self, allowed: Sequence[str]) -> list[McpTool]:
+        """Its tools that may be called, named after the server. Raises `FetchFailed`."""
+        async with asyncio.timeout(self._timeout_s):
+            found = await self._ask(lambda client: client.list_tools())
+        return [
+            McpTool(Tool(f"{self._name}_{each.name}", each.description or "", dict(each.input_schema)), each.name, self)
+            for each in found.tools
+            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint)
+        ]
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> str:
+        """What a tool says. Raises `FetchFailed`."""
+        async with asyncio.timeout(self._timeout_s):
+            result = await self._ask(lambda client: client.call_tool(tool, arguments))
+        text = "\n".join(part.text for part in result.content if getattr(part, "text", None))
+        if result.is_error:
+            raise FetchFailed(text[:500] or "it failed")
+        return text[:MAX_RESULT]
+
+    async def _ask(self, ask: Any) -> Any:
+        """Runs `ask` on a session. The library raises groups of anything."""
+        try:
+            import httpx2
+            from mcp import Client
+            from mcp.client.streamable_http import streamable_http_client
+        except ImportError:
+            raise FetchFailed("the package mcp is not installed: gatehouse-platform[tools]") from None
+        try:
+            async with (
+                httpx2.AsyncClient(headers=self._headers, follow_redirects=False) as http,
+                Client(streamable_http_client(self._url, http_client=http)) as client,
+            ):
+                return await ask(client)
+        except Exception as error:
+            first: BaseException = error
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise FetchFailed(f"the MCP server can't be used ({type(first).__name__})") from None
