@@ -13,7 +13,7 @@ from config.findings import wrong
 from config.providers import Headers
 from config.secret import Secret, check_hashed
 from config.sources import folder_of
-from config.struct import Flag, HttpUrl, Ref, Struct, Whole
+from config.struct import Flag, HttpUrl, Label, Ref, Struct, Whole
 from config.units import Duration, Percentage, Size, Tokens
 
 
@@ -148,7 +148,7 @@ class AppConfig(Struct):
         tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
     ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
 
-    labels: tuple[str, ...] = Field(
+    labels: tuple[Label, ...] = Field(
         default=(),
         description="What it may see: documents that ask for one of these labels, beside those that ask for none.",
     )

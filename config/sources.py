@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, Name, PageUrl, Ref, Struct, Whole
+from config.struct import Flag, Label, Name, PageUrl, Ref, Struct, Whole
 from config.units import Duration
 
 
@@ -65,17 +65,27 @@ class SearchConfig(Struct):
     language: str = Field(default="english", description="Whose word endings are taken off, in English.")
 
 
+class EmbedderConfig(Struct):
+    """An embedding model of the config's own, in place of the one that ships."""
+
+    model: Annotated[str, Ref("models", "model")] = Field(description="The embedding model, of `models`.")
+    dimensions: Whole = Field(ge=1, le=16_384, description="How many numbers it gives a text.")
+
+
 class SourceBase(Struct):
     """What every source of documents has."""
 
     kind: str = Field(description="Where the documents come from.")
-    labels: tuple[str, ...] = Field(
+    labels: tuple[Label, ...] = Field(
         default=(), description="Only apps with one of these labels see its documents; without any, every app."
     )
     store: Annotated[Secret | None, BeforeValidator(_postgres)] = Field(
         default=None,
         description="A PostgreSQL that replicas share; without it a file on this machine.",
         examples=["${DATABASE_URL}"],
+    )
+    embedder: EmbedderConfig | None = Field(
+        default=None, description="An embedding model of `models`; without it the one that ships (MiniLM)."
     )
     chunk: ChunkConfig = Field(default=ChunkConfig(), description="How documents are cut.")
     search: SearchConfig = Field(default=SearchConfig(), description="How it is searched.")
@@ -143,7 +153,7 @@ class SqlConfig(Struct):
     max_rows: Whole = Field(default=50, ge=1, le=1000, description="Rows at most.")
     max_cost: float = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on PostgreSQL.")
     timeout: Duration = Field(default=5.0, description="How long a query may take.")
-    labels: tuple[str, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")
+    labels: tuple[Label, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> SqlConfig:

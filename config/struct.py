@@ -74,6 +74,12 @@ def _model_name(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", value) is None:
+        raise wrong("a label is made of up to 64 letters, digits and _ . : -", "write it like hr or team:sales")
+    return value
+
+
 def _checked_url(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
@@ -106,6 +112,8 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 """A bool; `true` and `false` from a reference count."""
 Name = Annotated[str, AfterValidator(_name)]
 """What an entry of a section may be called."""
+Label = Annotated[str, AfterValidator(_label)]
+"""What says who may see something."""
 ModelName = Annotated[str, AfterValidator(_model_name)]
 """What an app may put into `model`."""
 PageUrl = Annotated[str, AfterValidator(_page_url)]

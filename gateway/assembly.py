@@ -22,7 +22,8 @@ from config.providers import (
 from config.sources import SqlConfig
 from gateway import catalog
 from gateway.access.keys import KeyRing
-from gateway.contract.exchange import Caller
+from gateway.contract.exchange import Caller, Exchange
+from gateway.contract.messages import EmbeddingRequest
 from gateway.contract.protocols import Timeouts
 from gateway.pipeline import Pipeline, Route
 from gateway.providers.credentials import Credentials
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     from config.root import Config
     from config.secret import Secret
     from config.sections import ContextConfig, PipelineConfig
+    from config.sources import DocumentSource
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, OwnTools, Provider
     from gateway.resources import Resources
+    from rag.collection import Vectors
     from rag.rerank import Reranker
     from rag.source import Source
     from rag.tables.source import TableSource
@@ -58,8 +61,10 @@ async def build(config: Config, resources: Resources) -> Engine:
         tables = await _tables(config, stack)
         reading = await _reading_tools(config, sources)
         routes = {name: _route(name, config, sources, tables, reading, resources) for name in config.models}
-        pipeline = Pipeline(routes, _keys(config), Dispatcher(providers, resources.health))
+        dispatcher = Dispatcher(providers, resources.health)
+        pipeline = Pipeline(routes, _keys(config), dispatcher)
         owned = stack.pop_all()
+    _bind(resources, routes, dispatcher)
     return Engine(
         pipeline,
         owned.aclose,
@@ -170,10 +175,28 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
             continue
         place = place_of(config, name)
         made[name] = await resources.source(
-            (name, place, each), partial(open_source, name, each, place, resources.embedder())
+            (name, place, each), partial(open_source, name, each, place, _embedder(each, resources))
         )
         stack.push_async_callback(resources.leave_source, made[name])
     return made
+
+
+def _embedder(config: DocumentSource, resources: Resources) -> Vectors:
+    if config.embedder is None:
+        return resources.embedder()
+    return resources.provider_embedder(config.embedder.model, config.embedder.dimensions)
+
+
+def _bind(resources: Resources, routes: Mapping[str, Route], dispatcher: Dispatcher) -> None:
+    """Sources ask their embedding models through this engine from now on."""
+    for name, embedder in resources.provider_embedders():
+        if (route := routes.get(name)) is not None:
+            embedder.bind(partial(_embed, name, route.policy, dispatcher))
+
+
+async def _embed(name: str, policy: RoutePolicy, dispatcher: Dispatcher, texts: Sequence[str]) -> list[list[float]]:
+    asked = EmbeddingRequest(dialect="openai", model=name, texts=tuple(texts))
+    return (await dispatcher.embed(asked, policy, Exchange("embedding of a source"))).vectors
 
 
 async def _tables(config: Config, stack: AsyncExitStack) -> dict[str, TableSource]:

@@ -53,6 +53,8 @@ def _documents(config: Config, name: str) -> DocumentSource:
     found = config.sources[name]
     if isinstance(found, SqlConfig):
         raise ValueError(f"{name} is of kind sql: there are no documents in it")
+    if found.embedder is not None:
+        raise ValueError(f"{name} is embedded by {found.embedder.model}: that is for the server that runs")
     return found
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
+    from rag.provider_embedder import ProviderEmbedder
     from rag.source import Source
     from router.health import HealthBook
 
@@ -28,6 +29,7 @@ class Resources:
         self._redis: dict[str, Redis] = {}
         self._rows = MemoryRows()
         self._sources: dict[Source, tuple[object, int]] = {}
+        self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -86,6 +88,16 @@ class Resources:
             self._sources[source] = (key, users - 1)
         else:
             await source.close()
+
+    def provider_embedder(self, model: str, dimensions: int) -> ProviderEmbedder:
+        """The embedding model of that name, the same for every engine; see its `bind`."""
+        from rag.provider_embedder import ProviderEmbedder
+
+        return self._embedders.setdefault((model, dimensions), ProviderEmbedder(model, dimensions))
+
+    def provider_embedders(self) -> list[tuple[str, ProviderEmbedder]]:
+        """All of them by their models' names."""
+        return [(model, embedder) for (model, _), embedder in self._embedders.items()]
 
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""

@@ -215,14 +215,15 @@ class Collection:
                 self._threads, index.vectors.search, vector, index.visible(labels), CANDIDATES
             )
             scores, cosines = await self._scores(words, near, vector)
-        best = ranked(scores, top)
+        # What was removed a moment ago may still be in the indexes: others take its place.
+        best = ranked(scores, 2 * top)
         kept = await self.store.passages([chunk for chunk, _ in best])
         by_words = dict(words)
         return [
             Found(_passage(kept[chunk], self.name, score), by_words.get(chunk, 0.0), cosines.get(chunk, 0.0))
             for chunk, score in best
             if chunk in kept
-        ]
+        ][:top]
 
     async def _scores(
         self,

@@ -53,6 +53,8 @@ class LocalIndex:
         self._path = self._folder / "state.json"
         self._changing = threading.Lock()
         self._closed = False
+        # The words are committed before the state is: the first changes after a crash may be there already.
+        self._applied = False
         self._state = _read(self._path)
         self.words = WordsIndex(self._folder / f"words-{language}", language)
         if len(self.words) == 0:
@@ -111,6 +113,7 @@ class LocalIndex:
             self.vectors.partition(partition).add(each)
         last = changes[-1].seq
         self.words.commit()
+        self._applied = True
         self._state.words = max(self._state.words, last)
         self._read_up_to = {partition: max(seq, last) for partition, seq in self._read_up_to.items()}
         self._save()
@@ -121,7 +124,7 @@ class LocalIndex:
         if change.operation == "remove":
             self.words.remove(change.chunk)
         elif change.operation == "add" and change.searched:
-            self.words.add(change.chunk, change.searched, change.partition)
+            self.words.add(change.chunk, change.searched, change.partition, again=not self._applied)
 
     def visible(self, labels: frozenset[str] | None) -> list[str] | None:
         """The partitions that somebody with `labels` may see; None for all. `labels` None: whoever asks sees all."""

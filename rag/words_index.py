@@ -62,11 +62,12 @@ class WordsIndex:
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
 
-    def add(self, chunk: int, text: str, partition: str) -> None:
-        """Adds a chunk, or replaces it. Seen after `commit`."""
+    def add(self, chunk: int, text: str, partition: str, *, again: bool = False) -> None:
+        """Adds a chunk that is new here; `again` if it may be here already. Seen after `commit`."""
         import tantivy
 
-        self.remove(chunk)
+        if again:
+            self.remove(chunk)
         document = tantivy.Document()
         document.add_unsigned("id", chunk)
         document.add_text("body", " ".join(content_words(text)))
@@ -75,7 +76,11 @@ class WordsIndex:
 
     def remove(self, chunk: int) -> None:
         """Takes a chunk out. Seen after `commit`."""
-        self._writing().delete_documents_by_term("id", chunk)
+        import tantivy
+
+        # By a query: as a term of its own the number would be taken for a signed one, which none is.
+        query = tantivy.Query.term_query(self._schema, "id", chunk)
+        self._writing().delete_documents_by_query(query)
 
     def _writing(self) -> tantivy.IndexWriter:
         if self._writer is None:

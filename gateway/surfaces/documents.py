@@ -7,7 +7,7 @@ import binascii
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENTS = 1000
 MAX_TOP = 100
-_PATH = re.compile(r"/v1/sources/(?P<source>[^/]+)/(?P<what>documents|search)(?:/(?P<document>.+))?\Z")
+_PATH = re.compile(r"/v1/sources/(?P<source>[^/]+)/(?P<what>documents|search)(?:/(?P<document>.+))?\Z", re.DOTALL)
 _MAX_ID = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 Method: TypeAlias = Literal["GET", "POST", "DELETE"]
 
 
@@ -71,8 +73,8 @@ class DocumentSurface:
                 caller = engine.pipeline.identify(call.key(), exchange)
                 if match is None:
                     raise UnknownPath("There is no endpoint at this path below /v1/sources")
-                source = _source(engine, caller, unquote(match["source"]), match["what"])
-                document = unquote(match["document"]) if match["document"] else None
+                source = _source(engine, caller, match["source"], match["what"])
+                document = match["document"] or None
                 body = await self._answer(call, engine, caller, (method, match["what"]), source, document)
                 exchange.status, exchange.outcome = 200, "ok"
                 await call.respond(200, reply_headers(exchange, "application/json"), msgspec.json.encode(body))
@@ -128,8 +130,12 @@ async def _hand_in(handed: HandedIn, source: Source) -> object:
     items = []
     for place, each in enumerate(handed.documents):
         where = f"documents[{place}]"
-        if not 0 < len(each.id) <= _MAX_ID:
-            raise InvalidRequest(f"'{where}.id' must have 1 to {_MAX_ID} letters", param=f"{where}.id")
+        if not 0 < len(each.id) <= _MAX_ID or _CONTROL.search(each.id + each.title) is not None:
+            words = f"1 to {_MAX_ID} letters, none of them a control character"
+            raise InvalidRequest(f"'{where}.id' must have {words}, and so must the title", param=f"{where}.id")
+        if any(_LABEL.fullmatch(label) is None for label in each.labels):
+            words = "up to 64 letters, digits and _ . : -"
+            raise InvalidRequest(f"'{where}.labels' must be made of {words}", param=f"{where}.labels")
         data, media_type = _content(each, where)
         items.append(Item(each.id, partial(_loaded, data, media_type), each.labels, each.title))
     report = await source.add(items)

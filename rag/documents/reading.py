@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -10,6 +12,7 @@ from rag.html_text import html_blocks
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
 MAX_BYTES = 64 * 1024 * 1024
+MAX_UNPACKED = 256 * 1024 * 1024
 _MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
 _HTML = frozenset({".html", ".htm", ".xhtml"})
 _PLAIN = frozenset({
@@ -56,11 +59,20 @@ def read(name: str, data: bytes, media_type: str = "") -> Blocks:
         raise Unreadable(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
+def _check_unpacked(data: bytes) -> None:
+    """Refuses an archive that says of itself that it is huge, before anything of it is unpacked."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
+            raise Unreadable(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
+
+
 def _read(suffix: str, data: bytes) -> Blocks:
     if suffix == ".pdf":
         from rag.documents.pdf import pdf_blocks
 
         return pdf_blocks(data)
+    if suffix in {".docx", ".xlsx"}:
+        _check_unpacked(data)
     if suffix == ".docx":
         from rag.documents.office import docx_blocks
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,14 +25,16 @@ models:
   small: {{targets: [{{target: up/m, context_window: 100 tokens}}]}}
   docs: {{pipeline: docs}}
   tight: {{pipeline: tight}}
+  embedder: {{targets: [up/e]}}
 pipelines:
   docs: {{context: {{from: [notes]}}, answer: plain}}
   tight: {{context: {{from: [notes]}}, answer: small}}
 sources:
   notes: {{kind: documents}}
   other: {{kind: documents}}
+  hosted: {{kind: documents, embedder: {{model: embedder, dimensions: 2}}}}
 apps:
-  one: {{keys: [test-key], ingest: [notes]}}
+  one: {{keys: [test-key], ingest: [notes, hosted]}}
   hr: {{keys: [hr-key], ingest: [notes], labels: [hr]}}
 observe: {{log: "off"}}
 """
@@ -139,8 +143,10 @@ def test_documents_are_listed_replaced_and_removed(gateway: Gateway) -> None:
         ({"documents": [{"id": "a", "text": "x", "data": "eA=="}]}, "needs either 'text' or 'data'"),
         ({"documents": [{"id": "", "text": "x"}]}, "documents[0].id"),
         ({"documents": [{"id": "a", "data": "%%%"}]}, "is not base64"),
+        ({"documents": [{"id": "a\x00", "text": "x"}]}, "control character"),
         ({"documents": [{"id": "a", "text": "x", "label": "y"}]}, "label"),
         ({"documents": "no"}, "documents"),
+        ({"documents": [{"id": "a", "text": "x", "labels": ["hr\x1fall"]}]}, "labels"),
     ],
 )
 def test_bad_bodies_say_what_is_wrong(gateway: Gateway, body: Any, words: str) -> None:
@@ -176,3 +182,27 @@ def test_what_cant_be_read_is_told_and_the_rest_is_kept(gateway: Gateway) -> Non
 def test_only_those_who_may(gateway: Gateway, method: str, path: str, key: str, status: int) -> None:
     answer = gateway.request(method, path, {"documents": []}, {"authorization": f"Bearer {key}"})
     assert answer.status == status, answer.body
+
+
+def test_a_providers_model_embeds_a_source(gateway: Gateway, upstream: Recording) -> None:
+    documents = [{"id": "a.md", "text": "Zebras run."}]
+    assert post(gateway, "/v1/sources/hosted/documents", {"documents": documents}).json()["added"] == 1
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        hits = post(gateway, "/v1/sources/hosted/search", {"query": "animals"}).json()["data"]
+        if hits and hits[0]["cosine"] > 0.99:
+            break
+        time.sleep(0.05)
+    assert hits[0]["document"] == "a.md"
+    assert any(body.get("input") == ["Zebras run."] and body["model"] == "e" for body in upstream.bodies)
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b c.md", "../../etc/passwd", "%2e%2e", "x y?z#", "\u00e9" * 100, "https://a.example/?b=c"]
+)
+def test_odd_ids_are_ids_like_others(gateway: Gateway, name: str) -> None:
+    answer = post(gateway, "/v1/sources/notes/documents", {"documents": [{"id": name, "text": "Okapis."}]})
+    assert answer.json()["added"] == 1, answer.body
+    assert found(gateway, "okapis")[0] == name
+    assert gateway.request("DELETE", f"/v1/sources/notes/documents/{quote(name, safe='')}").status == 200
+    assert name not in found(gateway, "okapis")

@@ -285,6 +285,42 @@ def test_nothing_in_a_question_is_a_query_language(tmp_path: Path) -> None:
     run(body)
 
 
+def test_what_was_removed_takes_nobodys_place(tmp_path: Path) -> None:
+    async def body() -> None:
+        made = await collection(tmp_path)
+        for number in range(12):
+            await kept(made, {f"{number}.md": ("Okapis.", ())})
+            assert [passage.source for passage in await made.search("okapis", 1)] == [f"{number}.md"]
+            assert len(made.index.words) == 1
+            await made.store.delete([f"{number}.md"])
+            # Not even before the index has heard of it.
+            assert await made.search("okapis", 1) == []
+            await made.catch_up()
+            assert len(made.index.words) == 0
+        await made.close()
+
+    run(body)
+
+
+def test_a_crash_between_two_files_counts_nothing_twice(tmp_path: Path) -> None:
+    async def body() -> None:
+        made = await collection(tmp_path, LetterVectors())
+        state = tmp_path / "index" / "0" / "state.json"
+        before = state.read_bytes() if state.exists() else None
+        await kept(made, {f"{number}.md": (f"Okapi {number}.", ()) for number in range(5)})
+        await made.close()
+        # As if the words had been committed and the power had gone.
+        state.write_bytes(before) if before is not None else state.unlink()
+        if before is None:
+            state.write_text('{"embedder": "letters", "words": 0, "partitions": {}}')
+        again = await collection(tmp_path, LetterVectors())
+        assert len(again.index.words) == 5
+        assert len(again.index.vectors) == 5
+        await again.close()
+
+    run(body)
+
+
 LABELS = st.lists(st.sampled_from("abc"), max_size=2).map(tuple)
 
 

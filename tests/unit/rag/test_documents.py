@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 import zlib
 
 import docx
@@ -132,3 +133,11 @@ def test_overlap_repeats_the_end() -> None:
         "Four five six. Seven eight nine.",
         "Ten eleven twelve.",
     ]
+
+
+def test_an_archive_that_would_be_huge_is_not_unpacked() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", b" " * (257 * 1024 * 1024))
+    with pytest.raises(Unreadable, match="unpacked"):
+        read("bomb.docx", out.getvalue())

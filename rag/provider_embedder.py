@@ -1,0 +1,70 @@
+"""An embedding model of the config's own, at whatever provider, for a source."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gateway.contract.errors import Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH = 64
+_RECENT = 512
+Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+
+
+class ProviderEmbedder:
+    """Fits `rag.collection.Vectors`. It outlives a reload; `bind` says how to ask from now on."""
+
+    def __init__(self, model: str, dimensions: int) -> None:
+        """`model` by its name in the config; `dimensions` that it gives."""
+        # Another number of dimensions is another model: nothing of it may be compared.
+        self.name = f"{model}-{dimensions}"
+        self.dimensions = dimensions
+        self._model = model
+        self._embed: Embed | None = None
+        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+
+    def bind(self, embed: Embed) -> None:
+        """How the model is asked."""
+        self._embed = embed
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked."""
+        return self._embed is not None
+
+    def status(self) -> str:
+        """One line for people."""
+        return f"{self._model}: {self.dimensions} dimensions"
+
+    async def wait(self) -> bool:
+        """Nothing has to be loaded."""
+        return self.ready
+
+    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(len(texts), dimensions), each of length 1. Raises what the targets raise, `Unavailable` for odd answers."""
+        import numpy as np
+
+        if len(texts) == 1 and texts[0] in self._recent:
+            self._recent.move_to_end(texts[0])
+            return self._recent[texts[0]]
+        if self._embed is None:
+            raise Unavailable("The embedding model can't be asked yet")
+        parts = [np.empty((0, self.dimensions), dtype=np.float32)]
+        for start in range(0, len(texts), BATCH):
+            batch = list(texts[start : start + BATCH])
+            rows = np.asarray(await self._embed(batch), dtype=np.float32)
+            if rows.shape != (len(batch), self.dimensions):
+                raise Unavailable(f"The embedding model gave {rows.shape}, not {(len(batch), self.dimensions)}")
+            parts.append(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9).astype(np.float32))
+        made: NDArray[np.float32] = np.concatenate(parts)
+        if len(texts) == 1:
+            self._recent[texts[0]] = made
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        return made
