@@ -130,8 +130,10 @@ class LocalIndex:
         """The partitions that somebody with `labels` may see; None for all. `labels` None: whoever asks sees all."""
         if labels is None:
             return None
-        partitions = [partition for partition in self._read_up_to if may_see(partition, labels)]
-        return None if len(partitions) == len(self._read_up_to) else partitions
+        # A copy in one step: another thread may be adding a partition.
+        every = list(self._read_up_to)
+        partitions = [partition for partition in every if may_see(partition, labels)]
+        return None if len(partitions) == len(every) else partitions
 
     def main_path(self, partition: str, seq: int) -> Path:
         """Where the main index of a partition is to be written that has read the log up to `seq`."""

@@ -53,7 +53,8 @@ class VectorsIndex:
 
     def search(self, vector: Vector, partitions: Sequence[str] | None, top: int) -> list[tuple[int, float]]:
         """Chunks and their cosines, best first."""
-        names = self._partitions if partitions is None else partitions
+        # A copy in one step: another thread may be adding a partition.
+        names = list(self._partitions) if partitions is None else partitions
         found = [
             hit for name in names if name in self._partitions for hit in self._partitions[name].search(vector, top)
         ]

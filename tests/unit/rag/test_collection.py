@@ -302,6 +302,25 @@ def test_what_was_removed_takes_nobodys_place(tmp_path: Path) -> None:
     run(body)
 
 
+def test_searching_while_partitions_are_added(tmp_path: Path) -> None:
+    async def body() -> None:
+        made = await collection(tmp_path, LetterVectors())
+        await kept(made, {"a.md": ("Okapis.", ())})
+
+        async def fill() -> None:
+            for number in range(30):
+                await kept(made, {f"{number}.md": (f"Zebras {number}.", (f"label{number}",))})
+
+        filling = asyncio.create_task(fill())
+        while not filling.done():
+            found = await asyncio.gather(*[sources(made, "okapis zebras", frozenset()) for _ in range(8)])
+            assert all(each == ["a.md"] for each in found)
+        await filling
+        await made.close()
+
+    run(body)
+
+
 def test_a_crash_between_two_files_counts_nothing_twice(tmp_path: Path) -> None:
     async def body() -> None:
         made = await collection(tmp_path, LetterVectors())
