@@ -18,7 +18,7 @@ from gateway.contract.errors import GatehouseError
 from gateway.contract.passages import Passage
 from rag.fuse import WORDS_WEIGHT, Fusion, by_ranks, ranked, weighted
 from rag.local_index import LocalIndex
-from rag.store import Counts
+from rag.store import Counts, may_see
 from rag.vectors_index import Kind, build
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Collection:
         return [
             Found(_passage(kept[chunk], self.name, score), by_words.get(chunk, 0.0), cosines.get(chunk, 0.0))
             for chunk, score in best
-            if chunk in kept
+            if chunk in kept and (labels is None or may_see(kept[chunk].partition, labels))
         ][:top]
 
     async def _scores(

@@ -127,13 +127,14 @@ class LocalIndex:
             self.words.add(change.chunk, change.searched, change.partition, again=not self._applied)
 
     def visible(self, labels: frozenset[str] | None) -> list[str] | None:
-        """The partitions that somebody with `labels` may see; None for all. `labels` None: whoever asks sees all."""
+        """The partitions that somebody with `labels` may see; None for all, if `labels` is None.
+
+        They are always named, even if they are all there are: another may come while the search is under way.
+        """
         if labels is None:
             return None
         # A copy in one step: another thread may be adding a partition.
-        every = list(self._read_up_to)
-        partitions = [partition for partition in every if may_see(partition, labels)]
-        return None if len(partitions) == len(every) else partitions
+        return [partition for partition in list(self._read_up_to) if may_see(partition, labels)]
 
     def main_path(self, partition: str, seq: int) -> Path:
         """Where the main index of a partition is to be written that has read the log up to `seq`."""
