@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 CANDIDATES = 100
 FEEDBACK_WEIGHT = 0.3
 POLL_S = 1.0
+# So many searches are remembered.
+RECENT = 256
 START_S = 1.0
 _CHANGES_AT_ONCE = 2000
 _ROWS_AT_ONCE = 20_000
@@ -78,6 +81,14 @@ class Found(msgspec.Struct, frozen=True):
     cosine: float
 
 
+class Hits(msgspec.Struct, frozen=True):
+    """Chunks with their scores, best first, and what the words and the meaning said of each."""
+
+    ranked: list[tuple[int, float]]
+    words: dict[int, float]
+    cosines: dict[int, float]
+
+
 class Collection:
     """`start` opens it and follows the store's log in the background; `close` ends that."""
 
@@ -95,6 +106,7 @@ class Collection:
         self._following: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._reading = asyncio.Lock()
+        self._recent: OrderedDict[object, Hits] = OrderedDict()
         self._counts = Counts(0, 0, 0)
         self._trouble = ""
 
@@ -202,10 +214,33 @@ class Collection:
 
     async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
         """The same, each with what the words and the meaning said."""
-        index = self.index
         if not query.strip():
             return []
+        hits = await self._hits(query, labels)
+        # What was removed a moment ago may still be in the indexes: others take its place.
+        best = hits.ranked[: 2 * top]
+        kept = await self.store.passages([chunk for chunk, _ in best])
+        return [
+            Found(_passage(kept[chunk], self.name, score), hits.words.get(chunk, 0.0), hits.cosines.get(chunk, 0.0))
+            for chunk, score in best
+            if chunk in kept and (labels is None or may_see(kept[chunk].partition, labels))
+        ][:top]
+
+    async def _hits(self, query: str, labels: frozenset[str] | None) -> Hits:
+        """What the indexes say; remembered as long as they have not read on."""
         vector = await self._vector(query)
+        key = (query, labels, self.index.cursor, vector is None, self.search_options)
+        known = self._recent.get(key)
+        if known is not None:
+            self._recent.move_to_end(key)
+            return known
+        made = self._recent[key] = await self._search_anew(query, labels, vector)
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        return made
+
+    async def _search_anew(self, query: str, labels: frozenset[str] | None, vector: NDArray[np.float32] | None) -> Hits:
+        index = self.index
         loop = asyncio.get_running_loop()
         words, near = await loop.run_in_executor(self._threads, self._candidates, index, query, vector, labels)
         scores, cosines = await self._scores(words, near, vector)
@@ -215,15 +250,7 @@ class Collection:
                 self._threads, index.vectors.search, vector, index.visible(labels), CANDIDATES
             )
             scores, cosines = await self._scores(words, near, vector)
-        # What was removed a moment ago may still be in the indexes: others take its place.
-        best = ranked(scores, 2 * top)
-        kept = await self.store.passages([chunk for chunk, _ in best])
-        by_words = dict(words)
-        return [
-            Found(_passage(kept[chunk], self.name, score), by_words.get(chunk, 0.0), cosines.get(chunk, 0.0))
-            for chunk, score in best
-            if chunk in kept and (labels is None or may_see(kept[chunk].partition, labels))
-        ][:top]
+        return Hits(ranked(scores, 2 * CANDIDATES), dict(words), cosines)
 
     async def _scores(
         self,

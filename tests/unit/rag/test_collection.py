@@ -321,6 +321,30 @@ def test_searching_while_partitions_are_added(tmp_path: Path) -> None:
     run(body)
 
 
+def test_the_same_search_is_made_once_and_anew_after_a_change(tmp_path: Path) -> None:
+    async def body() -> None:
+        made = await collection(tmp_path)
+        await kept(made, {"a.md": ("Okapis.", ()), "b.md": ("Okapis of the board.", ("board",))})
+        asked: list[str] = []
+        search = made.index.words.search
+
+        def counted(question: str, partitions: Sequence[str] | None, top: int) -> list[tuple[int, float]]:
+            asked.append(question)
+            return search(question, partitions, top)
+
+        made.index.words.search = counted  # type: ignore[method-assign]
+        for _ in range(3):
+            assert await sources(made, "okapis", frozenset()) == ["a.md"]
+        assert set(await sources(made, "okapis", frozenset({"board"}))) == {"a.md", "b.md"}
+        assert len(asked) == 2
+        await kept(made, {"c.md": ("Okapis, okapis.", ())})
+        assert set(await sources(made, "okapis", frozenset())) == {"a.md", "c.md"}
+        assert len(asked) == 3
+        await made.close()
+
+    run(body)
+
+
 def test_a_crash_between_two_files_counts_nothing_twice(tmp_path: Path) -> None:
     async def body() -> None:
         made = await collection(tmp_path, LetterVectors())

@@ -363,7 +363,7 @@ SELECT upper(name), length(name), trim(name), replace(name, 'a', 'b') FROM custo
 SELECT name || ' of ' || region FROM customers
 SELECT coalesce(category, 'none'), count(*) FROM products GROUP BY 1 HAVING count(*) > 1
 SELECT cast(amount AS INTEGER), abs(amount), round(amount, 1) FROM orders
-SELECT julianday('now') - julianday(joined) FROM customers
+SELECT julianday('2026-11-21') - julianday(joined) FROM customers
 SELECT date(ordered, 'start of month') AS month, count(*) FROM orders GROUP BY month
 SELECT c.name FROM customers c WHERE NOT EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = c.id)
 SELECT c.name, count(o.id) FROM customers AS c LEFT JOIN orders AS o ON o.customer_id = c.id GROUP BY c.name ORDER BY 2 DESC LIMIT 3
