@@ -189,7 +189,10 @@ def _only_reads(action: int, *_: object) -> int:
 
 
 class FilesEngine:
-    """Implements `Engine` on CSV and Parquet files (DuckDB): loaded once, then cut off from files and network."""
+    """Implements `Engine` on CSV and Parquet files (DuckDB): loaded, then cut off from files and network.
+
+    A file that changes is loaded again before the next query; its columns must stay.
+    """
 
     dialect: Dialect = "duckdb"
 
@@ -198,12 +201,21 @@ class FilesEngine:
         self._files = dict(files)
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._seen: object = None
+
+    def _stamp(self) -> object:
+        """What changes when a file does; the same as before while one can't be looked at."""
+        try:
+            return [(path.stat().st_mtime_ns, path.stat().st_size) for path in self._files.values()]
+        except OSError:
+            return self._seen
 
     async def open(self) -> None:
         """See `Engine.open`."""
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
+        self._seen = self._stamp()
         try:
             import duckdb
         except ImportError:
@@ -252,6 +264,8 @@ class FilesEngine:
             self._connection.interrupt()
 
         with self._lock:
+            if self._stamp() != self._seen:
+                self._load_again()
             timer = threading.Timer(timeout_s, stop)
             timer.start()
             try:
@@ -264,6 +278,15 @@ class FilesEngine:
             finally:
                 timer.cancel()
         return Rows(columns, tuple(rows[:max_rows]), len(rows) > max_rows)
+
+    def _load_again(self) -> None:
+        """The files as they are now; those that can't be read leave what there was."""
+        before = self._connection
+        try:
+            self._open()
+        except EngineRefused as error:
+            raise QueryFailed(str(error)) from None
+        before.close()
 
     async def close(self) -> None:
         """See `Engine.close`."""
