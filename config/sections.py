@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
 from config.findings import wrong
 from config.providers import Headers
@@ -91,6 +91,34 @@ SourceName = Annotated[str, Ref("sources", "source")]
 ModelRef = Annotated[str, Ref("models", "model")]
 
 
+class RerankConfig(Struct):
+    """What puts the best twenty in a better order. May be written as a string: `sentences`, or a model."""
+
+    shorthand: ClassVar[str] = "by"
+
+    by: Annotated[str, Ref("models", "model", wildcard="sentences")] | None = Field(
+        default=None, description="Likeness of single `sentences`, or a model that is asked.", examples=["sentences"]
+    )
+    url: HttpUrl | None = Field(
+        default=None,
+        description="Or an endpoint for reranking, as Cohere, Jina, Voyage, vLLM and TEI have it.",
+        examples=["https://api.cohere.com/v2/rerank"],
+    )
+    key: Secret | None = Field(default=None, description="The endpoint's key.", examples=["${COHERE_API_KEY}"])
+    model: str = Field(default="", description="The endpoint's model.", examples=["rerank-v3.5"])
+    timeout: Duration = Field(default=5.0, description="How long the endpoint may take; then the order stays.")
+    private: Flag = Field(default=False, description="Whether the endpoint may be in one's own network.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> RerankConfig:
+        if (self.by is None) == (self.url is None):
+            raise wrong("there must be either by or url", "write rerank: sentences, a model, or {url: ..., model: ...}")
+        extra = sorted(self.model_fields_set - {"by"})
+        if self.by is not None and extra:
+            raise wrong(f"{extra[0]} belongs to an endpoint", "give its url instead of by")
+        return self
+
+
 class ContextConfig(Struct):
     """What is retrieved and put before the model."""
 
@@ -102,13 +130,29 @@ class ContextConfig(Struct):
         description="What makes a follow-up stand alone: a model, or the `rules` that ship; null nothing.",
         examples=["quick"],
     )
-    rerank: Annotated[str, Ref("models", "model", wildcard="sentences")] | None = Field(
-        default=None,
-        description="What puts the best twenty in a better order: likeness of single `sentences`, or a model.",
-        examples=["sentences"],
+    queries: Whole = Field(
+        default=1,
+        ge=1,
+        le=5,
+        description="Into how many searches the model of `rewrite` may take a question apart.",
+    )
+    look_up: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(
+        default=(),
+        description="Tools by which the model of `rewrite` may find out whom or what a question means.",
+        examples=["[people]"],
+    )
+    rerank: RerankConfig | None = Field(
+        default=None, description="What puts the best twenty in a better order.", examples=["sentences"]
     )
     top: Whole = Field(default=6, ge=1, le=100, description="Passages at most.")
     budget: Tokens = Field(default=3000, description="What the passages may hold together.")
+
+    @model_validator(mode="after")
+    def _asks_a_model(self) -> ContextConfig:
+        wanting = "queries" if self.queries > 1 else "look_up" if self.look_up else None
+        if wanting is not None and self.rewrite in (None, "rules"):
+            raise wrong(f"{wanting} needs a model that rewrites", "write rewrite: and one of models")
+        return self
 
 
 class PipelineConfig(Struct):

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Flag, Label, Name, PageUrl, Ref, Struct, Whole
-from config.units import Duration
+from config.units import Duration, Pause
 
 
 def folder_of(value: object, info: ValidationInfo) -> Path:
@@ -126,8 +126,11 @@ def _data_file(value: object, info: ValidationInfo) -> Path:
 
 
 def _database(value: object) -> object:
-    if isinstance(value, str) and re.match(r"(?:sqlite:///|postgres(?:ql)?://).", value) is None:
-        raise wrong("this is no address of a database", "write sqlite:///path or postgresql://user@host/name")
+    if isinstance(value, str) and re.match(r"(?:sqlite:///|postgres(?:ql)?://|mysql://).", value) is None:
+        raise wrong(
+            "this is no address of a database",
+            "write sqlite:///path, postgresql://user@host/name or mysql://user@host/name",
+        )
     return value
 
 
@@ -137,7 +140,8 @@ class SqlConfig(Struct):
     kind: Literal["sql"] = Field(description="Rows of a database or of files.")
     database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
         default=None,
-        description="sqlite:///path (relative to this file) or postgresql://... of a role that may only read.",
+        description="sqlite:///path (relative to this file), postgresql://... or mysql://... (MariaDB too) of a role "
+        "that may only read.",
         examples=["${ORDERS_DATABASE}"],
     )
     files: dict[Name, Annotated[Path, BeforeValidator(_data_file), PlainSerializer(str)]] = Field(
@@ -151,8 +155,9 @@ class SqlConfig(Struct):
     )
     hint: str = Field(default="", description="What the model should know of the tables.")
     max_rows: Whole = Field(default=50, ge=1, le=1000, description="Rows at most.")
-    max_cost: float = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on PostgreSQL.")
+    max_cost: float = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on servers.")
     timeout: Duration = Field(default=5.0, description="How long a query may take.")
+    keep: Pause = Field(default=0.0, description="How long rows are remembered; 0s asks the database each time.")
     labels: tuple[Label, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")
 
     @model_validator(mode="after")

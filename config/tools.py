@@ -11,7 +11,7 @@ from config.findings import wrong
 from config.providers import Headers
 from config.secret import Secret
 from config.struct import Flag, HttpUrl, PageUrl, Ref, Struct, Whole
-from config.units import Duration
+from config.units import Duration, Pause
 
 ENGINES = {
     "brave": "https://api.search.brave.com/res/v1/web/search",
@@ -26,7 +26,15 @@ class ToolBase(Struct):
     kind: str = Field(description="What it does.")
 
 
-class HttpToolConfig(ToolBase):
+class RemoteTool(ToolBase):
+    """What a tool has that asks a host."""
+
+    keep: Pause = Field(
+        default=0.0, description="How long a result is remembered for the same arguments; 0s calls each time."
+    )
+
+
+class HttpToolConfig(RemoteTool):
     """A GET of one address, with the tool's arguments in its path and query."""
 
     kind: Literal["http"] = Field(description="A GET of one address.")
@@ -58,7 +66,7 @@ class HttpToolConfig(ToolBase):
         return self
 
 
-class WebSearchConfig(ToolBase):
+class WebSearchConfig(RemoteTool):
     """A web search by one of several engines."""
 
     kind: Literal["web_search"] = Field(description="A web search.")
@@ -86,7 +94,7 @@ class SourceToolConfig(ToolBase):
     top: Whole = Field(default=4, ge=1, le=20, description="Passages at most.")
 
 
-class McpConfig(ToolBase):
+class McpConfig(RemoteTool):
     """The reading tools of an MCP server; each is offered as the entry's name, an underscore and its own name."""
 
     kind: Literal["mcp"] = Field(description="The reading tools of an MCP server.")

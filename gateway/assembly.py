@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
-    from config.sections import ContextConfig, PipelineConfig
+    from config.sections import ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
@@ -227,9 +227,9 @@ def _route(
     return Route(
         model.pipeline,
         _policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(pipeline.context, sources, tables, resources) if pipeline.context is not None else None,
+        _context(pipeline.context, sources, tables, reading, resources) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
-        _tools(pipeline, reading),
+        _tools(pipeline.tools, reading, pipeline.tool_steps),
     )
 
 
@@ -241,12 +241,12 @@ async def _reading_tools(config: Config, sources: Mapping[str, Source]) -> dict[
     return {name: await open_tools(name, each, sources) for name, each in config.tools.items()}
 
 
-def _tools(pipeline: PipelineConfig, reading: Mapping[str, Sequence[ReadingTool]]) -> OwnTools | None:
-    if not pipeline.tools:
+def _tools(names: Sequence[str], reading: Mapping[str, Sequence[ReadingTool]], steps: int = 1) -> OwnTools | None:
+    if not names:
         return None
     from rag.tools.box import ToolBox
 
-    return ToolBox([tool for name in pipeline.tools for tool in reading[name]], pipeline.tool_steps)
+    return ToolBox([tool for name in names for tool in reading[name]], steps)
 
 
 def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards | None:
@@ -265,14 +265,21 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
 
 
 def _context(
-    config: ContextConfig, sources: Mapping[str, Source], tables: Mapping[str, TableSource], resources: Resources
+    config: ContextConfig,
+    sources: Mapping[str, Source],
+    tables: Mapping[str, TableSource],
+    reading: Mapping[str, Sequence[ReadingTool]],
+    resources: Resources,
 ) -> Context:
     from rag.phase import RetrievedContext
     from rag.rewrite import Rewriter
 
     rewriter = None
+    look_up = _tools(config.look_up, reading)
     if config.rewrite is not None:
-        rewriter = Rewriter(None if config.rewrite == "rules" else config.rewrite)
+        model = None if config.rewrite == "rules" else config.rewrite
+        known = look_up.definitions if look_up is not None else ()
+        rewriter = Rewriter(model, queries=config.queries, tools=known)
     return RetrievedContext(
         {name: sources[name] for name in config.sources if name in sources},
         config.top,
@@ -280,15 +287,19 @@ def _context(
         [tables[name] for name in config.sources if name in tables],
         rewriter,
         _reranker(config.rerank, resources),
+        look_up,
     )
 
 
-def _reranker(name: str | None, resources: Resources) -> Reranker | None:
-    if name is None:
+def _reranker(config: RerankConfig | None, resources: Resources) -> Reranker | None:
+    if config is None:
         return None
-    from rag.rerank import ModelReranker, SentenceReranker
+    from rag.rerank import EndpointReranker, ModelReranker, SentenceReranker
 
-    return SentenceReranker(resources.embedder()) if name == "sentences" else ModelReranker(name)
+    if config.url is not None:
+        key = config.key.reveal() if config.key is not None else ""
+        return EndpointReranker(config.url, key, config.model, timeout_s=config.timeout, private=config.private)
+    return SentenceReranker(resources.embedder()) if config.by == "sentences" else ModelReranker(config.by or "")
 
 
 def _policy(name: str, model: ModelConfig) -> RoutePolicy:

@@ -22,15 +22,15 @@ import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
 from gateway.contract.errors import ContentBlocked
-from gateway.contract.guards import Again, Guards
+from gateway.contract.guards import Guards
 from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Constructed, Context, OwnTools
+from gateway.contract.protocols import Constructed, Context, OwnTools, UnderGuard
 from gateway.pump import Pump
 from gateway.tool_loop import ToolReply
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     Opening = Callable[[Delta], None]
     Reveal = Callable[[ChatRequest], ChatRequest]
-    Guard = Callable[[ChatRequest], Awaitable[ChatRequest]]
-    RevealArguments = Callable[[str, str], str]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -83,8 +81,9 @@ class Pipeline:
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
             return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
 
-        made = await self._construct_context(route.context, request, exchange, again)
-        reply = await self._answer(route, made.request, exchange, opening, None, _as_it_is, _same)
+        under = UnderGuard(again, _as_it_is, _same)
+        made = await self._construct_context(route.context, request, exchange, under)
+        reply = await self._answer(route, made.request, exchange, opening, None, under)
         return Pump(reply, _citations(route, made), exchange)
 
     async def _handle_guarded(
@@ -97,10 +96,6 @@ class Pipeline:
         guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        made = await self._construct_context(route.context, guarded.request, exchange, again)
-        request = await guarded.add(made.request)
-        if guarded.answer is not None:
-            return Pump(guarded.answer, guarded.filters(), exchange)
 
         async def guard(request: ChatRequest) -> ChatRequest:
             request = await guarded.add(request)
@@ -109,7 +104,12 @@ class Pipeline:
                 raise ContentBlocked("What a tool said was blocked by a guardrail")
             return request
 
-        reply = await self._answer(route, request, exchange, opening, guarded.reveal, guard, guarded.reveal_arguments)
+        under = UnderGuard(again, guard, guarded.reveal_arguments)
+        made = await self._construct_context(route.context, guarded.request, exchange, under)
+        request = await guarded.add(made.request)
+        if guarded.answer is not None:
+            return Pump(guarded.answer, guarded.filters(), exchange)
+        reply = await self._answer(route, request, exchange, opening, guarded.reveal, under)
         try:
             reply = await guarded.check(reply, again)
         except BaseException:
@@ -125,8 +125,7 @@ class Pipeline:
         exchange: Exchange,
         opening: Opening | None,
         reveal: Reveal | None,
-        guard: Guard,
-        reveal_arguments: RevealArguments,
+        under: UnderGuard,
     ) -> Reply:
         """A target's answer; with tools of the pipeline's own, as many answers as it takes, read as one."""
         if route.tools is None:
@@ -139,7 +138,7 @@ class Pipeline:
         async def ask(request: ChatRequest) -> Reply:
             return await self._dispatch(route, request, exchange, None, reveal)
 
-        return ToolReply(reply, request, names, route.tools).answer_with(exchange, ask, guard, reveal_arguments)
+        return ToolReply(reply, request, names, route.tools).answer_with(exchange, ask, under)
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
         """Answers one request for embeddings. Raises `GatehouseError`."""
@@ -175,13 +174,13 @@ class Pipeline:
 
     @staticmethod
     async def _construct_context(
-        context: Context | None, request: ChatRequest, exchange: Exchange, again: Again
+        context: Context | None, request: ChatRequest, exchange: Exchange, under: UnderGuard
     ) -> Constructed:
         if context is None:
             return Constructed(request)
         started = time.perf_counter()
         try:
-            return await context.construct(request, exchange, again)
+            return await context.construct(request, exchange, under)
         finally:
             exchange.record("context", started)
 

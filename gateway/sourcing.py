@@ -78,11 +78,22 @@ def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
         timeout_s=config.timeout,
         max_rows=config.max_rows,
         labels=frozenset(config.labels),
+        keep_s=config.keep,
     )
 
 
 async def open_tools(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> Sequence[ReadingTool]:
     """The tools of one entry: one, but for MCP servers. One that is away offers none until the next reload."""
+    made = await _tools(name, config, sources)
+    # A source gives each caller what that one may see, and remembers by itself.
+    if isinstance(config, SourceToolConfig) or not config.keep:
+        return made
+    from rag.tools.remembered import RememberedTool
+
+    return [RememberedTool(tool, config.keep) for tool in made]
+
+
+async def _tools(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> Sequence[ReadingTool]:
     if not isinstance(config, McpConfig):
         return [_tool(name, config, sources)]
     from rag.tools.mcp_server import McpServer
@@ -120,6 +131,10 @@ def _engine(config: SqlConfig, beside: Path) -> Engine:
     url = config.database.reveal()
     if url.startswith("sqlite:///"):
         return SqliteEngine((beside / url.removeprefix("sqlite:///")).resolve())
+    if url.startswith("mysql://"):
+        from rag.tables.mysql import MysqlEngine
+
+        return MysqlEngine(url, config.max_cost)
     from rag.tables.postgres import PostgresEngine
 
     return PostgresEngine(url, config.max_cost)

@@ -17,12 +17,10 @@ from gateway.contract.messages import ChatRequest, Message, Text, Tool, ToolCall
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
-    from gateway.contract.protocols import OwnTools, Reply
+    from gateway.contract.protocols import OwnTools, Reply, UnderGuard
 
 OWN_DIALECT = "gatehouse"
 Ask = Callable[[ChatRequest], Awaitable["Reply"]]
-Guard = Callable[[ChatRequest], Awaitable[ChatRequest]]
-Reveal = Callable[[str, str], str]
 
 
 class _Call:
@@ -54,12 +52,11 @@ class ToolReply:
         self._step_usage: Usage | None = None
         self._exchange: Exchange
         self._ask: Ask
-        self._guard: Guard
-        self._reveal: Reveal
+        self._under: UnderGuard
 
-    def answer_with(self, exchange: Exchange, ask: Ask, guard: Guard, reveal: Reveal) -> ToolReply:
-        """`ask` the model again, `guard` a request with what a tool said, `reveal` a tool's arguments to it."""
-        self._exchange, self._ask, self._guard, self._reveal = exchange, ask, guard, reveal
+    def answer_with(self, exchange: Exchange, ask: Ask, under: UnderGuard) -> ToolReply:
+        """`ask` the model again, with what a tool said `under` guard."""
+        self._exchange, self._ask, self._under = exchange, ask, under
         return self
 
     async def next(self) -> list[Delta] | None:
@@ -128,7 +125,7 @@ class ToolReply:
             left = tuple(tool for tool in request.tools if not (isinstance(tool, Tool) and tool.name in self._names))
             request = msgspec.structs.replace(request, tools=left)
             self._names = frozenset()
-        self._request = await self._guard(request)
+        self._request = await self._under.guard(request)
         if self._step_usage is not None:
             self._usage = _sum(self._usage, self._step_usage)
         self._said, self._calls, self._step_usage, self._again = [], {}, None, False
@@ -137,7 +134,7 @@ class ToolReply:
         await before.close()
 
     async def _answer(self, call: _Call) -> str:
-        arguments = self._reveal(call.name, "".join(call.arguments))
+        arguments = self._under.reveal_arguments(call.name, "".join(call.arguments))
         return await self._tools.call(call.name, arguments, self._exchange)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.contract.errors import Unavailable
 from rag.embedder import Embedder, EmbedderAbsent, open_embedder
 from rag.minilm import DIMENSIONS, NAME
+from rag.recent import Recent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class AsyncEmbedder:
         self._loading: asyncio.Task[None] | None = None
         self._embedder: Embedder | None = None
         self._absent = ""
-        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._recent: Recent[str, NDArray[np.float32]] = Recent(_RECENT)
 
     @property
     def ready(self) -> bool:
@@ -85,11 +85,8 @@ class AsyncEmbedder:
         if known is None:
             assert self._embedder is not None
             loop = asyncio.get_running_loop()
-            known = self._recent[text] = await loop.run_in_executor(self._thread, self._embedder.embed, [text])
-            if len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
-        else:
-            self._recent.move_to_end(text)
+            known = await loop.run_in_executor(self._thread, self._embedder.embed, [text])
+            self._recent.put(text, known)
         return known
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:

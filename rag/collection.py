@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from gateway.contract.errors import GatehouseError
 from gateway.contract.passages import Passage
 from rag.fuse import WORDS_WEIGHT, Fusion, by_ranks, ranked, weighted
 from rag.local_index import LocalIndex
+from rag.recent import Recent
 from rag.store import Counts, may_see
 from rag.vectors_index import Kind, build
 
@@ -106,7 +106,7 @@ class Collection:
         self._following: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._recent: OrderedDict[object, Hits] = OrderedDict()
+        self._recent: Recent[object, Hits] = Recent(RECENT)
         self._counts = Counts(0, 0, 0)
         self._trouble = ""
 
@@ -232,11 +232,9 @@ class Collection:
         key = (query, labels, self.index.cursor, vector is None, self.search_options)
         known = self._recent.get(key)
         if known is not None:
-            self._recent.move_to_end(key)
             return known
-        made = self._recent[key] = await self._search_anew(query, labels, vector)
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
+        made = await self._search_anew(query, labels, vector)
+        self._recent.put(key, made)
         return made
 
     async def _search_anew(self, query: str, labels: frozenset[str] | None, vector: NDArray[np.float32] | None) -> Hits:

@@ -13,11 +13,10 @@ from gateway.contract.answering import words_of
 from gateway.contract.context_block import read_blocks, write_block
 from gateway.contract.errors import GatehouseError
 from gateway.contract.exchange import Attributes, Exchange
-from gateway.contract.guards import Again
-from gateway.contract.messages import ChatRequest, Message, Text
+from gateway.contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
 from gateway.contract.passages import Passage
 from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Constructed, OutputFilter
+from gateway.contract.protocols import Constructed, OutputFilter, OwnTools, UnderGuard
 from rag.assemble import choose, without_worst
 from rag.citations import CitationFilter
 from rag.rerank import CANDIDATES as RERANKED
@@ -47,28 +46,33 @@ class RetrievedContext:
         tables: Sequence[TableSource] = (),
         rewriter: Rewriter | None = None,
         reranker: Reranker | None = None,
+        look_up: OwnTools | None = None,
     ) -> None:
-        """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone."""
+        """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone.
+
+        `look_up` are the tools by which the rewriter may find out whom or what a question means.
+        """
         self._retrievers = dict(retrievers)
         self._top = top
         self._budget_tokens = budget_tokens
         self._tables = tuple(tables)
         self._rewriter = rewriter
         self._reranker = reranker
+        self._look_up = look_up
 
-    async def construct(self, request: ChatRequest, exchange: Exchange, again: Again) -> Constructed:
+    async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
         """The request with a block of passages before the words of its last user message."""
         place = next((i for i in range(len(request.messages) - 1, -1, -1) if request.messages[i].role == "user"), None)
         if place is None or not request.messages[place].text.strip():
             return Constructed(request)
 
         async def ask(asked: ChatRequest, model: str) -> str:
-            return await words_of(await again(asked, model, masked=True))
+            return await words_of(await under.again(asked, model, masked=True))
 
-        rewritten = await self._rewrite(request.messages[: place + 1], exchange, ask)
+        rewritten = await self._rewrite(request, place, exchange, ask, under)
         labels = exchange.caller.labels if exchange.caller is not None else frozenset()
         found, rows = await asyncio.gather(
-            self._retrieve(rewritten.question, labels, exchange, ask),
+            self._retrieve(rewritten, labels, exchange, ask),
             self._rows(rewritten.question, labels, exchange, ask),
         )
         # Rows answer what was asked: they come first.
@@ -81,22 +85,50 @@ class RetrievedContext:
         messages = (*request.messages[:place], message, *request.messages[place + 1 :])
         return Constructed(msgspec.structs.replace(request, messages=messages), tuple(chosen))
 
-    async def _rewrite(self, messages: Sequence[Message], exchange: Exchange, ask: Asks) -> Rewritten:
+    async def _rewrite(
+        self, request: ChatRequest, place: int, exchange: Exchange, ask: Asks, under: UnderGuard
+    ) -> Rewritten:
+        """The question of the message at `place`."""
+        messages = request.messages[: place + 1]
         if self._rewriter is None:
             return Rewritten(messages[-1].text.strip())
         started = time.perf_counter()
-        rewritten = await self._rewriter.standalone(messages, ask)
+
+        async def look_up(tool: str, arguments: str) -> str:
+            assert self._look_up is not None
+            said = await self._look_up.call(tool, under.reveal_arguments(tool, arguments), exchange)
+            # Guarded as what a tool said in this conversation: masked by its values, and free of orders.
+            call = Message("assistant", (ToolCall("look_up", tool, arguments),))
+            result = Message("tool", (ToolResult("look_up", (Text(said),), name=tool),))
+            told = msgspec.structs.replace(request, messages=(*request.messages, call, result))
+            parts = (await under.guard(told)).messages[-1].parts
+            return "".join(
+                each.text
+                for part in parts
+                if isinstance(part, ToolResult)
+                for each in part.parts
+                if isinstance(each, Text)
+            )
+
+        rewritten = await self._rewriter.standalone(messages, ask, look_up if self._look_up is not None else None)
         if rewritten.how != "as is":
-            exchange.record("rewrite", started, {"how": rewritten.how, "unknown": bool(rewritten.unknown)})
+            about: Attributes = {"how": rewritten.how, "unknown": bool(rewritten.unknown)}
+            if rewritten.queries:
+                about["queries"] = len(rewritten.queries)
+            exchange.record("rewrite", started, about)
         return rewritten
 
-    async def _retrieve(self, question: str, labels: frozenset[str], exchange: Exchange, ask: Asks) -> list[Passage]:
+    async def _retrieve(
+        self, rewritten: Rewritten, labels: frozenset[str], exchange: Exchange, ask: Asks
+    ) -> list[Passage]:
         if not self._retrievers:
             return []
         started = time.perf_counter()
-        passages = await self._search(question, labels, self._top if self._reranker is None else RERANKED)
+        top = self._top if self._reranker is None else RERANKED
+        queries = rewritten.queries or (rewritten.question,)
+        passages = _taken_in_turn(await asyncio.gather(*[self._search(each, labels, top) for each in queries]))[:top]
         if self._reranker is not None:
-            passages = (await self._reranker.rerank(question, passages, ask))[: self._top]
+            passages = (await self._reranker.rerank(rewritten.question, passages, ask))[: self._top]
         about: Attributes = {
             "sources": list(self._retrievers),
             "passages": len(passages),
@@ -146,6 +178,18 @@ class RetrievedContext:
         found = await asyncio.gather(*[each.search(question, top, labels) for each in self._retrievers.values()])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[:top]
+
+
+def _taken_in_turn(found: Sequence[Sequence[Passage]]) -> list[Passage]:
+    """What several searches found, each passage once: the first of each search, then the second of each."""
+    if len(found) == 1:
+        return list(found[0])
+    best: dict[str, tuple[int, float, Passage]] = {}
+    for passages in found:
+        for rank, passage in enumerate(passages):
+            entry = (rank, -passage.score, passage)
+            best[passage.id] = min(entry, best.get(passage.id, entry), key=lambda each: each[:2])
+    return [passage for _, _, passage in sorted(best.values(), key=lambda each: each[:2])]
 
 
 def _ask_back(unknown: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.contract.errors import Unavailable
+from rag.recent import Recent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ class ProviderEmbedder:
         self.dimensions = dimensions
         self._model = model
         self._embed: Embed | None = None
-        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._recent: Recent[str, NDArray[np.float32]] = Recent(_RECENT)
 
     def bind(self, embed: Embed) -> None:
         """How the model is asked."""
@@ -50,9 +50,8 @@ class ProviderEmbedder:
         """(len(texts), dimensions), each of length 1. Raises what the targets raise, `Unavailable` for odd answers."""
         import numpy as np
 
-        if len(texts) == 1 and texts[0] in self._recent:
-            self._recent.move_to_end(texts[0])
-            return self._recent[texts[0]]
+        if len(texts) == 1 and (known := self._recent.get(texts[0])) is not None:
+            return known
         if self._embed is None:
             raise Unavailable("The embedding model can't be asked yet")
         parts = [np.empty((0, self.dimensions), dtype=np.float32)]
@@ -64,7 +63,5 @@ class ProviderEmbedder:
             parts.append(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9).astype(np.float32))
         made: NDArray[np.float32] = np.concatenate(parts)
         if len(texts) == 1:
-            self._recent[texts[0]] = made
-            if len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
+            self._recent.put(texts[0], made)
         return made

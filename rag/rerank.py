@@ -1,17 +1,22 @@
-"""Candidates in a better order: by their single sentences' likeness to the question, or in the judgement of a model."""
+"""Candidates in a better order: by their single sentences' likeness to the question, or in the judgement of a model,
+which is asked as such, or at an endpoint for reranking."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+import structlog
 
 from gateway.contract.errors import GatehouseError
 from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.passages import Passage
+from rag.tools.fetch import FetchFailed, fetch
 
 if TYPE_CHECKING:
     from rag.collection import Vectors
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 CANDIDATES = 20
 MAX_SENTENCES = 12
 _SHOWN = 600
+_MAX_ANSWER = 1_000_000
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _NUMBERS = re.compile(r"\[[\d,\s]*\]")
 _FRAME = """Below are a question and numbered passages. Put the passages in the order of how well they answer the
@@ -100,3 +106,64 @@ class ModelReranker:
             *(msgspec.structs.replace(each, score=1.0 - place / (2 * len(kept))) for place, each in enumerate(kept)),
             *rest,
         ]
+
+
+class EndpointReranker:
+    """By a provider's endpoint for reranking, as Cohere, Jina, Voyage, vLLM and Text Embeddings Inference have it."""
+
+    def __init__(self, url: str, key: str, model: str, *, timeout_s: float, private: bool = False) -> None:
+        """`url` whole, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
+        self._url = url
+        self._key = key
+        self._model = model
+        self._timeout_s = timeout_s
+        self._private = private
+
+    async def rerank(self, question: str, passages: Sequence[Passage], ask: Asks) -> list[Passage]:
+        """See `Reranker.rerank`. When the endpoint fails or says nothing of use the order stays."""
+        first, rest = list(passages[:CANDIDATES]), passages[CANDIDATES:]
+        if len(first) < 2:
+            return list(passages)
+        texts = [each.text for each in first]
+        # TEI calls the documents texts, and heeds neither of the other names.
+        asked = {"model": self._model, "query": question, "documents": texts, "texts": texts}
+        headers = {"content-type": "application/json"}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        try:
+            _, said = await asyncio.to_thread(
+                fetch,
+                self._url,
+                headers,
+                self._timeout_s,
+                _MAX_ANSWER,
+                private=self._private,
+                body=json.dumps(asked).encode(),
+            )
+            scores = scores_of(json.loads(said), len(first))
+        except (FetchFailed, ValueError) as error:
+            structlog.get_logger().warning("a reranker gave no order", problem=str(error))
+            return list(passages)
+        # What got no score comes after what has one.
+        order = sorted(range(len(first)), key=lambda place: (-scores.get(place, -1.0), place))
+        return [
+            *(msgspec.structs.replace(first[place], score=scores.get(place, 0.0)) for place in order),
+            *rest,
+        ]
+
+
+def scores_of(answer: Any, count: int) -> dict[int, float]:
+    """Each place's score from 0 to 1, of an endpoint's answer. Raises `ValueError` where there are none."""
+    found = answer.get("results", answer.get("data")) if isinstance(answer, dict) else answer
+    scores: dict[int, float] = {}
+    for each in found if isinstance(found, list) else []:
+        place = each.get("index") if isinstance(each, dict) else None
+        score = each.get("relevance_score", each.get("score")) if isinstance(each, dict) else None
+        if isinstance(place, int) and 0 <= place < count and isinstance(score, int | float) and math.isfinite(score):
+            scores[place] = float(score)
+    if not scores:
+        raise ValueError("the answer holds no scores")
+    if min(scores.values()) < 0 or max(scores.values()) > 1:
+        # Some models give logits.
+        return {place: 1 / (1 + math.exp(-max(-60.0, min(60.0, score)))) for place, score in scores.items()}
+    return scores

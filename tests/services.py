@@ -96,3 +96,26 @@ def postgres_server(folder: Path) -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+@contextlib.contextmanager
+def mariadb_server(folder: Path) -> Iterator[str]:
+    """The address of a running MariaDB for its root, over a socket in `folder`."""
+    daemon = binary("mariadbd", "mariadb-server")
+    install = binary("mariadb-install-db", "mariadb-server")
+    data, where = folder / "data", folder / "s"
+    as_root = ["--user=root"] if os.getuid() == 0 else []
+    made = [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", *as_root]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [daemon, "--no-defaults", f"--datadir={data}", f"--socket={where}", "--skip-networking", *as_root]
+    process = subprocess.Popen(
+        [*command, f"--pid-file={folder / 'pid'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not where.exists():
+            time.sleep(0.05)
+        yield f"mysql://root@localhost/test?socket={where}"
+    finally:
+        process.terminate()
+        process.wait(30)

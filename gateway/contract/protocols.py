@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -10,7 +11,7 @@ from gateway.contract.deltas import Delta
 from gateway.contract.errors import GatehouseError, UpstreamError
 from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.guards import Again
-from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
+from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss, Tool
 from gateway.contract.passages import Passage
 
 Unsupported = Literal["drop", "refuse"]
@@ -201,11 +202,22 @@ class Constructed(msgspec.Struct, frozen=True):
     passages: tuple[Passage, ...] = ()
 
 
+class UnderGuard(msgspec.Struct, frozen=True):
+    """What may be done for a request on its way, by its guardrails: another question, a call of a tool.
+
+    `guard` takes a request with what was added to it, `reveal_arguments` a tool's name and its arguments (JSON).
+    """
+
+    again: Again
+    guard: Callable[[ChatRequest], Awaitable[ChatRequest]]
+    reveal_arguments: Callable[[str, str], str]
+
+
 class Context(Protocol):
     """The context phase of one pipeline: finds what the request needs and puts it in."""
 
-    async def construct(self, request: ChatRequest, exchange: Exchange, again: Again) -> Constructed:
-        """The request with its context; the one given when there is nothing to add. `again` asks a model."""
+    async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
+        """The request with its context; the one given when there is nothing to add."""
         ...
 
     def fit(self, request: ChatRequest, window: int) -> ChatRequest:
@@ -222,6 +234,8 @@ class OwnTools(Protocol):
 
     steps: int
     """How often a model may call before it has to answer."""
+    definitions: tuple[Tool, ...]
+    """What they are, for models."""
 
     def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
         """The request with the tools, and their names; a tool of the caller's with the same name is the caller's."""

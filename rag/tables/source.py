@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.passages import Passage
 from gateway.contract.terms import terms
+from rag.recent import Recent
 from rag.tables.engines import Column, Engine, QueryFailed, Rows
 from rag.tables.safety import Allowed, SqlRefused, prove
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
 
 MAX_TABLES = 8
+# So many questions are remembered with their SQL, and so many queries with their rows.
+RECENT = 256
 MAX_SHOWN = 6_000
 ATTEMPTS = 3
 _FRAME = """You write one SQL query ({dialect}) that answers a question from the tables below. Today is {today}.
@@ -53,8 +57,12 @@ class TableSource:
         timeout_s: float = 5.0,
         max_rows: int = 50,
         labels: frozenset[str] = frozenset(),
+        keep_s: float = 0.0,
     ) -> None:
-        """`model` writes the SQL; `hint` is what it should know of the tables; `labels`: see `rag.store.may_see`."""
+        """`model` writes the SQL; `hint` is what it should know of the tables; `labels`: see `rag.store.may_see`.
+
+        `keep_s`: for how long rows are remembered; 0 asks the database each time.
+        """
         self.name = name
         self.model = model
         self.labels = labels
@@ -64,6 +72,8 @@ class TableSource:
         self._timeout_s = timeout_s
         self._max_rows = max_rows
         self._tables: dict[str, list[Column]] = {}
+        self._written: Recent[tuple[str, str], str] = Recent(RECENT)
+        self._rows: Recent[str, Rows] = Recent(RECENT, keep_s)
 
     async def start(self) -> None:
         """Connects and reads the schema. Raises `EngineRefused`."""
@@ -94,6 +104,13 @@ class TableSource:
 
     async def answer(self, question: str, exchange: Exchange, ask: Asks) -> Passage | None:
         """The rows that answer the question, with their SQL; None when the tables don't, or no query was good."""
+        # What "last month" means changes with the day.
+        key = (_today(), question)
+        if (known := self._written.get(key)) is not None:
+            try:
+                return await self._passage(known, exchange, "remembered")
+            except QueryFailed:
+                self._written.forget(key)
         tables = self._picked(question)
         allowed = Allowed(
             self._engine.dialect, {name: tuple(column.name for column in columns) for name, columns in tables.items()}
@@ -103,27 +120,31 @@ class TableSource:
             said = await ask(self._request(messages), self.model)
             sql = _sql_of(said)
             if sql is None:
-                self._record(exchange, attempt, "no answer in the tables")
+                _record(exchange, "no answer in the tables", attempt)
                 return None
             try:
                 proven = prove(sql, allowed, self._max_rows)
-                rows = await self._engine.run(proven, self._timeout_s, self._max_rows)
+                passage = await self._passage(proven, exchange, "written", attempt)
             except (SqlRefused, QueryFailed) as error:
-                self._record(exchange, attempt, f"{type(error).__name__}")
+                _record(exchange, type(error).__name__, attempt)
                 messages += [
                     Message("assistant", (Text(said),)),
                     Message("user", (Text(f"That can't run: {error}. Write it again."),)),
                 ]
                 continue
-            self._record(exchange, attempt, f"{len(rows.rows)} rows")
-            return Passage(self.name, proven, write_rows(rows), 1.0, f"{self.name}:sql")
+            self._written.put(key, proven)
+            return passage
         return None
 
-    @staticmethod
-    def _record(exchange: Exchange, attempt: int, outcome: str) -> None:
-        import time
-
-        exchange.record("tables", time.perf_counter(), {"attempt": attempt, "outcome": outcome})
+    async def _passage(self, proven: str, exchange: Exchange, how: str, attempt: int = 0) -> Passage:
+        """The rows of a query that has been proven. Raises `QueryFailed`."""
+        rows = self._rows.get(proven)
+        kept = rows is not None
+        if rows is None:
+            rows = await self._engine.run(proven, self._timeout_s, self._max_rows)
+            self._rows.put(proven, rows)
+        _record(exchange, f"{len(rows.rows)} rows{' remembered' if kept else ''}, SQL {how}", attempt)
+        return Passage(self.name, proven, write_rows(rows), 1.0, f"{self.name}:sql")
 
     def _picked(self, question: str) -> dict[str, list[Column]]:
         """Of many tables those that have most of the question's words."""
@@ -137,16 +158,23 @@ class TableSource:
         schema = "\n".join(
             f"{table}({', '.join(_described(column) for column in columns)})" for table, columns in tables.items()
         )
-        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
         hint = f"\n\n{self._hint}" if self._hint else ""
         return Message(
-            "system", (Text(_FRAME.format(dialect=self._engine.dialect, today=today, schema=schema, hint=hint)),)
+            "system", (Text(_FRAME.format(dialect=self._engine.dialect, today=_today(), schema=schema, hint=hint)),)
         )
 
     def _request(self, messages: Sequence[Message]) -> ChatRequest:
         return ChatRequest(
             dialect="openai", model=self.model, messages=tuple(messages), temperature=0.0, max_tokens=1000
         )
+
+
+def _today() -> str:
+    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+
+
+def _record(exchange: Exchange, outcome: str, attempt: int) -> None:
+    exchange.record("tables", time.perf_counter(), {"attempt": attempt, "outcome": outcome})
 
 
 def _described(column: Column) -> str:

@@ -26,6 +26,7 @@ class ToolBox:
         """`steps`: how often a model may call before it has to answer."""
         self._tools = {tool.definition.name: tool for tool in tools}
         self.steps = steps
+        self.definitions = tuple(tool.definition for tool in tools)
 
     def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
         """See `OwnTools.offer`."""

@@ -1,4 +1,4 @@
-"""One GET to a host that the config names: no redirect, no private address, no body without end."""
+"""One request to a host that the config names: no redirect, no private address, no body without end."""
 
 from __future__ import annotations
 
@@ -29,8 +29,19 @@ class _Pinned(http.client.HTTPConnection):
         self.sock = self._tls.wrap_socket(sock, server_hostname=self.host) if self._tls is not None else sock
 
 
-def fetch(url: str, headers: Mapping[str, str], timeout_s: float, max_bytes: int, *, private: bool) -> tuple[str, str]:
-    """Media type and text. `private`: whether addresses of one's own network may be asked. Raises `FetchFailed`."""
+def fetch(
+    url: str,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    max_bytes: int,
+    *,
+    private: bool,
+    body: bytes | None = None,
+) -> tuple[str, str]:
+    """Media type and text of a GET, or of a POST of `body`. Raises `FetchFailed`.
+
+    `private`: whether addresses of one's own network may be asked.
+    """
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -40,7 +51,8 @@ def fetch(url: str, headers: Mapping[str, str], timeout_s: float, max_bytes: int
     connection = _Pinned(host, port, address, timeout_s, context)
     try:
         path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-        connection.request("GET", path, headers={"user-agent": "gatehouse", "accept": "*/*", **headers})
+        method = "GET" if body is None else "POST"
+        connection.request(method, path, body, {"user-agent": "gatehouse", "accept": "*/*", **headers})
         response = connection.getresponse()
         if response.status != 200:
             moved = 300 <= response.status < 400

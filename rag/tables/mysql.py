@@ -1,0 +1,203 @@
+"""MySQL and MariaDB, only read: a role without rights to write, a read-only transaction a query, its cost looked at.
+
+The driver (PyMySQL) is plain Python that waits: each query has a thread and a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from rag.tables.engines import SAMPLES, Column, EngineRefused, QueryFailed, Rows, chosen, sample
+from rag.tables.safety import Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_S = 5
+# All that a role may be allowed. What else it may could reach files or other sessions, or write after all.
+_HARMLESS = frozenset({"SELECT", "SHOW VIEW", "USAGE"})
+_GRANT = re.compile(r"^GRANT (?P<rights>.+?) ON (?:TABLE |FUNCTION |PROCEDURE )?(?P<where>\S+) TO ", re.IGNORECASE)
+_COLUMN_LIST = re.compile(r"\([^)]*\)")
+_TABLES = """
+SELECT table_name, column_name, data_type FROM information_schema.columns
+WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position
+"""
+# MariaDB's and MySQL's numbers of a query that was stopped for its time.
+_TOO_LATE = frozenset({1969, 3024})
+
+
+class MysqlEngine:
+    """Implements `rag.tables.engines.Engine`."""
+
+    dialect: Dialect = "mysql"
+
+    def __init__(self, url: str, max_cost: float) -> None:
+        """`url` as `mysql://user:password@host:3306/name`; `max_cost` in the planner's own units."""
+        self._url = url
+        self._max_cost = max_cost
+        self._mariadb = False
+        self._database = unquote(urlsplit(url).path.lstrip("/"))
+
+    async def open(self) -> None:
+        """See `Engine.open`. A role that may write, or reach files, is refused, whatever it is used for."""
+        try:
+            await asyncio.to_thread(self._open)
+        except ImportError:
+            raise EngineRefused("MySQL needs the package pymysql: gatehouse-platform[tables]") from None
+
+    def _open(self) -> None:
+        import pymysql
+
+        try:
+            with self._connected(CONNECT_S) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT VERSION()")
+                self._mariadb = "mariadb" in cursor.fetchone()[0].lower()
+                cursor.execute("SHOW GRANTS")
+                rights = {right for (line,) in cursor.fetchall() for right in rights_of(line, self._database)}
+        except (OSError, pymysql.MySQLError, ValueError) as error:
+            raise EngineRefused(f"MySQL can't be reached: {type(error).__name__}") from None
+        if refused := sorted(rights - _HARMLESS):
+            raise EngineRefused(f"this role may do more than read ({', '.join(refused)}): use one that may only SELECT")
+
+    async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
+        """See `Engine.tables`."""
+        return await asyncio.to_thread(self._tables, wanted)
+
+    def _tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
+        import pymysql
+
+        there: dict[str, list[Column]] = {}
+        with self._connected(CONNECT_S) as connection, connection.cursor() as cursor:
+            cursor.execute(_TABLES)
+            for table, column, kind in cursor.fetchall():
+                there.setdefault(table, []).append(Column(column, kind))
+            found = chosen(there, wanted, "the database")
+            for table, columns in found.items():
+                names = ", ".join(_quoted(column.name) for column in columns)
+                try:
+                    cursor.execute(f"SELECT {names} FROM {_quoted(table)} LIMIT {SAMPLES}")  # noqa: S608
+                except pymysql.MySQLError as error:
+                    raise EngineRefused(f"the table {table} may not be read: {_message(error)}") from None
+                rows = cursor.fetchall()
+                found[table] = [
+                    Column(column.name, column.kind, tuple(sample(row[at]) for row in rows if row[at] is not None))
+                    for at, column in enumerate(columns)
+                ]
+        return found
+
+    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+        """See `Engine.run`."""
+        return await asyncio.to_thread(self._run, sql, timeout_s, max_rows)
+
+    def _run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+        import pymysql
+
+        try:
+            with self._connected(timeout_s + 1.0) as connection, connection.cursor() as cursor:
+                if self._mariadb:
+                    cursor.execute(f"SET SESSION max_statement_time = {timeout_s:.3f}")
+                else:
+                    cursor.execute(f"SET SESSION max_execution_time = {int(timeout_s * 1000)}")
+                cursor.execute("START TRANSACTION READ ONLY")
+                self._check_cost(cursor, sql)
+                cursor.execute(sql)
+                rows = cursor.fetchmany(max_rows + 1)
+                columns = tuple(each[0] for each in cursor.description or ())
+        except TimeoutError:
+            raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
+        except pymysql.MySQLError as error:
+            late = bool(error.args) and (error.args[0] in _TOO_LATE or "timed out" in _message(error))
+            raise QueryFailed(f"it took longer than {timeout_s:g} s" if late else _message(error)) from None
+        except OSError as error:
+            raise QueryFailed(f"the database is away ({type(error).__name__})") from None
+        return Rows(columns, tuple(tuple(row) for row in rows[:max_rows]), len(rows) > max_rows)
+
+    def _check_cost(self, cursor: Any, sql: str) -> None:
+        """By what the planner says; a MariaDB that tells no cost is asked how many rows it would look at."""
+        cursor.execute(f"EXPLAIN FORMAT=JSON {sql}")
+        cost = cost_of(json.loads(cursor.fetchone()[0]))
+        if cost > self._max_cost:
+            raise QueryFailed(f"it would cost too much ({cost:.0f} of {self._max_cost:.0f}): ask for less")
+
+    @contextmanager
+    def _connected(self, timeout_s: float) -> Iterator[Any]:
+        import pymysql
+
+        parts = urlsplit(self._url)
+        query = parse_qs(parts.query)
+        connection = pymysql.connect(
+            host=parts.hostname or "localhost",
+            port=parts.port or 3306,
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            database=self._database,
+            unix_socket=query["socket"][0] if "socket" in query else None,
+            connect_timeout=CONNECT_S,
+            read_timeout=max(1, round(timeout_s + 0.5)),
+            charset="utf8mb4",
+            local_infile=False,
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    async def close(self) -> None:
+        """See `Engine.close`: every query has let go of its own connection."""
+
+
+def rights_of(grant: str, database: str) -> set[str]:
+    """The rights that one line of SHOW GRANTS gives here; a line that is none of rights, such as a role's, as it is.
+
+    Those on other databases don't count, for no query that is proven leaves its own: MariaDB lets all write in `test`.
+    """
+    match = _GRANT.match(grant)
+    if match is None:
+        return {grant.partition(" TO ")[0].removeprefix("GRANT ")}
+    where = match["where"].partition(".")[0].strip("`")
+    if where not in ("*", "''@'%'") and not _like(where, database):
+        return set()
+    rights = {right.strip().upper() for right in _COLUMN_LIST.sub("", match["rights"]).split(",")}
+    return rights | ({"GRANT OPTION"} if "WITH GRANT OPTION" in grant.upper() else set())
+
+
+def _like(pattern: str, name: str) -> bool:
+    """Whether a pattern of LIKE, as grants name databases by, means `name`."""
+    signs = re.findall(r"\\?.", pattern, re.DOTALL)
+    wanted = "".join({"%": ".*", "_": "."}.get(sign) or re.escape(sign[-1]) for sign in signs)
+    return re.fullmatch(wanted, name, re.DOTALL | re.IGNORECASE) is not None
+
+
+def cost_of(plan: object) -> float:
+    """The planner's cost of a whole plan: MySQL says it, of MariaDB's the rows of all its tables are multiplied."""
+    if isinstance(plan, dict):
+        block = plan.get("query_block", plan)
+        told = block.get("cost_info", {}).get("query_cost") if isinstance(block, dict) else None
+        told = told if told is not None else block.get("cost") if isinstance(block, dict) else None
+        if told is not None:
+            return float(told)
+    cost = 1.0
+    for rows in _looked_at(plan):
+        cost *= max(1.0, rows)
+    return cost
+
+
+def _looked_at(plan: object) -> list[float]:
+    if isinstance(plan, dict):
+        here = [float(plan["rows"])] if "table_name" in plan and isinstance(plan.get("rows"), int | float) else []
+        return here + [rows for each in plan.values() for rows in _looked_at(each)]
+    return [rows for each in plan for rows in _looked_at(each)] if isinstance(plan, list) else []
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _message(error: Exception) -> str:
+    return str(error.args[-1] if error.args else error).splitlines()[0]
