@@ -175,7 +175,10 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
             continue
         place = place_of(config, name)
         made[name] = await resources.source(
-            (name, place, each), partial(open_source, name, each, place, _embedder(each, resources))
+            (name, place, each),
+            partial(
+                open_source, name, each, place, _embedder(each, resources), partial(_known_embedder, config, resources)
+            ),
         )
         stack.push_async_callback(resources.leave_source, made[name])
     return made
@@ -185,6 +188,18 @@ def _embedder(config: DocumentSource, resources: Resources) -> Vectors:
     if config.embedder is None:
         return resources.embedder()
     return resources.provider_embedder(config.embedder.model, config.embedder.dimensions)
+
+
+def _known_embedder(config: Config, resources: Resources, name: str) -> Vectors | None:
+    """The embedder whose vectors are kept under `name`, if it can still be asked."""
+    from rag.minilm import NAME
+
+    model, _, dimensions = name.rpartition("-")
+    if name == NAME:
+        return resources.embedder()
+    if model in config.models and dimensions.isdigit():
+        return resources.provider_embedder(model, int(dimensions))
+    return None
 
 
 def _bind(resources: Resources, routes: Mapping[str, Route], dispatcher: Dispatcher) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrails.anomaly import Traffic
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
     from rag.provider_embedder import ProviderEmbedder
-    from rag.source import Source
+    from rag.source import Before, Source
     from router.health import HealthBook
+
+
+SourceKey = tuple[str, Path, object]
 
 
 class Resources:
@@ -28,7 +33,7 @@ class Resources:
         self._tagger: TaggerThread | None = None
         self._redis: dict[str, Redis] = {}
         self._rows = MemoryRows()
-        self._sources: dict[Source, tuple[object, int]] = {}
+        self._sources: dict[Source, tuple[SourceKey, int]] = {}
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
@@ -66,20 +71,32 @@ class Resources:
         """Where what conversations leave behind is kept: in the Redis at `redis_url`, or here."""
         return RedisRows(self.redis(redis_url)) if redis_url is not None else self._rows
 
-    async def source(self, key: object, make: Callable[[], Source]) -> Source:
-        """The source of that config, started; the one that is open already if there is one. See `leave_source`."""
+    async def source(self, key: SourceKey, make: Callable[[], Source]) -> Source:
+        """The source of that name, place and config, started; the one that is open already if there is one.
+
+        See `leave_source`.
+        """
         known = next((source for source, (kept, _) in self._sources.items() if kept == key), None)
         if known is not None:
             self._sources[known] = (key, self._sources[known][1] + 1)
             return known
         made = make()
+        # The same source with another config serves on until this one has read everything.
+        before = next((source for source, (kept, _) in self._sources.items() if kept[:2] == key[:2]), None)
         try:
-            await made.start()
+            await made.start(await self._lent(before) if before is not None else None)
         except BaseException:
             await made.close()
             raise
         self._sources[made] = (key, 1)
         return made
+
+    async def _lent(self, source: Source) -> Before:
+        from rag.source import Before
+
+        key, users = self._sources[source]
+        self._sources[source] = (key, users + 1)
+        return Before(source.serving, partial(self.leave_source, source))
 
     async def leave_source(self, source: Source) -> None:
         """Says that one engine less uses it; the last one closes it."""

@@ -42,8 +42,14 @@ def place_of(config: Config, name: str) -> Path:
     return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def open_source(name: str, config: DocumentSource, place: Path, embedder: Vectors | None) -> Source:
-    """One source, not yet started."""
+def open_source(
+    name: str,
+    config: DocumentSource,
+    place: Path,
+    embedder: Vectors | None,
+    known: Callable[[str], Vectors | None] = lambda name: None,
+) -> Source:
+    """One source, not yet started. `known` gives embedders by their names, for vectors that are there already."""
     search = Search(
         config.search.fusion,
         config.search.words_weight,
@@ -51,10 +57,18 @@ def open_source(name: str, config: DocumentSource, place: Path, embedder: Vector
         config.search.language,
         config.search.feedback,
     )
-    collection = Collection(name, _store(name, config, place), place / "index", embedder, search)
+
+    def collection_with(embedder: Vectors | None) -> Collection:
+        return Collection(name, _store(name, config, place), place / "index", embedder, search)
+
+    def earlier(embedder_name: str) -> Collection | None:
+        found = known(embedder_name)
+        return collection_with(found) if found is not None else None
+
+    collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
     watch = config.watch if isinstance(config, FolderConfig) else True
-    return Source(collection, chunking, place / "ingest.lock", _origin(config), watch=watch)
+    return Source(collection, chunking, place / "ingest.lock", _origin(config), watch=watch, earlier=earlier)
 
 
 def _store(name: str, config: DocumentSource, place: Path) -> Store:

@@ -108,6 +108,7 @@ class Collection:
         self._reading = asyncio.Lock()
         self._recent: Recent[object, Hits] = Recent(RECENT)
         self._counts = Counts(0, 0, 0)
+        self._caught_up = False
         self._trouble = ""
 
     async def start(self) -> None:
@@ -164,6 +165,7 @@ class Collection:
                 raise TimeoutError
         if changed or not self._counts.documents:
             self._counts = await self.store.counts(embedder)
+        self._caught_up = True
 
     async def _follow(self) -> None:
         while True:
@@ -207,6 +209,16 @@ class Collection:
         if self._index is None:
             raise RuntimeError(f"the source {self.name} is not started")
         return self._index
+
+    @property
+    def unembedded(self) -> int:
+        """How many passages were not yet found by meaning when the log was last read to its end."""
+        return self._counts.unembedded if self.embedder is not None else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the log has been read to its end, and all of it is found by its meaning too."""
+        return self._caught_up and not self.unembedded
 
     async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
         """Up to `top` passages that somebody with `labels` may see (None: all), best first, scored from 0 to 1."""

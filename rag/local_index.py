@@ -4,7 +4,8 @@
     <folder>/<number>/*.faiss       vectors of a large partition, mapped
     <folder>/<number>/state.json    how far each of them has read the log
 
-A process takes the first number that no other has. What is not on disk is read from the log again at the start.
+A process takes a number that no other has, one with its own embedder's vectors before others. What is not on disk is
+read from the log again at the start.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class LocalIndex:
         self, folder: Path, embedder: str, dimensions: int, kind: Kind = "auto", language: str = "english"
     ) -> None:
         """Raises `OSError`."""
-        self._lock, self._folder = _take(folder)
+        self._lock, self._folder = _take(folder, embedder)
         self._path = self._folder / "state.json"
         self._changing = threading.Lock()
         self._closed = False
@@ -169,9 +170,9 @@ class LocalIndex:
             self._lock.close()
 
 
-def _take(folder: Path) -> tuple[IO[Any], Path]:
+def _take(folder: Path, embedder: str) -> tuple[IO[Any], Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(_MOST_PROCESSES):
+    for number in sorted(range(_MOST_PROCESSES), key=lambda number: _fitness(folder / str(number), embedder)):
         lock = (folder / f"{number}.lock").open("w")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,6 +181,15 @@ def _take(folder: Path) -> tuple[IO[Any], Path]:
             return lock, mine
         lock.close()
     raise OSError(f"{_MOST_PROCESSES} processes use {folder} already")
+
+
+def _fitness(folder: Path, embedder: str) -> int:
+    """0 for indexes of this embedder, 1 where there is nothing yet, 2 for those of another."""
+    try:
+        state = msgspec.json.decode((folder / "state.json").read_bytes(), type=_State)
+    except (OSError, msgspec.DecodeError):
+        return 1
+    return 0 if state.embedder == embedder else 2
 
 
 def _read(path: Path) -> _State:

@@ -190,6 +190,11 @@ class PostgresStore:
         )
         return [(row[0], NewChunk(row[2], "", row[1]).searched) for row in rows]
 
+    async def embedders(self) -> list[str]:
+        """See `Store.embedders`."""
+        query = "SELECT embedder FROM {schema}.vectors GROUP BY embedder ORDER BY count(*) DESC, embedder"
+        return [row[0] for row in await self._fetch(query)]
+
     async def put_vectors(self, embedder: str, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
         """See `Store.put_vectors`."""
         import numpy as np

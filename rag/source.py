@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from rag.store import KeptDocument
 
 WATCH_S = 2.0
+RELEASE_S = 10.0
 _LOCK_WAIT_S = 0.2
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What serves until a source is ready to; `release` lets go of it."""
+
+    collection: Collection
+    release: Callable[[], Awaitable[None]]
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -43,8 +51,12 @@ class Source:
         origin: Origin | None = None,
         *,
         watch: bool = True,
+        earlier: Callable[[str], Collection | None] | None = None,
     ) -> None:
-        """`lock` keeps two processes of a machine from ingesting at once. Without `origin` documents are handed in."""
+        """`lock` keeps two processes of a machine from ingesting at once. Without `origin` documents are handed in.
+
+        `earlier` gives the same collection with an embedder of that name, where there is one.
+        """
         self.collection = collection
         self._chunking = chunking
         self._lock = lock
@@ -52,10 +64,20 @@ class Source:
         self._watch = watch
         self._keeping: asyncio.Task[None] | None = None
         self._failed: dict[str, str] = {}
+        self._earlier = earlier
+        self._before: Before | None = None
+        self._releasing: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Opens the collection, and begins to read what is new. Raises `OSError`."""
+    async def start(self, before: Before | None = None) -> None:
+        """Opens the collection, and begins to read what is new. Raises `OSError`.
+
+        `before` serves until this one has read and embedded everything; without it, after a change of the embedder,
+        the collection as it was with the one before.
+        """
+        self._before = before
         await self.collection.start()
+        if before is None and self.collection.unembedded:
+            self._before = await self._as_it_was()
         self._keeping = asyncio.create_task(self._keep_up(), name=f"ingest-{self.collection.name}")
 
     async def close(self) -> None:
@@ -63,15 +85,43 @@ class Source:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
+        if self._releasing is not None:
+            self._releasing.cancel()
+            await asyncio.wait([self._releasing])
+        if self._before is not None:
+            await self._before.release()
         await self.collection.close()
 
     async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
         """See `Collection.search`."""
-        return await self.collection.search(query, top, labels)
+        return await self.serving.search(query, top, labels)
 
     async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
         """See `Collection.explain`."""
-        return await self.collection.explain(query, top, labels)
+        return await self.serving.explain(query, top, labels)
+
+    @property
+    def serving(self) -> Collection:
+        """What is searched: this source's collection, once it is complete."""
+        if self._before is None or not self.collection.complete:
+            return self._before.collection if self._before is not None else self.collection
+        self._releasing = asyncio.create_task(_release_later(self._before), name=f"release-{self.collection.name}")
+        self._before = None
+        return self.collection
+
+    async def _as_it_was(self) -> Before | None:
+        """The collection with the embedder that has embedded most of it, if that is more than ours has."""
+        embedder = self.collection.embedder
+        for name in await self.collection.store.embedders() if self._earlier is not None else ():
+            if self._earlier is None or embedder is None or name == embedder.name:
+                continue
+            if (found := self._earlier(name)) is None:
+                continue
+            await found.start()
+            if found.unembedded < self.collection.unembedded:
+                return Before(found, found.close)
+            await found.close()
+        return None
 
     async def ingest(self, tell: Tell | None = None) -> Report:
         """Reads what is new where the documents come from, and embeds what has no vector yet."""
@@ -105,7 +155,8 @@ class Source:
     def status(self) -> str:
         """One line for people."""
         failed = f"; {len(self._failed)} documents can't be read" if self._failed else ""
-        return self.collection.status() + failed
+        before = "; until then the index before serves" if self._before is not None else ""
+        return self.collection.status() + before + failed
 
     def _note(self, report: Report, *, whole: bool = False) -> None:
         if whole:
@@ -155,6 +206,14 @@ class Source:
             while not (mine := _locked(lock.fileno())) and wait:  # noqa: ASYNC110
                 await asyncio.sleep(_LOCK_WAIT_S)
             yield mine
+
+
+async def _release_later(before: Before) -> None:
+    """When the searches that are under way have ended."""
+    try:
+        await asyncio.sleep(RELEASE_S)
+    finally:
+        await before.release()
 
 
 def _locked(descriptor: int) -> bool:

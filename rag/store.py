@@ -115,6 +115,10 @@ class Store(Protocol):
         """Digests and texts that still lack a vector of `embedder`."""
         ...
 
+    async def embedders(self) -> list[str]:
+        """Whose vectors there are, those of most texts first."""
+        ...
+
     async def put_vectors(self, embedder: str, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
         """Keeps vectors by digest."""
         ...

@@ -253,7 +253,8 @@ sources: {here: {kind: folder, path: .}}
 """,
     )
     path = plan(made, "ask")
-    assert path["context"] == {"from": {"here": str(tmp_path)}, "rewrite": "rules", "top": 6, "budget": "3000 tokens"}
+    context = {"rewrite": "rules", "queries": 1, "look_up": [], "top": 6, "budget": "3000 tokens"}
+    assert path["context"] == {"from": {"here": str(tmp_path)}, **context}
     assert parse_duration(path["timeout"]) == 20
     drawn = draw_plan(path)
     assert "builtin/extractive" in drawn

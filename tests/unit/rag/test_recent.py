@@ -16,12 +16,11 @@ def test_the_longest_unused_goes_first(steps: list[tuple[bool, int]], most: int)
     for place, (put, key) in enumerate(steps):
         if put:
             recent.put(key, place)
-            model = [each for each in model if each != key][-(most - 1) or len(model) :] + [key]
-            model = model[-most:]
+            model = [*(each for each in model if each != key), key][-most:]
         else:
             assert (recent.get(key) is not None) == (key in model)
             if key in model:
-                model = [each for each in model if each != key] + [key]
+                model = [*(each for each in model if each != key), key]
         assert len(recent) == len(model)
 
 
