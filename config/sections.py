@@ -119,6 +119,13 @@ class RerankConfig(Struct):
         return self
 
 
+class QualityConfig(Struct):
+    """A model that judges, on a sample of the questions, how many of the passages help."""
+
+    model: ModelRef = Field(description="The model that judges.", examples=["quick"])
+    share: Percentage = Field(default=0.01, description="The share of the questions that are judged.")
+
+
 class ContextConfig(Struct):
     """What is retrieved and put before the model."""
 
@@ -143,6 +150,9 @@ class ContextConfig(Struct):
     )
     rerank: RerankConfig | None = Field(
         default=None, description="What puts the best twenty in a better order.", examples=["sentences"]
+    )
+    quality: QualityConfig | None = Field(
+        default=None, description="Judges passages on a sample, for the metrics.", examples=["{model: quick}"]
     )
     top: Whole = Field(default=6, ge=1, le=100, description="Passages at most.")
     budget: Tokens = Field(default=3000, description="What the passages may hold together.")

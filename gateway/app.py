@@ -75,6 +75,7 @@ class Process:
         self._path = path
         self._listen = listen
         health = HealthBook()
+        resources = Resources(health)
         observe = config.observe
         recorder = Recorder(
             RecorderConfig(
@@ -86,8 +87,9 @@ class Process:
                 service_version=__version__,
             ),
             health.snapshot,
+            quality=resources.quality,
         )
-        self.runtime = Runtime(recorder, Resources(health), metrics=observe.metrics)
+        self.runtime = Runtime(recorder, resources, metrics=observe.metrics)
         self._reloading = asyncio.Lock()
         self._seen: object = None
 

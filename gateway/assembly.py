@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.contract.protocols import Context, OwnTools, Provider
     from gateway.resources import Resources
     from rag.collection import Vectors
+    from rag.quality import QualityJudge
     from rag.rerank import Reranker
     from rag.source import Source
     from rag.tables.source import TableSource
@@ -242,7 +243,9 @@ def _route(
     return Route(
         model.pipeline,
         _policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(pipeline.context, sources, tables, reading, resources) if pipeline.context is not None else None,
+        _context(model.pipeline, pipeline.context, sources, tables, reading, resources)
+        if pipeline.context is not None
+        else None,
         _guards(config, pipeline, resources),
         _tools(pipeline.tools, reading, pipeline.tool_steps),
     )
@@ -280,6 +283,7 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
 
 
 def _context(
+    pipeline: str,
     config: ContextConfig,
     sources: Mapping[str, Source],
     tables: Mapping[str, TableSource],
@@ -303,7 +307,18 @@ def _context(
         rewriter,
         _reranker(config.rerank, resources),
         look_up,
+        _judge(pipeline, config, resources),
     )
+
+
+def _judge(pipeline: str, config: ContextConfig, resources: Resources) -> QualityJudge | None:
+    if config.quality is None:
+        return None
+    from gateway.contract.passages import ContextQuality
+    from rag.quality import QualityJudge
+
+    quality = resources.quality.setdefault(pipeline, ContextQuality())
+    return QualityJudge(config.quality.model, config.quality.share, quality)
 
 
 def _reranker(config: RerankConfig | None, resources: Resources) -> Reranker | None:

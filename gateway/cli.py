@@ -259,20 +259,28 @@ def eval_retrieval(
     questions: Annotated[
         Path, typer.Option(help="Questions with what answers them, a JSON object a line.", exists=True)
     ],
+    learn: Annotated[bool, typer.Option("--learn", help="Find the best words_weight for this source.")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
     """How well a source's search finds what your own questions ask for, by each way of searching."""
     import asyncio
 
-    from gateway.retrieval_evaluation import measure
+    from gateway.retrieval_evaluation import charts, measure
 
     loaded = _load(config)
     _known_source(loaded, source)
     try:
-        for score in asyncio.run(measure(loaded, source, questions)):
-            typer.echo(score.line())
+        scores, weights = asyncio.run(measure(loaded, source, questions, learn=learn))
     except ValueError as error:
         _fail(str(error))
+    for score in scores:
+        typer.echo(score.line())
+    for line in weights.lines() if weights is not None else ():
+        typer.echo(line)
+    if chart is not None:
+        for end, picture in charts(source, scores, weights).items():
+            chart.with_stem(chart.stem + end).write_text(picture)
 
 
 @eval_commands.command("guardrails")

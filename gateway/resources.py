@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from gateway.contract.passages import ContextQuality
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
     from rag.provider_embedder import ProviderEmbedder
@@ -25,10 +26,11 @@ SourceKey = tuple[str, Path, object]
 
 
 class Resources:
-    """The targets' health, and the embedding model once something has asked for it."""
+    """The targets' health, the passages' quality by pipeline, and what is opened once something has asked for it."""
 
     def __init__(self, health: HealthBook) -> None:
         self.health = health
+        self.quality: dict[str, ContextQuality] = {}
         self._embedder: AsyncEmbedder | None = None
         self._tagger: TaggerThread | None = None
         self._redis: dict[str, Redis] = {}

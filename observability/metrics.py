@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from gateway.contract.exchange import Attempt, Exchange
+    from gateway.contract.passages import ContextQuality
 
 DURATION_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -53,8 +54,9 @@ class Metrics:
         health: Callable[[], Iterable[TargetState]],
         in_flight: Mapping[str, int],
         dropped: Callable[[], int],
+        quality: Mapping[str, ContextQuality] | None = None,
     ) -> None:
-        """`in_flight` is read at each scrape, by surface; so are `health` and `dropped`."""
+        """`in_flight` is read at each scrape, by surface; so are `health`, `dropped`, and `quality` by pipeline."""
         registry = self._registry = CollectorRegistry()
         self._counters = _Counters(registry)
         self._histograms = _Histograms(registry)
@@ -63,7 +65,7 @@ class Metrics:
         self._by_model: dict[tuple[str, str], _PerModel] = {}
         self._by_target: dict[str, tuple[Histogram, dict[str, Counter]]] = {}
         Gauge("gatehouse_build_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
-        registry.register(_Live(health, in_flight, dropped))
+        registry.register(_Live(health, in_flight, dropped, quality if quality is not None else {}))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
@@ -220,8 +222,13 @@ class _Live:
     """What is so at the moment of a scrape."""
 
     def __init__(
-        self, health: Callable[[], Iterable[TargetState]], in_flight: Mapping[str, int], dropped: Callable[[], int]
+        self,
+        health: Callable[[], Iterable[TargetState]],
+        in_flight: Mapping[str, int],
+        dropped: Callable[[], int],
+        quality: Mapping[str, ContextQuality],
     ) -> None:
+        self._quality = quality
         self._health = health
         self._in_flight = in_flight
         self._dropped = dropped
@@ -242,3 +249,21 @@ class _Live:
         dropped = CounterMetricFamily("gatehouse_telemetry_dropped", "Spans and ledgers that were not delivered.")
         dropped.add_metric([], self._dropped())
         yield from (state, calls, requests, dropped)
+        if self._quality:
+            yield from self._judged()
+
+    def _judged(self) -> Iterator[Metric]:
+        relevance = SummaryMetricFamily(
+            "gatehouse_context_relevance", "The share of the passages that help, on a sample.", labels=["pipeline"]
+        )
+        precision = SummaryMetricFamily(
+            "gatehouse_context_precision", "How far in front the passages stand that help.", labels=["pipeline"]
+        )
+        failed = CounterMetricFamily(
+            "gatehouse_context_unjudged", "Samples whose judge gave nothing.", labels=["pipeline"]
+        )
+        for pipeline, quality in self._quality.items():
+            relevance.add_metric([pipeline], quality.judged, quality.relevance)
+            precision.add_metric([pipeline], quality.judged, quality.precision)
+            failed.add_metric([pipeline], quality.failed)
+        yield from (relevance, precision, failed)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gateway.contract.exchange import Exchange
+    from gateway.contract.passages import ContextQuality
     from observability.metrics import TargetState
 
 MAX_WAITING = 50_000
@@ -48,10 +49,11 @@ class Recorder:
         config: RecorderConfig,
         health: Callable[[], Iterable[TargetState]],
         *,
+        quality: Mapping[str, ContextQuality] | None = None,
         environ: Mapping[str, str] = os.environ,
         output: BinaryIO | None = None,
     ) -> None:
-        """`output` takes the log lines; stderr by default."""
+        """`quality` by pipeline is for the metrics; `output` takes the log lines, stderr by default."""
         self._config = config
         self._output = output
         self._target = ExportTarget(config.otlp, config.headers, (config.service_name, config.service_version), environ)
@@ -60,7 +62,7 @@ class Recorder:
         self._waiting: deque[Exchange] = deque()
         self._lost = 0
         self._in_flight: dict[str, int] = {}
-        self._metrics = Metrics(config.service_version, health, self._in_flight, self._dropped)
+        self._metrics = Metrics(config.service_version, health, self._in_flight, self._dropped, quality)
         self._listeners: list[Callable[[Exchange], None]] = []
         self._draining: asyncio.Task[None] | None = None
 

@@ -24,6 +24,7 @@ from rag.rerank import Reranker
 from rag.rewrite import Rewriter, Rewritten
 
 if TYPE_CHECKING:
+    from rag.quality import QualityJudge
     from rag.tables.source import Asks, TableSource
 
 
@@ -47,10 +48,11 @@ class RetrievedContext:
         rewriter: Rewriter | None = None,
         reranker: Reranker | None = None,
         look_up: OwnTools | None = None,
+        judge: QualityJudge | None = None,
     ) -> None:
         """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone.
 
-        `look_up` are the tools by which the rewriter may find out whom or what a question means.
+        `look_up` are the tools by which the rewriter may find out whom or what a question means; `judge` samples.
         """
         self._retrievers = dict(retrievers)
         self._top = top
@@ -59,6 +61,7 @@ class RetrievedContext:
         self._rewriter = rewriter
         self._reranker = reranker
         self._look_up = look_up
+        self._judge = judge
 
     async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
         """The request with a block of passages before the words of its last user message."""
@@ -77,6 +80,9 @@ class RetrievedContext:
         )
         # Rows answer what was asked: they come first.
         chosen = choose([*rows, *found], self._budget_tokens)
+        if self._judge is not None:
+            ranked = sorted(chosen, key=[*rows, *found].index)
+            self._judge.sample(rewritten.question, ranked, ask)
         block = (write_block(chosen) if chosen else "") + (_ask_back(rewritten.unknown) if rewritten.unknown else "")
         if not block:
             return Constructed(request)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +30,7 @@ models:
   ranked: {{pipeline: ranked}}
   tooled: {{pipeline: tooled}}
   rows: {{pipeline: rows}}
+  judged: {{pipeline: judged}}
 pipelines:
   talk: {{context: {{from: [notes], rewrite: plain, queries: 3, look_up: [people], top: 2}}, answer: plain}}
   guarded:
@@ -40,6 +43,7 @@ pipelines:
       rerank: {{url: "http://127.0.0.1:{web}/rerank", model: r, key: rerank-key, private: true}}
     answer: plain
   tooled: {{tools: [people], answer: plain}}
+  judged: {{context: {{from: [notes], quality: {{model: plain, share: 100%}}}}, answer: plain}}
   rows: {{context: {{from: [sheet], rewrite: null}}, answer: plain}}
 guardrails:
   pii: {{kind: personal_data, key: k, tools: [people], types: {{person: allow, address: allow}}}}
@@ -211,6 +215,30 @@ def test_tools_and_rows_are_remembered(gateway: Gateway, upstream: Recording, we
     assert b"16 again" in ask(gateway, "rows", "What is the total of sales?").body
     assert len(upstream.bodies) == 3
     assert "| 16 |" in json.dumps(upstream.bodies[2])
+
+
+def test_passages_are_judged_on_a_sample(gateway: Gateway, upstream: Recording) -> None:
+    def answer(body: dict[str, Any]) -> str:
+        # Of three passages, the first and the third help; of two, none; then something that is no list.
+        return next(says) if "Which of the passages" in json.dumps(body) else "Fine."
+
+    says = iter(["[1, 3]", "[]", "I can't say"])
+    upstream.answers += [answer] * 6
+    for question in ("drum toner warranty pages", "Emily Doe bicycle toner", "drum bicycle"):
+        assert ask(gateway, "judged", question).status == 200
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        metrics = gateway.request("GET", "/metrics").body.decode()
+        if 'gatehouse_context_unjudged_total{pipeline="judged"} 1.0' in metrics:
+            break
+        time.sleep(0.05)
+    assert 'gatehouse_context_relevance_count{pipeline="judged"} 2.0' in metrics
+    relevance = re.search(r'gatehouse_context_relevance_sum{pipeline="judged"} ([0-9.]+)', metrics)
+    precision = re.search(r'gatehouse_context_precision_sum{pipeline="judged"} ([0-9.]+)', metrics)
+    assert relevance is not None
+    assert precision is not None
+    assert float(relevance[1]) == pytest.approx(2 / 3)
+    assert float(precision[1]) == pytest.approx((1 + 2 / 3) / 2)
 
 
 @pytest.mark.parametrize("form", ["cohere", "voyage", "tei", "logits"])
