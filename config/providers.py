@@ -135,9 +135,20 @@ class SimulatedConfig(Struct):
         default={},
         description="What it does: a fault (`ok`, `429`, `cut-20`, ...), a list in order, or a map of model to either.",
     )
+    says: dict[str, str] = Field(
+        default={},
+        description="The words of its answers, by model (`*`: any).",
+        examples=["{writer: SELECT count(*) FROM orders}"],
+    )
     base_url: HttpUrl | None = Field(
         default=None, description="A simulator that runs already; without it one is started."
     )
+
+    @model_validator(mode="after")
+    def _own(self) -> SimulatedConfig:
+        if self.base_url is not None and self.says:
+            raise wrong("says belongs to a simulator that is started here", "leave out base_url or says")
+        return self
 
 
 ProviderConfig: TypeAlias = Annotated[

@@ -143,7 +143,7 @@ async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack) 
     if base_url is None:
         from gateway.simulator.server import Simulator
 
-        simulator = Simulator({model: list(words) for model, words in config.script.items()})
+        simulator = Simulator({model: list(words) for model, words in config.script.items()}, says=config.says)
         base_url = f"http://127.0.0.1:{await simulator.start()}"
         stack.push_async_callback(simulator.close)
     endpoint = {

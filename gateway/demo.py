@@ -20,16 +20,24 @@ from observability.logs import configure_logging
 from observability.waterfall import waterfall
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.contract.exchange import Exchange
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "examples" / "demo.yaml"
 KEY = "gatehouse-demo"
 PREPARE_S = 120.0
 QUESTION = "How many pages a minute does the A300 print?"
-STEPS = (
-    ("A question, answered from a folder of documents by the built-in model, which quotes", "support", QUESTION),
-    ("The same question again", "support", QUESTION),
-    ("Another, whose first target is a port where nobody listens: the fallback answers", "fallback",
+FOLLOW_UP = "And how soon does it give the first page?"
+# Title, model, what was said before, and the question.
+STEPS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("A question, answered from a folder of documents by the built-in model, which quotes", "support", (), QUESTION),
+    ("A follow-up, which is understood from the conversation", "support", (QUESTION, "38 pages a minute."), FOLLOW_UP),
+    ("A document that gives an order: it is taken out, the rest is quoted", "support", (),
+     "Which paper does the A300 take?"),
+    ("A question to a table: SQL by a model (a pretended one), proven harmless, run, and cited", "sales", (),
+     "What are the total sales by region?"),
+    ("Another, whose first target is a port where nobody listens: the fallback answers", "fallback", (),
      "How long is the warranty on a drum unit?"),
 )  # fmt: skip
 
@@ -57,9 +65,10 @@ async def _run(check: bool) -> int:
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         _say(f"Gatehouse serves {CONFIG.name} at {url}\n")
         await _prepare(server)
-        for number, (title, model, question) in enumerate(STEPS, 1):
-            _say(f"{number}. {title}\n   > {question}\n")
-            answer = await asyncio.to_thread(_ask, url, model, question)
+        for number, (title, model, before, question) in enumerate(STEPS, 1):
+            said = "".join(f"   {'>' if place % 2 == 0 else '<'} {text}\n" for place, text in enumerate(before))
+            _say(f"{number}. {title}\n{said}   > {question}\n")
+            answer = await asyncio.to_thread(_ask, url, model, (*before, question))
             _say("   " + answer.strip().replace("\n", "\n   ") + "\n")
             _say(waterfall(await finished.get()) + "\n")
         _say(_how_to_go_on(url))
@@ -102,8 +111,10 @@ async def _prepare(server: Server) -> None:
     _say("")
 
 
-def _ask(url: str, model: str, question: str) -> str:
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}]}).encode()
+def _ask(url: str, model: str, turns: Sequence[str]) -> str:
+    """The answer to the last of `turns`, which the user and the model take in turn."""
+    messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns)]
+    body = json.dumps({"model": model, "messages": messages}).encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
     request = urllib.request.Request(url + "/v1/chat/completions", body, headers)  # noqa: S310 - our own server
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310

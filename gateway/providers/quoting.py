@@ -216,17 +216,31 @@ def _limited(question: str, passages: Sequence[Passage]) -> Prompt:
 
 def _pieces(text: str) -> Iterator[str]:
     prose: list[str] = []
-    for line in [*text.split("\n"), ""]:
+    columns: list[str] = []
+    lines = [*text.split("\n"), "", "", ""]
+    for line, rule, row in zip(lines, lines[1:], lines[2:], strict=False):
         alone = _OWN_LINE.match(line)
+        if not line.startswith("|"):
+            columns = []
+        elif rule.startswith("|") and _RULE.match(rule) and row.startswith("|"):
+            columns = _cells(line)
+            continue
         if prose and (alone or not line.strip() or line.startswith("#")):
             yield from _prose_sentences(" ".join(prose))
             prose = []
         if _RULE.match(line) or line.startswith("#"):
             continue
-        if alone:
+        if alone and columns:
+            # What a cell means stands above it.
+            yield " | ".join(f"{name}: {cell}" for name, cell in zip(columns, _cells(line), strict=False))
+        elif alone:
             yield line.strip().strip("|").lstrip("-*+ ").strip()
         else:
             prose.append(line.strip())
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def _prose_sentences(text: str) -> Iterator[str]:

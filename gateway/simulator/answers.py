@@ -37,6 +37,7 @@ class Asked(msgspec.Struct, kw_only=True):
     top_logprobs: int = 0
     usage: bool = True
     seed: int | None = None
+    says: str = ""  # the words of the answer, if they are given
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -81,6 +82,8 @@ def answer(asked: Asked, behaviour: Behaviour) -> Answer:
 def _text(asked: Asked, behaviour: Behaviour) -> str:
     if behaviour.has("n"):
         return " ".join(f"word{number}" for number in range(behaviour.number("n", 50)))
+    if asked.says and not behaviour.has("echo"):
+        return asked.says
     if asked.schema is not None or asked.json_wanted or behaviour.has("json"):
         return msgspec.json.encode(fit(asked.schema or {"type": "object"})).decode()
     text = asked.last_text if behaviour.has("echo") else TEXT

@@ -95,8 +95,11 @@ def _unknown(part: str, text: str) -> str:
 class Script:
     """Which request gets which behaviour: by model, `*` for any, each list used up one by one, its last repeating."""
 
-    def __init__(self, script: Mapping[str, str | Sequence[str]] | None = None) -> None:
-        """Raises `ValueError` for an unknown word."""
+    def __init__(
+        self, script: Mapping[str, str | Sequence[str]] | None = None, says: Mapping[str, str] | None = None
+    ) -> None:
+        """`says` are the words of an answer, by model. Raises `ValueError` for an unknown word of behaviour."""
+        self.says = dict(says or {})
         self._queues: dict[str, list[Behaviour]] = {}
         for model, behaviours in (script or {}).items():
             listed = [behaviours] if isinstance(behaviours, str) else list(behaviours)

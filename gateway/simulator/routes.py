@@ -124,6 +124,7 @@ def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
         raise BadRequest(f"Unknown path {request.path}", status=404)
     asked = wire.read(body, model, verb == "streamGenerateContent")
     asked.serial = request.serial
+    asked.says = script.says.get(named, script.says.get("*", ""))
     asked.logprobs = asked.logprobs or behaviour.has("logprobs")
     return _generate(wire, asked, behaviour, "alt=sse" in request.query)
 

@@ -37,9 +37,17 @@ class Simulator:
     that left before the end, and under `served` the requests and tokens of complete answers by `...KEY4 MODEL`.
     """
 
-    def __init__(self, script: Mapping[str, str | Sequence[str]] | None = None, require_key: bool = False) -> None:
-        """Raises `ValueError` for an unknown behaviour. `require_key` refuses requests without a credential."""
-        self.script = Script(script)
+    def __init__(
+        self,
+        script: Mapping[str, str | Sequence[str]] | None = None,
+        require_key: bool = False,
+        says: Mapping[str, str] | None = None,
+    ) -> None:
+        """Raises `ValueError` for an unknown behaviour. `require_key` refuses requests without a credential.
+
+        `says` are the words of the answers, by model.
+        """
+        self.script = Script(script, says)
         self.require_key = require_key
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
         self.stats: dict[str, Any] = {}

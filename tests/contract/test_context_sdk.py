@@ -9,6 +9,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from google import genai
 
 from tests.live import KEY, Gateway, running_gateway
 
@@ -17,15 +18,18 @@ version: 1
 server: {data: data}
 providers:
   builtin: {kind: extractive}
+  pretend: {kind: simulated, says: {sql: "SELECT region, avg(amount) AS average_order FROM orders GROUP BY region"}}
 models:
+  sql: {targets: [pretend/sql]}
   quotes: {targets: [builtin/extractive]}
   support: {pipeline: support}
 guardrails:
   attacks: {kind: injection}
 pipelines:
-  support: {guard_input: [attacks], context: {from: [manuals]}, answer: quotes}
+  support: {guard_input: [attacks], context: {from: [manuals, orders]}, answer: quotes}
 sources:
   manuals: {kind: folder, path: manuals, watch: false}
+  orders: {kind: sql, files: {orders: orders.csv}, model: sql}
 apps:
   test: {keys: [test-key]}
 observe: {log: "off"}
@@ -43,6 +47,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     (folder / "manuals").mkdir()
     for name, text in MANUALS.items():
         (folder / "manuals" / name).write_text(text)
+    (folder / "orders.csv").write_text("region,amount\nnorth,10\nnorth,30\nsouth,5\n")
     with running_gateway(YAML, folder) as running:
         yield running
 
@@ -88,3 +93,28 @@ def test_anthropics_client_finds_the_citations(gateway: Gateway) -> None:
     assert "90 pages" in block.text
     titles = [getattr(each, "title", "") for part in message.content for each in getattr(part, "citations", None) or ()]
     assert "b500.md, Fancy-printer B500 > Speed, line 5" in titles
+    # All that was given is listed too: at a stream's last delta, and in a whole answer.
+    with anthropic.Anthropic(base_url=gateway.url, api_key=KEY, max_retries=0) as client:
+        whole = client.messages.create(model="support", max_tokens=200, messages=[question])
+        events = list(client.messages.create(model="support", max_tokens=200, messages=[question], stream=True))
+    for told in (whole, next(each for each in events if each.type == "message_delta")):
+        assert "b500.md" in [each["document"] for each in (told.model_extra or {})["gatehouse"]["sources"]]
+
+
+def test_geminis_client_finds_the_citations(gateway: Gateway) -> None:
+    options: Any = {"base_url": gateway.url}
+    client = genai.Client(api_key=KEY, http_options=options)
+    answers = list(
+        client.models.generate_content_stream(model="support", contents="How many pages a minute does the B500 print?")
+    )
+    assert "90 pages" in "".join(each.text or "" for each in answers)
+    metadata = [c.citation_metadata for each in answers for c in each.candidates or () if c.citation_metadata]
+    assert metadata
+
+
+def test_a_question_to_a_table_in_the_middle_of_a_conversation(gateway: Gateway) -> None:
+    text, titles = openai_answer(
+        gateway, "How many pages a minute does the A300 print?", "40.", "What is the average order by region?"
+    )
+    assert "average_order: 20.0" in text
+    assert any("AVG(" in title for title in titles)

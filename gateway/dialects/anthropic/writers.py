@@ -108,7 +108,7 @@ class _Blocks:
     end. So the first call streams as it comes, and what comes beside or after it waits for the end.
     """
 
-    __slots__ = ("_call", "_cited", "_index", "_kind", "_waiting", "finish", "stop_sequence", "usage")
+    __slots__ = ("_call", "_cited", "_index", "_kind", "_waiting", "finish", "own", "stop_sequence", "usage")
 
     def __init__(self) -> None:
         self._index = -1
@@ -116,6 +116,7 @@ class _Blocks:
         self._cited = False
         self._call = -1
         self._waiting = _Content()
+        self.own: dict[str, Any] = {}
         self.finish: FinishReason = ""
         self.stop_sequence = ""
         self.usage = Usage()
@@ -152,6 +153,7 @@ class _Blocks:
         self._piece({"type": "text_delta", "text": text}, frames)
 
     def _take_extra(self, extra: dict[str, Any], frames: list[bytes]) -> None:
+        self.own |= _own(extra)
         for citation in _objects(extra.get("citations")):
             self._open({"type": "text", "text": ""}, frames)
             self._piece({"type": "citations_delta", "citation": citation}, frames)
@@ -217,7 +219,8 @@ class _Blocks:
         for block in self._waiting.blocks():
             self._whole(block, frames)
         delta = {"stop_reason": _FINISH.get(self.finish, "end_turn"), "stop_sequence": self.stop_sequence or None}
-        frames.append(_frame({"type": "message_delta", "delta": delta, "usage": write_usage(self.usage)}))
+        own = self.own | self._waiting.own
+        frames.append(_frame({"type": "message_delta", "delta": delta, "usage": write_usage(self.usage), **own}))
 
 
 class WholeWriter:
@@ -261,6 +264,7 @@ class WholeWriter:
                 "stop_reason": _FINISH.get(content.finish, "end_turn"),
                 "stop_sequence": content.stop_sequence or None,
                 "usage": write_usage(next((delta.usage for delta in reversed(deltas) if delta.usage), Usage())),
+                **content.own,
             }
         )
 
@@ -275,6 +279,7 @@ class _Content:
     def __init__(self) -> None:
         self._found: list[dict[str, Any]] = []
         self._calls: dict[int, tuple[dict[str, Any], list[str]]] = {}
+        self.own: dict[str, Any] = {}
         self.finish: FinishReason = ""
         self.stop_sequence = ""
 
@@ -296,6 +301,7 @@ class _Content:
         self.stop_sequence = choice.stop_sequence or self.stop_sequence
 
     def _take_extra(self, extra: dict[str, Any]) -> None:
+        self.own |= _own(extra)
         citations = _objects(extra.get("citations"))
         if citations:
             last = self._found[-1] if self._found else {}
@@ -327,6 +333,11 @@ class _Content:
             block["id"] = block["id"] or f"toolu_{index}"
             block["input"] = read_arguments("".join(pieces))
         return self._found
+
+
+def _own(extra: dict[str, Any]) -> dict[str, Any]:
+    """What the gateway itself tells beside an answer."""
+    return {"gatehouse": extra["gatehouse"]} if "gatehouse" in extra else {}
 
 
 def _objects(items: object) -> list[dict[str, Any]]:

@@ -293,7 +293,9 @@ def _write_candidate(index: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _add_metadata(candidate: dict[str, Any], choice: ChoiceDelta) -> None:
-    candidate.update({key: value for key, value in (choice.extra or {}).items() if key.endswith("Metadata")})
+    candidate.update(
+        {key: value for key, value in (choice.extra or {}).items() if key.endswith("Metadata") or key == "gatehouse"}
+    )
     if choice.logprobs:
         candidate["logprobsResult"] = _write_logprobs(choice.logprobs)
 

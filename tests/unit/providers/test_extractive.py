@@ -36,7 +36,7 @@ PASSAGES = [
         "a300.md",
         "A300 > Printing, line 7",
         "The A300 prints 38 pages a minute. Two-sided printing runs at 19 sheets a minute.\n\n"
-        "| Tray | 250 sheets |\n|---|---|",
+        "| Tray | 250 sheets |\n|---|---|\n\n| Colour | Weight |\n|:--|--:|\n| grey | 17 kg |\n| white | 19 kg |",
         0.9,
         "1",
     ),
@@ -91,6 +91,7 @@ def test_quotes_with_the_source() -> None:
         ("How long does the warranty last?", '"The warranty lasts two years."\n[warranty.md, Warranty, line 3]'),
         ("Is toner covered?", '"Toner is not covered"\n[warranty.md, Warranty, line 3]'),
         ("How many sheets in the tray?", '"Tray | 250 sheets"\n[a300.md'),
+        ("What weight has the white one?", '"Colour: white | Weight: 19 kg"\n[a300.md'),
         ("What is the capital of Mongolia?", "Nothing in the 2 passages that were given answers this question."),
     ],
 )
