@@ -66,10 +66,23 @@ class SearchConfig(Struct):
 
 
 class EmbedderConfig(Struct):
-    """An embedding model of the config's own, in place of the one that ships."""
+    """An embedding model of the config's own, in place of the one that ships: a provider's, or one of this machine."""
 
-    model: Annotated[str, Ref("models", "model")] = Field(description="The embedding model, of `models`.")
+    model: Annotated[str, Ref("models", "model")] | None = Field(
+        default=None, description="The embedding model, of `models`.", examples=["embed"]
+    )
+    sentence_transformers: Annotated[Path | None, BeforeValidator(_existing_folder), PlainSerializer(str)] = Field(
+        default=None,
+        description="Or the folder of a model of the library sentence-transformers, which must be installed.",
+        examples=["./models/bge-small-en-v1.5"],
+    )
     dimensions: Whole = Field(ge=1, le=16_384, description="How many numbers it gives a text.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> EmbedderConfig:
+        if (self.model is None) == (self.sentence_transformers is None):
+            raise wrong("there must be either a model or sentence_transformers", "give one of the two")
+        return self
 
 
 class SourceBase(Struct):

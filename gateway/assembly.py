@@ -178,17 +178,26 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
         made[name] = await resources.source(
             (name, place, each),
             partial(
-                open_source, name, each, place, _embedder(each, resources), partial(_known_embedder, config, resources)
+                open_source,
+                name,
+                each,
+                place,
+                embedder_of(each, resources),
+                partial(_known_embedder, config, resources),
             ),
         )
         stack.push_async_callback(resources.leave_source, made[name])
     return made
 
 
-def _embedder(config: DocumentSource, resources: Resources) -> Vectors:
-    if config.embedder is None:
+def embedder_of(config: DocumentSource, resources: Resources) -> Vectors:
+    """What embeds a source's documents; a provider's model is asked once an engine has been built."""
+    embedder = config.embedder
+    if embedder is None:
         return resources.embedder()
-    return resources.provider_embedder(config.embedder.model, config.embedder.dimensions)
+    if embedder.sentence_transformers is not None:
+        return resources.local_embedder(embedder.sentence_transformers, embedder.dimensions)
+    return resources.provider_embedder(embedder.model or "", embedder.dimensions)
 
 
 def _known_embedder(config: Config, resources: Resources, name: str) -> Vectors | None:
@@ -198,6 +207,9 @@ def _known_embedder(config: Config, resources: Resources, name: str) -> Vectors 
     model, _, dimensions = name.rpartition("-")
     if name == NAME:
         return resources.embedder()
+    folder = Path(model.removeprefix("st:"))
+    if model.startswith("st:") and dimensions.isdigit() and folder.is_dir():
+        return resources.local_embedder(folder, int(dimensions))
     if model in config.models and dimensions.isdigit():
         return resources.provider_embedder(model, int(dimensions))
     return None

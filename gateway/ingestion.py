@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.sources import DocumentsConfig, SqlConfig
+from gateway.assembly import build, embedder_of
 from gateway.resources import Resources
 from gateway.sourcing import open_source, place_of
 from rag.documents.reading import SUFFIXES
@@ -34,27 +36,41 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
             f"{name} is of kind {source_config.kind}: it reads what its config names, not files given here"
         )
     resources = Resources(HealthBook())
-    source = open_source(name, source_config, place_of(config, name), resources.embedder())
     bar = ProgressBar()
     try:
-        await source.collection.start()
-        report = Report()
-        if paths:
-            report = await source.add(_items(paths, source_config.labels))
-        passed = await source.ingest(bar.tell)
-        return passed if not paths else _together(report, passed)
+        async with opened(config, name, resources) as source:
+            report = Report()
+            if paths:
+                report = await source.add(_items(paths, source_config.labels))
+            passed = await source.ingest(bar.tell)
+            return passed if not paths else _together(report, passed)
     finally:
         bar.end()
-        await source.close()
         await resources.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(config: Config, name: str, resources: Resources) -> AsyncIterator[Source]:
+    """A source that nobody keeps up but the caller. Raises `ValueError`, `OSError`."""
+    source_config = _documents(config, name)
+    embedder = embedder_of(source_config, resources)
+    # A provider's model is asked through an engine with nothing but the providers.
+    models = {each: model for each, model in config.models.items() if model.pipeline is None}
+    bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
+    engine = await build(bare, resources)
+    source = open_source(name, source_config, place_of(config, name), embedder)
+    try:
+        await source.collection.start()
+        yield source
+    finally:
+        await source.close()
+        await engine.close()
 
 
 def _documents(config: Config, name: str) -> DocumentSource:
     found = config.sources[name]
     if isinstance(found, SqlConfig):
         raise ValueError(f"{name} is of kind sql: there are no documents in it")
-    if found.embedder is not None:
-        raise ValueError(f"{name} is embedded by {found.embedder.model}: that is for the server that runs")
     return found
 
 
@@ -97,12 +113,3 @@ class ProgressBar:
         """Leaves the line."""
         if self._open:
             sys.stderr.write("\n")
-
-
-async def opened(config: Config, name: str, resources: Resources) -> Source:
-    """A source to be asked, its indexes read to the end of the log."""
-    source = open_source(name, _documents(config, name), place_of(config, name), resources.embedder())
-    await source.collection.start()
-    await source.ingest()
-    await source.collection.catch_up()
-    return source

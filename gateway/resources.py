@@ -37,6 +37,7 @@ class Resources:
         self._rows = MemoryRows()
         self._sources: dict[Source, tuple[SourceKey, int]] = {}
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
+        self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -108,6 +109,18 @@ class Resources:
         else:
             await source.close()
 
+    def local_embedder(self, folder: Path, dimensions: int) -> AsyncEmbedder:
+        """A model of sentence-transformers, the same for every engine, loaded in the background from now on."""
+        key = (folder, dimensions)
+        if key not in self._local_embedders:
+            from rag.async_embedder import AsyncEmbedder
+            from rag.sentence_transformers import open_sentence_transformer
+
+            opener = partial(open_sentence_transformer, folder, dimensions)
+            self._local_embedders[key] = AsyncEmbedder(opener, f"st:{folder}-{dimensions}", dimensions)
+            self._local_embedders[key].start()
+        return self._local_embedders[key]
+
     def provider_embedder(self, model: str, dimensions: int) -> ProviderEmbedder:
         """The embedding model of that name, the same for every engine; see its `bind`."""
         from rag.provider_embedder import ProviderEmbedder
@@ -124,12 +137,15 @@ class Resources:
 
     def status(self) -> dict[str, str]:
         """One line for each part that is in use."""
-        return {"embedder": self._embedder.status()} if self._embedder is not None else {}
+        parts = {"embedder": self._embedder.status()} if self._embedder is not None else {}
+        return parts | {each.name: each.status() for each in self._local_embedders.values()}
 
     async def close(self) -> None:
         """The end of the process."""
         if self._embedder is not None:
             await self._embedder.close()
+        for embedder in self._local_embedders.values():
+            await embedder.close()
         if self._tagger is not None:
             self._tagger.close()
         for client in self._redis.values():

@@ -116,18 +116,18 @@ async def measure(
     """Every way of searching; with `learn` the best weight of the words too. Raises `ValueError`."""
     questions = read_questions(path)
     resources = Resources(HealthBook())
-    source = await opened(config, source_name, resources)
     try:
-        configured = source.collection.search_options
-        ways = {**WAYS, "as set": configured} if configured not in WAYS.values() else WAYS
-        scores = [await _score(way, options, source, questions) for way, options in ways.items()]
-        embedder = source.collection.embedder
-        if embedder is not None:
-            reranker = SentenceReranker(embedder)
+        async with opened(config, source_name, resources) as source:
+            await source.ingest()
+            await source.collection.catch_up()
+            configured = source.collection.search_options
+            ways = {**WAYS, "as set": configured} if configured not in WAYS.values() else WAYS
+            scores = [await _score(way, options, source, questions) for way, options in ways.items()]
+            reranker = SentenceReranker(resources.embedder())
+            await resources.embedder().wait()
             scores.append(await _score("reranked", Search("weighted"), source, questions, reranker))
-        return scores, await _learned(configured, source, questions) if learn else None
+            return scores, await _learned(configured, source, questions) if learn else None
     finally:
-        await source.close()
         await resources.close()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.errors import Unavailable
-from rag.embedder import Embedder, EmbedderAbsent, open_embedder
+from rag.embedder import EmbedderAbsent, open_embedder
 from rag.minilm import DIMENSIONS, NAME
 from rag.recent import Recent
 
@@ -22,20 +22,33 @@ _BATCH = 8
 _RECENT = 512
 
 
+class Model(Protocol):
+    """A model that is loaded. Used from one thread."""
+
+    runs: str
+    """How it runs, for people."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of length 1, (len(texts), dimensions)."""
+        ...
+
+
 class AsyncEmbedder:
     """Loads in the background from `start` on. Fits `gateway.contract.embedding.Embeds`.
 
     onnxruntime lets go of the interpreter's lock while it computes, so the event loop runs on.
     """
 
-    name = NAME
-    dimensions = DIMENSIONS
-
-    def __init__(self, opener: Callable[[], Embedder] = open_embedder) -> None:
+    def __init__(
+        self, opener: Callable[[], Model] = open_embedder, name: str = NAME, dimensions: int = DIMENSIONS
+    ) -> None:
+        """`opener` raises `EmbedderAbsent`; `dimensions` is what its model gives a text."""
+        self.name = name
+        self.dimensions = dimensions
         self._opener = opener
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
         self._loading: asyncio.Task[None] | None = None
-        self._embedder: Embedder | None = None
+        self._embedder: Model | None = None
         self._absent = ""
         self._recent: Recent[str, NDArray[np.float32]] = Recent(_RECENT)
 
@@ -47,10 +60,10 @@ class AsyncEmbedder:
     def status(self) -> str:
         """One line: what runs, or why nothing does."""
         if self._embedder is not None:
-            return f"{NAME}: int8 on onnxruntime, {DIMENSIONS} dimensions"
+            return f"{self.name}: {self._embedder.runs}, {self.dimensions} dimensions"
         if self._absent:
-            return f"{NAME}: absent, retrieval goes by term overlap ({self._absent})"
-        return f"{NAME}: loading, retrieval goes by term overlap until then"
+            return f"{self.name}: absent, retrieval goes by term overlap ({self._absent})"
+        return f"{self.name}: loading, retrieval goes by term overlap until then"
 
     def start(self) -> None:
         """Begins to load, if that has not begun. Returns at once; needs a running event loop."""
@@ -65,7 +78,7 @@ class AsyncEmbedder:
         return self.ready
 
     async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), 384) float32 of length 1. Raises `Unavailable` without a model or after `close`."""
+        """(len(texts), dimensions) float32 of length 1. Raises `Unavailable` without a model or after `close`."""
         if not await self.wait() or self._embedder is None:
             raise Unavailable(f"There is no embedding model: {self._absent}")
         if len(texts) == 1:
@@ -73,7 +86,7 @@ class AsyncEmbedder:
         import numpy as np
 
         loop = asyncio.get_running_loop()
-        batches = [np.empty((0, DIMENSIONS), dtype=np.float32)]
+        batches = [np.empty((0, self.dimensions), dtype=np.float32)]
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
             batches.append(await loop.run_in_executor(self._thread, self._embedder.embed, batch))

@@ -33,6 +33,7 @@ class Embedder:
 
     name = NAME
     dimensions = DIMENSIONS
+    runs = "int8 on onnxruntime"
 
     def __init__(self, session: InferenceSession, tokenizer: Tokenizer) -> None:
         self._session = session

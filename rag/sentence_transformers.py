@@ -1,0 +1,46 @@
+"""Models of the library sentence-transformers, from a folder of this machine: nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.embedder import EmbedderAbsent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class SentenceTransformerModel:
+    """Fits `rag.async_embedder.Model`. Blocking; use it from one thread."""
+
+    runs = "sentence-transformers"
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of length 1, (len(texts), dimensions)."""
+        import numpy as np
+
+        rows = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(rows, dtype=np.float32)
+
+
+def open_sentence_transformer(folder: Path, dimensions: int) -> SentenceTransformerModel:
+    """Loads the model in `folder`. Raises `EmbedderAbsent`."""
+    try:
+        from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise EmbedderAbsent(f"{error.name or error} is not installed: pip install sentence-transformers") from None
+    try:
+        made = SentenceTransformerModel(SentenceTransformer(str(folder), device="cpu", local_files_only=True))
+        given = made.embed(["dimensions"]).shape[1]
+    except Exception as error:
+        # The library raises whatever torch, transformers and safetensors do.
+        raise EmbedderAbsent(f"the model in {folder} can't be loaded: {error}") from error
+    if given != dimensions:
+        raise EmbedderAbsent(f"the model in {folder} gives {given} numbers a text, not {dimensions}")
+    return made
