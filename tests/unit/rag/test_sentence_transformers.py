@@ -1,4 +1,4 @@
-"""A model of sentence-transformers from a folder. The library brings torch: where it is not installed this is skipped."""
+"""A model of sentence-transformers from a folder. The library brings torch: without it most of this is skipped."""
 
 from __future__ import annotations
 
