@@ -163,12 +163,14 @@ def request(peer: Peer, model: str, *, stream: bool) -> bytes:
     return data
 
 
-def measure(peer: Peer, model: str, load: tuple[int, int, float], *, stream: bool) -> dict[str, Any]:
-    """CPU per request and per event under `load` (connections, times, seconds at most)."""
+def measure(
+    peer: Peer, model: str, load: tuple[int, int, float], *, stream: bool, given: bytes = b""
+) -> dict[str, Any]:
+    """CPU per request and per event under `load` (connections, times, seconds at most); `given` is another request."""
     before = peer.cpu_s()
     # The load comes from a process of its own: its CPU is not the peer's.
     command = [sys.executable, "-m", "bench.peers", "--load", json.dumps([peer.port, *load])]
-    given = request(peer, model, stream=stream)
+    given = given or request(peer, model, stream=stream)
     result = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, check=True, timeout=load[2] + 60)
     found: dict[str, Any] = json.loads(result.stdout)
     spent = peer.cpu_s() - before

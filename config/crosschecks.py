@@ -29,6 +29,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _nested_pipelines(document)
     yield from _guards(document)
     yield from _searched_tables(document)
+    yield from _tiers_without_redis(document)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
 
@@ -58,6 +59,18 @@ def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
 def _like(name: str, value: str) -> str:
     """The name, still known to come from a reference if the whole did."""
     return Substituted(name, value.reference) if isinstance(value, Substituted) else name
+
+
+def _tiers_without_redis(document: Document) -> Iterator[Fault]:
+    server = _section(document.data, "server")
+    for name, cache in _section(document.data, "caches").items():
+        tiers = cache.get("tiers") if isinstance(cache, dict) else None
+        for place_of_tier, tier in enumerate(tiers if isinstance(tiers, list | tuple) else ()):
+            if isinstance(tier, dict) and tier.get("kind") == "redis" and "redis" not in server:
+                path = ("caches", name, "tiers", place_of_tier, "kind")
+                yield Fault(
+                    path, place(document, path), "there is no Redis", "give its address as server: {redis: ...}"
+                )
 
 
 def _nested_pipelines(document: Document) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from config.caches import CacheConfig
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
 from config.providers import ProviderConfig
@@ -30,6 +31,7 @@ class Config(Struct):
     guardrails: dict[Name, GuardrailConfig] = Field(
         default={}, description="Checks on what goes in and what comes out, by name."
     )
+    caches: dict[Name, CacheConfig] = Field(default={}, description="Answers that are given again, by name.")
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")

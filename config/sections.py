@@ -173,6 +173,9 @@ class PipelineConfig(Struct):
         description="Guardrails on the way in, in this order, and on what the context adds.",
         examples=["[pii]"],
     )
+    recall: Annotated[str, Ref("caches", "cache")] | None = Field(
+        default=None, description="The cache of answers; without it every question is answered anew."
+    )
     context: ContextConfig | None = Field(default=None, description="What to retrieve; without it nothing.")
     answer: ModelRef = Field(description="The model that answers.", examples=["quick"])
     tools: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(

@@ -30,7 +30,8 @@ def _existing_folder(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _postgres(value: object) -> object:
+def postgres_address(value: object) -> object:
+    """A text that is the address of a PostgreSQL."""
     if isinstance(value, str) and re.match(r"postgres(?:ql)?://.", value) is None:
         raise wrong("this is no address of a PostgreSQL", "write postgresql://user@host/name")
     return value
@@ -92,7 +93,7 @@ class SourceBase(Struct):
     labels: tuple[Label, ...] = Field(
         default=(), description="Only apps with one of these labels see its documents; without any, every app."
     )
-    store: Annotated[Secret | None, BeforeValidator(_postgres)] = Field(
+    store: Annotated[Secret | None, BeforeValidator(postgres_address)] = Field(
         default=None,
         description="A PostgreSQL that replicas share; without it a file on this machine.",
         examples=["${DATABASE_URL}"],

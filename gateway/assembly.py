@@ -35,6 +35,7 @@ from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cache.tier import Tiers
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from config.sources import DocumentSource
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
-    from gateway.contract.protocols import Context, OwnTools, Provider
+    from gateway.contract.protocols import Context, OwnTools, Provider, Recall
     from gateway.resources import Resources
     from rag.collection import Vectors
     from rag.quality import QualityJudge
@@ -77,7 +78,14 @@ async def build(config: Config, resources: Resources) -> Engine:
             **{name: table.status for name, table in tables.items()},
         },
         sources=sources,
+        caches=_caches(config, resources),
     )
+
+
+def _caches(config: Config, resources: Resources) -> dict[str, Tiers]:
+    redis = config.server.redis
+    url = redis.reveal() if redis is not None else None
+    return {name: resources.tiers(name, each, url) for name, each in config.caches.items()}
 
 
 async def _provider(name: str, config: ProviderConfig, resources: Resources, stack: AsyncExitStack) -> Provider:
@@ -260,7 +268,16 @@ def _route(
         else None,
         _guards(config, pipeline, resources),
         _tools(pipeline.tools, reading, pipeline.tool_steps),
+        _recall(config, model.pipeline, sources, resources),
     )
+
+
+def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall | None:
+    if config.pipelines[pipeline].recall is None:
+        return None
+    from gateway.caching import open_recall
+
+    return open_recall(config, pipeline, sources, resources)
 
 
 async def _reading_tools(config: Config, sources: Mapping[str, Source]) -> dict[str, Sequence[ReadingTool]]:

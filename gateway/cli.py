@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from config import Config
 
 DEFAULT_CONFIG = Path("gatehouse.yaml")
-PACKAGES = ("gateway", "router", "guardrails", "rag", "observability", "config")
+PACKAGES = ("gateway", "router", "guardrails", "cache", "rag", "observability", "config")
 
 app = typer.Typer(
     name="gatehouse",

@@ -9,7 +9,7 @@
     guard output  checks of the whole answer, which may ask again; then
                   the pump's filters: masked values put back last        guardrails, gateway/pump.py
 
-The caches will stand before the routing and before the retrieval.
+What is recalled is kept as the model gave it: the filters of the way out run over it for each caller anew.
 What remembers (trace, metrics, log) reads the exchange after the reply has gone.
 """
 
@@ -24,13 +24,13 @@ from gateway.access.keys import KeyRing, allowed_models, unknown_model
 from gateway.contract.errors import ContentBlocked
 from gateway.contract.guards import Guards
 from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Constructed, Context, OwnTools, UnderGuard
+from gateway.contract.protocols import Constructed, Context, Made, OwnTools, Recall, UnderGuard
 from gateway.pump import Pump
 from gateway.tool_loop import ToolReply
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
@@ -51,6 +51,7 @@ class Route(msgspec.Struct, frozen=True):
     context: Context | None = None
     guards: Guards | None = None
     tools: OwnTools | None = None
+    recall: Recall | None = None
 
 
 class Pipeline:
@@ -75,16 +76,21 @@ class Pipeline:
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        if route.context is None and route.tools is None:
+        if route.context is None and route.tools is None and route.recall is None:
             return Pump(await self._dispatch(route, request, exchange, opening), (), exchange)
 
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
             return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
 
         under = UnderGuard(again, _as_it_is, _same)
-        made = await self._construct_context(route.context, request, exchange, under)
-        reply = await self._answer(route, made.request, exchange, opening, None, under)
-        return Pump(reply, _citations(route, made), exchange)
+
+        async def make() -> Made:
+            constructed = await self._construct_context(route.context, request, exchange, under)
+            reply = await self._answer(route, constructed.request, exchange, opening, None, under)
+            return Made(reply, constructed.passages)
+
+        made = await self._recall(route, request, exchange, make)
+        return Pump(made.reply, _citations(route, made), exchange)
 
     async def _handle_guarded(
         self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
@@ -93,10 +99,6 @@ class Pipeline:
             asked = self._routes[model] if model else route
             return await self._dispatch(asked, request, exchange, None, None if masked else guarded.reveal)
 
-        guarded = await guards.open(request, exchange, again)
-        if guarded.answer is not None:
-            return Pump(guarded.answer, guarded.filters(), exchange)
-
         async def guard(request: ChatRequest) -> ChatRequest:
             request = await guarded.add(request)
             if guarded.answer is not None:
@@ -104,19 +106,33 @@ class Pipeline:
                 raise ContentBlocked("What a tool said was blocked by a guardrail")
             return request
 
-        under = UnderGuard(again, guard, guarded.reveal_arguments)
-        made = await self._construct_context(route.context, guarded.request, exchange, under)
-        request = await guarded.add(made.request)
+        async def make() -> Made:
+            constructed = await self._construct_context(route.context, guarded.request, exchange, under)
+            request = await guarded.add(constructed.request)
+            if guarded.answer is not None:
+                return Made(guarded.answer)
+            reply = await self._answer(route, request, exchange, opening, guarded.reveal, under)
+            try:
+                reply = await guarded.check(reply, again)
+            except BaseException:
+                await reply.close()
+                raise
+            return Made(reply, constructed.passages)
+
+        guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        reply = await self._answer(route, request, exchange, opening, guarded.reveal, under)
-        try:
-            reply = await guarded.check(reply, again)
-        except BaseException:
-            await reply.close()
-            raise
+        under = UnderGuard(again, guard, guarded.reveal_arguments)
+        made = await self._recall(route, guarded.request, exchange, make)
         # Places in the answer are those of the text that the caller reads: after all that changes it.
-        return Pump(reply, (*guarded.filters(), *_citations(route, made)), exchange)
+        return Pump(made.reply, (*guarded.filters(), *_citations(route, made)), exchange)
+
+    @staticmethod
+    async def _recall(
+        route: Route, request: ChatRequest, exchange: Exchange, make: Callable[[], Awaitable[Made]]
+    ) -> Made:
+        """An answer that is there already; else a new one."""
+        return await (route.recall.recall(request, exchange, make) if route.recall is not None else make())
 
     async def _answer(
         self,
@@ -207,7 +223,7 @@ class Pipeline:
             exchange.record("dispatch", started)
 
 
-def _citations(route: Route, made: Constructed) -> tuple[OutputFilter, ...]:
+def _citations(route: Route, made: Made) -> tuple[OutputFilter, ...]:
     return (route.context.citations(made.passages),) if route.context is not None and made.passages else ()
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from cache.tier import Tiers
+    from config.caches import CacheConfig
     from gateway.contract.passages import ContextQuality
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
@@ -38,6 +40,7 @@ class Resources:
         self._sources: dict[Source, tuple[SourceKey, int]] = {}
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
+        self._tiers: dict[object, Tiers] = {}
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -131,6 +134,16 @@ class Resources:
         """All of them by their models' names."""
         return [(model, embedder) for (model, _), embedder in self._embedders.items()]
 
+    def tiers(self, name: str, config: CacheConfig, redis_url: str | None) -> Tiers:
+        """Where the answers of a cache are kept: they outlive a reload that leaves the cache as it is."""
+        key = (name, config.tiers, config.ttl)
+        if key not in self._tiers:
+            from gateway.caching import open_tiers
+
+            redis = self.redis(redis_url) if redis_url is not None else None
+            self._tiers[key] = open_tiers(name, config, redis)
+        return self._tiers[key]
+
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""
         return self._traffic.setdefault(guardrail, {})
@@ -148,5 +161,7 @@ class Resources:
             await embedder.close()
         if self._tagger is not None:
             self._tagger.close()
+        for tiers in self._tiers.values():
+            await tiers.close()
         for client in self._redis.values():
             await client.aclose()

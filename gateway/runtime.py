@@ -18,6 +18,7 @@ from gateway import __version__
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from cache.tier import Tiers
     from gateway.pipeline import Pipeline
     from gateway.resources import Resources
     from observability.recorder import Recorder
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
 class Engine:
     """One config made to run. `close` is called once, when nobody uses it any more."""
 
-    __slots__ = ("_close", "_retired", "_users", "digest", "keepalive_s", "max_body", "parts", "pipeline", "sources")
+    __slots__ = (
+        "_close",
+        "_retired",
+        "_users",
+        "caches",
+        "digest",
+        "keepalive_s",
+        "max_body",
+        "parts",
+        "pipeline",
+        "sources",
+    )
 
     def __init__(
         self,
@@ -39,6 +51,7 @@ class Engine:
         keepalive_s: float,
         parts: Mapping[str, Callable[[], str]],
         sources: Mapping[str, Source] | None = None,
+        caches: Mapping[str, Tiers] | None = None,
     ) -> None:
         """`max_body` in bytes; `digest` names the config on traces and in /health; `parts` tell how they are."""
         self.pipeline = pipeline
@@ -47,6 +60,7 @@ class Engine:
         self.keepalive_s = keepalive_s
         self.parts = parts
         self.sources = sources or {}
+        self.caches = caches or {}
         self._close = close
         self._users = 0
         self._retired: asyncio.Event | None = None

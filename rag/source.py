@@ -109,6 +109,13 @@ class Source:
         self._before = None
         return self.collection
 
+    @property
+    def version(self) -> str:
+        """Changes with every document that is added, changed or removed, and with how it is found."""
+        serving = self.serving
+        embedder = serving.embedder.name if serving.embedder is not None else ""
+        return f"{embedder}/{serving.index.cursor}"
+
     async def _as_it_was(self) -> Before | None:
         """The collection with the embedder that has embedded most of it, if that is more than ours has."""
         embedder = self.collection.embedder

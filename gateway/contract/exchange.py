@@ -31,6 +31,19 @@ class Caller(msgspec.Struct, frozen=True):
     ingest: frozenset[str] = frozenset()
 
 
+class CacheNote(msgspec.Struct, frozen=True):
+    """What the cache did. `shared` is an answer that was under way for another; `why` says why nothing was kept.
+
+    `entry` names what was given, so that it can be removed; `similarity` is a semantic hit's.
+    """
+
+    kind: Literal["exact", "semantic", "shared", "miss", "off"]
+    age_s: float = 0.0
+    similarity: float = 0.0
+    why: str = ""
+    entry: str = ""
+
+
 class Step(msgspec.Struct, gc=False):
     """One step of the path. `attributes` say why it decided so."""
 
@@ -71,6 +84,7 @@ class Exchange:
 
     __slots__ = (
         "attempts",
+        "cache",
         "caller",
         "cancelled",
         "choices",
@@ -117,6 +131,7 @@ class Exchange:
         self.span_id = noise[16:24].hex()
         self.id = request_id or f"req_{noise[20:32].hex()}"
         self.caller: Caller | None = None
+        self.cache: CacheNote | None = None
         self.model = ""
         self.route = ""
         self.stream = False

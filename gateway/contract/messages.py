@@ -147,12 +147,21 @@ class ReasoningOptions(msgspec.Struct, frozen=True):
     include: bool | None = None
 
 
+class CacheControl(msgspec.Struct, frozen=True):
+    """What a caller asks of the cache: a new answer, one that is not kept, none older than `max_age` seconds."""
+
+    no_cache: bool = False
+    no_store: bool = False
+    max_age: float | None = None
+
+
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request for a chat answer.
 
     `dialect` names the wire format it came in. `tools` may hold `Opaque` entries (a provider's own tools).
     `include_usage` says whether the caller wants usage at the end of a stream; it is always asked upstream.
-    `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider.
+    `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider; neither does
+    `cache`.
     """
 
     dialect: str
@@ -180,6 +189,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     extra: Extra = None
     conversation: str = ""
+    cache: CacheControl | None = None
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -213,6 +213,21 @@ class UnderGuard(msgspec.Struct, frozen=True):
     reveal_arguments: Callable[[str, str], str]
 
 
+class Made(msgspec.Struct, frozen=True):
+    """An answer, and the passages that it was made from."""
+
+    reply: Reply
+    passages: tuple[Passage, ...] = ()
+
+
+class Recall(Protocol):
+    """The recall phase of one pipeline: answers that were given before, to those who may have them."""
+
+    async def recall(self, request: ChatRequest, exchange: Exchange, make: Callable[[], Awaitable[Made]]) -> Made:
+        """An answer that is kept or under way, else what `make` makes. `request` as it was masked; raises as `make`."""
+        ...
+
+
 class Context(Protocol):
     """The context phase of one pipeline: finds what the request needs and puts it in."""
 

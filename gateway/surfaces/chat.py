@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.errors import GatehouseError, InternalFault
+from gateway.contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.contract.protocols import InboundCall
 from gateway.surfaces.conduct import conduct, note_error
 from gateway.surfaces.headers import reply_headers, stream_headers
+from gateway.surfaces.http import read_cache_control
 from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.opening import Opening
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from gateway.pump import Pump
     from gateway.runtime import Engine, Runtime
     from gateway.surfaces.http import HttpCall
+
+
+# The body's field that speaks to the gateway and not to a provider.
+EXTENSION = "gatehouse"
 
 
 class ChatSurface:
@@ -51,6 +56,10 @@ class ChatSurface:
             request = self._dialect.read_request(body, inbound)
             if conversation := call.conversation:
                 request = msgspec.structs.replace(request, conversation=conversation)
+            if request.extra and EXTENSION in request.extra:
+                request = _with_extension(request)
+            if control := call.cache_control():
+                request = msgspec.structs.replace(request, cache=control)
             call.watch()
             if request.stream:
                 await self._stream(call, exchange, request, engine)
@@ -147,6 +156,21 @@ class ChatSurface:
         note_error(exchange, error, 200)
         exchange.outcome = "cut"
         return writer.fail(error, exchange.id)
+
+
+def _with_extension(request: ChatRequest) -> ChatRequest:
+    """The request without the body's own field for the gateway, such as `{"cache": "no-cache"}`: it is no provider's.
+
+    Raises `InvalidRequest`.
+    """
+    extra = dict(request.extra or {})
+    asked = extra.pop(EXTENSION)
+    words = asked.get("cache") if isinstance(asked, dict) and set(asked) <= {"cache"} else None
+    if not isinstance(words, str):
+        raise InvalidRequest(
+            f"'{EXTENSION}' holds 'cache' with the words of cache-control, such as 'no-cache'", param=EXTENSION
+        )
+    return msgspec.structs.replace(request, extra=extra or None, cache=read_cache_control(words))
 
 
 _ID_PREFIXES = {"openai": "chatcmpl-", "anthropic": "msg_", "gemini": ""}

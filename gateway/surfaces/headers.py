@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.contract.errors import GatehouseError
-    from gateway.contract.exchange import Exchange
+    from gateway.contract.exchange import CacheNote, Exchange
     from gateway.surfaces.http import Headers
 
 LONGEST_RETRY_AFTER_S = 120
@@ -22,13 +22,27 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         (b"x-request-id", request_id),
         (b"request-id", request_id),
         (b"x-gatehouse-attempts", b"%d" % len(exchange.attempts)),
-        (b"x-gatehouse-cache", b"off"),
+        (b"x-gatehouse-cache", b"off" if exchange.cache is None else exchange.cache.kind.encode("latin-1")),
         (b"x-gatehouse-overhead-ms", b"%.2f" % (exchange.overhead_s(time.perf_counter()) * 1000)),
     ]
     if exchange.target:
         headers.append((b"x-gatehouse-model", exchange.target.encode("utf-8")))
     if exchange.route:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
+    if exchange.cache is not None:
+        headers += _cache_headers(exchange.cache)
+    return headers
+
+
+def _cache_headers(note: CacheNote) -> Headers:
+    headers: Headers = []
+    if note.entry:
+        headers.append((b"x-gatehouse-cache-entry", note.entry.encode("latin-1")))
+        headers.append((b"age", b"%d" % note.age_s))
+    if note.similarity:
+        headers.append((b"x-gatehouse-cache-similarity", b"%.4f" % note.similarity))
+    if note.why:
+        headers.append((b"x-gatehouse-cache-why", note.why.encode("latin-1")))
     return headers
 
 

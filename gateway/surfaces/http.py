@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gateway.contract.errors import BodyTooLarge, InvalidRequest
+from gateway.contract.messages import CacheControl
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -59,6 +60,11 @@ class HttpCall:
                 "'x-gatehouse-conversation' is 1 to 200 letters, digits and any of . _ : -", param="conversation"
             )
         return value.decode("ascii")
+
+    def cache_control(self) -> CacheControl | None:
+        """What the caller asks of the cache in `cache-control`; None for nothing."""
+        value = self.headers.get(b"cache-control")
+        return None if not value else read_cache_control(value.decode("latin-1"))
 
     def key(self) -> str:
         """The key as each vendor's SDK sends it. Raises `InvalidRequest` for one in the URL, which ends in logs."""
@@ -137,6 +143,21 @@ class HttpCall:
     async def end(self, data: bytes) -> None:
         """The last of a streamed answer."""
         await self._send({"type": "http.response.body", "body": data})
+
+
+def read_cache_control(value: str) -> CacheControl | None:
+    """`no-cache`, `no-store` and `max-age=N`; the rest of HTTP's words means nothing here."""
+    no_cache = no_store = False
+    max_age: float | None = None
+    for word in value.lower().split(","):
+        name, _, number = word.strip().partition("=")
+        no_cache |= name == "no-cache"
+        no_store |= name == "no-store"
+        if name == "max-age" and number.strip('"').isdigit():
+            max_age = float(number.strip('"')[:9])
+    if not (no_cache or no_store) and max_age is None:
+        return None
+    return CacheControl(no_cache, no_store, max_age)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

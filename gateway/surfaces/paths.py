@@ -16,6 +16,7 @@ from gateway.dialects.gemini_generate.tokens import count_tokens_reply as gemini
 from gateway.dialects.gemini_generate.tokens import read_count_tokens as read_gemini_count
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from gateway.surfaces.cache import CacheSurface
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.conduct import WritesErrors, conduct
 from gateway.surfaces.documents import DocumentSurface
@@ -58,6 +59,7 @@ class Paths:
         self._mount("anthropic", "/v1/messages", partial(messages.serve, inbound=InboundCall()))
         self._mount("anthropic", "/v1/messages/count_tokens", partial(count.serve, read=read_count_tokens))
         self._documents = DocumentSurface(runtime, self._openai)
+        self._cache = CacheSurface(runtime, self._openai)
         name = "POST /v1beta/models/{model}:"
         self._models = ModelSurface(runtime, "GET /v1/models")
         self._generate = ChatSurface(runtime, self._gemini, name + "generateContent")
@@ -80,6 +82,8 @@ class Paths:
             return None
         if path.startswith("/v1/sources/"):
             return partial(self._documents.serve, method=method, path=path)
+        if path == "/v1/cache" or path.startswith("/v1/cache/"):
+            return partial(self._cache.serve, method=method, path=path)
         return self._find_by_pattern(method, path)
 
     def _find_by_pattern(self, method: str, path: str) -> Endpoint:

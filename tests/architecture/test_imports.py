@@ -32,6 +32,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.catalog": (5, "assembly"),
     "gateway.guarding": (5, "assembly"),
     "gateway.sourcing": (5, "assembly"),
+    "gateway.caching": (5, "assembly"),
     "gateway.assembly": (5, "assembly"),
     "gateway.surfaces": (6, "process"),
     "gateway.app": (6, "process"),

@@ -1,0 +1,160 @@
+"""What the cache costs and saves: `python -m bench.cache [--json FILE]`. CPU of the gateway's process per request.
+
+A hit is measured end to end over HTTP, traced, logged and counted, beside the same request that goes upstream; what a
+miss adds is measured in one process, with an upstream that answers at once. A Redis is started where redis-server is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench.load import raw_request
+from bench.parts import _Reply
+from bench.peers import KEY, PORTS, ROOT, Peer, measure
+from cache.memory import MemoryTier
+from cache.recall import ExactRecall, RecallPolicy
+from cache.tier import Tiers
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+from gateway.contract.exchange import Caller, Exchange
+from gateway.contract.messages import ChatRequest, Message, Text
+from gateway.contract.protocols import Made
+
+REDIS_PORT = 18206
+CONFIG = """
+version: 1
+server: {{listen: "127.0.0.1:{gatehouse}", redis: "redis://127.0.0.1:{redis}/0"}}
+providers: {{up: {{kind: openai, base_url: "http://127.0.0.1:{upstream}/v1", api_key: upstream-key}}}}
+models:
+  bench: {{targets: [up/bench]}}
+  memory: {{pipeline: memory}}
+  redis: {{pipeline: redis}}
+pipelines:
+  memory: {{recall: near, answer: bench}}
+  redis: {{recall: far, answer: bench}}
+caches:
+  near: {{}}
+  far: {{tiers: [{{kind: redis}}]}}
+apps: {{bench: {{keys: [{key}]}}}}
+observe: {{otlp: "http://127.0.0.1:{collector}", log: json, metrics: true}}
+"""
+LOAD = (32, 300, 60.0)
+ROUNDS = 3
+
+
+def hits() -> dict[str, float]:
+    """CPU of the gateway per request over HTTP: upstream, hit from memory, hit from Redis."""
+    folder = Path(tempfile.mkdtemp(prefix="gatehouse-bench-"))
+    helpers = [
+        subprocess.Popen([sys.executable, "-m", f"bench.{name}", str(PORTS[name])], cwd=ROOT)
+        for name in ("upstream", "collector")
+    ]
+    models = ["bench", "memory"]
+    if redis := shutil.which("redis-server"):
+        models.append("redis")
+        command = [redis, "--port", str(REDIS_PORT), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+        helpers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    time.sleep(1)
+    (folder / "gatehouse.yaml").write_text(CONFIG.format(key=KEY, redis=REDIS_PORT, **PORTS))
+    argv = [sys.executable, "-m", "gateway", "serve", "-c", str(folder / "gatehouse.yaml")]
+    peer = Peer("gatehouse", argv, folder, {"PYTHONPATH": str(ROOT)})
+    found: dict[str, list[float]] = {model: [] for model in models}
+    try:
+        for _ in range(ROUNDS):
+            for model in models:
+                given = raw_request(peer.port, KEY, _question(model))
+                measure(peer, model, (8, 20, 30.0), stream=False, given=given)
+                found[model].append(measure(peer, model, LOAD, stream=False, given=given)["us_per_request"])
+    finally:
+        peer.stop()
+        for process in helpers:
+            process.terminate()
+            process.wait(5)
+        shutil.rmtree(folder, ignore_errors=True)
+    return {model: statistics.median(each) for model, each in found.items()}
+
+
+def _question(model: str) -> bytes:
+    message = {"role": "user", "content": "How many pages a minute does the A300 print, one-sided, on A4 paper?"}
+    return json.dumps({"model": model, "messages": [message]}).encode()
+
+
+def miss(finish: FinishReason) -> float:
+    """What a miss adds to a request: key, look-up, whether it may be kept, the flight; the entry, if it is kept."""
+    question = "How many pages a minute does the A300 print, and how long is the warranty on a drum unit? "
+    texts = iter(range(10_000_000))
+    caller = Caller("bench")
+
+    def asked() -> tuple[ChatRequest, Exchange]:
+        message = Message("user", (Text(f"{question} {next(texts)}"),))
+        exchange = Exchange("bench")
+        exchange.caller = caller
+        return ChatRequest(dialect="openai", model="m", messages=(message,)), exchange
+
+    answer = [Delta((ChoiceDelta(text="Thirty-eight pages. " * 10, finish=finish),), usage=Usage(10, 50))]
+
+    async def made() -> Made:
+        return Made(_Reply(list(answer)))
+
+    recall = ExactRecall(RecallPolicy("c", "p"), Tiers([MemoryTier(64_000_000)], 3600.0))
+
+    async def read(made: Made) -> None:
+        while await made.reply.next() is not None:
+            pass
+        await made.reply.close()
+
+    async def without() -> None:
+        asked()
+        await read(await made())
+
+    async def with_cache() -> None:
+        request, exchange = asked()
+        await read(await recall.recall(request, exchange, made))
+        # What is kept is kept after the answer has gone: it costs too.
+        await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+
+        async def many(one: Any) -> float:
+            best = float("inf")
+            for _ in range(7):
+                started = time.process_time()
+                for _ in range(2000):
+                    await one()
+                best = min(best, (time.process_time() - started) / 2000 * 1e6)
+            return best
+
+        async def yielding() -> None:
+            await without()
+            await asyncio.sleep(0)
+
+        return runner.run(many(with_cache)) - runner.run(many(yielding))
+
+
+def main() -> None:
+    """Prints, and writes JSON when asked."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    found = {f"{model}, us per request": value for model, value in hits().items()}
+    found["a miss adds, us"] = round(miss("length"), 1)
+    found["and after the answer, us"] = round(miss("stop") - found["a miss adds, us"], 1)
+    for name, value in found.items():
+        print(f"{name:28} {value:8.1f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What is kept of an answer: its deltas as the model gave them. The filters of the way out run over them each time."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.contract.deltas import ChoiceDelta, Delta
+from gateway.contract.passages import Passage
+
+if TYPE_CHECKING:
+    from gateway.contract.protocols import Made
+
+# So many letters at a time, when an answer that came whole is given as a stream.
+_PIECE = 80
+_MADE = struct.Struct("<d")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One answer. `made` in seconds since 1970; `target` is what answered; `passages` are what it was made from."""
+
+    made: float
+    target: str
+    streamed: bool
+    deltas: tuple[Delta, ...]
+    passages: tuple[Passage, ...] = ()
+
+    def pack(self) -> bytes:
+        """As bytes, which begin with `made`."""
+        return _MADE.pack(self.made) + _encoder.encode(self)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def unpack(data: bytes) -> Entry | None:
+    """The entry; None for what can't be read, such as one of another version."""
+    try:
+        return _decoder.decode(memoryview(data)[_MADE.size :])
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def made_of(data: bytes) -> float:
+    """When it was made, without reading the rest."""
+    made: float = _MADE.unpack_from(data)[0]
+    return made
+
+
+def storable(batches: Sequence[Sequence[Delta]]) -> str:
+    """Why a complete answer may not be kept; empty when it may: all its choices ended by themselves, without a call."""
+    finishes: dict[int, str] = {}
+    for delta in (delta for batch in batches for delta in batch):
+        for choice in delta.choices:
+            if choice.tool_calls:
+                return "calls tools"
+            finishes.setdefault(choice.index, "")
+            if choice.finish:
+                finishes[choice.index] = choice.finish
+    if not finishes:
+        return "empty"
+    odd = next((finish for finish in finishes.values() if finish not in ("stop", "stop_sequence")), None)
+    return "" if odd is None else f"ended by {odd or 'nothing'}"
+
+
+def entry_of(made: Made, batches: Sequence[Sequence[Delta]], target: str) -> Entry:
+    """An entry of a complete answer. Its ids and bytes were one request's own, and are not kept."""
+    deltas = tuple(
+        msgspec.structs.replace(delta, raw=b"", id="", event="")
+        for batch in batches
+        for delta in batch
+        if delta.choices or delta.usage
+    )
+    return Entry(time.time(), target, made.reply.streamed, deltas, made.passages)
+
+
+class KeptReply:
+    """An entry as an answer. Implements `gateway.contract.protocols.Reply`."""
+
+    dialect = "gatehouse"
+
+    def __init__(self, entry: Entry, *, stream: bool) -> None:
+        self.streamed = stream
+        deltas = list(entry.deltas)
+        if stream:
+            self._batches = [
+                [piece] for delta in deltas for piece in (_pieces(delta) if not entry.streamed else [delta])
+            ]
+        else:
+            self._batches = [deltas]
+        self._batches.reverse()
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        return self._batches.pop() if self._batches else None
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        self._batches.clear()
+
+
+def _pieces(delta: Delta) -> list[Delta]:
+    """A whole answer cut at its words, so that who reads a stream sees one."""
+    pieces: list[Delta] = []
+    for choice in delta.choices:
+        text = choice.text
+        if len(text) <= _PIECE or choice.logprobs:
+            pieces.append(Delta((choice,)))
+            continue
+        at = 0
+        while len(text) - at > _PIECE:
+            end = text.rfind(" ", at, at + _PIECE) + 1 or at + _PIECE
+            pieces.append(
+                Delta((ChoiceDelta(choice.index, text=text[at:end], reasoning=choice.reasoning if not at else ""),))
+            )
+            at = end
+        rest = msgspec.structs.replace(choice, text=text[at:], reasoning="" if at else choice.reasoning)
+        pieces.append(Delta((rest,)))
+    head = msgspec.structs.replace(delta, choices=pieces[0].choices if pieces else (), usage=None)
+    last = [Delta(usage=delta.usage)] if delta.usage is not None else []
+    return [head, *pieces[1:], *last]

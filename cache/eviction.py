@@ -1,0 +1,177 @@
+"""Which entry goes first when there is no more room. All of them in constant time an operation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias
+
+Kind: TypeAlias = Literal["s3-fifo", "lru", "lfu", "fifo"]
+# Of an S3-FIFO, the share of bytes for what has been asked for only once, and how often a use counts.
+_SMALL_SHARE = 0.1
+_MOST_USES = 3
+
+
+class Eviction(Protocol):
+    """Keeps an order over keys; the sizes are its owner's, in bytes."""
+
+    def added(self, key: bytes, size: int) -> None:
+        """A key that was not there."""
+        ...
+
+    def used(self, key: bytes) -> None:
+        """A key that is there."""
+        ...
+
+    def removed(self, key: bytes) -> None:
+        """A key that was there."""
+        ...
+
+    def victim(self) -> bytes:
+        """The key that is to go, which is then removed from here too. There must be one."""
+        ...
+
+
+class Fifo:
+    """The oldest first."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[bytes, None] = OrderedDict()
+
+    def added(self, key: bytes, size: int) -> None:
+        """See `Eviction.added`."""
+        self._keys[key] = None
+
+    def used(self, key: bytes) -> None:
+        """See `Eviction.used`."""
+
+    def removed(self, key: bytes) -> None:
+        """See `Eviction.removed`."""
+        self._keys.pop(key, None)
+
+    def victim(self) -> bytes:
+        """See `Eviction.victim`."""
+        return self._keys.popitem(last=False)[0]
+
+
+class Lru(Fifo):
+    """The one that was used the longest time ago first."""
+
+    def used(self, key: bytes) -> None:
+        """See `Eviction.used`."""
+        self._keys.move_to_end(key)
+
+
+class Lfu:
+    """The one that was used the fewest times first, of those the oldest."""
+
+    def __init__(self) -> None:
+        self._uses: dict[bytes, int] = {}
+        self._by_uses: dict[int, OrderedDict[bytes, None]] = {}
+        self._fewest = 0
+
+    def added(self, key: bytes, size: int) -> None:
+        """See `Eviction.added`."""
+        self._uses[key] = 0
+        self._by_uses.setdefault(0, OrderedDict())[key] = None
+        self._fewest = 0
+
+    def used(self, key: bytes) -> None:
+        """See `Eviction.used`."""
+        uses = self._uses[key]
+        self._leave(key, uses)
+        self._uses[key] = uses + 1
+        self._by_uses.setdefault(uses + 1, OrderedDict())[key] = None
+
+    def _leave(self, key: bytes, uses: int) -> None:
+        same = self._by_uses[uses]
+        del same[key]
+        if not same:
+            del self._by_uses[uses]
+
+    def removed(self, key: bytes) -> None:
+        """See `Eviction.removed`."""
+        uses = self._uses.pop(key, None)
+        if uses is not None:
+            self._leave(key, uses)
+
+    def victim(self) -> bytes:
+        """See `Eviction.victim`."""
+        while self._fewest not in self._by_uses:
+            self._fewest = self._fewest + 1 if self._fewest < max(self._by_uses) else min(self._by_uses)
+        key = next(iter(self._by_uses[self._fewest]))
+        self.removed(key)
+        return key
+
+
+class S3Fifo:
+    """What is asked for once goes soon; what is asked for again stays.
+
+    Yang et al., "FIFO queues are all you need for cache eviction" (2023).
+    """
+
+    def __init__(self) -> None:
+        self._small: OrderedDict[bytes, int] = OrderedDict()
+        self._main: OrderedDict[bytes, int] = OrderedDict()
+        # Keys that went lately: when they come back they are taken for good.
+        self._ghosts: OrderedDict[bytes, None] = OrderedDict()
+        self._uses: dict[bytes, int] = {}
+        self._small_bytes = 0
+        self._main_bytes = 0
+
+    def added(self, key: bytes, size: int) -> None:
+        """See `Eviction.added`."""
+        self._uses[key] = 0
+        if key in self._ghosts:
+            del self._ghosts[key]
+            self._main[key] = size
+            self._main_bytes += size
+        else:
+            self._small[key] = size
+            self._small_bytes += size
+
+    def used(self, key: bytes) -> None:
+        """See `Eviction.used`."""
+        uses = self._uses[key]
+        if uses < _MOST_USES:
+            self._uses[key] = uses + 1
+
+    def removed(self, key: bytes) -> None:
+        """See `Eviction.removed`."""
+        self._uses.pop(key, None)
+        self._small_bytes -= self._small.pop(key, 0)
+        self._main_bytes -= self._main.pop(key, 0)
+
+    def victim(self) -> bytes:
+        """See `Eviction.victim`."""
+        while True:
+            whole = self._small_bytes + self._main_bytes
+            if self._small and (self._small_bytes > _SMALL_SHARE * whole or not self._main):
+                key, size = self._small.popitem(last=False)
+                self._small_bytes -= size
+                if self._uses[key] > 1 or (self._uses[key] and not self._main and self._small):
+                    self._uses[key] = 0
+                    self._main[key] = size
+                    self._main_bytes += size
+                    continue
+                self._remember(key)
+            else:
+                key, size = self._main.popitem(last=False)
+                if self._uses[key]:
+                    self._uses[key] -= 1
+                    self._main[key] = size
+                    continue
+                self._main_bytes -= size
+            del self._uses[key]
+            return key
+
+    def _remember(self, key: bytes) -> None:
+        self._ghosts[key] = None
+        if len(self._ghosts) > max(16, len(self._main) + len(self._small)):
+            self._ghosts.popitem(last=False)
+
+
+def eviction(kind: Kind) -> Eviction:
+    """A new order of that kind."""
+    orders: dict[Kind, Callable[[], Eviction]] = {"s3-fifo": S3Fifo, "lru": Lru, "lfu": Lfu, "fifo": Fifo}
+    return orders[kind]()

@@ -1,0 +1,83 @@
+"""Answers in this process, bounded by bytes."""
+
+from __future__ import annotations
+
+import time
+
+from cache.entry import made_of
+from cache.eviction import Kind, eviction
+from cache.tier import Place, Purge
+
+# What an entry takes beside its bytes: its place, its order, the dict's slots.
+OVERHEAD = 400
+
+
+class MemoryTier:
+    """Implements `cache.tier.Tier`, on the event loop's thread."""
+
+    name = "memory"
+
+    def __init__(self, most_bytes: int, evict: Kind = "s3-fifo") -> None:
+        self._most_bytes = most_bytes
+        self._order = eviction(evict)
+        self._entries: dict[bytes, tuple[bytes, float, Place]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes in use."""
+        return self._bytes
+
+    async def get(self, place: Place) -> bytes | None:
+        """See `Tier.get`."""
+        found = self._entries.get(place.key)
+        if found is None:
+            return None
+        value, until, _ = found
+        if time.monotonic() >= until:
+            self._remove(place.key)
+            return None
+        self._order.used(place.key)
+        return value
+
+    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+        """See `Tier.put`. What is larger than all the room there is, is not kept."""
+        size = len(value) + OVERHEAD
+        if place.key in self._entries:
+            self._remove(place.key)
+        if size > self._most_bytes:
+            return
+        while self._bytes + size > self._most_bytes:
+            self._forget(self._order.victim())
+        self._entries[place.key] = (value, time.monotonic() + ttl_s, place)
+        self._order.added(place.key, size)
+        self._bytes += size
+
+    def _remove(self, key: bytes) -> None:
+        self._order.removed(key)
+        self._forget(key)
+
+    def _forget(self, key: bytes) -> None:
+        value, _, _ = self._entries.pop(key)
+        self._bytes -= len(value) + OVERHEAD
+
+    async def purge(self, what: Purge) -> int:
+        """See `Tier.purge`."""
+        gone = [
+            key
+            for key, (value, _, place) in self._entries.items()
+            if place.owner == what.owner
+            and (not what.model or place.model == what.model)
+            and (what.before is None or made_of(value) < what.before)
+            and (not what.key or key == what.key)
+        ]
+        for key in gone:
+            self._remove(key)
+        return len(gone)
+
+    async def close(self) -> None:
+        """See `Tier.close`."""
+        self._entries.clear()

@@ -1,0 +1,193 @@
+"""The recall phase of one pipeline: an answer that is there already, one that is under way, or a new one."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from cache.cacheable import reason_not_to
+from cache.entry import Entry, KeptReply, entry_of, storable, unpack
+from cache.flights import Flights
+from cache.key import request_key
+from cache.tier import Place
+from gateway.contract.exchange import CacheNote
+from gateway.contract.messages import CacheControl
+from gateway.contract.protocols import Made
+
+if TYPE_CHECKING:
+    from cache.flights import Make
+    from cache.lease import Hold, Lease
+    from cache.tier import Tiers
+    from gateway.contract.deltas import Delta
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.messages import ChatRequest
+
+# Larger answers are not kept.
+MAX_ENTRY_BYTES = 2_000_000
+_TAG = re.compile(rb"[A-Z]+_[A-Z2-7]{6}")
+_ASKS_NOTHING = CacheControl()
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Versioned(Protocol):
+    """A source of documents."""
+
+    @property
+    def version(self) -> str:
+        """Changes with what can be found in it."""
+        ...
+
+
+class RecallPolicy(msgspec.Struct, frozen=True):
+    """`per`: who shares answers. `pipeline` is a digest of all that is configured for it."""
+
+    name: str
+    pipeline: str
+    per: str = "app"
+    max_temperature: float = 0.3
+    personal: bool = False
+    """Whether questions about the asker or about the moment are kept too."""
+
+
+class ExactRecall:
+    """Implements `gateway.contract.protocols.Recall`."""
+
+    def __init__(
+        self,
+        policy: RecallPolicy,
+        tiers: Tiers,
+        sources: Sequence[Versioned] = (),
+        lease: Lease | None = None,
+    ) -> None:
+        """`sources` are those that answers are made from; `lease` keeps others from making the same answer."""
+        self._policy = policy
+        self._tiers = tiers
+        self._sources = tuple(sources)
+        self._lease = lease
+        self._flights = Flights()
+
+    async def recall(self, request: ChatRequest, exchange: Exchange, make: Make) -> Made:
+        """See `Recall.recall`."""
+        started = time.perf_counter()
+        control = request.cache or _ASKS_NOTHING
+        why = "no-store" if control.no_store else self._reason_not_to(request)
+        if why:
+            exchange.cache = CacheNote("off", why=why)
+            return await make()
+        place = self._place(request, exchange)
+        if not control.no_cache:
+            found = await self._tiers.get(place)
+            entry = self._usable(found[0], control.max_age) if found is not None else None
+            if entry is not None and found is not None:
+                note = CacheNote("exact", time.time() - entry.made, entry=place.key.hex())
+                return self._hit(entry, note, request, exchange, started, found[1])
+            joined = self._flights.join(place.key, exchange)
+            if joined is not None:
+                exchange.cache = CacheNote("shared")
+                made = await joined.ready()
+                exchange.target = joined.flight.exchange.target
+                exchange.record("recall", started, {"found": "under way"})
+                return made
+        exchange.cache = CacheNote("miss")
+        exchange.record("recall", started, {"found": "nothing"})
+
+        async def keep(made: Made, batches: list[list[Delta]], reader: Exchange) -> None:
+            why = _reason_not_to_keep((exchange, reader), made, batches)
+            if why or (why := await self._keep(place, request, entry_of(made, batches, exchange.target))):
+                exchange.cache = CacheNote("miss", why=why)
+
+        if control.no_cache:
+            return await self._flights.start(b"", exchange, make, keep).ready()
+        if self._lease is None:
+            return await self._flights.start(place.key, exchange, make, keep).ready()
+        hold = self._lease.hold(place.key)
+        flown = self._under_lease(hold, place, request, exchange, make)
+        return await self._flights.start(place.key, exchange, flown, keep, hold.release).ready()
+
+    def _reason_not_to(self, request: ChatRequest) -> str:
+        temperature = request.temperature
+        if temperature is not None and temperature > self._policy.max_temperature:
+            return "temperature"
+        return "" if self._policy.personal else reason_not_to(request)
+
+    def _place(self, request: ChatRequest, exchange: Exchange) -> Place:
+        policy = self._policy
+        caller = exchange.caller
+        app = caller.app if caller is not None else ""
+        labels = sorted(caller.labels) if caller is not None else []
+        owner = "" if policy.per == "labels" else app
+        user = request.user if policy.per == "user" else ""
+        scope = [
+            policy.name,
+            policy.pipeline,
+            policy.per,
+            owner,
+            user,
+            *labels,
+            *(each.version for each in self._sources),
+        ]
+        return Place(owner, request.model, request_key(request, scope))
+
+    @staticmethod
+    def _usable(value: bytes, max_age_s: float | None) -> Entry | None:
+        entry = unpack(value)
+        if entry is None or (max_age_s is not None and time.time() - entry.made > max_age_s):
+            return None
+        return entry
+
+    @staticmethod
+    def _hit(
+        entry: Entry, note: CacheNote, request: ChatRequest, exchange: Exchange, started: float, tier: str
+    ) -> Made:
+        exchange.cache = note
+        exchange.target = entry.target
+        exchange.record("recall", started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
+        return Made(KeptReply(entry, stream=request.stream), entry.passages)
+
+    def _under_lease(self, hold: Hold, place: Place, request: ChatRequest, exchange: Exchange, make: Make) -> Make:
+        async def look() -> Entry | None:
+            found = await self._tiers.get(place)
+            return unpack(found[0]) if found is not None else None
+
+        async def flown() -> Made:
+            entry = await hold.take_or(look)
+            if entry is None:
+                return await make()
+            exchange.cache = CacheNote("shared", time.time() - entry.made, entry=place.key.hex())
+            exchange.target = entry.target
+            return Made(KeptReply(entry, stream=request.stream), entry.passages)
+
+        return flown
+
+    async def _keep(self, place: Place, request: ChatRequest, entry: Entry) -> str:
+        """Keeps a complete answer; why not, where it is one that nobody else should get."""
+        value = entry.pack()
+        if len(value) > MAX_ENTRY_BYTES:
+            return "too large"
+        if entry.passages and not _tags(value) <= _tags(_encoder.encode(request.messages)):
+            # It speaks of masked values that only its passages held: another's request could not undo them.
+            return "masked passages"
+        await self._tiers.put(place, value)
+        return ""
+
+
+def _reason_not_to_keep(ledgers: Sequence[Exchange], made: Made, batches: Sequence[Sequence[Delta]]) -> str:
+    """`ledgers` are of who made the call, and of who has read the answer."""
+    if isinstance(made.reply, KeptReply):
+        return "kept already"
+    if any(each.action != "mask" and not each.shadow for ledger in ledgers for each in ledger.findings):
+        return "flagged"
+    if any(step.name == "tool" for ledger in ledgers for step in ledger.steps):
+        return "tools acted"
+    if any(passage.id.endswith(":sql") for passage in made.passages):
+        # Nobody tells when rows change.
+        return "rows of a database"
+    return storable(batches)
+
+
+def _tags(data: bytes) -> set[bytes]:
+    return set(_TAG.findall(data))

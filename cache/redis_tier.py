@@ -1,0 +1,70 @@
+"""Answers in Redis, for all replicas, under `gatehouse:cache:<cache>:<owner>:<model>:<key>`, the names as digests."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, cast
+
+from cache.entry import made_of
+from cache.tier import Place, Purge
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_AT_ONCE = 500
+_HEAD_BYTES = 8
+
+
+class RedisTier:
+    """Implements `cache.tier.Tier`."""
+
+    name = "redis"
+
+    def __init__(self, redis: Redis, cache: str) -> None:
+        """The client is its owner's to close."""
+        self._redis = redis
+        self._prefix = f"gatehouse:cache:{_short(cache)}:"
+
+    def _key(self, place: Place) -> str:
+        return f"{self._prefix}{_short(place.owner)}:{_short(place.model)}:{place.key.hex()}"
+
+    async def get(self, place: Place) -> bytes | None:
+        """See `Tier.get`."""
+        return cast("bytes | None", await self._redis.get(self._key(place)))
+
+    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+        """See `Tier.put`."""
+        await self._redis.set(self._key(place), value, px=max(1, int(ttl_s * 1000)))
+
+    async def purge(self, what: Purge) -> int:
+        """See `Tier.purge`."""
+        model = _short(what.model) if what.model else "*"
+        pattern = f"{self._prefix}{_short(what.owner)}:{model}:{what.key.hex() or '*'}"
+        gone = 0
+        batch: list[bytes] = []
+        async for key in self._redis.scan_iter(pattern, count=_AT_ONCE):
+            batch.append(key)
+            if len(batch) >= _AT_ONCE:
+                gone += await self._remove(batch, what.before)
+                batch = []
+        return gone + (await self._remove(batch, what.before) if batch else 0)
+
+    async def _remove(self, keys: list[bytes], before: float | None) -> int:
+        if before is not None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.getrange(key, 0, _HEAD_BYTES - 1)
+                heads = await pipe.execute()
+            keys = [
+                key
+                for key, head in zip(keys, heads, strict=True)
+                if len(head) == _HEAD_BYTES and made_of(head) < before
+            ]
+        return int(await self._redis.delete(*keys)) if keys else 0
+
+    async def close(self) -> None:
+        """See `Tier.close`."""
+
+
+def _short(name: str) -> str:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

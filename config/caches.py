@@ -1,0 +1,63 @@
+"""`caches`: answers that are given again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from config.secret import Secret
+from config.sources import postgres_address
+from config.struct import Flag, Struct
+from config.units import Duration, Size
+
+
+class MemoryTierConfig(Struct):
+    """Answers in this process."""
+
+    kind: Literal["memory"] = Field(description="In this process.")
+    size: Size = Field(default=64_000_000, description="The room for them; beyond it some go.")
+    evict: Literal["s3-fifo", "lru", "lfu", "fifo"] = Field(
+        default="s3-fifo",
+        description="Which go first: those asked for once, the longest unused, the least used, or the oldest.",
+    )
+
+
+class RedisTierConfig(Struct):
+    """Answers in the Redis of `server.redis`."""
+
+    kind: Literal["redis"] = Field(description="In the Redis of `server.redis`, for all replicas.")
+
+
+class PostgresTierConfig(Struct):
+    """Answers in a PostgreSQL."""
+
+    kind: Literal["postgres"] = Field(description="In a PostgreSQL, for all replicas.")
+    url: Annotated[Secret, BeforeValidator(postgres_address)] = Field(
+        description="Its address.", examples=["${DATABASE_URL}"]
+    )
+
+
+TierConfig: TypeAlias = Annotated[MemoryTierConfig | RedisTierConfig | PostgresTierConfig, Field(discriminator="kind")]
+
+
+class CacheConfig(Struct):
+    """Answers to questions that were asked before, word for word."""
+
+    ttl: Duration = Field(default=3600.0, description="How long an answer is kept.")
+    per: Literal["app", "user", "labels"] = Field(
+        default="app",
+        description="Who shares answers: callers of one app, one `user` of an app, or all apps with the same labels.",
+    )
+    tiers: tuple[TierConfig, ...] = Field(
+        default=(MemoryTierConfig(kind="memory"),),
+        min_length=1,
+        description="Where they are kept, the nearest first.",
+        examples=["[{kind: memory, size: 256 MB}, {kind: redis}]"],
+    )
+    temperature: float = Field(
+        default=0.3, ge=0, le=2, description="Requests with a higher one are neither answered from it nor kept."
+    )
+    personal: Flag = Field(
+        default=False, description="Whether questions about the asker, or about the moment, are kept too."
+    )

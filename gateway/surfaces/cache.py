@@ -1,0 +1,81 @@
+"""`/v1/cache`: an app removes answers of its own from the caches."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import msgspec
+
+from gateway.contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
+from gateway.surfaces.conduct import conduct
+from gateway.surfaces.headers import reply_headers
+
+if TYPE_CHECKING:
+    from cache.tier import Purge
+    from gateway.contract.exchange import Exchange
+    from gateway.runtime import Engine, Runtime
+    from gateway.surfaces.conduct import WritesErrors
+    from gateway.surfaces.http import HttpCall
+
+_PATH = re.compile(r"/v1/cache(?:/(?P<entry>[0-9a-f]{32}))?\Z")
+_AGE = re.compile(r"([0-9]{1,9})(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class CacheSurface:
+    """`DELETE /v1/cache?model=NAME&older_than=1h`, and `DELETE /v1/cache/ENTRY` for one that was wrong."""
+
+    def __init__(self, runtime: Runtime, dialect: WritesErrors) -> None:
+        self._runtime = runtime
+        self._dialect = dialect
+
+    async def serve(self, call: HttpCall, method: str, path: str) -> None:
+        """Answers one HTTP request."""
+        match = _PATH.match(path)
+
+        async def answer(call: HttpCall, exchange: Exchange) -> None:
+            with self._runtime.borrow() as engine:
+                exchange.config = engine.digest
+                caller = engine.pipeline.identify(call.key(), exchange)
+                if match is None:
+                    raise UnknownPath("There is no endpoint at this path below /v1/cache")
+                if method != "DELETE":
+                    raise WrongMethod("The cache takes DELETE")
+                removed = await _purge(engine, _asked(call, caller.app, match["entry"] or ""))
+                if match["entry"] and not removed:
+                    raise UnknownPath("There is no such answer of this app in the caches")
+                exchange.status, exchange.outcome = 200, "ok"
+                body = msgspec.json.encode({"removed": removed})
+                await call.respond(200, reply_headers(exchange, "application/json"), body)
+
+        await conduct(self._runtime, call, f"{method} /v1/cache", self._dialect, answer)
+
+
+def _asked(call: HttpCall, app: str, entry: str) -> Purge:
+    from cache.tier import Purge
+
+    query = parse_qs(call.query.decode("latin-1"), keep_blank_values=True)
+    if unknown := sorted(set(query) - {"model", "older_than"}):
+        raise InvalidRequest(f"'{unknown[0][:50]}' is unknown: give 'model' or 'older_than'", param=unknown[0][:50])
+    before = None
+    if "older_than" in query:
+        match = _AGE.fullmatch(query["older_than"][0])
+        if match is None:
+            raise InvalidRequest("'older_than' is a number with s, m, h or d, such as 1h", param="older_than")
+        before = time.time() - int(match[1]) * _SECONDS[match[2]]
+    return Purge(app, query.get("model", [""])[0], before, bytes.fromhex(entry))
+
+
+async def _purge(engine: Engine, what: Purge) -> int:
+    removed = 0
+    for tiers in engine.caches.values():
+        try:
+            removed += await tiers.purge(what)
+        except Exception as error:
+            raise Unavailable(
+                f"A cache can't be reached, and may still hold answers ({type(error).__name__})"
+            ) from None
+    return removed
