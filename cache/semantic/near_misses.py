@@ -1,0 +1,95 @@
+"""Questions that look like others and mean something else, made on purpose: for learning and for measuring."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from cache.semantic.opposites import _OPPOSITES
+from cache.semantic.verify import analyse
+
+_WORD = re.compile(r"[A-Za-z]+")
+_AUXILIARIES = re.compile(r"\b(is|are|was|were|can|could|does|do|did|should|will|would|may|must|has|have)\b")
+
+
+def number(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
+    """Another number."""
+    found = list(re.finditer(r"\d+", text))
+    if not found:
+        return None
+    match = draw.choice(found)
+    value = int(match[0][:9])
+    return f"{text[: match.start()]}{value + draw.choice((1, 2, 5, 10, 100))}{text[match.end() :]}"
+
+
+def negation(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
+    """A negation put in, or one taken out."""
+    if match := re.search(r"\b(?:not|never) ", text):
+        return text[: match.start()] + text[match.end() :]
+    found = list(_AUXILIARIES.finditer(text))
+    if not found:
+        return None
+    match = found[0] if draw.random() < 0.7 else draw.choice(found)
+    return f"{text[: match.end()]} not{text[match.end() :]}"
+
+
+def direction(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
+    """Two sides of a preposition exchanged."""
+    match = re.search(r"([\w`.-]{4,}) (to|from|than|into|before|after|over) (?:the |a |an )?([\w`.-]{4,})", text)
+    if match is None or len(set(analyse(f"{match[1]} {match[3]}").stems)) < 2:
+        return None
+    return f"{text[: match.start(1)]}{match[3]}{text[match.end(1) : match.start(3)]}{match[1]}{text[match.end(3) :]}"
+
+
+def name(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
+    """A name exchanged for one from another question."""
+    mine = sorted(analyse(text).names)
+    theirs = [each for each in analyse(draw.choice(others)).names if each not in mine]
+    if not mine or not theirs:
+        return None
+    old, new = draw.choice(mine), draw.choice(sorted(theirs))
+    return re.sub(re.escape(old), lambda found: new.capitalize() if found[0][0].isupper() else new, text, flags=re.I)
+
+
+def opposite(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
+    """A word exchanged for its opposite."""
+    # Little words are mostly parts of others: log in, on-the-fly.
+    found = [match for match in _WORD.finditer(text) if len(match[0]) > 3 and match[0].lower() in _OPPOSITES]
+    if not found:
+        return None
+    match = draw.choice(found)
+    new = draw.choice(sorted(_OPPOSITES[match[0].lower()]))
+    return f"{text[: match.start()]}{new.capitalize() if match[0][0].isupper() else new}{text[match.end() :]}"
+
+
+def word(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
+    """A content word exchanged for one from another question."""
+    mine = [each for each in analyse(text).content if each.isalpha() and len(each) > 3]
+    theirs = [each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in mine]
+    if not mine or not theirs:
+        return None
+    old = draw.choice(mine)
+    return re.sub(rf"\b{re.escape(old)}\b", draw.choice(theirs), text, count=1, flags=re.I)
+
+
+KINDS: dict[str, Callable[[str, random.Random, Sequence[str]], str | None]] = {
+    "number": number,
+    "negation": negation,
+    "direction": direction,
+    "name": name,
+    "opposite": opposite,
+    "word": word,
+}
+
+
+def near_misses(texts: Sequence[str], seed: int = 0) -> list[tuple[str, str, str]]:
+    """For each text one near miss of each kind that it allows: kind, text, near miss."""
+    draw = random.Random(seed)
+    made = []
+    for text in texts:
+        for kind, make in KINDS.items():
+            miss = make(text, draw, texts)
+            if miss is not None and miss != text:
+                made.append((kind, text, miss))
+    return made
