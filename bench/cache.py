@@ -23,6 +23,7 @@ import uvloop
 from bench.load import raw_request
 from bench.parts import _Reply
 from bench.peers import KEY, PORTS, ROOT, Peer, measure
+from cache.answers import AnswerCache
 from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.tier import Tiers
@@ -107,7 +108,7 @@ def miss(finish: FinishReason) -> float:
     async def made() -> Made:
         return Made(_Reply(list(answer)))
 
-    recall = ExactRecall(RecallPolicy("c", "p"), Tiers([MemoryTier(64_000_000)], 3600.0))
+    recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
 
     async def read(made: Made) -> None:
         while await made.reply.next() is not None:

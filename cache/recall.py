@@ -13,23 +13,29 @@ from cache.cacheable import reason_not_to
 from cache.entry import Entry, KeptReply, entry_of, storable, unpack
 from cache.flights import Flights
 from cache.key import request_key
+from cache.semantic.answers import text_of
+from cache.semantic.nearest import partition_request, question_of
 from cache.tier import Place
 from gateway.contract.exchange import CacheNote
 from gateway.contract.messages import CacheControl
 from gateway.contract.protocols import Made
 
 if TYPE_CHECKING:
+    from cache.answers import AnswerCache
     from cache.flights import Make
     from cache.lease import Hold, Lease
-    from cache.tier import Tiers
+    from cache.semantic.gate import Look
     from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
+    from gateway.contract.exchange import Attributes, Exchange
     from gateway.contract.messages import ChatRequest
+    from gateway.contract.passages import Passage
 
 # Larger answers are not kept.
 MAX_ENTRY_BYTES = 2_000_000
 _TAG = re.compile(rb"[A-Z]+_[A-Z2-7]{6}")
 _ASKS_NOTHING = CacheControl()
+# Where a scope names the owner.
+_OWNER = 0
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -39,6 +45,10 @@ class Versioned(Protocol):
     @property
     def version(self) -> str:
         """Changes with what can be found in it."""
+        ...
+
+    async def holds(self, passages: Sequence[Passage]) -> int:
+        """How many of the passages are this source's and still as they were."""
         ...
 
 
@@ -59,13 +69,14 @@ class ExactRecall:
     def __init__(
         self,
         policy: RecallPolicy,
-        tiers: Tiers,
+        answers: AnswerCache,
         sources: Sequence[Versioned] = (),
         lease: Lease | None = None,
     ) -> None:
         """`sources` are those that answers are made from; `lease` keeps others from making the same answer."""
         self._policy = policy
-        self._tiers = tiers
+        self._tiers = answers.tiers
+        self._semantic = answers.semantic
         self._sources = tuple(sources)
         self._lease = lease
         self._flights = Flights()
@@ -92,13 +103,21 @@ class ExactRecall:
                 exchange.target = joined.flight.exchange.target
                 exchange.record("recall", started, {"found": "under way"})
                 return made
+        look = await self._look(request, exchange) if self._semantic is not None else None
+        if look is not None and look.give and not control.no_cache:
+            given = await self._given(look, request, exchange, control.max_age, started)
+            if given is not None:
+                return given
         exchange.cache = CacheNote("miss")
-        exchange.record("recall", started, {"found": "nothing"})
+        exchange.record("recall", started, {"found": "nothing", **_about(look)})
 
         async def keep(made: Made, batches: list[list[Delta]], reader: Exchange) -> None:
             why = _reason_not_to_keep((exchange, reader), made, batches)
-            if why or (why := await self._keep(place, request, entry_of(made, batches, exchange.target))):
+            entry = entry_of(made, batches, exchange.target)
+            if why or (why := await self._keep(place, request, entry)):
                 exchange.cache = CacheNote("miss", why=why)
+            elif look is not None:
+                await self._learn(look, place, entry)
 
         if control.no_cache:
             return await self._flights.start(b"", exchange, make, keep).ready()
@@ -108,6 +127,58 @@ class ExactRecall:
         flown = self._under_lease(hold, place, request, exchange, make)
         return await self._flights.start(place.key, exchange, flown, keep, hold.release).ready()
 
+    async def _look(self, request: ChatRequest, exchange: Exchange) -> Look | None:
+        """The nearest kept question, where this one may be compared with others at all."""
+        question = question_of(request)
+        if not question or self._semantic is None:
+            return None
+        partition = request_key(partition_request(request, question), self._scope(request, exchange)).hex()
+        return await self._semantic.look(question, partition, self._version())
+
+    async def _given(
+        self, look: Look, request: ChatRequest, exchange: Exchange, max_age: float | None, started: float
+    ) -> Made | None:
+        """The candidate's answer, if it is still there and what it was made from still stands."""
+        semantic, candidate = self._semantic, look.candidate
+        assert semantic is not None
+        assert candidate is not None
+        found = await self._tiers.get(candidate.kept.place)
+        entry = self._usable(found[0], max_age) if found is not None else None
+        if entry is None or found is None or not await self._stands(entry, candidate.kept.version):
+            if max_age is None:
+                semantic.gone(candidate)
+            return None
+        semantic.given(candidate)
+        key = candidate.kept.place.key.hex()
+        note = CacheNote("semantic", time.time() - entry.made, similarity=candidate.likelihood, entry=key)
+        exchange.record("semantic", started, _about(look))
+        return self._hit(entry, note, request, exchange, started, found[1])
+
+    async def _stands(self, entry: Entry, version: str) -> bool:
+        """An answer dies with the passages that it was made from; one made from none with any change of its sources."""
+        if not self._sources:
+            return True
+        if not entry.passages:
+            return version == self._version()
+        held = [await each.holds(entry.passages) for each in self._sources]
+        return sum(held) == len(entry.passages)
+
+    async def _learn(self, look: Look, place: Place, entry: Entry) -> None:
+        """What the new answer says of the candidate's; the question is one more to be found."""
+        semantic = self._semantic
+        assert semantic is not None
+        if look.candidate is not None:
+            found = await self._tiers.get(look.candidate.kept.place)
+            before = unpack(found[0]) if found is not None else None
+            if before is None or not await self._stands(before, look.candidate.kept.version):
+                semantic.gone(look.candidate)
+            else:
+                await semantic.learn(look, text_of(before.deltas), text_of(entry.deltas))
+        semantic.keep(look, place)
+
+    def _version(self) -> str:
+        return " ".join([each.version for each in self._sources])
+
     def _reason_not_to(self, request: ChatRequest) -> str:
         temperature = request.temperature
         if temperature is not None and temperature > self._policy.max_temperature:
@@ -115,22 +186,19 @@ class ExactRecall:
         return "" if self._policy.personal else reason_not_to(request)
 
     def _place(self, request: ChatRequest, exchange: Exchange) -> Place:
+        scope = self._scope(request, exchange)
+        key = request_key(request, [*scope, *[each.version for each in self._sources]])
+        return Place(scope[_OWNER], request.model, key)
+
+    def _scope(self, request: ChatRequest, exchange: Exchange) -> list[str]:
+        """Whose answers they are, and by which pipeline."""
         policy = self._policy
         caller = exchange.caller
         app = caller.app if caller is not None else ""
         labels = sorted(caller.labels) if caller is not None else []
         owner = "" if policy.per == "labels" else app
         user = request.user if policy.per == "user" else ""
-        scope = [
-            policy.name,
-            policy.pipeline,
-            policy.per,
-            owner,
-            user,
-            *labels,
-            *(each.version for each in self._sources),
-        ]
-        return Place(owner, request.model, request_key(request, scope))
+        return [owner, policy.name, policy.pipeline, policy.per, user, *labels]
 
     @staticmethod
     def _usable(value: bytes, max_age_s: float | None) -> Entry | None:
@@ -187,6 +255,12 @@ def _reason_not_to_keep(ledgers: Sequence[Exchange], made: Made, batches: Sequen
         # Nobody tells when rows change.
         return "rows of a database"
     return storable(batches)
+
+
+def _about(look: Look | None) -> Attributes:
+    if look is None or look.candidate is None:
+        return {}
+    return {"likelihood": round(look.candidate.likelihood, 3), "cosine": round(look.candidate.cosine, 3)}
 
 
 def _tags(data: bytes) -> set[bytes]:

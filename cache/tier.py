@@ -140,6 +140,10 @@ class Tiers:
             raise failed
         return most
 
+    def status(self) -> str:
+        """One line for people."""
+        return "answers in " + " and ".join(tier.name for tier in self._tiers)
+
     async def close(self) -> None:
         """Lets go of all."""
         for tier in self._tiers:

@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from config.secret import Secret
 from config.sources import postgres_address
-from config.struct import Flag, Struct
-from config.units import Duration, Size
+from config.struct import Flag, Struct, Whole
+from config.units import Duration, Percentage, Size
 
 
 class MemoryTierConfig(Struct):
@@ -41,8 +41,19 @@ class PostgresTierConfig(Struct):
 TierConfig: TypeAlias = Annotated[MemoryTierConfig | RedisTierConfig | PostgresTierConfig, Field(discriminator="kind")]
 
 
+class SemanticConfig(Struct):
+    """Answers to questions that mean the same."""
+
+    wrong_hits: Percentage = Field(
+        default=0.01, gt=0, description="The share of hits that may be wrong; how sure it must be is learned from that."
+    )
+    sample: Percentage = Field(default=0.02, description="The share of hits that are answered anew, to learn from.")
+    shadow: Flag = Field(default=False, description="Learns and measures, and gives nothing.")
+    most: Whole = Field(default=100_000, ge=1, le=5_000_000, description="Questions that are kept.")
+
+
 class CacheConfig(Struct):
-    """Answers to questions that were asked before, word for word."""
+    """Answers to questions that were asked before, word for word or in meaning."""
 
     ttl: Duration = Field(default=3600.0, description="How long an answer is kept.")
     per: Literal["app", "user", "labels"] = Field(
@@ -60,4 +71,8 @@ class CacheConfig(Struct):
     )
     personal: Flag = Field(
         default=False, description="Whether questions about the asker, or about the moment, are kept too."
+    )
+    semantic: SemanticConfig | None = Field(
+        default=None,
+        description="Whether other words for the same question find an answer too; without it only the same.",
     )

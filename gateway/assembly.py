@@ -35,7 +35,7 @@ from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cache.tier import Tiers
+    from cache.answers import AnswerCache
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
@@ -67,6 +67,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         pipeline = Pipeline(routes, _keys(config), dispatcher)
         owned = stack.pop_all()
     _bind(resources, routes, dispatcher)
+    caches = _caches(config, resources)
     return Engine(
         pipeline,
         owned.aclose,
@@ -76,16 +77,17 @@ async def build(config: Config, resources: Resources) -> Engine:
         parts={
             **{name: source.status for name, source in sources.items()},
             **{name: table.status for name, table in tables.items()},
+            **{name: cache.status for name, cache in caches.items()},
         },
         sources=sources,
-        caches=_caches(config, resources),
+        caches=caches,
     )
 
 
-def _caches(config: Config, resources: Resources) -> dict[str, Tiers]:
+def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:
     redis = config.server.redis
     url = redis.reveal() if redis is not None else None
-    return {name: resources.tiers(name, each, url) for name, each in config.caches.items()}
+    return {name: resources.cache(name, each, url) for name, each in config.caches.items()}
 
 
 async def _provider(name: str, config: ProviderConfig, resources: Resources, stack: AsyncExitStack) -> Provider:

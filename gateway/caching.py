@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from cache.answers import AnswerCache
 from cache.key import scope_digest
 from cache.lease import Lease
 from cache.memory import MemoryTier
@@ -23,11 +25,28 @@ if TYPE_CHECKING:
     from config.root import Config
     from gateway.contract.protocols import Recall
     from gateway.resources import Resources
+    from rag.async_embedder import AsyncEmbedder
     from rag.source import Source
 
 
-def open_tiers(name: str, config: CacheConfig, redis: Redis | None) -> Tiers:
-    """The tiers of one cache. Those behind a network have a deadline, and are a miss while they are broken."""
+def open_cache(name: str, config: CacheConfig, redis: Redis | None, embedder: AsyncEmbedder | None) -> AnswerCache:
+    """One cache. `embedder` is for its semantic side."""
+    tiers = _tiers(name, config, redis)
+    semantic = config.semantic
+    if semantic is None or embedder is None:
+        return AnswerCache(tiers)
+    from cache.semantic.gate import SemanticGate
+    from cache.semantic.learner import Learner
+    from cache.semantic.nearest import Nearest
+    from rag.nearest import MemoryIndex
+
+    nearest = Nearest(partial(MemoryIndex, embedder.dimensions), semantic.most)
+    gate = SemanticGate(nearest, Learner(semantic.wrong_hits), embedder, shadow=semantic.shadow, sample=semantic.sample)
+    return AnswerCache(tiers, gate)
+
+
+def _tiers(name: str, config: CacheConfig, redis: Redis | None) -> Tiers:
+    """Those behind a network have a deadline, and are a miss while they are broken."""
     made: list[Tier] = []
     for each in config.tiers:
         if isinstance(each, MemoryTierConfig):
@@ -62,7 +81,7 @@ def open_recall(config: Config, pipeline_name: str, sources: Mapping[str, Source
     used = pipeline.context.sources if pipeline.context is not None else ()
     return ExactRecall(
         policy,
-        resources.tiers(name, cache, redis_url),
+        resources.cache(name, cache, redis_url),
         [sources[each] for each in used if each in sources],
         Lease(resources.redis(redis_url), name) if shared and redis_url is not None else None,
     )

@@ -283,6 +283,27 @@ def eval_retrieval(
             chart.with_stem(chart.stem + end).write_text(picture)
 
 
+@eval_commands.command("cache")
+def eval_cache(
+    pairs: Annotated[Path, typer.Argument(help="Questions that are the same, in pairs.", exists=True)],
+    wrong_hits: Annotated[float, typer.Option(help="The share of wrong hits that is allowed.")] = 0.01,
+    chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
+) -> None:
+    """How often a cache that goes by meaning would be right, and how often wrong, on pairs and near misses of them."""
+    import asyncio
+
+    from gateway.cache_evaluation import measure
+
+    try:
+        report = asyncio.run(measure(pairs, wrong_hits))
+    except ValueError as error:
+        _fail(str(error))
+    for line in report.lines():
+        typer.echo(line)
+    if chart is not None:
+        chart.write_text(report.chart())
+
+
 @eval_commands.command("guardrails")
 def eval_guardrails(
     cases: Annotated[list[Path], typer.Argument(help="Files of cases, one JSON object a line.", exists=True)],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from cache.tier import Tiers
+    from cache.answers import AnswerCache
     from config.caches import CacheConfig
     from gateway.contract.passages import ContextQuality
     from guardrails.personal.search import TaggerThread
@@ -40,7 +40,7 @@ class Resources:
         self._sources: dict[Source, tuple[SourceKey, int]] = {}
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
-        self._tiers: dict[object, Tiers] = {}
+        self._caches: dict[object, AnswerCache] = {}
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -134,15 +134,16 @@ class Resources:
         """All of them by their models' names."""
         return [(model, embedder) for (model, _), embedder in self._embedders.items()]
 
-    def tiers(self, name: str, config: CacheConfig, redis_url: str | None) -> Tiers:
-        """Where the answers of a cache are kept: they outlive a reload that leaves the cache as it is."""
-        key = (name, config.tiers, config.ttl)
-        if key not in self._tiers:
-            from gateway.caching import open_tiers
+    def cache(self, name: str, config: CacheConfig, redis_url: str | None) -> AnswerCache:
+        """The answers of a cache: they outlive a reload that leaves it as it is."""
+        key = (name, config.tiers, config.ttl, config.semantic)
+        if key not in self._caches:
+            from gateway.caching import open_cache
 
             redis = self.redis(redis_url) if redis_url is not None else None
-            self._tiers[key] = open_tiers(name, config, redis)
-        return self._tiers[key]
+            embedder = self.embedder() if config.semantic is not None else None
+            self._caches[key] = open_cache(name, config, redis, embedder)
+        return self._caches[key]
 
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""
@@ -161,7 +162,7 @@ class Resources:
             await embedder.close()
         if self._tagger is not None:
             self._tagger.close()
-        for tiers in self._tiers.values():
-            await tiers.close()
+        for cache in self._caches.values():
+            await cache.close()
         for client in self._redis.values():
             await client.aclose()

@@ -18,7 +18,7 @@ from gateway import __version__
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-    from cache.tier import Tiers
+    from cache.answers import AnswerCache
     from gateway.pipeline import Pipeline
     from gateway.resources import Resources
     from observability.recorder import Recorder
@@ -51,7 +51,7 @@ class Engine:
         keepalive_s: float,
         parts: Mapping[str, Callable[[], str]],
         sources: Mapping[str, Source] | None = None,
-        caches: Mapping[str, Tiers] | None = None,
+        caches: Mapping[str, AnswerCache] | None = None,
     ) -> None:
         """`max_body` in bytes; `digest` names the config on traces and in /health; `parts` tell how they are."""
         self.pipeline = pipeline

@@ -116,6 +116,13 @@ class Source:
         embedder = serving.embedder.name if serving.embedder is not None else ""
         return f"{embedder}/{serving.index.cursor}"
 
+    async def holds(self, passages: Sequence[Passage]) -> int:
+        """How many of the passages are of this source and still there, as they were."""
+        prefix = f"{self.collection.name}:"
+        mine = {int(each.id.removeprefix(prefix)): each for each in passages if each.id.startswith(prefix)}
+        kept = await self.collection.store.passages(list(mine)) if mine else {}
+        return sum(number in kept and kept[number].text == each.text for number, each in mine.items())
+
     async def _as_it_was(self) -> Before | None:
         """The collection with the embedder that has embedded most of it, if that is more than ours has."""
         embedder = self.collection.embedder

@@ -6,7 +6,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from cache.semantic.opposites import _OPPOSITES
+from cache.semantic.opposites import OPPOSITES
+from cache.semantic.synonyms import synonymous
 from cache.semantic.verify import analyse
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -55,18 +56,20 @@ def name(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
 def opposite(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
     """A word exchanged for its opposite."""
     # Little words are mostly parts of others: log in, on-the-fly.
-    found = [match for match in _WORD.finditer(text) if len(match[0]) > 3 and match[0].lower() in _OPPOSITES]
+    found = [match for match in _WORD.finditer(text) if len(match[0]) > 3 and match[0].lower() in OPPOSITES]
     if not found:
         return None
     match = draw.choice(found)
-    new = draw.choice(sorted(_OPPOSITES[match[0].lower()]))
+    new = draw.choice(sorted(OPPOSITES[match[0].lower()]))
     return f"{text[: match.start()]}{new.capitalize() if match[0][0].isupper() else new}{text[match.end() :]}"
 
 
 def word(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
     """A content word exchanged for one from another question."""
     mine = [each for each in analyse(text).content if each.isalpha() and len(each) > 3]
-    theirs = [each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in mine]
+    theirs = [
+        each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in mine
+    ]
     if not mine or not theirs:
         return None
     old = draw.choice(mine)
@@ -83,6 +86,14 @@ KINDS: dict[str, Callable[[str, random.Random, Sequence[str]], str | None]] = {
 }
 
 
+def _means_another(kind: str, text: str, miss: str) -> bool:
+    """Whether it is a near miss indeed: another form of a word is none, nor is a word that says the same."""
+    if kind == "word":
+        a, b = set(analyse(text).content), set(analyse(miss).content)
+        return not any(synonymous(x, y) for x in a - b for y in b - a) and analyse(text).stems != analyse(miss).stems
+    return miss != text and (kind == "negation" or analyse(text).stems != analyse(miss).stems)
+
+
 def near_misses(texts: Sequence[str], seed: int = 0) -> list[tuple[str, str, str]]:
     """For each text one near miss of each kind that it allows: kind, text, near miss."""
     draw = random.Random(seed)
@@ -90,6 +101,6 @@ def near_misses(texts: Sequence[str], seed: int = 0) -> list[tuple[str, str, str
     for text in texts:
         for kind, make in KINDS.items():
             miss = make(text, draw, texts)
-            if miss is not None and miss != text:
+            if miss is not None and _means_another(kind, text, miss):
                 made.append((kind, text, miss))
     return made

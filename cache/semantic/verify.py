@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from difflib import SequenceMatcher
 from functools import lru_cache
+from pathlib import Path
 
 import msgspec
 
@@ -19,54 +20,36 @@ from cache.semantic.synonyms import synonymous
 from gateway.contract.terms import terms
 
 _TOKEN = re.compile(r"[^\W_]+(?:[.,:'\u2019_/+#@-]+[^\W_]+)*[+#%\u00b0\u20ac$\u00a3]?|[%\u20ac$\u00a3<>=]+")
+_SENTENCE_BEGINS = re.compile(r"(?:^|[.?!:]\s+|\n\s*)([^\W_]+)")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_WORDS_OF_NUMBERS = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion first "
-        "second third fourth fifth sixth seventh eighth ninth tenth half twice double triple once".split(),
-        "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 30 40 50 60 70 80 90 100 1000 1000000 1000000000 1 2 3 4 5 6 7 "
-        "8 9 10 0.5 2 2 3 1".split(),
-        strict=True,
-    )
-)
+
+
+class _Words(msgspec.Struct, frozen=True):
+    """Kinds of words: `little` ones may be exchanged without saying anything else, the others may not."""
+
+    numbers: dict[str, str]
+    dates: frozenset[str]
+    units: frozenset[str]
+    negations: frozenset[str]
+    directions: frozenset[str]
+    turning: frozenset[str]
+    little: frozenset[str]
+    asks: dict[str, str]
+    how: dict[str, str]
+    mine: frozenset[str]
+    yours: frozenset[str]
+
+
+_WORDS = msgspec.json.decode(Path(__file__).with_name("words.json").read_bytes(), type=_Words)
+# "What is the way to" asks how.
+_SAID_BY = {
+    "way": "how", "ways": "how", "steps": "how", "procedure": "how", "process": "how", "method": "how", "reason": "why",
+    "reasons": "why", "cause": "why", "time": "when", "date": "when", "place": "where", "location": "where",
+    "person": "who", "number": "count", "amount": "amount",
+}  # fmt: skip
+_NEVER_NAMES = _WORDS.little | _WORDS.negations | _WORDS.dates | _WORDS.units
 # Not numbers most of the time.
 _SELDOM_NUMBERS = frozenset({"one", "first", "second", "once", "half", "double"})
-_DATES = frozenset(
-    "january february march april may june july august september october november december jan feb mar apr jun jul aug sep "
-    "sept oct nov dec monday tuesday wednesday thursday friday saturday sunday januar februar m\u00e4rz mai juni juli oktober "
-    "dezember montag dienstag mittwoch donnerstag freitag samstag sonntag christmas easter q1 q2 q3 q4".split()
-) - {"may", "march", "mar"}
-_UNITS = frozenset(
-    "mm cm m km inch inches foot feet yard yards mile miles meter meters metre metres kilometer kilometers mg g kg gram "
-    "grams kilogram kilograms pound pounds ounce ounces ton tons ml l liter liters litre litres gallon gallons cup cups "
-    "second seconds minute minutes hour hours day days week weeks month months year years ms celsius fahrenheit kelvin "
-    "dollar dollars euro euros yen usd eur gbp chf byte bytes kb mb gb tb bit bits watt watts kw kwh volt volts amp amps "
-    "percent % \u20ac $ \u00a3 ppm rpm mph kmh".split()
-)
-_NEGATIONS = frozenset(
-    "not no never without none neither nor cannot can't won't don't doesn't didn't isn't aren't wasn't weren't shouldn't "
-    "wouldn't couldn't hasn't haven't hadn't mustn't nobody nothing nowhere hardly except unless lacks lack unable nicht kein "
-    "keine keinen keiner ohne nie niemals pas jamais sans aucun aucune nunca sin ning\u00fan ninguna".split()
-)
-_DIRECTIONS = frozenset("from to into onto than before after over under by against via between towards for of on with vs".split())
-_ASKS = {
-    "who": "who", "whom": "who", "whose": "who", "when": "when", "where": "where", "why": "why", "wer": "who", "wann": "when",
-    "wo": "where", "warum": "why", "qui": "who", "quand": "when", "o\u00f9": "where", "pourquoi": "why", "qui\u00e9n": "who",
-    "cu\u00e1ndo": "when", "d\u00f3nde": "where",
-}  # fmt: skip
-_HOW_MUCH = {
-    "many": "count", "much": "amount", "long": "duration", "far": "distance", "often": "frequency", "old": "age",
-    "tall": "height", "big": "size", "fast": "speed", "deep": "depth", "high": "height",
-}  # fmt: skip
-# Little words whose exchange says nothing; a content word is what is none of these.
-_LITTLE = frozenset(
-    "a an the this that these those is are was were be been being am do does did can could may might will would shall should "
-    "must have has had i you we they he she it its me us them my your our their his her there here of to in on at by for "
-    "from with as into about over and or but if then than so such very also just please tell explain describe give show let "
-    "know want need like get got make what which how who when where why whether any some all each every more most much many "
-    "one way ways possible able using use used via when while".split()
-)
 
 
 class Analysis(msgspec.Struct, frozen=True):
@@ -81,35 +64,42 @@ class Analysis(msgspec.Struct, frozen=True):
     names: frozenset[str]
     negations: int
     asks: str
+    whose: str
+    possessive: bool
 
 
 @lru_cache(maxsize=4096)
 def analyse(question: str) -> Analysis:
     """The parts of a question that must agree."""
-    raw = _TOKEN.findall(question[:2000].replace("\u2019", "'"))
+    shown = question[:2000].replace("\u2019", "'")
+    raw = [token.removesuffix("'s") for token in _TOKEN.findall(shown)]
+    begins = {match[1] for match in _SENTENCE_BEGINS.finditer(shown)}
     tokens = tuple(token.lower() for token in raw)
-    content = tuple(token for token in tokens if token not in _LITTLE)
+    content = tuple(token for token in tokens if token not in _WORDS.little)
     numbers = [number for token in tokens for number in _numbers(token)]
     return Analysis(
         tokens,
         content,
         tuple(_stem(token) for token in content),
         tuple(sorted(numbers)),
-        frozenset(_unit(token) for token in tokens if token in _UNITS),
-        frozenset(token[:3] for token in tokens if token in _DATES),
-        frozenset(_names(raw)),
-        sum(token in _NEGATIONS or token.endswith("n't") for token in tokens),
+        frozenset(_unit(token) for token in tokens if token in _WORDS.units),
+        frozenset(token[:3] for token in tokens if token in _WORDS.dates),
+        frozenset(_names(raw, begins)),
+        sum(token in _WORDS.negations or token.endswith("n't") for token in tokens),
         _asks(tokens),
+        _whose(tokens),
+        "'s " in shown,
     )
 
 
 def _stem(token: str) -> str:
-    return (terms(token) or [token])[0]
+    # A name of many parts is one name: no ending is taken off.
+    return (terms(token) or [token])[0] if token.isalpha() else token
 
 
 def _numbers(token: str) -> list[str]:
-    if token in _WORDS_OF_NUMBERS and token not in _SELDOM_NUMBERS:
-        return [_WORDS_OF_NUMBERS[token]]
+    if token in _WORDS.numbers and token not in _SELDOM_NUMBERS:
+        return [_WORDS.numbers[token]]
     return [found.replace(",", "") for found in _NUMBER.findall(token)]
 
 
@@ -117,24 +107,37 @@ def _unit(token: str) -> str:
     return token[:-1] if token.endswith("s") and len(token) > 2 else token
 
 
-def _names(raw: list[str]) -> list[str]:
-    """Tokens that look like names, but for the first of a sentence."""
+def _names(raw: list[str], begins: set[str]) -> list[str]:
+    """Tokens that look like names; a capital says nothing where a sentence begins."""
     found = []
     for place, token in enumerate(raw):
         odd = any(each.isupper() for each in token[1:]) or any(each.isdigit() for each in token) or "_" in token
-        if (odd and any(each.isalpha() for each in token)) or (place and token[0].isupper() and token != "I"):
-            low = token.lower().removesuffix("'s")
-            if low not in _LITTLE and low not in _DATES and low not in _UNITS:
+        if (odd and any(each.isalpha() for each in token)) or (place and token[0].isupper() and token not in begins):
+            low = token.lower()
+            if (
+                low not in _WORDS.little
+                and low not in _WORDS.negations
+                and low not in _WORDS.dates
+                and low not in _WORDS.units
+            ):
                 found.append(low)
     return found
 
 
-def _asks(tokens: tuple[str, ...]) -> str:
-    for token, after in zip(tokens, (*tokens[1:], ""), strict=True):
-        if token == "how" and after in _HOW_MUCH:
-            return _HOW_MUCH[after]
-        if token in _ASKS:
-            return _ASKS[token]
+def _whose(tokens: tuple[str, ...]) -> str:
+    """Whether what somebody has is the asker's or the other's; empty for both and for neither."""
+    mine, yours = not _WORDS.mine.isdisjoint(tokens), not _WORDS.yours.isdisjoint(tokens)
+    return "" if mine == yours else "mine" if mine else "yours"
+
+
+def _asks(words: tuple[str, ...]) -> str:
+    for word, after in zip(words, (*words[1:], ""), strict=False):
+        if word == "how":
+            return _WORDS.how.get(after, "how")
+        if word in _WORDS.asks:
+            return _WORDS.asks[word]
+        if word in ("what", "which"):
+            return next((_SAID_BY[each] for each in words if each in _SAID_BY), "")
     return ""
 
 
@@ -153,14 +156,25 @@ def disagreement(one: str, other: str) -> str:
         return "negation"
     if a.asks and b.asks and a.asks != b.asks:
         return "what is asked for"
+    if a.whose != b.whose and a.whose and b.whose:
+        return "whose"
     if not _names_agree(a, b):
         return "names"
     return _opposed(a, b) or _turned(a, b) or _replaced(a, b)
 
 
 def _names_agree(a: Analysis, b: Analysis) -> bool:
-    return all(name in b.tokens or _stem(name) in b.stems for name in a.names) and all(
-        name in a.tokens or _stem(name) in a.stems for name in b.names
+    return all(_is_said(name, b) for name in a.names) and all(_is_said(name, a) for name in b.names)
+
+
+def _is_said(name: str, there: Analysis) -> bool:
+    if name in there.tokens:
+        return True
+    if name.isalpha():
+        return any(token.isalpha() and _alike(name, token) for token in there.content)
+    # `datasets.load` may be said as `load`, and `a.b()` as `b`.
+    return any(
+        not token.isalpha() and (token.endswith(f".{name}") or name.endswith(f".{token}")) for token in there.content
     )
 
 
@@ -173,7 +187,8 @@ def _opposed(a: Analysis, b: Analysis) -> str:
 
 def _turned(a: Analysis, b: Analysis) -> str:
     """The same words in another order, or another word behind the same preposition."""
-    if a.stems != b.stems and Counter(a.stems) == Counter(b.stems):
+    # "The tray's colour" and "the colour of the tray" are no turn.
+    if a.stems != b.stems and a.possessive == b.possessive and Counter(a.stems) == Counter(b.stems):
         moved = [place for place, (x, y) in enumerate(zip(a.stems, b.stems, strict=True)) if x != y]
         if len(moved) == 2:
             return "order"
@@ -181,12 +196,9 @@ def _turned(a: Analysis, b: Analysis) -> str:
     known_a, known_b = set(a.stems), set(b.stems)
     for preposition in behind_a.keys() & behind_b.keys():
         x, y = behind_a[preposition], behind_b[preposition]
-        if x != y and x in known_b and y in known_a and preposition in _TURNING:
+        if x != y and x in known_b and y in known_a and preposition in _WORDS.turning and len(known_a ^ known_b) <= 2:
             return "direction"
     return ""
-
-
-_TURNING = frozenset("from to into onto than before after over under against towards by".split())
 
 
 def _behind(analysis: Analysis) -> dict[str, str]:
@@ -194,9 +206,9 @@ def _behind(analysis: Analysis) -> dict[str, str]:
     found: dict[str, str] = {}
     waiting: list[str] = []
     for token in analysis.tokens:
-        if token in _DIRECTIONS:
+        if token in _WORDS.directions:
             waiting.append(token)
-        elif token not in _LITTLE:
+        elif token not in _WORDS.little:
             for preposition in waiting:
                 found.setdefault(preposition, _stem(token))
             waiting = []
@@ -210,17 +222,26 @@ def _replaced(a: Analysis, b: Analysis) -> str:
     same = sum(block.size for block in matcher.get_matching_blocks())
     if 2 * same < _MOSTLY_THE_SAME * (len(a.tokens) + len(b.tokens)):
         return ""
+    left, right = set(a.stems), set(b.stems)
+    if left == right:
+        return ""
+    if (left < right or right < left) and len(left ^ right) <= _FEW:
+        # The same, and something more: with a condition, of another kind, two things at once.
+        return "an added word"
+    replaced = reworded = 0
     for _, a_from, a_to, b_from, b_to in changes:
-        x = [token for token in a.tokens[a_from:a_to] if token not in _LITTLE]
-        y = [token for token in b.tokens[b_from:b_to] if token not in _LITTLE]
-        if len(x) == len(y) == 1 and not _alike(x[0], y[0]):
-            return "a replaced word"
-        if (not x) != (not y) and len(x) + len(y) == 1 and len(changes) == 1:
-            return "an added word"
-    return ""
+        x = [token for token in a.tokens[a_from:a_to] if token not in _WORDS.little]
+        y = [token for token in b.tokens[b_from:b_to] if token not in _WORDS.little]
+        reworded += bool(x or y)
+        replaced += len(x) == len(y) == 1 and not _alike(x[0], y[0])
+    # Where much is worded anew, a word that no list holds may be one more of the same kind.
+    return "a replaced word" if replaced and (reworded < _MUCH or _EACH * replaced > reworded) else ""
 
 
 _MOSTLY_THE_SAME = 0.6
+_MUCH = 4
+_EACH = 3
+_FEW = 2
 
 
 def _alike(one: str, other: str) -> bool:

@@ -71,9 +71,9 @@ def _asked(call: HttpCall, app: str, entry: str) -> Purge:
 
 async def _purge(engine: Engine, what: Purge) -> int:
     removed = 0
-    for tiers in engine.caches.values():
+    for cache in engine.caches.values():
         try:
-            removed += await tiers.purge(what)
+            removed += await cache.purge(what)
         except Exception as error:
             raise Unavailable(
                 f"A cache can't be reached, and may still hold answers ({type(error).__name__})"

@@ -41,6 +41,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.ingestion": (6, "process"),
     "gateway.asking": (6, "process"),
     "gateway.retrieval_evaluation": (6, "process"),
+    "gateway.cache_evaluation": (6, "process"),
     "gateway.cli": (6, "process"),
     "gateway.__main__": (6, "process"),
 }

@@ -1,0 +1,32 @@
+"""One cache as it is kept for the whole process: its tiers, and its semantic side if it has one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cache.semantic.gate import SemanticGate
+    from cache.tier import Purge, Tiers
+
+
+class AnswerCache:
+    """Outlives a reload that leaves the cache as it is."""
+
+    def __init__(self, tiers: Tiers, semantic: SemanticGate | None = None) -> None:
+        self.tiers = tiers
+        self.semantic = semantic
+
+    async def purge(self, what: Purge) -> int:
+        """See `Tiers.purge`."""
+        if self.semantic is not None:
+            self.semantic.purge(what)
+        return await self.tiers.purge(what)
+
+    def status(self) -> str:
+        """One line for people."""
+        said = self.tiers.status()
+        return f"{said}; by meaning: {self.semantic.status()}" if self.semantic is not None else said
+
+    async def close(self) -> None:
+        """Lets go of the stores."""
+        await self.tiers.close()

@@ -1,0 +1,78 @@
+"""Vectors in memory, for those who need no files: compared one by one while they are few, then by lists."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.vectors_index import Partition, build
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class MemoryIndex:
+    """Fits `cache.semantic.nearest.Index`. A large one is built anew in a thread while the old one serves."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._partition = Partition(dimensions)
+        self._vectors: dict[int, NDArray[np.float16]] = {}
+        self._since: list[int] | None = None
+        self._changing = threading.Lock()
+        self._building: threading.Thread | None = None
+
+    def add(self, number: int, vector: NDArray[np.float32]) -> None:
+        """Adds a vector of length 1."""
+        import numpy as np
+
+        with self._changing:
+            self._vectors[number] = vector.astype(np.float16)
+            self._partition.add({number: vector})
+            if self._since is not None:
+                self._since.append(number)
+            elif self._partition.overgrown:
+                self._since = []
+                self._building = threading.Thread(target=self._rebuild, name="build-index", daemon=True)
+                self._building.start()
+
+    def remove(self, number: int) -> None:
+        """Takes one out."""
+        with self._changing:
+            self._vectors.pop(number, None)
+            self._partition.remove((number,))
+
+    def search(self, vector: NDArray[np.float32], top: int) -> list[tuple[int, float]]:
+        """Numbers and cosines, best first."""
+        return sorted(self._partition.search(vector, top), key=lambda hit: -hit[1])[:top]
+
+    def wait(self) -> None:
+        """Until it is built, if it is being built."""
+        if self._building is not None:
+            self._building.join()
+
+    def _rebuild(self) -> None:
+        import numpy as np
+
+        with self._changing:
+            numbers = list(self._vectors)
+            matrix = np.stack([self._vectors[each] for each in numbers])
+        folder = Path(tempfile.mkdtemp(prefix="gatehouse-index-"))
+        try:
+            path = folder / "main.faiss"
+            build(np.array(numbers, dtype=np.int64), matrix.astype(np.float32), "ivf", path)
+            with self._changing:
+                self._partition.use(path)
+                # What came and went in the meantime.
+                came = {
+                    each: self._vectors[each].astype(np.float32) for each in self._since or () if each in self._vectors
+                }
+                self._partition.add(came)
+                self._partition.remove([each for each in numbers if each not in self._vectors])
+        finally:
+            self._since = None
+            # The file is mapped: its blocks live on until the index is gone.
+            shutil.rmtree(folder, ignore_errors=True)
