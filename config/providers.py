@@ -89,6 +89,10 @@ class AnthropicConfig(NetworkConfig):
     auth: Literal["x-api-key", "bearer"] = Field(
         default="x-api-key", description="How the key travels; `bearer` is the default with version 2026-10-21."
     )
+    prompt_cache: Literal["off", "auto"] = Field(
+        default="off",
+        description="`auto` marks long stable prefixes to be kept by the provider, where a caller has placed no marks.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -142,6 +142,7 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
             auth="authorization" if bearer else "x-api-key",
             scheme="Bearer " if bearer else "",
             version=config.version,
+            prompt_cache=config.prompt_cache == "auto",
         )
     if isinstance(config, GeminiConfig):
         return Endpoint(config.base_url, auth="x-goog-api-key", scheme="", version=config.version)

@@ -85,6 +85,8 @@ class Metrics:
         self._observe_attempts(exchange, model)
         if exchange.findings:
             self._observe_findings(exchange)
+        if exchange.cache is not None:
+            self._counters.recalls.labels(model, exchange.cache.kind).inc()
         if exchange.error:
             self._counters.errors.labels(exchange.error, model).inc()
         if exchange.outcome == "cut":
@@ -145,6 +147,7 @@ class _Counters:
             "requests", "Requests by how they ended.", ["app", "surface", "model", "outcome", "code"]
         )
         self.attempts = counter("attempts", "Calls to targets: ok, or the kind of error.", ["target", "result"])
+        self.recalls = counter("cache_requests", "Requests to pipelines with a cache.", ["model", "result"])
         self.errors = counter("errors", "Requests that ended in an error, by its kind.", ["kind", "model"])
         self.retries = counter("retries", "Second calls to the same target.", ["model"])
         self.fallbacks = counter("fallbacks", "Calls to a further target.", ["model"])

@@ -47,6 +47,8 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     }
     if exchange.usage is not None:
         line["tokens"] = {"input": exchange.usage.input, "output": exchange.usage.output}
+    if exchange.cache is not None:
+        line["cache"] = exchange.cache.kind
     losses = [loss.field for attempt in exchange.attempts for loss in attempt.losses]
     if losses:
         line["losses"] = losses

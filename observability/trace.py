@@ -62,7 +62,7 @@ def _root(exchange: Exchange) -> Attributes:
         names.OUTCOME: exchange.outcome,
         names.REQUEST_ID: exchange.id,
         names.CONFIG: exchange.config,
-        names.CACHE: "off",
+        names.CACHE: exchange.cache.kind if exchange.cache is not None else "off",
         names.ATTEMPTS: len(exchange.attempts),
         names.REQUEST_STREAM: exchange.stream,
     }

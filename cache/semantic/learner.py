@@ -26,7 +26,7 @@ _LEAST = 1e-6
 
 
 class Learner:
-    """One cache's. Keeps sums by how likely it was, in steps, so that learning costs the same however long it goes on."""
+    """One cache's. Keeps sums by how likely hits were, in steps: learning costs the same however long it goes on."""
 
     def __init__(self, wrong_hits: float) -> None:
         """`wrong_hits`: the share of hits that may be wrong."""
@@ -48,7 +48,7 @@ class Learner:
         self.threshold = self._learned()
 
     def _learned(self) -> float:
-        """The lowest threshold at which the bound holds for certain; the strict one, or a stricter, if there is none."""
+        """The lowest threshold at which the bound holds for certain; else the strict one, or a stricter."""
         given, wrong = sum(self._given), sum(self._wrong)
         for step, threshold in enumerate(_STEPS):
             if threshold < START and upper_bound(wrong, given) <= self._bound:

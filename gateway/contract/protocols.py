@@ -20,7 +20,8 @@ Unsupported = Literal["drop", "refuse"]
 class WireOptions(msgspec.Struct, frozen=True):
     """How a request is to be written: the upstream's model id, streamed or not, and what to do with what can't be said.
 
-    `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one.
+    `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one;
+    `prompt_cache` that marks are to be placed where the vendor keeps prefixes up to a mark.
     """
 
     model: str
@@ -28,6 +29,7 @@ class WireOptions(msgspec.Struct, frozen=True):
     version: str = ""
     unsupported: Unsupported = "drop"
     native: bool = True
+    prompt_cache: bool = False
 
 
 class WireRequest(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     unsupported: Unsupported = "drop"
     path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
     models: dict[str, str] = {}  # our model id -> the provider's
+    prompt_cache: bool = False
 
 
 class RemoteProvider:
@@ -84,6 +85,7 @@ class RemoteProvider:
                 endpoint.version,
                 call.unsupported or endpoint.unsupported,
                 endpoint.native,
+                endpoint.prompt_cache,
             ),
         )
         response = await self._post(wire, call)

@@ -11,6 +11,7 @@ from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool,
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.anthropic import thinking, turns
+from gateway.dialects.anthropic.prompt_cache import place_marks
 from gateway.dialects.losses import Losses
 
 DEFAULT_MAX_TOKENS = 4096  # the vendor requires a number; this one fits every model
@@ -179,6 +180,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
             _write_extra(request.extra, body)
         else:
             losses.add_extras(request.extra)
+    if options.prompt_cache:
+        place_marks(body)
     headers = {"anthropic-version": options.version or "2023-06-01"}
     return WireRequest("/v1/messages", _encode(body), headers, losses.all())
 

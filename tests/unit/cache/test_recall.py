@@ -1,0 +1,172 @@
+"""Ten thousand requests of many apps, side by side: no answer crosses a boundary, no cut one is taken for a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from cache.answers import AnswerCache
+from cache.eviction import Kind
+from cache.memory import MemoryTier
+from cache.recall import ExactRecall, RecallPolicy
+from cache.tier import Tiers
+from gateway.contract.deltas import ChoiceDelta, Delta
+from gateway.contract.errors import CutShort
+from gateway.contract.exchange import Caller, Exchange
+from gateway.contract.messages import CacheControl, ChatRequest, Message, Text
+from gateway.contract.passages import Passage
+from gateway.contract.protocols import Made
+
+
+class Reply:
+    """Says who asked what, in pieces, with pauses; may break off."""
+
+    dialect = "test"
+    streamed = True
+
+    def __init__(self, said: str, fails: bool) -> None:
+        self._pieces = list(said)
+        self._fails = fails
+        self.closed = False
+
+    async def next(self) -> list[Delta] | None:
+        await asyncio.sleep(0)
+        if not self._pieces:
+            return None
+        if self._fails and len(self._pieces) < 5:
+            raise CutShort("cut")
+        piece = self._pieces.pop(0)
+        return [Delta((ChoiceDelta(text=piece, finish="" if self._pieces else "stop"),))]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Source:
+    version = "1"
+
+    async def holds(self, passages: Any) -> int:
+        return 0
+
+
+def asking(app: str, user: str, question: str, control: CacheControl | None) -> tuple[ChatRequest, Exchange]:
+    exchange = Exchange("test")
+    exchange.caller = Caller(app, labels=frozenset({app[0]}))
+    message = Message("user", (Text(question),))
+    request = ChatRequest(dialect="openai", model="m", messages=(message,), user=user, cache=control)
+    return request, exchange
+
+
+@pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "lfu")])
+def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
+    draw = random.Random(7)
+    source = Source()
+    calls = 0
+
+    async def run() -> None:
+        nonlocal calls
+        answers = AnswerCache(Tiers([MemoryTier(40_000, evict)], 60.0))
+        pipelines = [
+            ExactRecall(RecallPolicy("c", name, per=per, personal=True), answers, [source]) for name in ("p", "q")
+        ]
+
+        async def one() -> None:
+            nonlocal calls
+            app, user, question = (
+                f"{draw.choice('xy')}{draw.randrange(4)}",
+                f"u{draw.randrange(3)}",
+                f"q{draw.randrange(6)}",
+            )
+            which = draw.randrange(2)
+            control = draw.choice([None] * 8 + [CacheControl(no_cache=True), CacheControl(max_age=0.0)])
+            request, exchange = asking(app, user, question, control)
+            leaves = draw.random() < 0.1
+            version = source.version
+            owner = {"app": app, "user": f"{app}/{user}", "labels": app[0]}[per]
+
+            async def make() -> Made:
+                nonlocal calls
+                calls += 1
+                said = f"{which} {owner} {question} {version}."
+                await asyncio.sleep(0)
+                return Made(Reply(said, fails=draw.random() < 0.1), (Passage("d", "", "t", 1.0, "s:1"),))
+
+            try:
+                made = await pipelines[which].recall(request, exchange, make)
+            except CutShort:
+                return
+            said = ""
+            try:
+                while (deltas := await made.reply.next()) is not None:
+                    said += "".join(choice.text for delta in deltas for choice in delta.choices)
+                    if leaves and len(said) > 3:
+                        return
+            except CutShort:
+                return
+            finally:
+                await made.reply.close()
+            assert said == f"{which} {owner} {question} {version}."
+
+        for batch in range(100):
+            if batch % 20 == 10:
+                source.version = str(batch)
+            await asyncio.gather(*[one() for _ in range(100)])
+        await asyncio.sleep(0.01)
+        assert all(not len(each._flights) for each in pipelines)
+
+    asyncio.run(run())
+    assert calls < 9000, "it has to give some answers again"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
+    async def run() -> None:
+        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
+        calls: list[Reply] = []
+
+        async def make() -> Made:
+            await asyncio.sleep(0.01)
+            calls.append(Reply("an answer of some length", fails))
+            return Made(calls[-1])
+
+        async def one() -> str:
+            made = await recall.recall(*asking("a", "", "How many pages does it print?", None), make)
+            said = ""
+            try:
+                while (deltas := await made.reply.next()) is not None:
+                    said += "".join(choice.text for delta in deltas for choice in delta.choices)
+            except CutShort:
+                return "cut"
+            finally:
+                await made.reply.close()
+            return said
+
+        answers = await asyncio.gather(*[one() for _ in range(1000)])
+        assert len(calls) == 1
+        assert set(answers) == ({"cut"} if fails else {"an answer of some length"})
+        assert calls[0].closed
+
+    asyncio.run(run())
+
+
+def test_when_all_leave_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
+        reply = Reply("x" * 10_000, fails=False)
+
+        async def make() -> Made:
+            return Made(reply)
+
+        readers = [await recall.recall(*asking("a", "", "How many pages does it print?", None), make) for _ in range(3)]
+        for reader in readers:
+            await reader.reply.next()
+            assert not reply.closed
+            await reader.reply.close()
+        await asyncio.sleep(0.01)
+        assert reply.closed
+        assert not len(recall._flights)
+
+    asyncio.run(run())
