@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvloop
 
 from bench.load import raw_request
@@ -26,11 +27,13 @@ from bench.peers import KEY, PORTS, ROOT, Peer, measure
 from cache.answers import AnswerCache
 from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
-from cache.tier import Tiers
+from cache.semantic.nearest import Nearest
+from cache.tier import Place, Tiers
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from gateway.contract.exchange import Caller, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.protocols import Made
+from rag.nearest import MemoryIndex
 
 REDIS_PORT = 18206
 CONFIG = """
@@ -143,11 +146,40 @@ def miss(finish: FinishReason) -> float:
         return runner.run(many(with_cache)) - runner.run(many(yielding))
 
 
+def by_meaning(count: int) -> dict[str, float]:
+    """A look-up among so many kept questions, gates included, the question's vector ready made. Milliseconds."""
+    draw = np.random.default_rng(0)
+    nearest = Nearest(lambda: MemoryIndex(384), count)
+    for start in range(0, count, 10_000):
+        rows = draw.normal(size=(min(10_000, count - start), 384)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        for number, row in enumerate(rows, start):
+            place = Place("bench", "m", number.to_bytes(16))
+            nearest.add(f"How many pages a minute does the printer A{number} print?", row, place, "p")
+    for index in nearest.indexes.values():
+        index.wait()
+    times = []
+    for number in range(200):
+        near = draw.normal(0, 0.02, 384).astype(np.float32)
+        row = near + nearest.indexes["p"].vector(number * (count // 200) + 1)
+        row /= np.linalg.norm(row)
+        started = time.perf_counter()
+        nearest.find(f"How many pages per minute does the printer A{number * (count // 200)} print?", row, "p")
+        times.append(1000 * (time.perf_counter() - started))
+    times.sort()
+    return {"by meaning, p50 ms": times[100], "by meaning, p99 ms": times[197]}
+
+
 def main() -> None:
     """Prints, and writes JSON when asked."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--questions", type=int, default=0, help="look up among so many by meaning")
     arguments = parser.parse_args()
+    if arguments.questions:
+        for name, value in by_meaning(arguments.questions).items():
+            print(f"{name:28} {value:8.2f}")
+        return
     found = {f"{model}, us per request": value for model, value in hits().items()}
     found["a miss adds, us"] = round(miss("length"), 1)
     found["and after the answer, us"] = round(miss("stop") - found["a miss adds, us"], 1)

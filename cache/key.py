@@ -34,6 +34,7 @@ def request_key(request: ChatRequest, scope: Sequence[str]) -> bytes:
         metadata=None,
         conversation="",
         cache=None,
+        headers={},
     )
     return hashlib.blake2b(_encoder.encode((scope, plain)), digest_size=KEY_BYTES).digest()
 

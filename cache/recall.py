@@ -81,7 +81,7 @@ class ExactRecall:
         self._lease = lease
         self._flights = Flights()
 
-    async def recall(self, request: ChatRequest, exchange: Exchange, make: Make) -> Made:
+    async def recall(self, request: ChatRequest, exchange: Exchange, make: Make, variant: str = "") -> Made:
         """See `Recall.recall`."""
         started = time.perf_counter()
         control = request.cache or _ASKS_NOTHING
@@ -89,7 +89,8 @@ class ExactRecall:
         if why:
             exchange.cache = CacheNote("off", why=why)
             return await make()
-        place = self._place(request, exchange)
+        scope = self._scope(request, exchange, variant)
+        place = self._place(request, scope)
         if not control.no_cache:
             found = await self._tiers.get(place)
             entry = self._usable(found[0], control.max_age) if found is not None else None
@@ -103,7 +104,7 @@ class ExactRecall:
                 exchange.target = joined.flight.exchange.target
                 exchange.record("recall", started, {"found": "under way"})
                 return made
-        look = await self._look(request, exchange) if self._semantic is not None else None
+        look = await self._look(request, scope) if self._semantic is not None else None
         if look is not None and look.give and not control.no_cache:
             given = await self._given(look, request, exchange, control.max_age, started)
             if given is not None:
@@ -127,12 +128,12 @@ class ExactRecall:
         flown = self._under_lease(hold, place, request, exchange, make)
         return await self._flights.start(place.key, exchange, flown, keep, hold.release).ready()
 
-    async def _look(self, request: ChatRequest, exchange: Exchange) -> Look | None:
+    async def _look(self, request: ChatRequest, scope: list[str]) -> Look | None:
         """The nearest kept question, where this one may be compared with others at all."""
         question = question_of(request)
         if not question or self._semantic is None:
             return None
-        partition = request_key(partition_request(request, question), self._scope(request, exchange)).hex()
+        partition = request_key(partition_request(request, question), scope).hex()
         return await self._semantic.look(question, partition, self._version())
 
     async def _given(
@@ -185,12 +186,11 @@ class ExactRecall:
             return "temperature"
         return "" if self._policy.personal else reason_not_to(request)
 
-    def _place(self, request: ChatRequest, exchange: Exchange) -> Place:
-        scope = self._scope(request, exchange)
+    def _place(self, request: ChatRequest, scope: list[str]) -> Place:
         key = request_key(request, [*scope, *[each.version for each in self._sources]])
         return Place(scope[_OWNER], request.model, key)
 
-    def _scope(self, request: ChatRequest, exchange: Exchange) -> list[str]:
+    def _scope(self, request: ChatRequest, exchange: Exchange, variant: str) -> list[str]:
         """Whose answers they are, and by which pipeline."""
         policy = self._policy
         caller = exchange.caller
@@ -198,7 +198,7 @@ class ExactRecall:
         labels = sorted(caller.labels) if caller is not None else []
         owner = "" if policy.per == "labels" else app
         user = request.user if policy.per == "user" else ""
-        return [owner, policy.name, policy.pipeline, policy.per, user, *labels]
+        return [owner, policy.name, policy.pipeline, policy.per, user, variant, *labels]
 
     @staticmethod
     def _usable(value: bytes, max_age_s: float | None) -> Entry | None:

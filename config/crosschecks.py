@@ -30,6 +30,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _guards(document)
     yield from _searched_tables(document)
     yield from _tiers_without_redis(document)
+    yield from _routed(document)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
 
@@ -59,6 +60,45 @@ def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
 def _like(name: str, value: str) -> str:
     """The name, still known to come from a reference if the whole did."""
     return Substituted(name, value.reference) if isinstance(value, Substituted) else name
+
+
+def _routed(document: Document) -> Iterator[Fault]:
+    """A router may name no model that is a pipeline, nor a pipeline whose own guardrails would be left out."""
+    models, pipelines = _section(document.data, "models"), _section(document.data, "pipelines")
+    for router, config in _section(document.data, "routers").items():
+        for path, value in _leaves(config, ("routers", router)):
+            named = models.get(value) if isinstance(value, str) and path[-1] in _NAMING_MODELS else None
+            if isinstance(named, dict) and "pipeline" in named:
+                cure = "name a model with targets, or write {pipeline: ...}"
+                yield Fault(path, place(document, path), f"the model {quote(value)} is a pipeline itself", cure)
+            if path[-1] == "pipeline" and isinstance(pipelines.get(value), dict):
+                yield from _left_out(document, router, path, value)
+
+
+_NAMING_MODELS = ("model", "then", "unsure", "out_of_scope", "second_opinion", "simple")
+
+
+def _left_out(document: Document, router: str, path: Path, value: str) -> Iterator[Fault]:
+    pipelines = _section(document.data, "pipelines")
+    for name, pipeline in pipelines.items():
+        if not isinstance(pipeline, dict) or pipeline.get("route") != router:
+            continue
+        for phase in ("guard_input", "guard_output"):
+            theirs = set(pipelines[value].get(phase) or ()) - set(pipeline.get(phase) or ())
+            if theirs:
+                message = f"the guardrail {quote(min(map(str, theirs)))} of {value} would be left out"
+                yield Fault(path, place(document, path), message, f"add it to {phase} of {name}, which routes there")
+
+
+def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _leaves(each, (*path, key))
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _leaves(each, (*path, number))
+    else:
+        yield path, value
 
 
 def _tiers_without_redis(document: Document) -> Iterator[Fault]:

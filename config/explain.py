@@ -47,7 +47,7 @@ def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot])
     value = _get(document.data, path)
     if kind == WRONG and isinstance(value, dict) and any(each[: len(path)] == path for each in document.unresolved):
         return None  # a struct's check that may have missed just the value that a reference did not give
-    if kind == "too_short" and value:
+    if kind == "too_short" and value and len(value) >= error["ctx"]["min_length"]:
         return None  # its entries are wrong, and each is told by itself
     if value is not None and path in spots and holds_secret(spots[path].annotation):
         value = _Hidden(value)
@@ -166,7 +166,11 @@ _BOUNDS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "greater_than_equal": (lambda c: f"this must be at least {c['ge']:g}", ""),
     "less_than": (lambda c: f"this must be less than {c['lt']:g}", ""),
     "less_than_equal": (lambda c: f"this must be at most {c['le']:g}", ""),
-    "too_short": (lambda c: "the list is empty", "name at least one"),
+    "too_short": (
+        lambda c: f"there must be at least {c['min_length']} of these" if c["min_length"] > 1 else "the list is empty",
+        "add what is missing",
+    ),
+    "too_long": (lambda c: f"there may be at most {c['max_length']} of these", "leave out the rest"),
     "string_too_short": (lambda c: "this is empty", "leave the key out, or give it a value"),
     "string_pattern_mismatch": (lambda c: "this has not the right form", "see gatehouse config docs"),
 }

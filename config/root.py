@@ -10,6 +10,7 @@ from config.caches import CacheConfig
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
 from config.providers import ProviderConfig
+from config.routers import RouterConfig
 from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
 from config.struct import ModelName, Name, Struct
@@ -32,6 +33,9 @@ class Config(Struct):
         default={}, description="Checks on what goes in and what comes out, by name."
     )
     caches: dict[Name, CacheConfig] = Field(default={}, description="Answers that are given again, by name.")
+    routers: dict[Name, RouterConfig] = Field(
+        default={}, description="Which model, pipeline or answer a request gets, by name."
+    )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")

@@ -176,6 +176,9 @@ class PipelineConfig(Struct):
     recall: Annotated[str, Ref("caches", "cache")] | None = Field(
         default=None, description="The cache of answers; without it every question is answered anew."
     )
+    route: Annotated[str, Ref("routers", "router")] | None = Field(
+        default=None, description="The router that decides who answers; without it `answer` does."
+    )
     context: ContextConfig | None = Field(default=None, description="What to retrieve; without it nothing.")
     answer: ModelRef = Field(description="The model that answers.", examples=["quick"])
     tools: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from config.sources import DocumentSource
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
-    from gateway.contract.protocols import Context, OwnTools, Provider, Recall
+    from gateway.contract.protocols import Context, OwnTools, Provider, Recall, Routing
     from gateway.resources import Resources
     from rag.collection import Vectors
     from rag.quality import QualityJudge
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from rag.source import Source
     from rag.tables.source import TableSource
     from rag.tools.kinds import ReadingTool
+    from router.intents.decide import Router
 
 NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
@@ -62,9 +63,16 @@ async def build(config: Config, resources: Resources) -> Engine:
         sources = await _sources(config, resources, stack)
         tables = await _tables(config, stack)
         reading = await _reading_tools(config, sources)
-        routes = {name: _route(name, config, sources, tables, reading, resources) for name in config.models}
+        routers = await _routers(config, resources, stack)
+        pipelines = {
+            name: _pipeline(name, config, sources, tables, reading, routers, resources) for name in config.pipelines
+        }
+        routes = {
+            name: pipelines[model.pipeline] if model.pipeline is not None else Route(name, _policy(name, model))
+            for name, model in config.models.items()
+        }
         dispatcher = Dispatcher(providers, resources.health)
-        pipeline = Pipeline(routes, _keys(config), dispatcher)
+        pipeline = Pipeline(routes, _keys(config), dispatcher, pipelines)
         owned = stack.pop_all()
     _bind(resources, routes, dispatcher)
     caches = _caches(config, resources)
@@ -78,6 +86,7 @@ async def build(config: Config, resources: Resources) -> Engine:
             **{name: source.status for name, source in sources.items()},
             **{name: table.status for name, table in tables.items()},
             **{name: cache.status for name, cache in caches.items()},
+            **{name: router.status for name, router in routers.items()},
         },
         sources=sources,
         caches=caches,
@@ -251,28 +260,37 @@ async def _tables(config: Config, stack: AsyncExitStack) -> dict[str, TableSourc
     return made
 
 
-def _route(
+def _pipeline(
     name: str,
     config: Config,
     sources: Mapping[str, Source],
     tables: Mapping[str, TableSource],
     reading: Mapping[str, Sequence[ReadingTool]],
+    routers: Mapping[str, Routing],
     resources: Resources,
 ) -> Route:
-    model = config.models[name]
-    if model.pipeline is None:
-        return Route(name, _policy(name, model))
-    pipeline = config.pipelines[model.pipeline]
+    pipeline = config.pipelines[name]
     return Route(
-        model.pipeline,
+        name,
         _policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(model.pipeline, pipeline.context, sources, tables, reading, resources)
-        if pipeline.context is not None
-        else None,
+        _context(name, pipeline.context, sources, tables, reading, resources) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
         _tools(pipeline.tools, reading, pipeline.tool_steps),
-        _recall(config, model.pipeline, sources, resources),
+        _recall(config, name, sources, resources),
+        routers[pipeline.route] if pipeline.route is not None else None,
     )
+
+
+async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) -> dict[str, Router]:
+    """Routers, learned where the embedding model is there already, else learning."""
+    made: dict[str, Router] = {}
+    for name, each in config.routers.items():
+        from gateway.routing import open_router
+
+        made[name] = open_router(name, each, resources.embedder() if each.intents else None)
+        stack.push_async_callback(made[name].close)
+        await made[name].start()
+    return made
 
 
 def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall | None:

@@ -100,6 +100,7 @@ def _digest(config: Config, name: str) -> str:
         *(config.guardrails[each] for each in guards),
         *(config.sources[each] for each in sources),
         *(config.tools[each] for each in tools),
+        *([config.routers[pipeline.route]] if pipeline.route is not None else []),
         *(each for each in config.models.values() if each.pipeline is None),
     ]
     names = [name, *guards, *sources, *tools]

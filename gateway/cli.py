@@ -304,6 +304,50 @@ def eval_cache(
         chart.write_text(report.chart())
 
 
+@app.command()
+def route(
+    text: Annotated[str, typer.Argument(help="The question.")],
+    router: Annotated[str, typer.Option(help="The router; the only one, if there is one.")] = "",
+    as_app: Annotated[str, typer.Option("--app", help="The app that asks.")] = "",
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """What a router decides for a question, and why."""
+    import asyncio
+
+    from gateway.route_explaining import explain
+
+    loaded = _load(config)
+    try:
+        lines = asyncio.run(explain(loaded, router or next(iter(loaded.routers), ""), text, as_app))
+    except ValueError as error:
+        _fail(str(error))
+    for line in lines:
+        typer.echo(line)
+
+
+@eval_commands.command("router")
+def eval_router(
+    cases: Annotated[Path, typer.Argument(help="Questions with their intents, a JSON object a line.", exists=True)],
+    router: Annotated[str, typer.Option(help="The router; the only one, if there is one.")] = "",
+    chart: Annotated[Path | None, typer.Option(help="Draw cost against quality into this SVG file.")] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """How well a router tells intents apart, and what simple models would cost in quality."""
+    import asyncio
+
+    from gateway.route_explaining import measure
+
+    loaded = _load(config)
+    try:
+        lines, picture = asyncio.run(measure(loaded, router or next(iter(loaded.routers), ""), cases))
+    except ValueError as error:
+        _fail(str(error))
+    for line in lines:
+        typer.echo(line)
+    if chart is not None:
+        chart.write_text(picture)
+
+
 @eval_commands.command("guardrails")
 def eval_guardrails(
     cases: Annotated[list[Path], typer.Argument(help="Files of cases, one JSON object a line.", exists=True)],

@@ -3,6 +3,9 @@
     identify      who is calling                                         gateway/access
     admit         may they have this model                               gateway/access
     guard input   mask, block, answer in the model's place               guardrails
+    recall        the same question's answer, kept or under way          cache
+    route         rules, intents, difficulty: a model, a pipeline, or an
+                  answer that is there                                   router/intents
     context       passages found and put before the question, guarded    rag, guardrails
     dispatch      targets tried: retry, hedge, fall back; commit at the
                   first delta; the gateway's own tools called            router, rag, gateway/tool_loop.py
@@ -22,9 +25,10 @@ import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
 from gateway.contract.errors import ContentBlocked
-from gateway.contract.guards import Guards
+from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Constructed, Context, Made, OwnTools, Recall, UnderGuard
+from gateway.contract.protocols import Constructed, Context, Decision, Made, OwnTools, Recall, Routing, UnderGuard
+from gateway.contract.stock import StockReply
 from gateway.pump import Pump
 from gateway.tool_loop import ToolReply
 from router.policy import RoutePolicy
@@ -52,15 +56,27 @@ class Route(msgspec.Struct, frozen=True):
     guards: Guards | None = None
     tools: OwnTools | None = None
     recall: Recall | None = None
+    routing: Routing | None = None
 
 
 class Pipeline:
     """Built whole from one config by `gateway.assembly`, never changed."""
 
-    def __init__(self, routes: Mapping[str, Route], keys: KeyRing, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        keys: KeyRing,
+        dispatcher: Dispatcher,
+        pipelines: Mapping[str, Route] | None = None,
+    ) -> None:
+        """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
         self._routes = routes
+        self._pipelines = pipelines or {}
         self._keys = keys
         self._dispatcher = dispatcher
+        routings = [each.routing for each in self._pipelines.values() if each.routing is not None]
+        # What rules look at: surfaces hand on no other header.
+        self.headers = frozenset(header for routing in routings for header in routing.headers)
 
     def identify(self, key: str, exchange: Exchange) -> Caller:
         """Before the body is read: raises `Unauthenticated`."""
@@ -76,7 +92,7 @@ class Pipeline:
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        if route.context is None and route.tools is None and route.recall is None:
+        if route.context is None and route.tools is None and route.recall is None and route.routing is None:
             return Pump(await self._dispatch(route, request, exchange, opening), (), exchange)
 
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
@@ -85,12 +101,16 @@ class Pipeline:
         under = UnderGuard(again, _as_it_is, _same)
 
         async def make() -> Made:
-            constructed = await self._construct_context(route.context, request, exchange, under)
-            reply = await self._answer(route, constructed.request, exchange, opening, None, under)
+            taken = await self._take(route, decided, request, exchange, again)
+            if isinstance(taken, StockReply):
+                return Made(taken)
+            constructed = await self._construct_context(taken.context, request, exchange, under)
+            reply = await self._answer(taken, constructed.request, exchange, opening, None, under)
             return Made(reply, constructed.passages)
 
-        made = await self._recall(route, request, exchange, make)
-        return Pump(made.reply, _citations(route, made), exchange)
+        decided = _by_rules(route, request, exchange)
+        made = await self._recall(route, decided, request, exchange, make)
+        return Pump(made.reply, self._citations(made), exchange)
 
     async def _handle_guarded(
         self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
@@ -107,11 +127,14 @@ class Pipeline:
             return request
 
         async def make() -> Made:
-            constructed = await self._construct_context(route.context, guarded.request, exchange, under)
+            taken = await self._take(route, decided, guarded.request, exchange, again)
+            if isinstance(taken, StockReply):
+                return Made(taken)
+            constructed = await self._construct_context(taken.context, guarded.request, exchange, under)
             request = await guarded.add(constructed.request)
             if guarded.answer is not None:
                 return Made(guarded.answer)
-            reply = await self._answer(route, request, exchange, opening, guarded.reveal, under)
+            reply = await self._answer(taken, request, exchange, opening, guarded.reveal, under)
             try:
                 reply = await guarded.check(reply, again)
             except BaseException:
@@ -123,16 +146,45 @@ class Pipeline:
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
         under = UnderGuard(again, guard, guarded.reveal_arguments)
-        made = await self._recall(route, guarded.request, exchange, make)
+        decided = _by_rules(route, guarded.request, exchange)
+        made = await self._recall(route, decided, guarded.request, exchange, make)
         # Places in the answer are those of the text that the caller reads: after all that changes it.
-        return Pump(made.reply, (*guarded.filters(), *_citations(route, made)), exchange)
+        return Pump(made.reply, (*guarded.filters(), *self._citations(made)), exchange)
 
     @staticmethod
     async def _recall(
-        route: Route, request: ChatRequest, exchange: Exchange, make: Callable[[], Awaitable[Made]]
+        route: Route,
+        decided: Decision | None,
+        request: ChatRequest,
+        exchange: Exchange,
+        make: Callable[[], Awaitable[Made]],
     ) -> Made:
-        """An answer that is there already; else a new one."""
-        return await (route.recall.recall(request, exchange, make) if route.recall is not None else make())
+        """An answer that is there already, for those for whom the same rule holds; else a new one."""
+        if route.recall is None:
+            return await make()
+        return await route.recall.recall(request, exchange, make, decided.name if decided is not None else "")
+
+    async def _take(
+        self, route: Route, decided: Decision | None, request: ChatRequest, exchange: Exchange, again: Again
+    ) -> Route | StockReply:
+        """The way that the router has decided on: another model's, another pipeline's, or an answer that is there."""
+        if route.routing is None:
+            return route
+        decision = decided or await route.routing.decide(request, exchange, again)
+        if decision.say:
+            return StockReply(decision.say, request)
+        if decision.pipeline:
+            other = self._pipelines[decision.pipeline]
+            route = msgspec.structs.replace(route, policy=other.policy, context=other.context, tools=other.tools)
+        if decision.model:
+            route = msgspec.structs.replace(route, policy=self._routes[decision.model].policy)
+        if decision.tools is not None and route.tools is not None:
+            route = msgspec.structs.replace(route, tools=route.tools.only(decision.tools))
+        return route
+
+    def _citations(self, made: Made) -> tuple[OutputFilter, ...]:
+        context = next((each.context for each in self._pipelines.values() if each.context is not None), None)
+        return (context.citations(made.passages),) if context is not None and made.passages else ()
 
     async def _answer(
         self,
@@ -223,8 +275,15 @@ class Pipeline:
             exchange.record("dispatch", started)
 
 
-def _citations(route: Route, made: Made) -> tuple[OutputFilter, ...]:
-    return (route.context.citations(made.passages),) if route.context is not None and made.passages else ()
+def _by_rules(route: Route, request: ChatRequest, exchange: Exchange) -> Decision | None:
+    """What the router's rules say of the request from outside: before anything is recalled."""
+    if route.routing is None:
+        return None
+    started = time.perf_counter()
+    decided = route.routing.rule(request, exchange)
+    if decided is not None:
+        exchange.record("route", started, {"by": decided.by, "name": decided.name})
+    return decided
 
 
 async def _as_it_is(request: ChatRequest) -> ChatRequest:

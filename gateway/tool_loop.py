@@ -14,12 +14,13 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, Usage
 from gateway.contract.messages import ChatRequest, Message, Text, Tool, ToolCall, ToolResult
+from gateway.contract.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.protocols import OwnTools, Reply, UnderGuard
 
-OWN_DIALECT = "gatehouse"
+
 Ask = Callable[[ChatRequest], Awaitable["Reply"]]
 
 

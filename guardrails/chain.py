@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Message, Text
+from gateway.contract.stock import StockReply
 from guardrails.masking.answers import sent_words
 from guardrails.masking.guard import Masking, PersonalGuard
-from guardrails.stock import StockReply
 from guardrails.stream import SpanFilter
 from guardrails.verdict import StockAnswer
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta
+from gateway.contract.stock import OWN_DIALECT
 from guardrails.spans import redact
-from guardrails.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange

@@ -45,6 +45,12 @@ class MemoryIndex:
             self._vectors.pop(number, None)
             self._partition.remove((number,))
 
+    def vector(self, number: int) -> NDArray[np.float32]:
+        """One that was added."""
+        import numpy as np
+
+        return self._vectors[number].astype(np.float32)
+
     def search(self, vector: NDArray[np.float32], top: int) -> list[tuple[int, float]]:
         """Numbers and cosines, best first."""
         return sorted(self._partition.search(vector, top), key=lambda hit: -hit[1])[:top]

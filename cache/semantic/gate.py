@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import structlog
@@ -54,7 +54,7 @@ class SemanticGate:
 
     def __init__(
         self,
-        nearest: Nearest,
+        nearest: Nearest[Any],
         learner: Learner,
         embedder: Vectors,
         *,

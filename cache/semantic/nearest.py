@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
+from gateway.contract.language import language
 from gateway.contract.messages import Text
 
 if TYPE_CHECKING:
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 CANDIDATES = 5
 LEAST_COSINE = 0.6
 _FEWEST_LETTERS, _MOST_LETTERS = 8, 600
-_LANGUAGES = {
-    "en": frozenset(("the", "is", "what", "how", "does", "of", "and", "to", "in", "a", "do", "can")),
-    "de": frozenset(("der", "die", "das", "ist", "wie", "was", "und", "ein", "eine", "nicht", "kann", "ich")),
-    "fr": frozenset(("le", "la", "les", "est", "que", "comment", "quel", "un", "une", "des", "je", "de")),
-    "es": frozenset(("el", "los", "las", "es", "que", "como", "cual", "un", "una", "del", "puedo", "de")),
-}
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 class Index(Protocol):
@@ -46,6 +39,9 @@ class Index(Protocol):
     def search(self, vector: NDArray[np.float32], top: int) -> list[tuple[int, float]]:
         """Numbers and cosines, best first."""
         ...
+
+
+SomeIndex = TypeVar("SomeIndex", bound=Index)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -67,13 +63,13 @@ class Candidate(msgspec.Struct, frozen=True):
     likelihood: float
 
 
-class Nearest:
+class Nearest(Generic[SomeIndex]):
     """All partitions of one cache, bounded: the oldest questions go first."""
 
-    def __init__(self, make_index: Callable[[], Index], most: int) -> None:
+    def __init__(self, make_index: Callable[[], SomeIndex], most: int) -> None:
         self._make_index = make_index
         self._most = most
-        self._indexes: dict[str, Index] = {}
+        self.indexes: dict[str, SomeIndex] = {}
         self._kept: OrderedDict[int, Kept] = OrderedDict()
         self._by_key: dict[bytes, int] = {}
         self._next = 0
@@ -91,16 +87,16 @@ class Nearest:
         number = self._next = self._next + 1
         self._kept[number] = Kept(question, place, partition, version)
         self._by_key[place.key] = number
-        if partition not in self._indexes:
-            self._indexes[partition] = self._make_index()
-        self._indexes[partition].add(number, vector)
+        if partition not in self.indexes:
+            self.indexes[partition] = self._make_index()
+        self.indexes[partition].add(number, vector)
 
     def remove(self, number: int) -> None:
         """Forgets a question."""
         kept = self._kept.pop(number, None)
         if kept is not None:
             self._by_key.pop(kept.place.key, None)
-            self._indexes[kept.partition].remove(number)
+            self.indexes[kept.partition].remove(number)
 
     def purge(self, what: Purge) -> list[bytes]:
         """Forgets what a purge names, as far as that is known here; their keys."""
@@ -118,7 +114,7 @@ class Nearest:
 
     def find(self, question: str, vector: NDArray[np.float32], partition: str) -> Candidate | None:
         """The kept question that is most likely the same, of the nearest few; None where the words forbid them all."""
-        index = self._indexes.get(partition)
+        index = self.indexes.get(partition)
         best: Candidate | None = None
         for number, cosine in index.search(vector, CANDIDATES) if index is not None else ():
             kept = self._kept.get(number)
@@ -145,13 +141,3 @@ def question_of(request: ChatRequest) -> str:
 def partition_request(request: ChatRequest, question: str) -> ChatRequest:
     """The request without its question: what has to be the same for two questions to be compared at all."""
     return msgspec.structs.replace(request, messages=request.messages[:-1], seed=None, stop=(language(question),))
-
-
-def language(text: str) -> str:
-    """A guess, good enough to keep questions of different languages apart: of four, else by the letters used."""
-    words = set(_WORD.findall(text.lower()))
-    best = max(_LANGUAGES, key=lambda name: len(words & _LANGUAGES[name]))
-    if words & _LANGUAGES[best]:
-        return best
-    first = next((letter for letter in text if letter.isalpha()), "a")
-    return "other" if first.isascii() else f"script {ord(first) // 0x100}"

@@ -160,8 +160,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `dialect` names the wire format it came in. `tools` may hold `Opaque` entries (a provider's own tools).
     `include_usage` says whether the caller wants usage at the end of a stream; it is always asked upstream.
-    `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider; neither does
-    `cache`.
+    `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider; neither do
+    `cache` and `headers`, the HTTP headers that a rule of the router looks at, in small letters.
     """
 
     dialect: str
@@ -190,6 +190,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     extra: Extra = None
     conversation: str = ""
     cache: CacheControl | None = None
+    headers: dict[str, str] = {}
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):

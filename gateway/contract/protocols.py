@@ -215,6 +215,39 @@ class UnderGuard(msgspec.Struct, frozen=True):
     reveal_arguments: Callable[[str, str], str]
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """Where a request goes, and why. At most one of `model`, `pipeline` and `say` is not empty.
+
+    `by` is what decided: `rule`, `intent`, `unsure`, `out of scope`, `ambiguous`, `difficulty` or `default`; `name` is
+    the rule's or the intent's. `human` says that a person is to take over. `tools` are the only ones to be offered;
+    None: all.
+    """
+
+    by: str = "default"
+    name: str = ""
+    model: str = ""
+    pipeline: str = ""
+    say: str = ""
+    human: bool = False
+    tools: tuple[str, ...] | None = None
+    candidates: tuple[tuple[str, float], ...] = ()
+
+
+class Routing(Protocol):
+    """The routing phase of one pipeline."""
+
+    headers: frozenset[str]
+    """The request's headers that rules look at, in small letters."""
+
+    def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
+        """What the rules say, which look at the request's outside, in microseconds. None where none applies."""
+        ...
+
+    async def decide(self, request: ChatRequest, exchange: Exchange, again: Again) -> Decision:
+        """What the request's words say. `again` asks a model for a second opinion."""
+        ...
+
+
 class Made(msgspec.Struct, frozen=True):
     """An answer, and the passages that it was made from."""
 
@@ -225,8 +258,13 @@ class Made(msgspec.Struct, frozen=True):
 class Recall(Protocol):
     """The recall phase of one pipeline: answers that were given before, to those who may have them."""
 
-    async def recall(self, request: ChatRequest, exchange: Exchange, make: Callable[[], Awaitable[Made]]) -> Made:
-        """An answer that is kept or under way, else what `make` makes. `request` as it was masked; raises as `make`."""
+    async def recall(
+        self, request: ChatRequest, exchange: Exchange, make: Callable[[], Awaitable[Made]], variant: str = ""
+    ) -> Made:
+        """An answer that is kept or under way, else what `make` makes. `request` as it was masked; raises as `make`.
+
+        `variant` names what else the answer depends on: answers of different variants are not shared.
+        """
         ...
 
 
@@ -256,6 +294,10 @@ class OwnTools(Protocol):
 
     def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
         """The request with the tools, and their names; a tool of the caller's with the same name is the caller's."""
+        ...
+
+    def only(self, names: tuple[str, ...]) -> OwnTools:
+        """Those of these names in the config, and no others."""
         ...
 
     async def call(self, name: str, arguments: str, exchange: Exchange) -> str:

@@ -60,6 +60,9 @@ class ChatSurface:
                 request = _with_extension(request)
             if control := call.cache_control():
                 request = msgspec.structs.replace(request, cache=control)
+            if names := engine.pipeline.headers:
+                given = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
+                request = msgspec.structs.replace(request, headers=given)
             call.watch()
             if request.stream:
                 await self._stream(call, exchange, request, engine)

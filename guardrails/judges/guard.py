@@ -11,7 +11,7 @@ import msgspec
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Message, Text
-from guardrails.stock import OWN_DIALECT, StockReply
+from gateway.contract.stock import OWN_DIALECT, StockReply
 from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:

@@ -37,6 +37,11 @@ class ToolBox:
         offered = msgspec.structs.replace(request, tools=(*request.tools, *ours)) if ours else request
         return offered, frozenset(tool.name for tool in ours)
 
+    def only(self, names: tuple[str, ...]) -> ToolBox:
+        """See `OwnTools.only`."""
+        # Those of an MCP server are called by its name and their own.
+        return ToolBox([tool for tool in self._tools.values() if _is_of(tool.definition.name, names)], self.steps)
+
     async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
         """See `OwnTools.call`."""
         started = time.perf_counter()
@@ -55,3 +60,7 @@ class ToolBox:
             return "The tool failed: it took too long"
         finally:
             exchange.record("tool", started, {"tool": name, "outcome": outcome})
+
+
+def _is_of(tool: str, names: tuple[str, ...]) -> bool:
+    return tool in names or tool.startswith(tuple(f"{name}_" for name in names))

@@ -33,6 +33,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.guarding": (5, "assembly"),
     "gateway.sourcing": (5, "assembly"),
     "gateway.caching": (5, "assembly"),
+    "gateway.routing": (5, "assembly"),
     "gateway.assembly": (5, "assembly"),
     "gateway.surfaces": (6, "process"),
     "gateway.app": (6, "process"),
@@ -42,6 +43,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.asking": (6, "process"),
     "gateway.retrieval_evaluation": (6, "process"),
     "gateway.cache_evaluation": (6, "process"),
+    "gateway.route_explaining": (6, "process"),
     "gateway.cli": (6, "process"),
     "gateway.__main__": (6, "process"),
 }

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from cache.semantic.answers import same_answer
 from cache.semantic.learner import LOWEST, START, Learner, lower_bound, upper_bound
 from cache.semantic.near_misses import KINDS, near_misses
-from cache.semantic.nearest import Nearest, language, question_of
+from cache.semantic.nearest import Nearest, question_of
 from cache.semantic.opposites import opposite
 from cache.semantic.synonyms import synonymous
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
 from cache.tier import Place, Purge
+from gateway.contract.language import language
 from gateway.contract.messages import ChatRequest, Image, Message, Text, Tool
 from rag import vectors_index
 from rag.nearest import MemoryIndex

@@ -135,7 +135,7 @@ def test_what_a_reference_holds_is_never_quoted(tmp_path: Path) -> None:
         ("providers: {a: {kind: gemini, api_key: 'a\\nb'}}", None),
         ("server: {drain: 0s}", "server.drain: this must be more than 0"),
         ("server: {listen: '1.2.3.4:99999'}", 'server.listen: "1.2.3.4:99999" is no address to listen on'),
-        ("routers: {}", "routers: there is no such section"),
+        ("agents: {}", "agents: there is no such section"),
         ("version: 1", "version: this key is here twice, first in line 1"),
     ],
 )

@@ -1,0 +1,77 @@
+"""Rules: what a request looks like from outside."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.contract.language import language
+from gateway.contract.prompt_tokens import prompt_tokens
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Exchange
+    from gateway.contract.messages import ChatRequest
+    from gateway.contract.protocols import Decision
+
+Clock = Callable[[], datetime.datetime]
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """All that is not empty must hold. `hours` are minutes since midnight; `headers` are in small letters."""
+
+    apps: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    languages: tuple[str, ...] = ()
+    hours: tuple[int, int] | None = None
+    time_zone: str = "UTC"
+    over: int | None = None
+    under: int | None = None
+
+    def holds(self, request: ChatRequest, exchange: Exchange, now: datetime.datetime) -> bool:
+        """Whether it does for this request."""
+        app = exchange.caller.app if exchange.caller is not None else ""
+        if self.apps and app not in self.apps:
+            return False
+        if any(not fnmatchcase(request.headers.get(name, ""), value) for name, value in self.headers.items()):
+            return False
+        given = request.metadata or {}
+        if any(not fnmatchcase(str(given.get(name, "")), value) for name, value in self.metadata.items()):
+            return False
+        if self.languages and language(last_question(request)) not in self.languages:
+            return False
+        if self.hours is not None and not self._open(now):
+            return False
+        if self.over is None and self.under is None:
+            return True
+        size = prompt_tokens(request)
+        return (self.over is None or size > self.over) and (self.under is None or size < self.under)
+
+    def _open(self, now: datetime.datetime) -> bool:
+        assert self.hours is not None
+        there = now.astimezone(ZoneInfo(self.time_zone))
+        minute = 60 * there.hour + there.minute
+        begin, end = self.hours
+        return begin <= minute < end if begin < end else minute >= begin or minute < end
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A condition, and what follows from it."""
+
+    condition: Condition
+    decision: Decision
+
+
+def first(rules: Sequence[Rule], request: ChatRequest, exchange: Exchange, now: datetime.datetime) -> Decision | None:
+    """The decision of the first rule that holds."""
+    return next((rule.decision for rule in rules if rule.condition.holds(request, exchange, now)), None)
+
+
+def last_question(request: ChatRequest) -> str:
+    """The words of the last user message."""
+    return next((each.text for each in reversed(request.messages) if each.role == "user"), "")
