@@ -116,6 +116,11 @@ class ModelConfig(Struct):
     on_refusal: Literal["answer", "fallback"] = Field(
         default="answer", description="When a model declines: pass that on, or try the next target."
     )
+    too_long: Literal["refuse", "oldest", "middle"] = Field(
+        default="refuse",
+        description="A conversation that is too long for every target: it is refused, or turns are left out, the "
+        "oldest first or those in the middle, and at last the middle of the longest text.",
+    )
     unsupported_params: UnsupportedParams | None = Field(
         default=None, description="What to do with fields that a target can't say; else the provider's."
     )

@@ -400,6 +400,7 @@ def _policy(name: str, model: ModelConfig) -> RoutePolicy:
         deadline_s=model.deadline,
         fallback_on_refusal=model.on_refusal == "fallback",
         unsupported=model.unsupported_params,
+        shorten=None if model.too_long == "refuse" else model.too_long,
     )
 
 

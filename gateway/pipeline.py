@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
-from gateway.contract.errors import ContentBlocked
+from gateway.contract.errors import ContentBlocked, GatehouseError
 from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, Context, Decision, Made, OwnTools, Recall, Routing, UnderGuard
@@ -32,6 +32,7 @@ from gateway.contract.stock import StockReply
 from gateway.pump import Pump
 from gateway.tool_loop import ToolReply
 from router.policy import RoutePolicy
+from router.shorten import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -267,12 +268,47 @@ class Pipeline:
             fit = route.context.fit if route.context is not None else None
             # What counts is what must go: passages may be left out.
             size = prompt_tokens(fit(request, 0) if fit is not None else request)
+            request, size = _made_to_fit(request, size, policy, exchange)
         try:
             return await self._dispatcher.dispatch(
                 request, policy, exchange, prompt_tokens=size, opening=opening, reveal=reveal, fit=fit
             )
+        except GatehouseError:
+            # A provider counts for itself: once more with less, if that was all.
+            shorter = _after_refusal(request, policy, exchange)
+            if shorter is None:
+                raise
+            return await self._dispatcher.dispatch(shorter, policy, exchange, opening=opening, reveal=reveal, fit=fit)
         finally:
             exchange.record("dispatch", started)
+
+
+def _made_to_fit(request: ChatRequest, size: int, policy: RoutePolicy, exchange: Exchange) -> tuple[ChatRequest, int]:
+    """The request with fewer turns, where that is wanted and no target would hold it; and its size."""
+    room = policy.room(request.max_tokens or 0)
+    if policy.shorten is None or room is None or size <= room:
+        return request, size
+    started = time.perf_counter()
+    request = shorten(request, room, policy.shorten)
+    shorter = prompt_tokens(request)
+    exchange.record("shorten", started, {"tokens": size, "left": shorter})
+    return request, shorter
+
+
+def _after_refusal(request: ChatRequest, policy: RoutePolicy, exchange: Exchange) -> ChatRequest | None:
+    """What to ask after the last target has said that the prompt is too long; None where that is not wanted."""
+    if policy.shorten is None or not exchange.attempts or exchange.attempts[-1].error != "context_window":
+        return None
+    started = time.perf_counter()
+    size = prompt_tokens(request)
+    request = shorten(request, int(_SHORTER * size), policy.shorten)
+    shorter = prompt_tokens(request)
+    exchange.record("shorten", started, {"tokens": size, "left": shorter})
+    return request if shorter < size else None
+
+
+# What is left of a prompt that a provider called too long.
+_SHORTER = 0.6
 
 
 def _by_rules(route: Route, request: ChatRequest, exchange: Exchange) -> Decision | None:

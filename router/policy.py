@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.contract.errors import ErrorKind
 from gateway.contract.protocols import Timeouts, Unsupported
+from router.shorten import Way
 
 Strategy: TypeAlias = Literal["priority", "weighted", "least_busy", "fastest"]
 
@@ -62,6 +63,7 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     `hedge_after_s` starts the next target when no content has come by then; None never does.
     `deadline_s` bounds all attempts together, up to the first word; None leaves it to their number and their timeouts.
     `fallback_on_refusal` also sends what a provider's content policy declined to the next target.
+    `shorten` is the way in which a conversation that is too long for all targets is made shorter; None never does.
     """
 
     name: str
@@ -75,6 +77,13 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     deadline_s: float | None = None
     fallback_on_refusal: bool = False
     unsupported: Unsupported | None = None
+    shorten: Way | None = None
+
+    def room(self, answer_tokens: int) -> int | None:
+        """How many tokens of a prompt the largest window holds beside such an answer; None where one is not known."""
+        windows = [target.context_window for target in self.targets]
+        known = [window for window in windows if window is not None]
+        return max(known) - answer_tokens if len(known) == len(windows) and known else None
 
     def retries(self, kind: ErrorKind) -> bool:
         """Whether the same target is asked again. A request that a provider calls wrong stays wrong."""

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.simulator.server import running
 from tests.live import running_gateway
 
@@ -77,3 +79,32 @@ def test_a_refused_key_is_retired(tmp_path: Path) -> None:
         used = [each["headers"]["authorization"][-4:] for each in upstream.requests]
         assert len(used) == 5
         assert used.count(used[0]) == 1
+
+
+TOO_LONG = """
+version: 1
+providers:
+  refusing: {{kind: simulated, script: [context, ok]}}
+  plain: {{kind: simulated, script: echo}}
+models:
+  asked: {{targets: [refusing/m], too_long: {way}}}
+  small: {{targets: [{{target: plain/m, context_window: 300 tokens}}], too_long: {way}}}
+apps: {{one: {{keys: [test-key]}}}}
+observe: {{log: "off"}}
+"""
+
+
+@pytest.mark.parametrize("way", ["refuse", "oldest", "middle"])
+def test_a_conversation_that_is_too_long(tmp_path: Path, way: str) -> None:
+    turns = [{"role": ("user", "assistant")[place % 2], "content": f"turn {place} " + "x" * 300} for place in range(9)]
+    with running_gateway(TOO_LONG.format(way=way), tmp_path) as gateway:
+        refused = gateway.request("POST", "/v1/chat/completions", {"model": "asked", "messages": turns})
+        known = gateway.request("POST", "/v1/chat/completions", {"model": "small", "messages": turns})
+    if way == "refuse":
+        assert refused.status == 400
+        return
+    assert (refused.status, refused.headers["x-gatehouse-attempts"]) == (200, "2")
+    assert known.status == 200
+    # The last question is what is left for certain.
+    assert known.json()["choices"][0]["message"]["content"].startswith("turn 8")
+    assert known.json()["usage"]["prompt_tokens"] < 9 * 300 // 4
