@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import time
 from collections.abc import Sequence
@@ -21,7 +22,10 @@ _MADE = struct.Struct("<d")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One answer. `made` in seconds since 1970; `target` is what answered; `passages` are what it was made from."""
+    """One answer. `made` in seconds since 1970; `target` is what answered.
+
+    `passages` are what it was made from, each with a mark (`text_mark`) in the place of its words.
+    """
 
     made: float
     target: str
@@ -76,7 +80,14 @@ def entry_of(made: Made, batches: Sequence[Sequence[Delta]], target: str) -> Ent
         for delta in batch
         if delta.choices or delta.usage
     )
-    return Entry(time.time(), target, made.reply.streamed, deltas, made.passages)
+    # The words of passages stay where they are kept and guarded: here is only what tells whether they are the same.
+    passages = tuple(msgspec.structs.replace(each, text=text_mark(each.text)) for each in made.passages)
+    return Entry(time.time(), target, made.reply.streamed, deltas, passages)
+
+
+def text_mark(text: str) -> str:
+    """Stands for a passage's words."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 class KeptReply:

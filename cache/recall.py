@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from cache.cacheable import reason_not_to
-from cache.entry import Entry, KeptReply, entry_of, storable, unpack
-from cache.flights import Flights
+from cache.entry import Entry, KeptReply, entry_of, storable, text_mark, unpack
+from cache.flights import FlightReply, Flights
 from cache.key import request_key
 from cache.semantic.answers import text_of
 from cache.semantic.nearest import partition_request, question_of
@@ -47,8 +47,8 @@ class Versioned(Protocol):
         """Changes with what can be found in it."""
         ...
 
-    async def holds(self, passages: Sequence[Passage]) -> int:
-        """How many of the passages are this source's and still as they were."""
+    async def again(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Those of the passages that are this source's, as they are now."""
         ...
 
 
@@ -85,30 +85,28 @@ class ExactRecall:
         """See `Recall.recall`."""
         started = time.perf_counter()
         control = request.cache or _ASKS_NOTHING
-        why = "no-store" if control.no_store else self._reason_not_to(request)
-        if why:
-            exchange.cache = CacheNote("off", why=why)
+        if control.no_store:
+            exchange.cache = CacheNote("off", why="no-store")
             return await make()
         scope = self._scope(request, exchange, variant)
         place = self._place(request, scope)
+        if not control.no_cache and (given := await self._exact(place, request, exchange, control.max_age, started)):
+            return given
+        if why := self._reason_not_to(request):
+            exchange.cache = CacheNote("off", why=why)
+            return await make()
+        look = None
         if not control.no_cache:
-            found = await self._tiers.get(place)
-            entry = self._usable(found[0], control.max_age) if found is not None else None
-            if entry is not None and found is not None:
-                note = CacheNote("exact", time.time() - entry.made, entry=place.key.hex())
-                return self._hit(entry, note, request, exchange, started, found[1])
-            joined = self._flights.join(place.key, exchange)
-            if joined is not None:
-                exchange.cache = CacheNote("shared")
-                made = await joined.ready()
-                exchange.target = joined.flight.exchange.target
-                exchange.record("recall", started, {"found": "under way"})
-                return made
-        look = await self._look(request, scope) if self._semantic is not None else None
-        if look is not None and look.give and not control.no_cache:
-            given = await self._given(look, request, exchange, control.max_age, started)
-            if given is not None:
-                return given
+            if (joined := self._flights.join(place.key, exchange)) is not None:
+                return await _shared(joined, exchange, started)
+            look = await self._look(request, scope) if self._semantic is not None else None
+            if look is not None:
+                given = await self._given(look, request, exchange, control.max_age, started) if look.give else None
+                if given is not None:
+                    return given
+                # Another may have begun meanwhile.
+                if (joined := self._flights.join(place.key, exchange)) is not None:
+                    return await _shared(joined, exchange, started)
         exchange.cache = CacheNote("miss")
         exchange.record("recall", started, {"found": "nothing", **_about(look)})
 
@@ -128,6 +126,18 @@ class ExactRecall:
         flown = self._under_lease(hold, place, request, exchange, make)
         return await self._flights.start(place.key, exchange, flown, keep, hold.release).ready()
 
+    async def _exact(
+        self, place: Place, request: ChatRequest, exchange: Exchange, max_age: float | None, started: float
+    ) -> Made | None:
+        """What is kept for this very request."""
+        found = await self._tiers.get(place)
+        entry = self._usable(found[0], max_age) if found is not None else None
+        passages = await self._passages(entry) if entry is not None else None
+        if entry is None or found is None or passages is None:
+            return None
+        note = CacheNote("exact", time.time() - entry.made, entry=place.key.hex())
+        return self._hit(entry, passages, note, request, exchange, started, found[1])
+
     async def _look(self, request: ChatRequest, scope: list[str]) -> Look | None:
         """The nearest kept question, where this one may be compared with others at all."""
         question = question_of(request)
@@ -145,7 +155,8 @@ class ExactRecall:
         assert candidate is not None
         found = await self._tiers.get(candidate.kept.place)
         entry = self._usable(found[0], max_age) if found is not None else None
-        if entry is None or found is None or not await self._stands(entry, candidate.kept.version):
+        passages = await self._standing(entry, candidate.kept.version) if entry is not None else None
+        if entry is None or found is None or passages is None:
             if max_age is None:
                 semantic.gone(candidate)
             return None
@@ -153,16 +164,22 @@ class ExactRecall:
         key = candidate.kept.place.key.hex()
         note = CacheNote("semantic", time.time() - entry.made, similarity=candidate.likelihood, entry=key)
         exchange.record("semantic", started, _about(look))
-        return self._hit(entry, note, request, exchange, started, found[1])
+        return self._hit(entry, passages, note, request, exchange, started, found[1])
 
-    async def _stands(self, entry: Entry, version: str) -> bool:
+    async def _standing(self, entry: Entry, version: str) -> tuple[Passage, ...] | None:
         """An answer dies with the passages that it was made from; one made from none with any change of its sources."""
-        if not self._sources:
-            return True
+        if self._sources and not entry.passages and version != self._version():
+            return None
+        return await self._passages(entry)
+
+    async def _passages(self, entry: Entry) -> tuple[Passage, ...] | None:
+        """The passages with their words, which only their sources keep; None where one is no longer as it was."""
         if not entry.passages:
-            return version == self._version()
-        held = [await each.holds(entry.passages) for each in self._sources]
-        return sum(held) == len(entry.passages)
+            return ()
+        there = {each.id: each for source in self._sources for each in await source.again(entry.passages)}
+        if any(each.id not in there or text_mark(there[each.id].text) != each.text for each in entry.passages):
+            return None
+        return tuple(msgspec.structs.replace(each, text=there[each.id].text) for each in entry.passages)
 
     async def _learn(self, look: Look, place: Place, entry: Entry) -> None:
         """What the new answer says of the candidate's; the question is one more to be found."""
@@ -171,7 +188,7 @@ class ExactRecall:
         if look.candidate is not None:
             found = await self._tiers.get(look.candidate.kept.place)
             before = unpack(found[0]) if found is not None else None
-            if before is None or not await self._stands(before, look.candidate.kept.version):
+            if before is None or await self._standing(before, look.candidate.kept.version) is None:
                 semantic.gone(look.candidate)
             else:
                 await semantic.learn(look, text_of(before.deltas), text_of(entry.deltas))
@@ -209,12 +226,18 @@ class ExactRecall:
 
     @staticmethod
     def _hit(
-        entry: Entry, note: CacheNote, request: ChatRequest, exchange: Exchange, started: float, tier: str
+        entry: Entry,
+        passages: tuple[Passage, ...],
+        note: CacheNote,
+        request: ChatRequest,
+        exchange: Exchange,
+        started: float,
+        tier: str,
     ) -> Made:
         exchange.cache = note
         exchange.target = entry.target
         exchange.record("recall", started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
-        return Made(KeptReply(entry, stream=request.stream), entry.passages)
+        return Made(KeptReply(entry, stream=request.stream), passages)
 
     def _under_lease(self, hold: Hold, place: Place, request: ChatRequest, exchange: Exchange, make: Make) -> Make:
         async def look() -> Entry | None:
@@ -223,11 +246,12 @@ class ExactRecall:
 
         async def flown() -> Made:
             entry = await hold.take_or(look)
-            if entry is None:
+            passages = await self._passages(entry) if entry is not None else None
+            if entry is None or passages is None:
                 return await make()
             exchange.cache = CacheNote("shared", time.time() - entry.made, entry=place.key.hex())
             exchange.target = entry.target
-            return Made(KeptReply(entry, stream=request.stream), entry.passages)
+            return Made(KeptReply(entry, stream=request.stream), passages)
 
         return flown
 
@@ -241,6 +265,15 @@ class ExactRecall:
             return "masked passages"
         await self._tiers.put(place, value)
         return ""
+
+
+async def _shared(joined: FlightReply, exchange: Exchange, started: float) -> Made:
+    """An answer that is under way for another."""
+    exchange.cache = CacheNote("shared")
+    made = await joined.ready()
+    exchange.target = joined.flight.exchange.target
+    exchange.record("recall", started, {"found": "under way"})
+    return made
 
 
 def _reason_not_to_keep(ledgers: Sequence[Exchange], made: Made, batches: Sequence[Sequence[Delta]]) -> str:

@@ -205,7 +205,9 @@ class _PerModel:
             self._first.observe(exchange.first_byte - exchange.started)
             if usage is not None and usage.output > 1:
                 self._per_token.observe((exchange.ended - exchange.first_byte) / (usage.output - 1))
-        if usage is not None:
+        # What was kept, or is another's call, was not spent again.
+        spent = exchange.cache is None or exchange.cache.kind in ("miss", "off")
+        if usage is not None and spent:
             self._count("input", usage.input)
             self._count("output", usage.output)
             self._count("cache_read", usage.cache_read)

@@ -116,12 +116,14 @@ class Source:
         embedder = serving.embedder.name if serving.embedder is not None else ""
         return f"{embedder}/{serving.index.cursor}"
 
-    async def holds(self, passages: Sequence[Passage]) -> int:
-        """How many of the passages are of this source and still there, as they were."""
+    async def again(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Those of the passages that are of this source and not gone, with their words as they are now."""
         prefix = f"{self.collection.name}:"
         mine = {int(each.id.removeprefix(prefix)): each for each in passages if each.id.startswith(prefix)}
         kept = await self.collection.store.passages(list(mine)) if mine else {}
-        return sum(number in kept and kept[number].text == each.text for number, each in mine.items())
+        return [
+            msgspec.structs.replace(each, text=kept[number].text) for number, each in mine.items() if number in kept
+        ]
 
     async def _as_it_was(self) -> Before | None:
         """The collection with the embedder that has embedded most of it, if that is more than ours has."""

@@ -387,14 +387,17 @@ def at_once(count: int, gateway: Gateway, **more: Any) -> list[Answer]:
         return list(pool.map(lambda _: ask(gateway, QUESTION, **more), range(count)))
 
 
+@pytest.mark.parametrize("model", ["kept", "meaning"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_equal_requests_at_once_make_one_call(gateway: Gateway, upstream: Recording, stream: bool) -> None:
+def test_equal_requests_at_once_make_one_call(gateway: Gateway, upstream: Recording, stream: bool, model: str) -> None:
+    ready(gateway)
+
     def slow(_: dict[str, Any]) -> str:
         time.sleep(0.5)
         return "Nine thousand pages, and a few more words."
 
     upstream.answers += [slow] * 200
-    answers = at_once(100, gateway, stream=stream)
+    answers = at_once(100, gateway, stream=stream, model=model)
     assert len(upstream.bodies) == 1
     assert {words(each) for each in answers} == {"Nine thousand pages, and a few more words."}
     assert sum(kind(each) == "miss" for each in answers) == 1
