@@ -2,7 +2,8 @@
 
 The scope holds what an answer may depend on beside the request: the app (or whoever shares by config), the pipeline
 with all that is configured for it, and the versions of its sources. The request itself is taken whole, as it was
-masked; only what says how the answer is to be sent, and to whom it is to be billed, is left out.
+masked; only what says how the answer is to be sent, and to whom it is to be billed, is left out. A conversation that
+has a name is its own: its masked values are known to nobody else.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ def request_key(request: ChatRequest, scope: Sequence[str]) -> bytes:
         include_usage=False,
         user="",
         metadata=None,
-        conversation="",
         cache=None,
         headers={},
     )

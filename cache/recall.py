@@ -113,7 +113,7 @@ class ExactRecall:
         async def keep(made: Made, batches: list[list[Delta]], reader: Exchange) -> None:
             why = _reason_not_to_keep((exchange, reader), made, batches)
             entry = entry_of(made, batches, exchange.target)
-            if why or (why := await self._keep(place, request, entry)):
+            if why or (why := await self._keep(place, request, made.passages, entry)):
                 exchange.cache = CacheNote("miss", why=why)
             elif look is not None:
                 await self._learn(look, place, entry)
@@ -255,12 +255,12 @@ class ExactRecall:
 
         return flown
 
-    async def _keep(self, place: Place, request: ChatRequest, entry: Entry) -> str:
+    async def _keep(self, place: Place, request: ChatRequest, passages: tuple[Passage, ...], entry: Entry) -> str:
         """Keeps a complete answer; why not, where it is one that nobody else should get."""
         value = entry.pack()
         if len(value) > MAX_ENTRY_BYTES:
             return "too large"
-        if entry.passages and not _tags(value) <= _tags(_encoder.encode(request.messages)):
+        if passages and not _tags(value) <= _tags(_encoder.encode((request.messages, passages))):
             # It speaks of masked values that only its passages held: another's request could not undo them.
             return "masked passages"
         await self._tiers.put(place, value)

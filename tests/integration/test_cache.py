@@ -169,6 +169,9 @@ def test_who_does_not_share_gets_nothing_of_another(gateway: Gateway, upstream: 
     assert kind(ask(gateway, QUESTION, a_field_of_its_own=2)) == "miss"
     # What says nothing about the answer makes no difference.
     assert kind(ask(gateway, QUESTION, user="somebody", metadata={"a": "b"})) == "exact"
+    # A conversation that has a name is its own.
+    for name in ("a", "b"):
+        assert kind(ask(gateway, QUESTION, headers={"x-gatehouse-conversation": name})) == "miss"
     # By config others share: apps with the same labels, and callers of one user.
     assert kind(ask(gateway, QUESTION, model="shared")) == "miss"
     assert kind(ask(gateway, QUESTION, model="shared", key="other-key")) == "exact"
