@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from cache.entry import Entry, KeptReply, entry_of, storable, text_mark, unpack
 from cache.flights import FlightReply, Flights
 from cache.key import request_key
 from cache.semantic.answers import text_of
-from cache.semantic.nearest import partition_request, question_of
+from cache.semantic.nearest import is_conversation, partition_request, question_of
 from cache.tier import Place
 from gateway.contract.exchange import CacheNote
 from gateway.contract.messages import CacheControl
@@ -59,6 +59,8 @@ class RecallPolicy(msgspec.Struct, frozen=True):
     pipeline: str
     per: str = "app"
     max_temperature: float = 0.3
+    conversations: bool = False
+    """Whether later turns are compared too, as the question that a model has made of them."""
     personal: bool = False
     """Whether questions about the asker or about the moment are kept too."""
 
@@ -81,7 +83,14 @@ class ExactRecall:
         self._lease = lease
         self._flights = Flights()
 
-    async def recall(self, request: ChatRequest, exchange: Exchange, make: Make, variant: str = "") -> Made:
+    async def recall(
+        self,
+        request: ChatRequest,
+        exchange: Exchange,
+        make: Make,
+        variant: str = "",
+        standalone: Callable[[], Awaitable[str]] | None = None,
+    ) -> Made:
         """See `Recall.recall`."""
         started = time.perf_counter()
         control = request.cache or _ASKS_NOTHING
@@ -99,7 +108,7 @@ class ExactRecall:
         if not control.no_cache:
             if (joined := self._flights.join(place.key, exchange)) is not None:
                 return await _shared(joined, exchange, started)
-            look = await self._look(request, scope) if self._semantic is not None else None
+            look = await self._look(request, scope, standalone) if self._semantic is not None else None
             if look is not None:
                 given = await self._given(look, request, exchange, control.max_age, started) if look.give else None
                 if given is not None:
@@ -138,9 +147,13 @@ class ExactRecall:
         note = CacheNote("exact", time.time() - entry.made, entry=place.key.hex())
         return self._hit(entry, passages, note, request, exchange, started, found[1])
 
-    async def _look(self, request: ChatRequest, scope: list[str]) -> Look | None:
+    async def _look(
+        self, request: ChatRequest, scope: list[str], standalone: Callable[[], Awaitable[str]] | None
+    ) -> Look | None:
         """The nearest kept question, where this one may be compared with others at all."""
         question = question_of(request)
+        if not question and standalone is not None and self._policy.conversations and is_conversation(request):
+            question = await standalone()
         if not question or self._semantic is None:
             return None
         partition = request_key(partition_request(request, question), scope).hex()

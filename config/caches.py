@@ -48,6 +48,11 @@ class SemanticConfig(Struct):
         default=0.01, gt=0, description="The share of hits that may be wrong; how sure it must be is learned from that."
     )
     sample: Percentage = Field(default=0.02, description="The share of hits that are answered anew, to learn from.")
+    conversations: Flag = Field(
+        default=False,
+        description="Whether later turns are compared too, by the question that the model of `context.rewrite` makes "
+        "of them; what earlier turns asked for beside it counts for nothing then.",
+    )
     shadow: Flag = Field(default=False, description="Learns and measures, and gives nothing.")
     most: Whole = Field(default=100_000, ge=1, le=5_000_000, description="Questions that are kept.")
 

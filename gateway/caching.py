@@ -76,6 +76,7 @@ def open_recall(config: Config, pipeline_name: str, sources: Mapping[str, Source
         _digest(config, pipeline_name),
         cache.per,
         cache.temperature,
+        conversations=cache.semantic is not None and cache.semantic.conversations,
         personal=cache.personal,
     )
     used = pipeline.context.sources if pipeline.context is not None else ()

@@ -19,6 +19,7 @@ What remembers (trace, metrics, log) reads the exchange after the reply has gone
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -110,7 +111,7 @@ class Pipeline:
             return Made(reply, constructed.passages)
 
         decided = _by_rules(route, request, exchange)
-        made = await self._recall(route, decided, request, exchange, make)
+        made = await self._recall(route, decided, request, exchange, make, under)
         return Pump(made.reply, self._citations(made), exchange)
 
     async def _handle_guarded(
@@ -148,7 +149,7 @@ class Pipeline:
             return Pump(guarded.answer, guarded.filters(), exchange)
         under = UnderGuard(again, guard, guarded.reveal_arguments)
         decided = _by_rules(route, guarded.request, exchange)
-        made = await self._recall(route, decided, guarded.request, exchange, make)
+        made = await self._recall(route, decided, guarded.request, exchange, make, under)
         # Places in the answer are those of the text that the caller reads: after all that changes it.
         return Pump(made.reply, (*guarded.filters(), *self._citations(made)), exchange)
 
@@ -159,11 +160,15 @@ class Pipeline:
         request: ChatRequest,
         exchange: Exchange,
         make: Callable[[], Awaitable[Made]],
+        under: UnderGuard,
     ) -> Made:
         """An answer that is there already, for those for whom the same rule holds; else a new one."""
         if route.recall is None:
             return await make()
-        return await route.recall.recall(request, exchange, make, decided.name if decided is not None else "")
+        context = route.context
+        standalone = partial(context.standalone, request, exchange, under) if context is not None else None
+        variant = decided.name if decided is not None else ""
+        return await route.recall.recall(request, exchange, make, variant, standalone)
 
     async def _take(
         self, route: Route, decided: Decision | None, request: ChatRequest, exchange: Exchange, again: Again

@@ -61,24 +61,33 @@ class MemoryIndex:
             self._building.join()
 
     def _rebuild(self) -> None:
+        """Builds until what came meanwhile is little."""
+        try:
+            while self._partition.overgrown:
+                self._build_once()
+        finally:
+            with self._changing:
+                self._since = None
+
+    def _build_once(self) -> None:
         import numpy as np
 
+        # Nobody who adds waits for more than a copy of references.
         with self._changing:
-            numbers = list(self._vectors)
-            matrix = np.stack([self._vectors[each] for each in numbers])
+            items = list(self._vectors.items())
+            self._since = []
+        numbers = np.fromiter((number for number, _ in items), dtype=np.int64, count=len(items))
+        matrix = np.stack([vector for _, vector in items]).astype(np.float32)
         folder = Path(tempfile.mkdtemp(prefix="gatehouse-index-"))
         try:
             path = folder / "main.faiss"
-            build(np.array(numbers, dtype=np.int64), matrix.astype(np.float32), "ivf", path)
+            build(numbers, matrix, "ivf", path)
             with self._changing:
                 self._partition.use(path)
                 # What came and went in the meantime.
-                came = {
-                    each: self._vectors[each].astype(np.float32) for each in self._since or () if each in self._vectors
-                }
+                came = {each: self._vectors[each].astype(np.float32) for each in self._since if each in self._vectors}
                 self._partition.add(came)
-                self._partition.remove([each for each in numbers if each not in self._vectors])
+                self._partition.remove([number for number, _ in items if number not in self._vectors])
         finally:
-            self._since = None
             # The file is mapped: its blocks live on until the index is gone.
             shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +20,7 @@ from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, OutputFilter, OwnTools, UnderGuard
 from rag.assemble import choose, without_worst
 from rag.citations import CitationFilter
+from rag.recent import Recent
 from rag.rerank import CANDIDATES as RERANKED
 from rag.rerank import Reranker
 from rag.rewrite import Rewriter, Rewritten
@@ -26,6 +28,10 @@ from rag.rewrite import Rewriter, Rewritten
 if TYPE_CHECKING:
     from rag.quality import QualityJudge
     from rag.tables.source import Asks, TableSource
+
+
+# So many questions that a model has made stand alone are remembered, for so long.
+_RECENT, _KEEP_S = 256, 60.0
 
 
 class Retriever(Protocol):
@@ -61,12 +67,13 @@ class RetrievedContext:
         self._rewriter = rewriter
         self._reranker = reranker
         self._look_up = look_up
+        self._rewritten: Recent[tuple[str, bytes], Rewritten] = Recent(_RECENT, _KEEP_S)
         self._judge = judge
 
     async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
         """The request with a block of passages before the words of its last user message."""
-        place = next((i for i in range(len(request.messages) - 1, -1, -1) if request.messages[i].role == "user"), None)
-        if place is None or not request.messages[place].text.strip():
+        place = _last_question(request)
+        if place is None:
             return Constructed(request)
 
         async def ask(asked: ChatRequest, model: str) -> str:
@@ -91,6 +98,18 @@ class RetrievedContext:
         messages = (*request.messages[:place], message, *request.messages[place + 1 :])
         return Constructed(msgspec.structs.replace(request, messages=messages), tuple(chosen))
 
+    async def standalone(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> str:
+        """See `Context.standalone`. What was made of it is not made again when the context is constructed."""
+        place = _last_question(request)
+        if place is None or self._rewriter is None:
+            return ""
+
+        async def ask(asked: ChatRequest, model: str) -> str:
+            return await words_of(await under.again(asked, model, masked=True))
+
+        rewritten = await self._rewrite(request, place, exchange, ask, under)
+        return rewritten.question if rewritten.how == "model" and not rewritten.unknown else ""
+
     async def _rewrite(
         self, request: ChatRequest, place: int, exchange: Exchange, ask: Asks, under: UnderGuard
     ) -> Rewritten:
@@ -98,6 +117,10 @@ class RetrievedContext:
         messages = request.messages[: place + 1]
         if self._rewriter is None:
             return Rewritten(messages[-1].text.strip())
+        # Of this request alone: what was looked up for it may be its caller's own.
+        key = exchange.id, hashlib.blake2b(msgspec.msgpack.encode(messages), digest_size=16).digest()
+        if (known := self._rewritten.get(key)) is not None:
+            return known
         started = time.perf_counter()
 
         async def look_up(tool: str, arguments: str) -> str:
@@ -122,6 +145,8 @@ class RetrievedContext:
             if rewritten.queries:
                 about["queries"] = len(rewritten.queries)
             exchange.record("rewrite", started, about)
+        if rewritten.how == "model":
+            self._rewritten.put(key, rewritten)
         return rewritten
 
     async def _retrieve(
@@ -184,6 +209,12 @@ class RetrievedContext:
         found = await asyncio.gather(*[each.search(question, top, labels) for each in self._retrievers.values()])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[:top]
+
+
+def _last_question(request: ChatRequest) -> int | None:
+    """The place of the last user message that says something."""
+    place = next((i for i in range(len(request.messages) - 1, -1, -1) if request.messages[i].role == "user"), None)
+    return place if place is not None and request.messages[place].text.strip() else None
 
 
 def _taken_in_turn(found: Sequence[Sequence[Passage]]) -> list[Passage]:

@@ -128,10 +128,22 @@ class Nearest(Generic[SomeIndex]):
 
 def question_of(request: ChatRequest) -> str:
     """The question of a request that stands alone; empty for one that does not, or that is more than a question."""
-    messages = request.messages
-    if not messages or messages[-1].role != "user" or any(each.role != "system" for each in messages[:-1]):
+    if any(each.role != "system" for each in request.messages[:-1]):
         return ""
-    parts = messages[-1].parts
+    return _last_question(request)
+
+
+def is_conversation(request: ChatRequest) -> bool:
+    """Whether it is a later turn of a plain conversation: nothing but words have been said in it."""
+    turns = [each for each in request.messages if each.role != "system"]
+    plain = all(each.role in ("user", "assistant") and all(isinstance(p, Text) for p in each.parts) for each in turns)
+    return len(turns) > 1 and plain and bool(_last_question(request))
+
+
+def _last_question(request: ChatRequest) -> str:
+    if not request.messages or request.messages[-1].role != "user":
+        return ""
+    parts = request.messages[-1].parts
     if request.tools or request.logprobs or (request.n or 1) > 1 or len(parts) != 1 or not isinstance(parts[0], Text):
         return ""
     text = parts[0].text.strip()
@@ -139,5 +151,6 @@ def question_of(request: ChatRequest) -> str:
 
 
 def partition_request(request: ChatRequest, question: str) -> ChatRequest:
-    """The request without its question: what has to be the same for two questions to be compared at all."""
-    return msgspec.structs.replace(request, messages=request.messages[:-1], seed=None, stop=(language(question),))
+    """The request without its turns: what has to be the same for two questions to be compared at all."""
+    instructions = tuple(each for each in request.messages if each.role == "system")
+    return msgspec.structs.replace(request, messages=instructions, seed=None, stop=(language(question),))

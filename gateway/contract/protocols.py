@@ -259,11 +259,17 @@ class Recall(Protocol):
     """The recall phase of one pipeline: answers that were given before, to those who may have them."""
 
     async def recall(
-        self, request: ChatRequest, exchange: Exchange, make: Callable[[], Awaitable[Made]], variant: str = ""
+        self,
+        request: ChatRequest,
+        exchange: Exchange,
+        make: Callable[[], Awaitable[Made]],
+        variant: str = "",
+        standalone: Callable[[], Awaitable[str]] | None = None,
     ) -> Made:
         """An answer that is kept or under way, else what `make` makes. `request` as it was masked; raises as `make`.
 
-        `variant` names what else the answer depends on: answers of different variants are not shared.
+        `variant` names what else the answer depends on: answers of different variants are not shared. `standalone`
+        gives the last question of a conversation as it would be asked by itself, or an empty text.
         """
         ...
 
@@ -273,6 +279,10 @@ class Context(Protocol):
 
     async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
         """The request with its context; the one given when there is nothing to add."""
+        ...
+
+    async def standalone(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> str:
+        """The last question of a conversation as a model has made it stand alone; empty where none has."""
         ...
 
     def fit(self, request: ChatRequest, window: int) -> ChatRequest:

@@ -40,9 +40,11 @@ models:
   meaning: {{pipeline: meaning}}
   shadow: {{pipeline: shadow}}
   library: {{pipeline: library}}
+  talk: {{pipeline: talk}}
 pipelines:
   meaning: {{recall: likes, answer: plain}}
   shadow: {{recall: watched, answer: plain}}
+  talk: {{recall: talks, context: {{from: [notes], rewrite: plain}}, answer: plain}}
   library: {{recall: likes, context: {{from: [notes], top: 1}}, answer: plain}}
   kept: {{recall: answers, answer: plain}}
   other: {{recall: answers, answer: plain}}
@@ -60,6 +62,7 @@ caches:
   everyones: {{per: labels}}
   each: {{per: user}}
   likes: {{semantic: {{sample: 0%}}}}
+  talks: {{semantic: {{sample: 0%, conversations: true}}}}
   watched: {{semantic: {{shadow: true}}}}
 sources:
   notes: {{kind: documents, search: {{fusion: words}}}}
@@ -351,6 +354,30 @@ def test_a_wrong_answer_is_removed_and_teaches(gateway: Gateway, upstream: Recor
     assert words(ask(gateway, "What is the colour of the A700's toner?", model="meaning")) == "Grey."
     status = gateway.request("GET", "/health").json()
     assert "1 observations" in json.dumps(status) or "observations" in json.dumps(status)
+
+
+def test_a_later_turn_is_compared_by_what_it_means(gateway: Gateway, upstream: Recording) -> None:
+    ready(gateway)
+
+    def turns(*texts: str) -> list[dict[str, str]]:
+        return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+
+    upstream.answers += [lambda _: "Grey."]
+    ask(gateway, "What colour is the toner of the B900?", model="talk")
+    time.sleep(0.1)
+    upstream.answers += [
+        lambda _: '{"question": "What is the colour of the B900\'s toner?", "unknown": ""}',
+        lambda _: "No.",
+    ]
+    talk = turns("What colour is the toner of the A700?", "Black.", "And that of the B900?")
+    answer = ask(gateway, "", model="talk", messages=talk)
+    assert (kind(answer), words(answer)) == ("semantic", "Grey.")
+    # Nobody asks a model twice for the same, and what refers to nothing known is not compared.
+    upstream.bodies.clear()
+    upstream.answers[:] = [lambda _: '{"question": "And its weight?", "unknown": "what it is"}', lambda _: "Of what?"]
+    answer = ask(gateway, "", model="talk", messages=turns("Hello", "Hi!", "And what is its weight then?"))
+    assert (kind(answer), words(answer)) == ("miss", "Of what?")
+    assert len(upstream.bodies) == 2
 
 
 def test_in_the_shadow_nothing_is_given(gateway: Gateway, upstream: Recording) -> None:
