@@ -91,7 +91,7 @@ class Partition:
     def overgrown(self) -> bool:
         """Whether too much has to be compared one by one, or too much of the rest is gone."""
         main = self._main.ntotal if self._main is not None else 0
-        return len(self._fresh_ids) > max(FLAT_LIMIT, main // 4) or len(self._gone) > max(1000, main // 4)
+        return len(self._fresh_ids) > max(FLAT_LIMIT, main // 10) or len(self._gone) > max(1000, main // 4)
 
     def add(self, vectors: Mapping[int, Vector]) -> None:
         """Adds vectors of length 1, or replaces them."""

@@ -29,4 +29,7 @@ def same_answer(one: str, other: str, vectors: NDArray[np.float32] | None) -> bo
         return True
     if vectors is None or float(vectors[0] @ vectors[1]) < LEAST_COSINE:
         return False
-    return analyse(one).numbers == analyse(other).numbers and disagreement(one, other) not in ("negation", "opposites")
+    a, b = analyse(one), analyse(other)
+    if a.numbers != b.numbers or a.negations % 2 != b.negations % 2:
+        return False
+    return disagreement(one, other) != "opposites"

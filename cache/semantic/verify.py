@@ -19,7 +19,12 @@ from cache.semantic.opposites import opposite
 from cache.semantic.synonyms import synonymous
 from gateway.contract.terms import terms
 
-_TOKEN = re.compile(r"[^\W_]+(?:[.,:'\u2019_/+#@-]+[^\W_]+)*[+#%\u00b0\u20ac$\u00a3]?|[%\u20ac$\u00a3<>=]+")
+# Words, and signs that say something: an operator, a currency, a pictogram. Marks of punctuation say nothing here.
+_TOKEN = re.compile(
+    r"[^\W_]+(?:[.,:'\u2019_/+#@-]+[^\W_]+)*[+#%\u00b0\u20ac$\u00a3]?"
+    r"|(?<=\d\s)[-\u2212\u2013](?=\s\d)"
+    r"|[^\w\s.,;:!?'\"()\[\]{}`\u2026\u2018\u2019\u201c\u201d\u00ab\u00bb\u00bf\u00a1-]+"
+)
 _SENTENCE_BEGINS = re.compile(r"(?:^|[.?!:]\s+|\n\s*)([^\W_]+)")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
@@ -145,7 +150,9 @@ def disagreement(one: str, other: str) -> str:
     """Why the two can't be the same question; empty when nothing says so."""
     a, b = analyse(one), analyse(other)
     if a.tokens == b.tokens:
-        return ""
+        return "" if a.tokens or one == other else "no words"
+    if not (a.content and b.content and any(map(_speaks, a.content)) and any(map(_speaks, b.content))):
+        return "no words"
     if a.numbers != b.numbers:
         return "numbers"
     if a.units != b.units:
@@ -161,6 +168,10 @@ def disagreement(one: str, other: str) -> str:
     if not _names_agree(a, b):
         return "names"
     return _opposed(a, b) or _turned(a, b) or _replaced(a, b)
+
+
+def _speaks(token: str) -> bool:
+    return any(map(str.isalnum, token))
 
 
 def _names_agree(a: Analysis, b: Analysis) -> bool:
