@@ -29,4 +29,6 @@ class AnswerCache:
 
     async def close(self) -> None:
         """Lets go of the stores."""
+        if self.semantic is not None:
+            await self.semantic.close()
         await self.tiers.close()

@@ -41,7 +41,19 @@ def open_cache(name: str, config: CacheConfig, redis: Redis | None, embedder: As
     from rag.nearest import MemoryIndex
 
     nearest = Nearest(partial(MemoryIndex, embedder.dimensions), semantic.most)
-    gate = SemanticGate(nearest, Learner(semantic.wrong_hits), embedder, shadow=semantic.shadow, sample=semantic.sample)
+    shared = None
+    if redis is not None and any(isinstance(each, RedisTierConfig) for each in config.tiers):
+        from cache.semantic.shared import SharedQuestions
+
+        shared = SharedQuestions(redis, name, nearest, semantic.most)
+    gate = SemanticGate(
+        nearest,
+        Learner(semantic.wrong_hits),
+        embedder,
+        shadow=semantic.shadow,
+        sample=semantic.sample,
+        shared=shared,
+    )
     return AnswerCache(tiers, gate)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cache.semantic.learner import Learner
     from cache.semantic.nearest import Candidate, Nearest
+    from cache.semantic.shared import SharedQuestions
     from cache.tier import Place, Purge
 
 # So many hits are remembered with how sure they were, for whoever says that one was wrong.
@@ -61,8 +62,13 @@ class SemanticGate:
         shadow: bool,
         sample: float,
         draw: Callable[[], float] = random.random,
+        shared: SharedQuestions | None = None,
     ) -> None:
-        """`shadow`: nothing is given, only learned; `sample`: the share of hits that are answered anew to learn."""
+        """`shadow`: nothing is given, only learned; `sample`: the share of hits that are answered anew to learn.
+
+        `shared` tells other replicas of what is kept here, and hears of what they keep.
+        """
+        self._shared = shared
         self.learner = learner
         self._nearest = nearest
         self._embedder = embedder
@@ -73,6 +79,8 @@ class SemanticGate:
 
     async def look(self, question: str, partition: str, version: str) -> Look | None:
         """None where there is no model to compare by."""
+        if self._shared is not None:
+            self._shared.begin()
         if not self._embedder.ready:
             return None
         try:
@@ -101,6 +109,8 @@ class SemanticGate:
     def keep(self, look: Look, place: Place) -> None:
         """The answer to this question lies there from now on."""
         self._nearest.add(look.question, look.vector, place, look.partition, look.version)
+        if self._shared is not None:
+            self._shared.tell(look, place)
 
     async def learn(self, look: Look, kept: str, new: str) -> None:
         """What was kept for the candidate, and what has been answered now."""
@@ -126,6 +136,11 @@ class SemanticGate:
         likelihood = self._given.pop(what.key, None) if what.key else None
         if likelihood is not None:
             self._observe(likelihood, right=False)
+
+    async def close(self) -> None:
+        """Hears of nothing more."""
+        if self._shared is not None:
+            await self._shared.close()
 
     def status(self) -> str:
         """One line for people."""

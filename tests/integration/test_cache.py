@@ -61,7 +61,7 @@ caches:
   answers: {{ttl: 1h, tiers: {tiers}}}
   everyones: {{per: labels}}
   each: {{per: user}}
-  likes: {{semantic: {{sample: 0%}}}}
+  likes: {{tiers: {tiers}, semantic: {{sample: 0%}}}}
   talks: {{semantic: {{sample: 0%, conversations: true}}}}
   watched: {{semantic: {{shadow: true}}}}
 sources:
@@ -514,6 +514,29 @@ def test_replicas_share_by_redis(upstream: Recording, tmp_path: Path) -> None:
         time.sleep(1.2)
         assert first.request("DELETE", "/v1/cache?model=kept").json()["removed"] > 0
         assert kind(ask(second, "Which toner is the smallest?")) == "exact", "its own memory is its own"
+
+
+def test_replicas_find_by_meaning_what_others_keep(upstream: Recording, tmp_path: Path) -> None:
+    tiers = "[{kind: redis}]"
+    first_words, other_words = "What colour is the toner of the A700?", "What is the colour of the A700's toner?"
+    with redis_server(tmp_path) as redis, two_gateways(upstream, tmp_path, tiers, redis.url) as (first, second):
+        ready(first)
+        ready(second)
+        upstream.answers[:] = [lambda _: "Black."] * 9
+        # The second begins to listen when it is first asked.
+        assert kind(ask(second, "Is paper white in the A700?", model="meaning")) == "miss"
+        assert kind(ask(first, first_words, model="meaning")) == "miss"
+        time.sleep(0.5)
+        assert kind(ask(second, other_words, model="meaning")) == "semantic"
+        # One that starts later hears of it too.
+        third_folder = tmp_path / "three"
+        third_folder.mkdir()
+        yaml = YAML.format(port=upstream.port, tiers=tiers, redis=redis.url)
+        with running_gateway(yaml, third_folder) as third:
+            ready(third)
+            ask(third, "Is paper grey in the A700?", model="meaning")
+            time.sleep(0.5)
+            assert kind(ask(third, "Which colour has the toner of the A700?", model="meaning")) == "semantic"
 
 
 def test_a_holder_that_dies_holds_nobody_up(upstream: Recording, tmp_path: Path) -> None:
