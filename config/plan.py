@@ -27,6 +27,11 @@ _ORDER = {
 }
 
 
+_POLICIES = (
+    "first_token", "idle", "timeout", "deadline", "retry", "fallback", "hedge", "breaker", "on_refusal", "too_long",
+)  # fmt: skip
+
+
 def plan(config: Config, model: str) -> dict[str, Any]:
     """What answers a request for `model`: callers, context, targets and policies. Raises `LookupError`."""
     asked = config.models.get(model)
@@ -42,6 +47,10 @@ def plan(config: Config, model: str) -> dict[str, Any]:
             made["guard_input"] = guards
         if guards := _guards(config, pipeline.guard_output, "output"):
             made["guard_output"] = guards
+        if pipeline.recall is not None:
+            made["recall"] = {"cache": pipeline.recall, **shown["caches"][pipeline.recall]}
+        if pipeline.route is not None:
+            made["route"] = _routed(config, pipeline.route)
         if pipeline.context is not None:
             context = shown["pipelines"][asked.pipeline]["context"]
             made["context"] = {**context, "from": {s: _where(shown["sources"][s]) for s in pipeline.context.sources}}
@@ -49,7 +58,18 @@ def plan(config: Config, model: str) -> dict[str, Any]:
     answering = config.models[name]
     policies = shown["models"][name]
     made |= {"answered_by": name, "strategy": answering.strategy}
-    keys = ("first_token", "idle", "timeout", "deadline", "retry", "fallback", "hedge", "breaker", "on_refusal")
+    keys = (
+        "first_token",
+        "idle",
+        "timeout",
+        "deadline",
+        "retry",
+        "fallback",
+        "hedge",
+        "breaker",
+        "on_refusal",
+        "too_long",
+    )
     made |= {key: policies[key] for key in keys if key in policies}
     made["targets"] = [_target(config, answering, target) for target in _ordered(answering)]
     return made
@@ -63,6 +83,10 @@ def draw_plan(made: dict[str, Any]) -> str:
     )
     lines = [f"{made['model']}{via}", f"├─ admit     {callers}"]
     lines += [f"├─ guard     {_draw_guard(guard)}" for guard in made.get("guard_input", ())]
+    if "recall" in made:
+        lines.append(f"├─ recall    {_draw_recall(made['recall'])}")
+    if "route" in made:
+        lines.append(f"├─ route     {_draw_route(made['route'])}")
     if "context" in made:
         context = made["context"]
         folders = ", ".join(f"{name} ({path})" for name, path in context["from"].items())
@@ -91,6 +115,36 @@ def draw_plan(made: dict[str, Any]) -> str:
     for number, guard in enumerate(guards, 1):
         lines.append(f"{'└─' if number == len(guards) else '├─'} guard     {_draw_guard(guard)}")
     return "\n".join(lines) + "\n"
+
+
+def _routed(config: Config, name: str) -> dict[str, Any]:
+    """A router by the names of what decides in it."""
+    router = config.routers[name]
+    made: dict[str, Any] = {"router": name, "rules": [each.name for each in router.rules]}
+    made["intents"] = list(router.intents)
+    if router.out_of_scope is not None:
+        made["out_of_scope"] = True
+    if router.cost is not None:
+        made["simple"] = router.cost.simple
+    return made
+
+
+def _draw_route(route: dict[str, Any]) -> str:
+    parts = [f"rules {', '.join(route['rules'])}"] if route["rules"] else []
+    parts += [f"intents {', '.join(route['intents'][:6])}{', ...' if len(route['intents']) > 6 else ''}"] * bool(
+        route["intents"]
+    )
+    parts += ["what is out of scope"] * ("out_of_scope" in route)
+    parts += [f"simple questions to {route['simple']}"] * ("simple" in route)
+    return f"{route['router']}: {'; '.join(parts)}"
+
+
+def _draw_recall(recall: dict[str, Any]) -> str:
+    tiers = ", ".join(each["kind"] for each in recall["tiers"])
+    semantic = recall.get("semantic")
+    meaning = f"; by meaning, at most {semantic['wrong_hits']} wrong" if semantic else ""
+    shadow = " (in the shadow)" if semantic and semantic["shadow"] else ""
+    return f"{recall['cache']}: {tiers}, for {recall['ttl']}, per {recall['per']}{meaning}{shadow}"
 
 
 def _where(source: dict[str, Any]) -> str:

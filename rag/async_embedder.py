@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
@@ -68,6 +70,9 @@ class AsyncEmbedder:
     def start(self) -> None:
         """Begins to load, if that has not begun. Returns at once; needs a running event loop."""
         if self._loading is None and not self._absent:
+            # Here, before any thread does: two that import it for the first time at once can break each other's import.
+            with contextlib.suppress(ImportError):
+                importlib.import_module("numpy")
             self._loading = asyncio.create_task(self._load(), name="load-embedder")
 
     async def wait(self) -> bool:

@@ -138,3 +138,20 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
         "assert not {'numpy', 'onnxruntime', 'tokenizers', 'onnx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_numpy_is_there_before_any_thread_imports_it() -> None:
+    """Two threads that import it for the first time at once can break each other's import."""
+    code = (
+        "import asyncio, sys\n"
+        "from rag.async_embedder import AsyncEmbedder\n"
+        "async def run():\n"
+        "    embedder = AsyncEmbedder(lambda: (_ for _ in ()).throw(RuntimeError('none')))\n"
+        "    assert 'numpy' not in sys.modules\n"
+        "    embedder.start()\n"
+        "    assert 'numpy' in sys.modules\n"
+        "    await embedder.close()\n"
+        "asyncio.run(run())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
