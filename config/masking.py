@@ -55,6 +55,13 @@ class MaskedLines:
             if (path in types and types[path].annotation is Secret) or (path not in types and announced(path))
         ]
 
+        # What stands at a key that is unknown there may have slipped out of where it would be a secret.
+        self._doubtful: list[Span] = [
+            span
+            for path, span in document.scalars
+            if path not in types and path[:-1] in types and is_section(types[path[:-1]].annotation)
+        ]
+
     def line(self, number: int) -> str:
         """Line `number`, counted from 0; empty beyond the end."""
         if not 0 <= number < len(self._lines):
@@ -71,6 +78,11 @@ class MaskedLines:
                 first = span.column if number == span.line else 0
                 last = span.end_column if number == span.end_line else len(line)
                 line = line[:first] + _dots(line[first:last]) + line[last:]
+        for span in self._doubtful:
+            if span.line <= number <= span.end_line:
+                first = span.column if number == span.line else 0
+                last = span.end_column if number == span.end_line else len(line)
+                line = line[:first] + self._long_words_hidden(line[first:last]) + line[last:]
         return mask_looks(line)
 
     def _names_secret(self, key: str) -> bool:
@@ -82,7 +94,10 @@ class MaskedLines:
             value = _VALUE.match(line, key.end())
             if value and self._names_secret(key[1]):
                 line = line[: value.start()] + _dots(value[0]) + line[value.end() :]
-        return _WORDS.sub(lambda word: word[0] if self._is_harmless(word[0]) else _dots(word[0]), line)
+        return self._long_words_hidden(line)
+
+    def _long_words_hidden(self, text: str) -> str:
+        return _WORDS.sub(lambda word: word[0] if self._is_harmless(word[0]) else _dots(word[0]), text)
 
     def _is_harmless(self, word: str) -> bool:
         return len(word) < 8 or word in self._known or word in SECRET_NAMES

@@ -224,3 +224,10 @@ def test_any_text_is_read_or_has_a_fault(folder: Path, text: str) -> None:
     for fault in document.faults:
         assert fault.message
         assert fault.span.line <= text.count("\n") + 1
+
+
+def test_a_header_that_has_slipped_out_shows_no_secret(folder: Path) -> None:
+    secret = "literal-header-credential-k5y"
+    for indent in ("      ", "    ", "  "):
+        text = f"version: 1\nproviders:\n  up:\n    kind: openai\n    headers:\n{indent}x-team: {secret}\n"
+        assert secret not in outcome(folder, text)
