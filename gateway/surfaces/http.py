@@ -25,7 +25,7 @@ _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 class HttpCall:
     """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
 
-    __slots__ = ("_receive", "_send", "_task", "_watcher", "began", "departed", "headers", "path", "query")
+    __slots__ = ("_receive", "_send", "_starting", "_task", "_watcher", "began", "departed", "headers", "path", "query")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -36,6 +36,7 @@ class HttpCall:
         self._receive = receive
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
+        self._starting: asyncio.Handle | None = None
         self._task: asyncio.Task[Any] | None = None
 
     def header(self, name: bytes) -> str:
@@ -108,6 +109,10 @@ class HttpCall:
     def watch(self) -> None:
         """Cancels the current task as soon as the caller leaves. Servers don't do it of themselves."""
         self._task = asyncio.current_task()
+        # When the loop gets its next turn: an answer that is there at once needs no watch.
+        self._starting = asyncio.get_running_loop().call_soon(self._start_watching)
+
+    def _start_watching(self) -> None:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -120,6 +125,9 @@ class HttpCall:
     def unwatch(self) -> None:
         """Ends the watch: the answer is complete."""
         self._task = None
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ import pytest
 
 from config import ConfigError, load
 from tests.integration.test_guardrails import ask as ask_surface
-from tests.live import Answer, Gateway, running_gateway
+from tests.live import Answer, Gateway, free_port, running_gateway
 from tests.recording import Recording, recording_upstream
 from tests.services import postgres_server, redis_server
 
@@ -565,6 +568,49 @@ def test_a_holder_that_dies_holds_nobody_up(upstream: Recording, tmp_path: Path)
             held.result()
         names = client.keys("gatehouse:lease:*")
         assert names, "the lease of another is not ours to release"
+
+
+def test_a_replica_that_is_killed_holds_nobody_up(upstream: Recording, tmp_path: Path) -> None:
+    tiers = "[{kind: redis}]"
+    port = free_port()
+    with redis_server(tmp_path) as redis:
+        yaml = YAML.format(port=upstream.port, tiers=tiers, redis=redis.url)
+        (tmp_path / "killed").mkdir()
+        path = tmp_path / "killed" / "g.yaml"
+        path.write_text(yaml)
+        command = [sys.executable, "-m", "gateway", "serve", "-c", str(path), "--listen", f"127.0.0.1:{port}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.2):
+                    break
+                time.sleep(0.05)
+            begun = threading.Event()
+
+            def never(_: dict[str, Any]) -> str:
+                begun.set()
+                time.sleep(8)
+                return "too late"
+
+            upstream.answers[:] = [never, lambda _: "mine"]
+            leaver = http.client.HTTPConnection("127.0.0.1", port)
+            body = json.dumps({"model": "kept", "messages": [{"role": "user", "content": QUESTION}]})
+            leaver.request("POST", "/v1/chat/completions", body, {"authorization": "Bearer test-key"})
+            assert begun.wait(10)
+            (tmp_path / "other").mkdir()
+            with running_gateway(yaml, tmp_path / "other") as other, ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(ask, other, QUESTION)
+                time.sleep(0.5)
+                assert not waiting.done(), "it waits for the other's answer"
+                process.kill()
+                started = time.monotonic()
+                assert words(waiting.result(timeout=20)) == "mine"
+                # The lease lasts three seconds, and nobody renews it.
+                assert time.monotonic() - started < 5
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_replicas_share_by_postgres(upstream: Recording, tmp_path: Path) -> None:
