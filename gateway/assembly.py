@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from config.secret import Secret
     from config.sections import ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
+    from gateway.contract.embedding import Vectors
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, OwnTools, Provider, Recall, Routing
     from gateway.resources import Resources
-    from rag.collection import Vectors
     from rag.quality import QualityJudge
     from rag.rerank import Reranker
     from rag.source import Source

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from config.root import Config
     from config.sources import DocumentSource
     from config.tools import ToolConfig
-    from rag.collection import Vectors
+    from gateway.contract.embedding import Vectors
     from rag.store import Store
     from rag.tables.engines import Engine
     from rag.tables.source import TableSource

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gateway.contract.embedding import Vectors
     from rag.store import KeptChunk, Store
 
 # So many candidates of either kind are fused.
@@ -37,30 +38,6 @@ RECENT = 256
 START_S = 1.0
 _CHANGES_AT_ONCE = 2000
 _ROWS_AT_ONCE = 20_000
-
-
-class Vectors(Protocol):
-    """The part of an embedder that a collection needs (`rag.async_embedder.AsyncEmbedder`)."""
-
-    name: str
-    dimensions: int
-
-    @property
-    def ready(self) -> bool:
-        """Whether `vectors` would answer without waiting for the model to load."""
-        ...
-
-    def status(self) -> str:
-        """One line for people."""
-        ...
-
-    async def wait(self) -> bool:
-        """Waits for the model; False when there is none."""
-        ...
-
-    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), dimensions), each of length 1."""
-        ...
 
 
 class Search(msgspec.Struct, frozen=True):

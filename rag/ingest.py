@@ -19,7 +19,7 @@ from rag.documents.reading import Unreadable, read
 from rag.store import NewChunk, NewDocument
 
 if TYPE_CHECKING:
-    from rag.collection import Vectors
+    from gateway.contract.embedding import Vectors
     from rag.store import Store
 
 # Raised when reading or cutting changes, so that everything is read anew.

@@ -18,7 +18,7 @@ Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 
 
 class ProviderEmbedder:
-    """Fits `rag.collection.Vectors`. It outlives a reload; `bind` says how to ask from now on."""
+    """Fits `gateway.contract.embedding.Vectors`. It outlives a reload; `bind` says how to ask from now on."""
 
     def __init__(self, model: str, dimensions: int) -> None:
         """`model` by its name in the config; `dimensions` that it gives."""

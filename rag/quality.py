@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gateway.contract.answering import question_to
 from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.passages import ContextQuality, Passage
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ class QualityJudge:
 
     async def _judge(self, question: str, ranked: Sequence[Passage], ask: Asks) -> None:
         listed = "\n".join(f"{place}. {' '.join(each.text.split())[:_SHOWN]}" for place, each in enumerate(ranked, 1))
-        request = ChatRequest(
-            dialect="openai",
-            model=self._model,
-            messages=(Message("system", (Text(_FRAME),)), Message("user", (Text(f"{question}\n\n{listed}"),))),
-            temperature=0.0,
-            max_tokens=200,
-        )
+        request = question_to(self._model, _FRAME, f"{question}\n\n{listed}", 200)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 match = _NUMBERS.search(await ask(request, self._model))

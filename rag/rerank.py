@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import structlog
 
+from gateway.contract.answering import question_to
 from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.passages import Passage
 from rag.tools.fetch import FetchFailed, fetch
 
 if TYPE_CHECKING:
-    from rag.collection import Vectors
+    from gateway.contract.embedding import Vectors
     from rag.tables.source import Asks
 
 # So many candidates are put in order; what comes after them stays behind them.
@@ -85,15 +85,8 @@ class ModelReranker:
         if len(first) < 2:
             return list(passages)
         listed = "\n".join(f"{number}. {' '.join(each.text.split())[:_SHOWN]}" for number, each in enumerate(first, 1))
-        request = ChatRequest(
-            dialect="openai",
-            model=self._model,
-            messages=(Message("system", (Text(_FRAME),)), Message("user", (Text(f"{question}\n\n{listed}"),))),
-            temperature=0.0,
-            max_tokens=200,
-        )
         try:
-            said = await ask(request, self._model)
+            said = await ask(question_to(self._model, _FRAME, f"{question}\n\n{listed}", 200), self._model)
         except GatehouseError:
             return list(passages)
         match = _NUMBERS.search(said)

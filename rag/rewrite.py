@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.contract.answering import question_to
 from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Message, Text, Tool
+from gateway.contract.messages import ChatRequest, Message, Tool
 from gateway.contract.terms import content_words, terms
 
 if TYPE_CHECKING:
@@ -111,13 +112,7 @@ class Rewriter:
             ]
             frame += _FRAME_LOOK_UP.format(tools="\n".join(known))
         told = "\n".join([*(f"{each.role}: {each.text[:_MAX_TURN]}" for each in turns[-_TURNS:]), *found])
-        return ChatRequest(
-            dialect="openai",
-            model=self._model or "",
-            messages=(Message("system", (Text(frame),)), Message("user", (Text(told),))),
-            temperature=0.0,
-            max_tokens=300,
-        )
+        return question_to(self._model or "", frame, told, 300)
 
 
 def needs_rewriting(turns: Sequence[Message]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -21,22 +21,10 @@ if TYPE_CHECKING:
     from cache.semantic.nearest import Candidate, Nearest
     from cache.semantic.shared import SharedQuestions
     from cache.tier import Place, Purge
+    from gateway.contract.embedding import Vectors
 
 # So many hits are remembered with how sure they were, for whoever says that one was wrong.
 _RECENT = 4096
-
-
-class Vectors(Protocol):
-    """The part of an embedder that is needed here."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it would answer without waiting for its model."""
-        ...
-
-    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), dimensions), each of length 1."""
-        ...
 
 
 class Look(msgspec.Struct):

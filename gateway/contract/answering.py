@@ -1,11 +1,24 @@
-"""A reply read to its end, for those that ask a model on the way."""
+"""A question put to a model, and its reply read to its end: for those that ask one on the way."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.contract.messages import ChatRequest, Message, Text
+
 if TYPE_CHECKING:
     from gateway.contract.protocols import Reply
+
+
+def question_to(model: str, frame: str, text: str, max_tokens: int) -> ChatRequest:
+    """What is asked of `model` (a name in the config): `frame` says what is wanted, `text` is what it is about."""
+    return ChatRequest(
+        dialect="openai",
+        model=model,
+        messages=(Message("system", (Text(frame),)), Message("user", (Text(text),))),
+        temperature=0.0,
+        max_tokens=max_tokens,
+    )
 
 
 async def words_of(reply: Reply, most: int = 100_000) -> str:

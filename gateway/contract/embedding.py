@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Embeds(Protocol):
@@ -23,4 +23,28 @@ class Embeds(Protocol):
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector of `dimensions` numbers a text. Waits while the model loads; raises `Unavailable` without one."""
+        ...
+
+
+class Vectors(Protocol):
+    """The same as an array, for those who compute with it."""
+
+    name: str
+    dimensions: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether `vectors` would answer without waiting for the model to load."""
+        ...
+
+    def status(self) -> str:
+        """One line for people."""
+        ...
+
+    async def wait(self) -> bool:
+        """Waits for the model; False when there is none."""
+        ...
+
+    async def vectors(self, texts: Sequence[str]) -> Any:
+        """A numpy array of float32, (len(texts), dimensions), each row of length 1. Raises `Unavailable`."""
         ...

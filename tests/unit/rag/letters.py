@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class LetterVectors:
-    """Fits `rag.collection.Vectors`."""
+    """Fits `gateway.contract.embedding.Vectors`."""
 
     dimensions = 26
     ready = True

@@ -121,7 +121,12 @@ def test_the_first_rule_that_holds_decides() -> None:
 class Directions:
     """Each text is the direction of the number that it begins with; a mixture for `1+2`."""
 
+    name = "directions"
+    dimensions = SIZE
     ready = True
+
+    def status(self) -> str:
+        return self.name
 
     async def wait(self) -> bool:
         return True

@@ -52,7 +52,7 @@ def test_calls_are_counted_to_within_a_bucket(gaps: list[float]) -> None:
         count.add(now, 30.0)
         times.append(now)
     newest = sum(1 for time in times if time > now - 30.0)
-    oldest = sum(1 for time in times if time > now - 60.0)
+    oldest = sum(1 for time in times if time >= now - 60.0)
     assert (min(newest, 1) if times else 0) <= count.within(now, 30.0) <= oldest
     assert count.within(now + 60.0, 30.0) < 1e-9
 
