@@ -31,6 +31,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _searched_tables(document)
     yield from _tiers_without_redis(document)
     yield from _routed(document)
+    yield from _priced(document)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
 
@@ -60,6 +61,18 @@ def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
 def _like(name: str, value: str) -> str:
     """The name, still known to come from a reference if the whole did."""
     return Substituted(name, value.reference) if isinstance(value, Substituted) else name
+
+
+def _priced(document: Document) -> Iterator[Fault]:
+    providers = _section(document.data, "providers")
+    for target in _section(document.data, "prices"):
+        name = str(target).partition("/")[0]
+        if "/" in str(target) and name not in providers:
+            path = ("prices", target)
+            cure = did_you_mean(name, providers) if providers else "add it under providers:"
+            yield Fault(
+                path, document.keys.get(path) or place(document, path), f"there is no provider {quote(name)}", cure
+            )
 
 
 def _routed(document: Document) -> Iterator[Fault]:

@@ -9,11 +9,12 @@ from pydantic import Field, PrivateAttr, model_validator
 from config.caches import CacheConfig
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
+from config.prices import PriceConfig
 from config.providers import ProviderConfig
 from config.routers import RouterConfig
 from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
-from config.struct import ModelName, Name, Struct
+from config.struct import ModelName, Name, Struct, TargetName
 from config.tools import ToolConfig
 
 
@@ -38,6 +39,9 @@ class Config(Struct):
     )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
+    prices: dict[TargetName, PriceConfig] = Field(
+        default={}, description="What targets cost, where the list that ships does not know it or is wrong for you."
+    )
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from config.providers import (
 from config.sources import SqlConfig
 from gateway import catalog
 from gateway.access.keys import KeyRing
+from gateway.access.prices import Prices, Rates, Vendor
 from gateway.contract.exchange import Caller, Exchange
 from gateway.contract.messages import EmbeddingRequest
 from gateway.contract.protocols import Timeouts
@@ -76,6 +78,11 @@ async def build(config: Config, resources: Resources) -> Engine:
         owned = stack.pop_all()
     _bind(resources, routes, dispatcher)
     caches = _caches(config, resources)
+    prices = _prices(config)
+    learning = asyncio.create_task(
+        asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
+    )
+    resources.keep(learning)
     return Engine(
         pipeline,
         owned.aclose,
@@ -90,7 +97,24 @@ async def build(config: Config, resources: Resources) -> Engine:
         },
         sources=sources,
         caches=caches,
+        prices=prices,
     )
+
+
+def _prices(config: Config) -> Prices:
+    own = {
+        name: Rates(each.input, each.output, each.cache_read, each.cache_write) for name, each in config.prices.items()
+    }
+    return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
+
+
+def _vendor(config: ProviderConfig) -> Vendor:
+    """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
+    if isinstance(config, ExtractiveConfig | SimulatedConfig):
+        return Vendor(free=True)
+    if isinstance(config, AzureConfig):
+        return Vendor("azure")
+    return Vendor(url=config.base_url)
 
 
 def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:

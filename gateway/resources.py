@@ -10,6 +10,7 @@ from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from redis.asyncio import Redis
@@ -41,6 +42,7 @@ class Resources:
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
         self._caches: dict[object, AnswerCache] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -148,6 +150,11 @@ class Resources:
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""
         return self._traffic.setdefault(guardrail, {})
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Holds a task of the background until it has ended."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def status(self) -> dict[str, str]:
         """One line for each part that is in use."""

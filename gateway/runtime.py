@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from gateway import __version__
+from gateway.access.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ class Engine:
         "max_body",
         "parts",
         "pipeline",
+        "prices",
         "sources",
     )
 
@@ -52,6 +54,7 @@ class Engine:
         parts: Mapping[str, Callable[[], str]],
         sources: Mapping[str, Source] | None = None,
         caches: Mapping[str, AnswerCache] | None = None,
+        prices: Prices | None = None,
     ) -> None:
         """`max_body` in bytes; `digest` names the config on traces and in /health; `parts` tell how they are."""
         self.pipeline = pipeline
@@ -61,6 +64,7 @@ class Engine:
         self.parts = parts
         self.sources = sources or {}
         self.caches = caches or {}
+        self.prices = prices if prices is not None else Prices({}, {})
         self._close = close
         self._users = 0
         self._retired: asyncio.Event | None = None

@@ -85,6 +85,10 @@ class Metrics:
         self._observe_attempts(exchange, model)
         if exchange.findings:
             self._observe_findings(exchange)
+        if exchange.cost:
+            self._counters.cost.labels(model, app).inc(float(exchange.cost))
+        if exchange.unpriced:
+            self._counters.unpriced.labels(model).inc()
         if exchange.cache is not None:
             self._counters.recalls.labels(model, exchange.cache.kind).inc()
         if exchange.error:
@@ -147,6 +151,8 @@ class _Counters:
             "requests", "Requests by how they ended.", ["app", "surface", "model", "outcome", "code"]
         )
         self.attempts = counter("attempts", "Calls to targets: ok, or the kind of error.", ["target", "result"])
+        self.cost = counter("cost_usd", "US dollars that requests have cost.", ["model", "app"])
+        self.unpriced = counter("unpriced_requests", "Requests to a target whose price is not known.", ["model"])
         self.recalls = counter("cache_requests", "Requests to pipelines with a cache.", ["model", "result"])
         self.errors = counter("errors", "Requests that ended in an error, by its kind.", ["kind", "model"])
         self.retries = counter("retries", "Second calls to the same target.", ["model"])

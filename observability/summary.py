@@ -47,6 +47,10 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     }
     if exchange.usage is not None:
         line["tokens"] = {"input": exchange.usage.input, "output": exchange.usage.output}
+    if exchange.cost is not None:
+        line["cost_usd"] = f"{exchange.cost.normalize():f}"
+    if exchange.unpriced:
+        line["unpriced"] = True
     if exchange.cache is not None:
         line["cache"] = exchange.cache.kind
     losses = [loss.field for attempt in exchange.attempts for loss in attempt.losses]

@@ -66,6 +66,8 @@ def _root(exchange: Exchange) -> Attributes:
         names.ATTEMPTS: len(exchange.attempts),
         names.REQUEST_STREAM: exchange.stream,
     }
+    if exchange.cost is not None:
+        found[names.COST] = float(exchange.cost)
     if exchange.caller is not None:
         found[names.APP] = exchange.caller.app
     if exchange.route:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -89,6 +90,7 @@ class Exchange:
         "cancelled",
         "choices",
         "config",
+        "cost",
         "ended",
         "error",
         "error_message",
@@ -115,6 +117,7 @@ class Exchange:
         "trace_flags",
         "trace_id",
         "trace_state",
+        "unpriced",
         "usage",
     )
 
@@ -146,6 +149,9 @@ class Exchange:
         self.finish: FinishReason = ""
         self.choices = 0
         self.usage: Usage | None = None
+        # US dollars; None while it is not known, and for good when a price is not (`unpriced`).
+        self.cost: Decimal | None = None
+        self.unpriced = False
         self.status = 0
         self.outcome: Outcome = ""
         self.error = ""

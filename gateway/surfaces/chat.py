@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.messages import ChatRequest
     from gateway.contract.protocols import Dialect, ReplyWriter
-    from gateway.pipeline import Pipeline
     from gateway.pump import Pump
     from gateway.runtime import Engine, Runtime
     from gateway.surfaces.http import HttpCall
@@ -65,17 +64,26 @@ class ChatSurface:
                 request = msgspec.structs.replace(request, headers=given)
             call.watch()
             if request.stream:
-                await self._stream(call, exchange, request, engine)
+                try:
+                    await self._stream(call, exchange, request, engine)
+                finally:
+                    engine.prices.settle(exchange)
             else:
-                await self._whole(call, exchange, request, engine.pipeline)
+                await self._whole(call, exchange, request, engine)
 
     def _writer(self, request: ChatRequest, reply: Pump, exchange: Exchange, *, opened: bool) -> ReplyWriter:
         raw = reply.raw and reply.dialect == self._dialect.name and reply.streamed == request.stream
         reply_id = _reply_id(self._dialect.name, exchange)
         return self._dialect.reply_writer(request, reply_id=reply_id, raw=raw, opened=opened)
 
-    async def _whole(self, call: HttpCall, exchange: Exchange, request: ChatRequest, pipeline: Pipeline) -> None:
-        reply = await pipeline.handle(request, exchange)
+    async def _whole(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
+        try:
+            await self._respond(call, exchange, request, engine)
+        finally:
+            engine.prices.settle(exchange)
+
+    async def _respond(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
+        reply = await engine.pipeline.handle(request, exchange)
         try:
             writer = self._writer(request, reply, exchange, opened=False)
             while (deltas := await reply.next()) is not None:
@@ -86,6 +94,7 @@ class ChatSurface:
         exchange.status = 200
         exchange.outcome = "ok"
         exchange.output_bytes = len(body)
+        engine.prices.settle(exchange)
         await call.respond(200, reply_headers(exchange, writer.content_type), body)
 
     async def _stream(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:

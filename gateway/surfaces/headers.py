@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from gateway.contract.errors import GatehouseError
     from gateway.contract.exchange import CacheNote, Exchange
     from gateway.surfaces.http import Headers
@@ -31,7 +33,14 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
     if exchange.cache is not None:
         headers += _cache_headers(exchange.cache)
+    if exchange.cost is not None:
+        headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
     return headers
+
+
+def written_dollars(cost: Decimal) -> str:
+    """Plain digits, without an exponent and without needless zeros."""
+    return f"{cost.normalize():f}"
 
 
 def _cache_headers(note: CacheNote) -> Headers:

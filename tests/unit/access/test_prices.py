@@ -1,0 +1,80 @@
+"""Invoices by hand: what answers of each shape cost, to the last digit; a price that is not known is never nothing."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access.prices import Prices, Rates, Vendor
+from gateway.contract.deltas import Usage
+from gateway.contract.exchange import Attempt, CacheNote, Exchange
+
+OWN = Rates(Decimal("2.50"), Decimal("10"), Decimal("0.25"), Decimal("3.125"))
+VENDORS = {
+    "own": Vendor(),
+    "openai": Vendor(url="https://api.openai.com/v1"),
+    "anthropic": Vendor(url="https://api.anthropic.com"),
+    "gemini": Vendor(url="https://generativelanguage.googleapis.com"),
+    "inhouse": Vendor(url="http://vllm.internal:8000/v1"),
+    "builtin": Vendor(free=True),
+}
+
+
+def settled(*answers: tuple[str, Usage | None], cache: CacheNote | None = None) -> Exchange:
+    exchange = Exchange("test")
+    exchange.cache = cache
+    for target, usage in answers:
+        provider, _, model = target.partition("/")
+        exchange.attempts.append(Attempt(target, provider, model, usage=usage))
+    Prices({"own/m": OWN}, VENDORS).settle(exchange)
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("target", "usage", "dollars"),
+    [
+        ("own/m", Usage(1000, 100), "0.0035"),
+        # Of 1,000 prompt tokens 600 were kept and 100 are kept from now on.
+        ("own/m", Usage(1000, 100, cache_read=600, cache_write=100), "0.0022125"),
+        # Reasoning is among the output.
+        ("own/m", Usage(1000, 100, reasoning=90), "0.0035"),
+        ("own/m", Usage(0, 0), "0"),
+        ("builtin/extractive", Usage(5000, 500), "0"),
+        ("openai/gpt-4o", Usage(1000, 100), "0.0035"),
+        ("anthropic/claude-sonnet-4-5", Usage(1000, 100, cache_read=500, cache_write=200), "0.00330"),
+        # Beyond 200,000 tokens another tier holds for the whole prompt.
+        ("gemini/gemini-2.5-pro", Usage(100_000, 1000), "0.135"),
+        ("gemini/gemini-2.5-pro", Usage(300_000, 1000), "0.765"),
+    ],
+)
+def test_invoices(target: str, usage: Usage, dollars: str) -> None:
+    exchange = settled((target, usage))
+    assert exchange.cost == Decimal(dollars)
+    assert not exchange.unpriced
+
+
+@pytest.mark.parametrize("target", ["inhouse/qwen3-8b", "openai/no-such-model-at-all", "unknown/m", "own/other"])
+def test_a_price_that_is_not_known_is_said(target: str) -> None:
+    exchange = settled((target, Usage(1000, 100)))
+    assert exchange.cost is None
+    assert exchange.unpriced
+    # One that is known beside it makes the sum no better known.
+    assert settled(("own/m", Usage(10, 10)), (target, Usage(1, 1))).cost is None
+
+
+def test_every_attempt_that_generated_costs_and_what_was_kept_does_not() -> None:
+    twice = settled(("own/m", Usage(1000, 100)), ("own/m", None), ("own/m", Usage(1000, 100)))
+    assert twice.cost == Decimal("0.007")
+    for kind in ("exact", "semantic", "shared"):
+        assert settled(("own/m", Usage(1000, 100)), cache=CacheNote(kind)).cost == 0
+    assert settled(("own/m", Usage(1000, 100)), cache=CacheNote("miss")).cost == Decimal("0.0035")
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**6), st.integers(0, 10**7), st.integers(0, 10**7))
+def test_sums_are_exact(fresh: int, output: int, read: int, write: int) -> None:
+    usage = Usage(fresh + read + write, output, cache_read=read, cache_write=write)
+    millionths = fresh * 2_500_000 + read * 250_000 + write * 3_125_000 + output * 10_000_000
+    assert OWN.cost(usage) * 10**12 == millionths
