@@ -54,7 +54,9 @@ class SemanticConfig(Struct):
         "of them; what earlier turns asked for beside it counts for nothing then.",
     )
     shadow: Flag = Field(default=False, description="Learns and measures, and gives nothing.")
-    most: Whole = Field(default=100_000, ge=1, le=5_000_000, description="Questions that are kept.")
+    most: Whole = Field(
+        default=20_000, ge=1, le=5_000_000, description="Questions that are kept; each takes some 3 KB of memory."
+    )
 
 
 class CacheConfig(Struct):

@@ -73,7 +73,7 @@ class Analysis(msgspec.Struct, frozen=True):
     possessive: bool
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def analyse(question: str) -> Analysis:
     """The parts of a question that must agree."""
     shown = question[:2000].replace("\u2019", "'")
