@@ -66,6 +66,11 @@ def _root(exchange: Exchange) -> Attributes:
         names.ATTEMPTS: len(exchange.attempts),
         names.REQUEST_STREAM: exchange.stream,
     }
+    if exchange.cache is not None:
+        note = exchange.cache
+        found |= {names.CACHE_WHY: note.why} if note.why else {}
+        found |= {names.CACHE_AGE: note.age_s} if note.entry else {}
+        found |= {names.CACHE_SIMILARITY: note.similarity} if note.similarity else {}
     if exchange.cost is not None:
         found[names.COST] = float(exchange.cost)
     if exchange.caller is not None:
