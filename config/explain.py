@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, get_args, get_origin
 
 from pydantic_core import ErrorDetails
@@ -47,8 +47,9 @@ def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot])
     value = _get(document.data, path)
     if kind == WRONG and isinstance(value, dict) and any(each[: len(path)] == path for each in document.unresolved):
         return None  # a struct's check that may have missed just the value that a reference did not give
-    if kind == "too_short" and value and len(value) >= error["ctx"]["min_length"]:
-        return None  # its entries are wrong, and each is told by itself
+    entries = len(value) if isinstance(value, Sized) else 1
+    if kind == "too_short" and value is not None and entries >= error["ctx"]["min_length"]:
+        return None  # its entries (or what stands for the only one) are wrong, and each is told by itself
     if value is not None and path in spots and holds_secret(spots[path].annotation):
         value = _Hidden(value)
     message, cure = _value(error, value, spots.get(path))

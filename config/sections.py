@@ -7,14 +7,22 @@ import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from config.findings import wrong
 from config.providers import Headers
 from config.secret import Secret, check_hashed
 from config.sources import folder_of
 from config.struct import Flag, HttpUrl, Label, Ref, Struct, Whole
-from config.units import Duration, Percentage, Size, Tokens
+from config.units import Duration, Percentage, Rate, Size, Tokens, read_rate, write_rate
 
 
 def split_listen(listen: str) -> tuple[str, int]:
@@ -192,6 +200,31 @@ class PipelineConfig(Struct):
     )
 
 
+Requests = Annotated[
+    Rate,
+    BeforeValidator(read_rate),
+    PlainSerializer(write_rate),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]* per (second|minute|hour|day)$"}),
+]
+
+
+def _several(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+class LimitsConfig(Struct):
+    """How much an app may ask for."""
+
+    requests: Annotated[tuple[Requests, ...], BeforeValidator(_several)] = Field(
+        min_length=1,
+        description="Requests in a window, one or several; shared by replicas through `server.redis`.",
+        examples=["600 per minute"],
+    )
+    when_unreachable: Literal["local", "deny"] = Field(
+        default="local", description="While Redis is gone: each process counts for itself, or nobody is admitted."
+    )
+
+
 def _all_models(value: object) -> object:
     return ("*",) if value == "*" else value
 
@@ -208,6 +241,7 @@ class AppConfig(Struct):
         tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
     ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
 
+    limits: LimitsConfig | None = Field(default=None, description="How much it may ask for; without it no limit.")
     labels: tuple[Label, ...] = Field(
         default=(),
         description="What it may see: documents that ask for one of these labels, beside those that ask for none.",

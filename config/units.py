@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -144,6 +144,31 @@ _DURATION = Unit(
 _SIZE = Unit("size", "32MB", ("MB", *(u for u in _SIZES if u != "MB")), "like 10MB or 64KiB", parse_size, write_size)
 _PERCENTAGE = Unit("percentage", "85%", ("%",), "from 0% to 100%", parse_percentage, write_percentage)
 _TOKENS = Unit("count of tokens", "3000 tokens", ("tokens",), "write it like 3000 tokens", parse_tokens, write_tokens)
+
+_WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+class Rate(NamedTuple):
+    """So many in a window of seconds."""
+
+    most: int
+    window_s: int
+
+
+def read_rate(value: object) -> object:
+    """`600 per minute`."""
+    if isinstance(value, Rate):
+        return value
+    match = re.fullmatch(r"([1-9][0-9]{0,8}) per (second|minute|hour|day)", value) if isinstance(value, str) else None
+    if match is None:
+        raise wrong("{value} is no rate", "write it like 600 per minute; second, hour and day are known too")
+    return Rate(int(match[1]), _WINDOWS[match[2]])
+
+
+def write_rate(rate: Rate) -> str:
+    """As it is written in the YAML."""
+    return f"{rate.most} per {next(name for name, seconds in _WINDOWS.items() if seconds == rate.window_s)}"
+
 
 Duration = Annotated[float, Field(gt=0), _DURATION]
 """Seconds, more than 0."""

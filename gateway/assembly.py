@@ -24,7 +24,7 @@ from config.sources import SqlConfig
 from gateway import catalog
 from gateway.access.keys import KeyRing
 from gateway.access.prices import Prices, Rates, Vendor
-from gateway.contract.exchange import Caller, Exchange
+from gateway.contract.exchange import Caller, Exchange, RequestLimit
 from gateway.contract.messages import EmbeddingRequest
 from gateway.contract.protocols import Timeouts
 from gateway.pipeline import Pipeline, Route
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
-    from config.sections import ContextConfig, PipelineConfig, RerankConfig
+    from config.sections import AppConfig, ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
     from gateway.contract.embedding import Vectors
     from gateway.contract.errors import ErrorKind
@@ -74,7 +74,9 @@ async def build(config: Config, resources: Resources) -> Engine:
             for name, model in config.models.items()
         }
         dispatcher = Dispatcher(providers, resources.health)
-        pipeline = Pipeline(routes, _keys(config), dispatcher, pipelines)
+        redis = config.server.redis
+        limits = resources.limits(redis.reveal() if redis is not None else None)
+        pipeline = Pipeline(routes, _keys(config), dispatcher, pipelines, limits)
         owned = stack.pop_all()
     _bind(resources, routes, dispatcher)
     caches = _caches(config, resources)
@@ -432,10 +434,20 @@ def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
     return frozenset(cast("tuple[ErrorKind, ...]", names))
 
 
+def _caller(name: str, app: AppConfig) -> Caller:
+    limits = app.limits
+    return Caller(
+        name,
+        app.allowed,
+        frozenset(app.labels),
+        frozenset(app.ingest),
+        tuple(RequestLimit(each.most, each.window_s) for each in limits.requests) if limits is not None else (),
+        limits is not None and limits.when_unreachable == "deny",
+    )
+
+
 def _keys(config: Config) -> KeyRing:
     callers = {
-        bytes.fromhex(digest): Caller(name, app.allowed, frozenset(app.labels), frozenset(app.ingest))
-        for name, app in config.apps.items()
-        for digest in app.key_digests
+        bytes.fromhex(digest): _caller(name, app) for name, app in config.apps.items() for digest in app.key_digests
     }
     return KeyRing(callers, Caller("anonymous") if config.access == "open" else None)

@@ -1,7 +1,7 @@
 """The way of a request, top to bottom. The order is code; what happens at each step is YAML.
 
     identify      who is calling                                         gateway/access
-    admit         may they have this model                               gateway/access
+    admit         may they have this model, and one request more         gateway/access
     guard input   mask, block, answer in the model's place               guardrails
     recall        the same question's answer, kept or under way          cache
     route         rules, intents, difficulty: a model, a pipeline, or an
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.keys import KeyRing, allowed_models, unknown_model
+from gateway.access.limits import RequestLimits
 from gateway.contract.errors import ContentBlocked, GatehouseError
 from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
@@ -70,8 +71,10 @@ class Pipeline:
         keys: KeyRing,
         dispatcher: Dispatcher,
         pipelines: Mapping[str, Route] | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
+        self._limits = limits or RequestLimits()
         self._routes = routes
         self._pipelines = pipelines or {}
         self._keys = keys
@@ -91,6 +94,7 @@ class Pipeline:
         `opening` hears of a target that has begun before its first word.
         """
         route = self._admit(request.model, exchange)
+        await self._limits.admit(exchange)
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
@@ -217,6 +221,7 @@ class Pipeline:
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
         """Answers one request for embeddings. Raises `GatehouseError`."""
         route = self._admit(request.model, exchange)
+        await self._limits.admit(exchange)
         if route.guards is not None:
             request = await route.guards.embed(request, exchange)
         started = time.perf_counter()

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.access.limits import RequestLimits
 from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
@@ -42,6 +43,7 @@ class Resources:
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
         self._caches: dict[object, AnswerCache] = {}
+        self._limits: dict[str | None, RequestLimits] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
@@ -146,6 +148,12 @@ class Resources:
             embedder = self.embedder() if config.semantic is not None else None
             self._caches[key] = open_cache(name, config, redis, embedder)
         return self._caches[key]
+
+    def limits(self, redis_url: str | None) -> RequestLimits:
+        """What counts requests: a reload forgets none."""
+        if redis_url not in self._limits:
+            self._limits[redis_url] = RequestLimits(self.redis(redis_url) if redis_url is not None else None)
+        return self._limits[redis_url]
 
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""

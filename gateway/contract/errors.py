@@ -8,6 +8,7 @@ GatehouseError
 │   ├── NotAllowed                403
 │   ├── UnknownModel              404  names the nearest allowed one
 │   ├── ContentBlocked            400  a guardrail's decision; no retry helps
+│   ├── TooManyRequests           429  more than the caller's limits allow
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   └── BodyTooLarge              413
@@ -108,6 +109,13 @@ class NotAllowed(RequestError):
 
     status = 403
     code = "permission_denied"
+
+
+class TooManyRequests(RequestError):
+    """The caller's own limits are reached."""
+
+    status = 429
+    code = "rate_limit_exceeded"
 
 
 class UnknownModel(RequestError):

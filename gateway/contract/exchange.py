@@ -23,6 +23,22 @@ AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
 
 
+class RequestLimit(msgspec.Struct, frozen=True):
+    """So many requests in a window."""
+
+    count: int
+    window_s: float
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What is left of a caller's tightest limit: `reset_s` until it is whole, `wait_s` until one more may come."""
+
+    limit: int
+    left: int
+    reset_s: float
+    wait_s: float = 0.0
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who calls: the app, the models that it may ask for (None: all), what it may see, and the sources it may fill."""
 
@@ -30,6 +46,9 @@ class Caller(msgspec.Struct, frozen=True):
     models: frozenset[str] | None = None
     labels: frozenset[str] = frozenset()
     ingest: frozenset[str] = frozenset()
+    limits: tuple[RequestLimit, ...] = ()
+    strict: bool = False
+    """Whether nobody is admitted while limits can't be shared."""
 
 
 class CacheNote(msgspec.Struct, frozen=True):
@@ -84,6 +103,7 @@ class Exchange:
     """The ledger. Written by the steps in order, read once after the end."""
 
     __slots__ = (
+        "allowance",
         "attempts",
         "cache",
         "caller",
@@ -135,6 +155,7 @@ class Exchange:
         self.id = request_id or f"req_{noise[20:32].hex()}"
         self.caller: Caller | None = None
         self.cache: CacheNote | None = None
+        self.allowance: Allowance | None = None
         self.model = ""
         self.route = ""
         self.stream = False

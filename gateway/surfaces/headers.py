@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gateway.contract.errors import GatehouseError
-    from gateway.contract.exchange import CacheNote, Exchange
+    from gateway.contract.exchange import Allowance, CacheNote, Exchange
     from gateway.surfaces.http import Headers
 
 LONGEST_RETRY_AFTER_S = 120
@@ -33,9 +33,19 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
     if exchange.cache is not None:
         headers += _cache_headers(exchange.cache)
+    if exchange.allowance is not None:
+        headers += _limit_headers(exchange.allowance)
     if exchange.cost is not None:
         headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
     return headers
+
+
+def _limit_headers(allowance: Allowance) -> Headers:
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % allowance.left),
+        (b"x-ratelimit-reset-requests", b"%ds" % math.ceil(allowance.reset_s)),
+    ]
 
 
 def written_dollars(cost: Decimal) -> str:
