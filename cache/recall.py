@@ -226,6 +226,9 @@ class ExactRecall:
         caller = exchange.caller
         app = caller.app if caller is not None else ""
         labels = sorted(caller.labels) if caller is not None else []
+        if caller is not None and caller.sources is not None:
+            # An answer from a source that this key may not reach is not its own.
+            labels += ["sources:", *sorted(caller.sources)]
         owner = "" if policy.per == "labels" else app
         user = request.user if policy.per == "user" else ""
         return [owner, policy.name, policy.pipeline, policy.per, user, variant, *labels]

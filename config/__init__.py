@@ -1,6 +1,8 @@
 """One YAML file, strictly read: `load` gives a checked `Config`, or a `ConfigError` with everything that is wrong."""
 
+from config.access import AppConfig
 from config.display import effective, schema, show, show_json
+from config.listening import is_loopback, split_listen
 from config.loading import load
 from config.manual import manual
 from config.models import BreakerConfig, FallbackConfig, HedgeConfig, ModelConfig, RetryConfig, TargetConfig
@@ -19,13 +21,10 @@ from config.providers import (
 from config.root import Config
 from config.secret import Secret, hash_key
 from config.sections import (
-    AppConfig,
     ContextConfig,
     ObserveConfig,
     PipelineConfig,
     ServerConfig,
-    is_loopback,
-    split_listen,
 )
 from config.sources import FolderConfig, SourceConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ from config.document import Document, Fault, Path
 from config.explain import place
 from config.findings import Substituted, did_you_mean, nearest, quote
 from config.guardrails import GUARDRAIL_KINDS
+from config.listening import is_loopback, split_listen
 from config.secret import Secret
-from config.sections import is_loopback, split_listen
 from config.shape import Spot, write_path
 from config.struct import Ref
 
@@ -34,6 +35,8 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _priced(document)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
+    yield from _callable_apps(document)
+    yield from _known_currencies(document)
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -213,7 +216,7 @@ def _access(document: Document) -> Iterator[Fault]:
     has_apps = bool(data.get("apps"))
     access = data.get("access", "keys" if has_apps else "open")
     listen = _section(data, "server").get("listen", _DEFAULT_LISTEN)
-    if access == "keys" and not has_apps:
+    if access == "keys" and not has_apps and not _section(data, "server").get("database"):
         path: Path = ("access",)
         yield Fault(path, place(document, path), "no app has a key, so nobody could call", "add an app under apps:")
     if access != "open" or not isinstance(listen, str):
@@ -226,3 +229,36 @@ def _access(document: Document) -> Iterator[Fault]:
         path = ("access",) if "access" in data else ("server", "listen")
         cure = "remove access: open" if has_apps else "add an app with a key under apps:, or listen on 127.0.0.1"
         yield Fault(path, place(document, path), f"anybody who reaches {quote(listen)} could call", cure)
+
+
+def _callable_apps(document: Document) -> Iterator[Fault]:
+    """An app without keys needs a place where keys can be made, or tokens that name it."""
+    data = document.data
+    if _section(data, "server").get("database") or data.get("identity"):
+        return
+    for name, app in _section(data, "apps").items():
+        path: Path = ("apps", name)
+        if isinstance(app, dict) and not app.get("keys") and "keys" not in app:
+            cure = "add keys:, or a server.database where keys can be made"
+            yield Fault(
+                path, document.keys.get(path) or place(document, path), "nobody could call: it has no key", cure
+            )
+        elif isinstance(app, dict) and not app.get("keys"):
+            path = ("apps", name, "keys")
+            yield Fault(
+                path, place(document, path), "the list is empty", "add a key, or a server.database to make keys in"
+            )
+
+
+_BUDGETED = re.compile(r"[0-9.]+ ([A-Z]{3}) (?:per|in) ")
+
+
+def _known_currencies(document: Document) -> Iterator[Fault]:
+    known = {"USD", *_section(document.data, "currencies")}
+    for section in ("organisations", "teams", "apps"):
+        for name, config in _section(document.data, section).items():
+            for path, value in _leaves(config, (section, name)):
+                match = _BUDGETED.match(value) if isinstance(value, str) else None
+                if match is not None and match[1] not in known and ("budget" in path):
+                    message = f"nobody knows what one {match[1]} is worth"
+                    yield Fault(path, place(document, path), message, f"add currencies: {{{match[1]}: 1.08 USD}}")

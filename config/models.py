@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from config.access import LimitsConfig
 from config.findings import wrong
 from config.providers import UnsupportedParams
 from config.struct import Ref, Struct, Whole
@@ -125,11 +126,13 @@ class ModelConfig(Struct):
         default=None, description="What to do with fields that a target can't say; else the provider's."
     )
 
+    limits: LimitsConfig | None = Field(default=None, description="How much all callers together may ask of it.")
+
     @model_validator(mode="after")
     def _targets_or_pipeline(self) -> ModelConfig:
         if self.pipeline is None and not self.targets:
             raise wrong("the model has no targets", "add targets: [provider/model], or pipeline: name")
-        extra = sorted(self.model_fields_set - {"pipeline"})
+        extra = sorted(self.model_fields_set - {"pipeline", "limits"})
         if self.pipeline is not None and extra:
             raise wrong(f"a model that is a pipeline has no {extra[0]}", "that belongs to the pipeline's answer model")
         if {"first_token", "timeout"} <= self.model_fields_set and self.first_token > self.timeout:

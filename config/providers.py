@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.access import LimitsConfig
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Flag, HttpUrl, Struct, Whole
@@ -40,6 +41,9 @@ class NetworkConfig(Struct):
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
     unsupported_params: UnsupportedParams = Field(
         default="drop", description="What to do with request fields that the provider's dialect can't say."
+    )
+    limits: LimitsConfig | None = Field(
+        default=None, description="How much is asked of it at most; beyond that the next target is tried."
     )
 
     @property
@@ -146,6 +150,9 @@ class SimulatedConfig(Struct):
     )
     base_url: HttpUrl | None = Field(
         default=None, description="A simulator that runs already; without it one is started."
+    )
+    limits: LimitsConfig | None = Field(
+        default=None, description="How much is asked of it at most; beyond that the next target is tried."
     )
 
     @model_validator(mode="after")

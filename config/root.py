@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from config.access import AdminConfig, AppConfig, ExchangeRate, IdentityConfig, OrganisationConfig, TeamConfig
 from config.caches import CacheConfig
+from config.findings import wrong
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
 from config.prices import PriceConfig
 from config.providers import ProviderConfig
 from config.routers import RouterConfig
-from config.sections import AppConfig, ObserveConfig, PipelineConfig, ServerConfig
+from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
 from config.struct import ModelName, Name, Struct, TargetName
 from config.tools import ToolConfig
+
+
+def _currency(value: str) -> str:
+    if re.fullmatch(r"[A-Z]{3}", value) is None or value == "USD":
+        raise wrong("{value} is no currency that needs a rate", "write three capital letters, such as EUR")
+    return value
+
+
+Currency = Annotated[str, AfterValidator(_currency)]
 
 
 class Config(Struct):
@@ -42,7 +54,16 @@ class Config(Struct):
     prices: dict[TargetName, PriceConfig] = Field(
         default={}, description="What targets cost, where the list that ships does not know it or is wrong for you."
     )
+    currencies: dict[Currency, ExchangeRate] = Field(
+        default={},
+        description="What one of a currency is worth, for budgets that are not in USD.",
+        examples=["{EUR: 1.08 USD}"],
+    )
+    organisations: dict[Name, OrganisationConfig] = Field(default={}, description="What teams belong to, by name.")
+    teams: dict[Name, TeamConfig] = Field(default={}, description="Whose apps they are, by name.")
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
+    identity: tuple[IdentityConfig, ...] = Field(default=(), description="Identity providers whose tokens are taken.")
+    admin: AdminConfig = Field(default=AdminConfig(), description="Who may administrate over HTTP.")
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
 
     _digest: str = PrivateAttr(default="")

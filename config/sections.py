@@ -1,55 +1,20 @@
-"""The other sections: `server`, `pipelines`, `sources`, `apps`, `observe`."""
+"""The other sections: `server`, `pipelines`, `observe`."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
-from config.findings import wrong
+from config.findings import Substituted, wrong
+from config.listening import check_listen, split_listen
 from config.providers import Headers
-from config.secret import Secret, check_hashed
+from config.secret import Secret
 from config.sources import folder_of
-from config.struct import Flag, HttpUrl, Label, Ref, Struct, Whole
-from config.units import Duration, Percentage, Rate, Size, Tokens, read_rate, write_rate
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[v6]:port`. Raises `ValueError`."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})", listen)
-    if match is None or int(match[3]) > 65535:
-        raise ValueError(listen)
-    return match[1] or match[2], int(match[3])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(value: str) -> str:
-    try:
-        split_listen(value)
-    except ValueError:
-        cure = "write 0.0.0.0{text}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
-        raise wrong("{value} is no address to listen on", cure) from None
-    return value
+from config.struct import Flag, HttpUrl, Ref, Struct, Whole
+from config.units import Duration, Percentage, Size, Tokens
 
 
 def _data(value: object, info: ValidationInfo) -> object:
@@ -64,10 +29,24 @@ def _redis(value: object) -> object:
     return value
 
 
+def _database(value: object, info: ValidationInfo) -> object:
+    if value in ("", None):
+        return None
+    if isinstance(value, str) and value.startswith("sqlite:///"):
+        place = folder_of(value.removeprefix("sqlite:///"), info)
+        made = f"sqlite:///{place}"
+        return Substituted(made, value.reference) if isinstance(value, Substituted) else made
+    if isinstance(value, str) and re.match(r"postgres(?:ql)?://.", value) is None:
+        raise wrong(
+            "this is no address of a database", "write sqlite:///var/gatehouse.db or postgresql://user@host/name"
+        )
+    return value
+
+
 class ServerConfig(Struct):
     """Where Gatehouse listens, and how it starts, reloads and ends."""
 
-    listen: Annotated[str, AfterValidator(_listen)] = Field(
+    listen: Annotated[str, AfterValidator(check_listen)] = Field(
         default="127.0.0.1:8080", description="Host and port; port 0 takes a free one."
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
@@ -81,6 +60,28 @@ class ServerConfig(Struct):
         default=None,
         description="What replicas share; empty keeps it in this process.",
         examples=["${REDIS_URL:-}"],
+    )
+
+    database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
+        default=None,
+        description="Where keys that are made while it runs, the ledger and the audit are: SQLite or PostgreSQL. "
+        "Without it there are none.",
+        examples=["${DATABASE_URL:-sqlite:///var/gatehouse.db}"],
+    )
+    pepper: Secret | None = Field(
+        default=None,
+        description="What keys in the database are hashed with; without it, a file beside the data.",
+        examples=["${GATEHOUSE_PEPPER}"],
+    )
+    keys_without_database: Duration = Field(
+        default=3600.0, description="How long keys are taken that the database, while it is gone, can't confirm."
+    )
+    retention: Whole = Field(default=400, ge=1, description="How many days the ledger keeps single requests.")
+    workers: Whole = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that serve. They share limits by Redis, else by a file of `data`.",
     )
 
     @property
@@ -198,67 +199,6 @@ class PipelineConfig(Struct):
     guard_output: tuple[GuardrailRef, ...] = Field(
         default=(), description="Guardrails on the way out, in this order.", examples=["[leaks]"]
     )
-
-
-Requests = Annotated[
-    Rate,
-    BeforeValidator(read_rate),
-    PlainSerializer(write_rate),
-    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]* per (second|minute|hour|day)$"}),
-]
-
-
-def _several(value: object) -> object:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-class LimitsConfig(Struct):
-    """How much an app may ask for."""
-
-    requests: Annotated[tuple[Requests, ...], BeforeValidator(_several)] = Field(
-        min_length=1,
-        description="Requests in a window, one or several; shared by replicas through `server.redis`.",
-        examples=["600 per minute"],
-    )
-    when_unreachable: Literal["local", "deny"] = Field(
-        default="local", description="While Redis is gone: each process counts for itself, or nobody is admitted."
-    )
-
-
-def _all_models(value: object) -> object:
-    return ("*",) if value == "*" else value
-
-
-class AppConfig(Struct):
-    """Who may call, and for which models."""
-
-    keys: tuple[Annotated[Secret, AfterValidator(check_hashed)], ...] = Field(
-        min_length=1,
-        description="The callers' keys: references, or `sha256:` and the key's hash (`gatehouse keys hash`).",
-        examples=['["${SUPPORT_BOT_KEY}"]'],
-    )
-    models: Annotated[
-        tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
-    ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
-
-    limits: LimitsConfig | None = Field(default=None, description="How much it may ask for; without it no limit.")
-    labels: tuple[Label, ...] = Field(
-        default=(),
-        description="What it may see: documents that ask for one of these labels, beside those that ask for none.",
-    )
-    ingest: tuple[SourceName, ...] = Field(
-        default=(), description="The sources whose documents it may hand in and list."
-    )
-
-    @property
-    def allowed(self) -> frozenset[str] | None:
-        """The models that it may ask for; None means all."""
-        return None if "*" in self.models else frozenset(self.models)
-
-    @property
-    def key_digests(self) -> frozenset[str]:
-        """SHA-256 of each key, in hex."""
-        return frozenset(key.digest() for key in self.keys)
 
 
 class ObserveConfig(Struct):

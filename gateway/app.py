@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,22 +19,30 @@ from starlette.exceptions import HTTPException
 from config.loading import load
 from config.problems import ConfigError
 from gateway import __version__
+from gateway.accounting import open_accounts
+from gateway.admin.api import admin_api
+from gateway.admin.plane import AdminPlane
+from gateway.admin.server import AdminServer
 from gateway.assembly import build
 from gateway.resources import Resources
 from gateway.runtime import Runtime
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.operations import operations
 from gateway.surfaces.paths import Paths
+from gateway.worker_metrics import WorkerMetrics
+from gateway.workers import supervise, tell_serving, this_worker, watch_parent
 from observability.logs import configure_logging
 from observability.recorder import Recorder, RecorderConfig
 from router.health import HealthBook
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from config.root import Config
     from gateway.surfaces.http import Receive, Scope, Send
+    from gateway.workers import Worker
 
 RELOAD_LOOK_S = 1.0
 
@@ -47,6 +56,8 @@ class Gatehouse(FastAPI):
         super().__init__(title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan)
         self._paths = Paths(process.runtime)
         self.include_router(operations(process.runtime))
+        if process.admin_listen is None:
+            self.mount("/admin", process.admin)
         self.add_exception_handler(HTTPException, _http_error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,9 +80,12 @@ async def _http_error(_: Request, error: Exception) -> Response:
 class Process:
     """One process: what it serves from, and how it starts, reloads and ends."""
 
-    def __init__(self, config: Config, path: Path | None, listen: str | None = None) -> None:
-        """`path` is where reloads read from; None never reloads."""
+    def __init__(
+        self, config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None
+    ) -> None:
+        """`path` is where reloads read from; None never reloads. `worker` is what it is among several."""
         self._config = config
+        self._worker = worker
         self._path = path
         self._listen = listen
         health = HealthBook()
@@ -92,17 +106,23 @@ class Process:
         self.runtime = Runtime(recorder, resources, metrics=observe.metrics)
         self._reloading = asyncio.Lock()
         self._seen: object = None
+        self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
+        self.admin_listen = config.admin.listen
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Builds the engine, serves, and takes everything down in reverse."""
         self.runtime.recorder.start()
+        stack = contextlib.AsyncExitStack()
         try:
+            self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
             self.runtime.install(await build(self._config, self.runtime.resources))
+            await self._open_doors(stack)
         except (ValueError, OSError) as error:
             # What only shows when something is opened: a database, a folder, a package that is not installed.
             structlog.get_logger().error("this configuration can't be served", problem=str(error))
             raise
+        self.runtime.resources.accounts.note("config.load", self._config.digest)
         self._seen = self._stamp()
         watching = asyncio.create_task(self._watch()) if self._path is not None else None
         # What was made until now lives as long as the process: the collector need not look at it again.
@@ -115,10 +135,28 @@ class Process:
         finally:
             if watching is not None:
                 watching.cancel()
+            await stack.aclose()
             await self.runtime.close()
             await self.runtime.resources.close()
             await self.runtime.recorder.close()
             gc.unfreeze()
+
+    async def _open_doors(self, stack: contextlib.AsyncExitStack) -> None:
+        """What is reached beside the main port: other workers' metrics, and the admin API on a port of its own."""
+        worker = self._worker
+        if worker is not None:
+            own = self.runtime.recorder.render
+            metrics = WorkerMetrics(worker.folder, worker.number, lambda: own("")[0])
+            await metrics.start()
+            stack.push_async_callback(metrics.close)
+            self.runtime.gather = metrics.gather
+        if self.admin_listen is not None and (worker is None or worker.number == 1):
+            app = FastAPI(openapi_url=None)
+            app.mount("/admin", self.admin)
+            app.add_exception_handler(HTTPException, _http_error)
+            server = AdminServer(app, self.admin_listen)
+            await server.start()
+            stack.push_async_callback(server.close)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -144,6 +182,13 @@ class Process:
             return self._seen
         return status.st_mtime_ns, status.st_size, status.st_ino
 
+    async def _reload_all(self) -> bool:
+        """Here first, then in all workers: who asks hears whether the config is good."""
+        done = await self.reload()
+        if done and self._worker is not None:
+            os.kill(os.getppid(), signal.SIGHUP)
+        return done
+
     async def reload(self) -> bool:
         """Swaps to the file's config if it is valid and can be built; else the old one serves on."""
         log = structlog.get_logger()
@@ -164,6 +209,7 @@ class Process:
                     log.warning("changes in this section take effect at the next start", section=part)
             self._config = config
             self.runtime.install(engine)
+            self.runtime.resources.accounts.note("config.load", config.digest)
             self.runtime.resources.health.retain(
                 {target.target for model in config.models.values() for target in model.targets}
             )
@@ -182,6 +228,11 @@ class Server(uvicorn.Server):
             self.runtime.draining = True
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As ever, and a parent hears of it."""
+        await super().startup(sockets)
+        tell_serving()
+
 
 def serve(config_path: Path, listen: str | None = None) -> int:
     """Serves until SIGTERM or SIGINT. Returns the exit code: 2 for a bad config, 1 when the port is taken."""
@@ -191,19 +242,28 @@ def serve(config_path: Path, listen: str | None = None) -> int:
         sys.stderr.write(error.render(color=sys.stderr.isatty()) + "\n")
         return 2
     configure_logging(config.observe.log)
-    server = make_server(config, config_path, listen)
-    structlog.get_logger().info("starting", listen=config.server.listen, config=config.digest, version=__version__)
+    settings = config.server
+    worker = this_worker()
+    log = structlog.get_logger()
+    if worker is None:
+        log.info("starting", listen=settings.listen, config=config.digest, version=__version__)
+        if settings.workers > 1:
+            command = [sys.executable, "-m", "gateway", "serve", "--config", str(config_path)]
+            command += ["--listen", listen] if listen is not None else []
+            return supervise(command, settings.host, settings.port, settings.workers, settings.drain)
+    watch_parent(grace_s=settings.drain + 5)
+    server = make_server(config, config_path, listen, worker)
     try:
-        server.run()
+        server.run([worker.listener] if worker is not None else None)
     except SystemExit:
         # uvicorn's own word for a start that failed; it has said why.
         return 1
     return 0 if server.started else 1
 
 
-def make_server(config: Config, path: Path | None, listen: str | None = None) -> Server:
+def make_server(config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None) -> Server:
     """A server that is ready to run."""
-    process = Process(config, path, listen)
+    process = Process(config, path, listen, worker)
     server = Server(
         uvicorn.Config(
             Gatehouse(process),

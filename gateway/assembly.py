@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -22,9 +22,10 @@ from config.providers import (
 )
 from config.sources import SqlConfig
 from gateway import catalog
-from gateway.access.keys import KeyRing
+from gateway.access.keys import TokenCallers
 from gateway.access.prices import Prices, Rates, Vendor
-from gateway.contract.exchange import Caller, Exchange, RequestLimit
+from gateway.admission import Directory, key_sets
+from gateway.contract.exchange import Caller, Exchange
 from gateway.contract.messages import EmbeddingRequest
 from gateway.contract.protocols import Timeouts
 from gateway.pipeline import Pipeline, Route
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
-    from config.sections import AppConfig, ContextConfig, PipelineConfig, RerankConfig
+    from config.sections import ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
     from gateway.contract.embedding import Vectors
     from gateway.contract.errors import ErrorKind
@@ -74,13 +75,13 @@ async def build(config: Config, resources: Resources) -> Engine:
             for name, model in config.models.items()
         }
         dispatcher = Dispatcher(providers, resources.health)
-        redis = config.server.redis
-        limits = resources.limits(redis.reveal() if redis is not None else None)
-        pipeline = Pipeline(routes, _keys(config), dispatcher, pipelines, limits)
+        prices = _prices(config)
+        directory = resources.accounts.directory(config)
+        keys = directory.key_ring(_tokens(config, directory))
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, resources.accounts.quota(config, prices))
         owned = stack.pop_all()
     _bind(resources, routes, dispatcher)
     caches = _caches(config, resources)
-    prices = _prices(config)
     learning = asyncio.create_task(
         asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
     )
@@ -434,20 +435,23 @@ def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
     return frozenset(cast("tuple[ErrorKind, ...]", names))
 
 
-def _caller(name: str, app: AppConfig) -> Caller:
-    limits = app.limits
-    return Caller(
-        name,
-        app.allowed,
-        frozenset(app.labels),
-        frozenset(app.ingest),
-        tuple(RequestLimit(each.most, each.window_s) for each in limits.requests) if limits is not None else (),
-        limits is not None and limits.when_unreachable == "deny",
-    )
+def _tokens(config: Config, directory: Directory) -> TokenCallers | None:
+    """Identity providers, asked over the network only when a token comes."""
+    if not config.identity:
+        return None
+    from gateway.access.jwt import Issuer, TokenVerifier, looks_like_token
+    from rag.tools.fetch import fetch
 
+    async def get(url: str) -> bytes:
+        # The operator has named the issuer: it may well be in one's own network.
+        _, text = await asyncio.to_thread(fetch, url, {}, 5.0, 1_000_000, private=True)
+        return text.encode()
 
-def _keys(config: Config) -> KeyRing:
-    callers = {
-        bytes.fromhex(digest): _caller(name, app) for name, app in config.apps.items() for digest in app.key_digests
-    }
-    return KeyRing(callers, Caller("anonymous") if config.access == "open" else None)
+    pairs = key_sets(config, get)
+    issuers = [(Issuer(each.issuer, each.audience, tuple(each.algorithms), each.leeway), keys) for each, keys in pairs]
+    by_issuer = {each.issuer: each for each, _ in pairs}
+
+    def caller(claims: Mapping[str, Any]) -> Caller:
+        return directory.of_claims(by_issuer[claims["iss"]], claims)
+
+    return TokenCallers(TokenVerifier(issuers), looks_like_token, caller)

@@ -1,7 +1,8 @@
 """The way of a request, top to bottom. The order is code; what happens at each step is YAML.
 
     identify      who is calling                                         gateway/access
-    admit         may they have this model, and one request more         gateway/access
+    admit         may they have this model, and is there room in their
+                  limits and budgets (reserved until the end)            gateway/access
     guard input   mask, block, answer in the model's place               guardrails
     recall        the same question's answer, kept or under way          cache
     route         rules, intents, difficulty: a model, a pipeline, or an
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.access.keys import KeyRing, allowed_models, unknown_model
-from gateway.access.limits import RequestLimits
+from gateway.access.keys import KeyRing, Shown, allowed_models, unknown_model
+from gateway.access.quota import Quota
 from gateway.contract.errors import ContentBlocked, GatehouseError
 from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
@@ -71,10 +72,10 @@ class Pipeline:
         keys: KeyRing,
         dispatcher: Dispatcher,
         pipelines: Mapping[str, Route] | None = None,
-        limits: RequestLimits | None = None,
+        quota: Quota | None = None,
     ) -> None:
         """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
-        self._limits = limits or RequestLimits()
+        self._quota = quota
         self._routes = routes
         self._pipelines = pipelines or {}
         self._keys = keys
@@ -83,9 +84,10 @@ class Pipeline:
         # What rules look at: surfaces hand on no other header.
         self.headers = frozenset(header for routing in routings for header in routing.headers)
 
-    def identify(self, key: str, exchange: Exchange) -> Caller:
-        """Before the body is read: raises `Unauthenticated`."""
-        caller = exchange.caller = self._keys.identify(key)
+    async def identify(self, shown: Shown, exchange: Exchange) -> Caller:
+        """Before the body is read: raises `Unauthenticated`, `NotAllowed`, `Unavailable`."""
+        caller = exchange.caller = await self._keys.identify(shown)
+        exchange.user = caller.user
         return caller
 
     async def handle(self, request: ChatRequest, exchange: Exchange, opening: Opening | None = None) -> Pump:
@@ -94,7 +96,11 @@ class Pipeline:
         `opening` hears of a target that has begun before its first word.
         """
         route = self._admit(request.model, exchange)
-        await self._limits.admit(exchange)
+        exchange.user = exchange.user or request.user
+        if self._quota is not None:
+            ticket = await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
+            if ticket is not None and ticket.model:
+                route = msgspec.structs.replace(route, policy=self._routes[ticket.model].policy)
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
@@ -221,12 +227,15 @@ class Pipeline:
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
         """Answers one request for embeddings. Raises `GatehouseError`."""
         route = self._admit(request.model, exchange)
-        await self._limits.admit(exchange)
+        exchange.user = exchange.user or request.user
+        ticket = None
+        if self._quota is not None:
+            ticket = await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
         if route.guards is not None:
             request = await route.guards.embed(request, exchange)
         started = time.perf_counter()
         try:
-            return await self._dispatcher.embed(request, route.policy, exchange)
+            return await self._dispatcher.embed(request, route.policy, exchange, ticket=ticket)
         finally:
             exchange.record("dispatch", started)
 
@@ -245,7 +254,7 @@ class Pipeline:
             raise RuntimeError("identify comes before handle")
         exchange.model = model
         route = self._routes.get(model)
-        if route is None or (caller.models is not None and model not in caller.models):
+        if route is None or (caller.models is not None and model not in caller.models) or not _open_to(caller, route):
             raise unknown_model(model, caller, self._routes)
         exchange.route = route.name
         exchange.record("admit", started)
@@ -273,6 +282,9 @@ class Pipeline:
     ) -> CommittedReply:
         started = time.perf_counter()
         policy, size, fit = route.policy, None, None
+        ticket = exchange.ticket
+        if ticket is not None:
+            request = ticket.bounded(request)
         # Counting costs time: only where a target says how much it takes.
         if any(target.context_window for target in policy.targets):
             fit = route.context.fit if route.context is not None else None
@@ -281,16 +293,23 @@ class Pipeline:
             request, size = _made_to_fit(request, size, policy, exchange)
         try:
             return await self._dispatcher.dispatch(
-                request, policy, exchange, prompt_tokens=size, opening=opening, reveal=reveal, fit=fit
-            )
+                request, policy, exchange,
+                prompt_tokens=size, opening=opening, reveal=reveal, fit=fit, ticket=ticket,
+            )  # fmt: skip
         except GatehouseError:
             # A provider counts for itself: once more with less, if that was all.
             shorter = _after_refusal(request, policy, exchange)
             if shorter is None:
                 raise
-            return await self._dispatcher.dispatch(shorter, policy, exchange, opening=opening, reveal=reveal, fit=fit)
+            return await self._dispatcher.dispatch(
+                shorter, policy, exchange, opening=opening, reveal=reveal, fit=fit, ticket=ticket
+            )
         finally:
             exchange.record("dispatch", started)
+
+
+def _open_to(caller: Caller, route: Route) -> bool:
+    return caller.pipelines is None or route.name in caller.pipelines
 
 
 def _made_to_fit(request: ChatRequest, size: int, policy: RoutePolicy, exchange: Exchange) -> tuple[ChatRequest, int]:

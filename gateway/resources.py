@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.access.limits import RequestLimits
+from gateway.accounting import Accounts
 from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
@@ -34,6 +34,8 @@ class Resources:
 
     def __init__(self, health: HealthBook) -> None:
         self.health = health
+        # Replaced before the first engine is built where a process serves others.
+        self.accounts = Accounts()
         self.quality: dict[str, ContextQuality] = {}
         self._embedder: AsyncEmbedder | None = None
         self._tagger: TaggerThread | None = None
@@ -43,7 +45,6 @@ class Resources:
         self._embedders: dict[tuple[str, int], ProviderEmbedder] = {}
         self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
         self._caches: dict[object, AnswerCache] = {}
-        self._limits: dict[str | None, RequestLimits] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
@@ -149,12 +150,6 @@ class Resources:
             self._caches[key] = open_cache(name, config, redis, embedder)
         return self._caches[key]
 
-    def limits(self, redis_url: str | None) -> RequestLimits:
-        """What counts requests: a reload forgets none."""
-        if redis_url not in self._limits:
-            self._limits[redis_url] = RequestLimits(self.redis(redis_url) if redis_url is not None else None)
-        return self._limits[redis_url]
-
     def traffic(self, guardrail: str) -> dict[str, Traffic]:
         """What a guardrail has learned of each app's traffic."""
         return self._traffic.setdefault(guardrail, {})
@@ -167,7 +162,7 @@ class Resources:
     def status(self) -> dict[str, str]:
         """One line for each part that is in use."""
         parts = {"embedder": self._embedder.status()} if self._embedder is not None else {}
-        return parts | {each.name: each.status() for each in self._local_embedders.values()}
+        return parts | {each.name: each.status() for each in self._local_embedders.values()} | self.accounts.status()
 
     async def close(self) -> None:
         """The end of the process."""
@@ -179,5 +174,6 @@ class Resources:
             self._tagger.close()
         for cache in self._caches.values():
             await cache.close()
+        await self.accounts.close()
         for client in self._redis.values():
             await client.aclose()

@@ -100,6 +100,8 @@ class Runtime:
         self.resources = resources
         self.metrics = metrics
         self.draining = False
+        # All workers' metrics, where there are several.
+        self.gather: Callable[[], Awaitable[bytes]] | None = None
         self._engine: Engine | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 import re
-import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from guardrails.keywords import KeywordFinder
+from observability.webhook import post_event
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
@@ -42,7 +41,6 @@ PHRASES = (
     "met een medewerker spreken",
     "met een mens spreken",
 )
-WEBHOOK_TIMEOUT_S = 5.0
 _ALIKE = 0.85
 _LETTERS = re.compile(r"[^\W\d_]")
 
@@ -65,25 +63,18 @@ class Handover:
             "guardrail": guardrail,
             "reason": reason,
         }
-        task = asyncio.get_running_loop().create_task(self._send(json.dumps(event).encode()))
+        task = asyncio.get_running_loop().create_task(self._send(event))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _send(self, body: bytes) -> None:
+    async def _send(self, event: dict[str, str]) -> None:
         import structlog
 
         try:
-            await asyncio.to_thread(self._post, body)
+            await asyncio.to_thread(post_event, self._url, event)
         except Exception as error:
             # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
             structlog.get_logger().error("a hand-over could not be told", webhook=self._url, error=type(error).__name__)
-
-    def _post(self, body: bytes) -> None:
-        request = urllib.request.Request(  # noqa: S310 -- the operator's own URL, http or https by its type
-            self._url, data=body, headers={"content-type": "application/json", "user-agent": "gatehouse"}
-        )
-        with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_S):  # noqa: S310
-            pass
 
 
 class HandoverGuard:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -80,10 +80,10 @@ class RetrievedContext:
             return await words_of(await under.again(asked, model, masked=True))
 
         rewritten = await self._rewrite(request, place, exchange, ask, under)
-        labels = exchange.caller.labels if exchange.caller is not None else frozenset()
+        sight = _sight(exchange)
         found, rows = await asyncio.gather(
-            self._retrieve(rewritten, labels, exchange, ask),
-            self._rows(rewritten.question, labels, exchange, ask),
+            self._retrieve(rewritten, sight, exchange, ask),
+            self._rows(rewritten.question, sight, exchange, ask),
         )
         # Rows answer what was asked: they come first.
         chosen = choose([*rows, *found], self._budget_tokens)
@@ -149,15 +149,13 @@ class RetrievedContext:
             self._rewritten.put(key, rewritten)
         return rewritten
 
-    async def _retrieve(
-        self, rewritten: Rewritten, labels: frozenset[str], exchange: Exchange, ask: Asks
-    ) -> list[Passage]:
+    async def _retrieve(self, rewritten: Rewritten, sight: Sight, exchange: Exchange, ask: Asks) -> list[Passage]:
         if not self._retrievers:
             return []
         started = time.perf_counter()
         top = self._top if self._reranker is None else RERANKED
         queries = rewritten.queries or (rewritten.question,)
-        passages = _taken_in_turn(await asyncio.gather(*[self._search(each, labels, top) for each in queries]))[:top]
+        passages = _taken_in_turn(await asyncio.gather(*[self._search(each, sight, top) for each in queries]))[:top]
         if self._reranker is not None:
             passages = (await self._reranker.rerank(rewritten.question, passages, ask))[: self._top]
         about: Attributes = {
@@ -168,9 +166,10 @@ class RetrievedContext:
         exchange.record("retrieve", started, about)
         return passages
 
-    async def _rows(self, question: str, labels: frozenset[str], exchange: Exchange, ask: Asks) -> list[Passage]:
+    async def _rows(self, question: str, sight: Sight, exchange: Exchange, ask: Asks) -> list[Passage]:
         """What the tables say that the caller may see and that concern the question; one that fails says nothing."""
-        asked = [each for each in self._tables if each.may_see(labels) and each.concerns(question)]
+        tables = [each for each in self._tables if sight.reaches(each.name)]
+        asked = [each for each in tables if each.may_see(sight.labels) and each.concerns(question)]
         found = await asyncio.gather(*[each.answer(question, exchange, ask) for each in asked], return_exceptions=True)
         for each in found:
             if isinstance(each, BaseException) and not isinstance(each, GatehouseError):
@@ -205,10 +204,27 @@ class RetrievedContext:
         """See `Context.citations`."""
         return CitationFilter(passages)
 
-    async def _search(self, question: str, labels: frozenset[str], top: int) -> list[Passage]:
-        found = await asyncio.gather(*[each.search(question, top, labels) for each in self._retrievers.values()])
+    async def _search(self, question: str, sight: Sight, top: int) -> list[Passage]:
+        asked = [each for name, each in self._retrievers.items() if sight.reaches(name)]
+        found = await asyncio.gather(*[each.search(question, top, sight.labels) for each in asked])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[:top]
+
+
+class Sight(NamedTuple):
+    """What a caller may see: documents by their labels, in these sources (None: all)."""
+
+    labels: frozenset[str]
+    sources: frozenset[str] | None
+
+    def reaches(self, source: str) -> bool:
+        """Whether the source is among them."""
+        return self.sources is None or source in self.sources
+
+
+def _sight(exchange: Exchange) -> Sight:
+    caller = exchange.caller
+    return Sight(caller.labels, caller.sources) if caller is not None else Sight(frozenset(), None)
 
 
 def _last_question(request: ChatRequest) -> int | None:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from random import Random
 
-from gateway.contract.deltas import Delta
-from gateway.contract.exchange import Exchange
+from gateway.contract.deltas import Delta, Usage
+from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from gateway.contract.protocols import Provider, UpstreamCall
+from gateway.contract.quota import Ticket
 from router.clockwork import Clockwork
 from router.health import HealthBook, Permit
 from router.hedge import R, race
 from router.plan import Plan
 from router.policy import RoutePolicy
 from router.reply import CommittedReply, read_to_commit
-from router.run import Run
+from router.run import Conduct, Run
 
 
 class Dispatcher:
@@ -49,11 +51,13 @@ class Dispatcher:
         opening: Callable[[Delta], None] | None = None,
         reveal: Callable[[ChatRequest], ChatRequest] | None = None,
         fit: Callable[[ChatRequest, int], ChatRequest] | None = None,
+        ticket: Ticket | None = None,
     ) -> CommittedReply:
         """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
 
         `reveal` makes the request as a trusted provider gets it, `fit` as so many tokens hold it. `opening` is called
-        once for each target that sends something before its first word; another may yet answer.
+        once for each target that sends something before its first word; another may yet answer. `ticket` covers every
+        attempt before it is made.
 
         Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
         `AllTargetsFailed`.
@@ -67,6 +71,7 @@ class Dispatcher:
             window = windows.get(attempt.target)
             if fit is not None and window is not None:
                 asked = fit(asked, window)
+            attempt.asked = asked
             reply = await provider.open(asked, call)
             try:
                 head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)
@@ -77,24 +82,35 @@ class Dispatcher:
             return CommittedReply(reply, head, provider, attempt, permit, clock)
 
         plan = self._plan(policy, exchange, prompt_tokens)
-        run = Run(policy, plan, exchange, self._works, answer, request.stream)
+        cover = partial(_cover, ticket, request) if ticket is not None else None
+        run = Run(policy, plan, exchange, self._works, answer, Conduct(request.stream, cover))
         return await self._outcome(run, policy, exchange, _close)
 
     async def embed(
-        self, request: EmbeddingRequest, policy: RoutePolicy, exchange: Exchange, *, prompt_tokens: int | None = None
+        self,
+        request: EmbeddingRequest,
+        policy: RoutePolicy,
+        exchange: Exchange,
+        *,
+        prompt_tokens: int | None = None,
+        ticket: Ticket | None = None,
     ) -> Embeddings:
         """One vector per text, from the first target that gives them. Raises as `dispatch` does."""
         clock = self._works.clock
 
         async def embed(provider: Provider, call: UpstreamCall, permit: Permit) -> Embeddings:
+            call.attempt.asked = request
             embeddings = await provider.embed(request, call)
             now = call.attempt.ended = clock()
+            if embeddings.input_tokens:
+                call.attempt.usage = Usage(input=embeddings.input_tokens)
             permit.commit(now)
             permit.finish()
             return embeddings
 
         plan = self._plan(policy, exchange, prompt_tokens)
-        run = Run(policy, plan, exchange, self._works, embed, False)
+        cover = partial(_cover, ticket, request) if ticket is not None else None
+        run = Run(policy, plan, exchange, self._works, embed, Conduct(False, cover))
         return await self._outcome(run, policy, exchange, _keep)
 
     def _plan(self, policy: RoutePolicy, exchange: Exchange, prompt_tokens: int | None) -> Plan:
@@ -113,6 +129,10 @@ class Dispatcher:
         attempt.chosen = True
         exchange.target = attempt.target
         return result
+
+
+async def _cover(ticket: Ticket, request: ChatRequest | EmbeddingRequest, attempt: Attempt) -> None:
+    await ticket.cover(attempt, request)
 
 
 async def _close(reply: CommittedReply) -> None:

@@ -7,8 +7,10 @@ from typing import TypeAlias
 
 from gateway.contract.errors import (
     AllTargetsFailed,
+    BudgetSpent,
     ErrorKind,
     GatehouseError,
+    NotAllowed,
     RateLimited,
     TimedOut,
     UnsupportedFeature,
@@ -19,7 +21,8 @@ from router.policy import RETRIED
 
 MAX_RETRY_AFTER_S = 120.0
 
-Failure: TypeAlias = tuple[Attempt, UpstreamError | UnsupportedFeature]
+Failed: TypeAlias = UpstreamError | UnsupportedFeature | BudgetSpent | NotAllowed
+Failure: TypeAlias = tuple[Attempt, Failed]
 
 _WORDS: dict[ErrorKind, str] = {
     "connect": "no connection",
@@ -76,7 +79,7 @@ def combine(
     )
 
 
-def _speaker(errors: Sequence[UpstreamError | UnsupportedFeature]) -> UpstreamError | UnsupportedFeature:
+def _speaker(errors: Sequence[Failed]) -> Failed:
     """The error whose status the caller sees.
 
     The last one, but what may pass goes before what won't: a 400 from the last target must not tell the caller
@@ -96,9 +99,9 @@ def _retry_after(speaker: GatehouseError, errors: Sequence[GatehouseError], cool
     return min(min(known), MAX_RETRY_AFTER_S) if known else None
 
 
-def _in_short(error: UpstreamError | UnsupportedFeature) -> str:
-    if isinstance(error, UnsupportedFeature):
-        return "unsupported"
+def _in_short(error: Failed) -> str:
+    if not isinstance(error, UpstreamError):
+        return "unsupported" if isinstance(error, UnsupportedFeature) else error.code
     if isinstance(error, TimedOut):
         return f"timeout ({error.phase})"
     return f"{error.upstream_status} {error.kind}" if error.upstream_status else error.kind

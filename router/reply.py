@@ -129,7 +129,15 @@ async def read_to_commit(
 
 
 def note_usage(attempt: Attempt, batch: list[Delta]) -> None:
-    """Keeps the latest usage on the attempt, so that what was generated is known however it ends."""
+    """Keeps the latest usage and the words on the attempt, so that what was generated is known however it ends."""
+    said = attempt.said
     for delta in batch:
         if delta.usage is not None:
             attempt.usage = delta.usage
+        for choice in delta.choices:
+            if choice.text:
+                said.append(choice.text)
+            if choice.reasoning:
+                said.append(choice.reasoning)
+            for call in choice.tool_calls:
+                said.append(call.name + call.arguments)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.contract.errors import GatehouseError, InternalFault, TimedOut, UnsupportedFeature, UpstreamError
+from gateway.contract.errors import (
+    BudgetSpent,
+    GatehouseError,
+    InternalFault,
+    NotAllowed,
+    OwnLimitReached,
+    TimedOut,
+    UnsupportedFeature,
+    UpstreamError,
+)
 from gateway.contract.exchange import Attempt, Exchange, new_span_id
 from gateway.contract.protocols import Provider, Timeouts, UpstreamCall
 from router.clockwork import Clockwork
@@ -25,21 +34,28 @@ Reason: TypeAlias = Literal["first", "retry", "fallback", "hedge"]
 Act: TypeAlias = Callable[[Provider, UpstreamCall, Permit], Awaitable[R]]
 
 
+class Conduct(NamedTuple):
+    """How the attempts are made: streamed or not, and what each must be covered by before it is made."""
+
+    stream: bool
+    cover: Callable[[Attempt], Awaitable[None]] | None = None
+
+
 class Run(Generic[R]):
     """The state of one dispatch. Its lanes (one, or two with a hedge) take targets from the same plan."""
 
-    __slots__ = ("_act", "_deadline", "_exchange", "_failures", "_halted", "_plan", "_policy", "_started",
-                 "_stream", "_works", "won")  # fmt: skip
+    __slots__ = ("_act", "_conduct", "_deadline", "_exchange", "_failures", "_halted", "_plan", "_policy", "_started",
+                 "_works", "won")  # fmt: skip
 
     def __init__(
-        self, policy: RoutePolicy, plan: Plan, exchange: Exchange, works: Clockwork, act: Act[R], stream: bool
+        self, policy: RoutePolicy, plan: Plan, exchange: Exchange, works: Clockwork, act: Act[R], conduct: Conduct
     ) -> None:
         self._policy = policy
         self._plan = plan
         self._exchange = exchange
         self._works = works
         self._act = act
-        self._stream = stream
+        self._conduct = conduct
         self._deadline = math.inf if policy.deadline_s is None else works.clock() + policy.deadline_s
         self._started = False
         self._halted = False
@@ -79,6 +95,11 @@ class Run(Generic[R]):
             except UnsupportedFeature as unsupported:
                 self._failures.append((attempt, unsupported))
                 return None
+            except (BudgetSpent, NotAllowed) as refused:
+                # No other target would be covered either.
+                self._failures.append((attempt, refused))
+                self._halted = True
+                return None
             except UpstreamError as failure:
                 error = failure
             self._failures.append((attempt, error))
@@ -104,10 +125,12 @@ class Run(Generic[R]):
         self._started = True
         exchange = self._exchange
         call = UpstreamCall(
-            attempt.model, self._stream, timeouts, attempt, exchange.traceparent(attempt.span_id),
+            attempt.model, self._conduct.stream, timeouts, attempt, exchange.traceparent(attempt.span_id),
             exchange.trace_state, self._policy.unsupported,
         )  # fmt: skip
         try:
+            if self._conduct.cover is not None:
+                await self._conduct.cover(attempt)
             return await self._act(provider, call, permit)
         except BaseException as error:
             self._end(attempt, permit, error, timeouts)
@@ -120,7 +143,7 @@ class Run(Generic[R]):
         if isinstance(error, TimedOut) and timeouts.total_s < min(full.total_s, full.first_token_s):
             # Attempts before it had used the time up: that says nothing about this target.
             permit.release()
-        elif isinstance(error, UpstreamError):
+        elif isinstance(error, UpstreamError) and not isinstance(error, OwnLimitReached):
             permit.fail(error, now)
         elif self.won:
             permit.lose(now)

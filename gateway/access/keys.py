@@ -1,17 +1,60 @@
-"""Callers by their keys. Only SHA-256 digests are kept; the keys themselves are never stored, logged or compared."""
+"""Callers by what they show: keys of the YAML, keys that are made while it runs, tokens of an identity provider.
+
+Of the YAML's keys only SHA-256 digests are kept, of the others HMACs; no key is stored, logged or compared as such.
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from typing import TYPE_CHECKING
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.contract.errors import Unauthenticated, UnknownModel
+import msgspec
+
+from gateway.access.stored_keys import PREFIX
+from gateway.contract.errors import NotAllowed, Unauthenticated, UnknownModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from gateway.access.stored_keys import StoredKey, StoredKeys
     from gateway.contract.exchange import Caller
+
+_NO_KEY = "Send a key in 'Authorization: Bearer', 'x-api-key' or 'x-goog-api-key'"
+_UNKNOWN = "The API key is not known here"
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a request shows of who sends it: its key or token, the peer's address, and the vendor's API it speaks."""
+
+    key: str
+    address: str = ""
+    surface: str = ""
+
+
+class VerifiesTokens(Protocol):
+    """See `gateway.access.jwt.TokenVerifier`."""
+
+    async def verify(self, token: str) -> dict[str, Any]:
+        """The claims. Raises `Unauthenticated`, `Unavailable`."""
+        ...
+
+
+class StoredCallers(msgspec.Struct, frozen=True):
+    """Keys of the database, and the caller that a record makes; None for one whose app is no more."""
+
+    keys: StoredKeys
+    caller: Callable[[StoredKey], Caller | None]
+
+
+class TokenCallers(msgspec.Struct, frozen=True):
+    """Tokens, and the caller that their claims make. `caller` raises `Unauthenticated`."""
+
+    verifier: VerifiesTokens
+    looks_like: Callable[[str], bool]
+    caller: Callable[[dict[str, Any]], Caller]
 
 
 def digest(key: str) -> bytes:
@@ -22,23 +65,54 @@ def digest(key: str) -> bytes:
 class KeyRing:
     """Finds the caller of a key. With `anonymous` set, a request without any key is that caller's."""
 
-    def __init__(self, callers: Mapping[bytes, Caller], anonymous: Caller | None = None) -> None:
+    def __init__(
+        self,
+        callers: Mapping[bytes, Caller],
+        anonymous: Caller | None = None,
+        stored: StoredCallers | None = None,
+        tokens: TokenCallers | None = None,
+    ) -> None:
         """`callers` by the digest of their key."""
         self._callers = dict(callers)
         self._anonymous = anonymous
+        self._stored = stored
+        self._tokens = tokens
 
-    def identify(self, key: str) -> Caller:
-        """The caller; raises `Unauthenticated`."""
-        if self._anonymous is not None and (not key or not self._callers):
-            return self._anonymous
-        caller = self._callers.get(digest(key)) if key else None
-        if caller is None:
-            raise Unauthenticated(
-                "The API key is not known here"
-                if key
-                else "Send a key in 'Authorization: Bearer', 'x-api-key' or 'x-goog-api-key'"
-            )
+    async def identify(self, shown: Shown) -> Caller:
+        """The caller. Raises `Unauthenticated`, `NotAllowed`, or `Unavailable` where nobody can tell now."""
+        caller = await self._find(shown.key)
+        if caller.networks and not _within(shown.address, caller.networks):
+            raise NotAllowed("This key may not be used from where the request comes from")
+        if caller.surfaces and shown.surface and shown.surface not in caller.surfaces:
+            raise NotAllowed(f"This key may not use the {shown.surface} API")
         return caller
+
+    async def _find(self, key: str) -> Caller:
+        anonymous = self._anonymous
+        if anonymous is not None and (not key or not (self._callers or self._stored or self._tokens)):
+            return anonymous
+        if not key:
+            raise Unauthenticated(_NO_KEY)
+        caller = self._callers.get(digest(key))
+        if caller is not None:
+            return caller
+        if self._stored is not None and key.startswith(PREFIX):
+            found = self._stored.caller(self._stored.keys.find(key))
+            if found is not None:
+                return found
+        elif self._tokens is not None and self._tokens.looks_like(key):
+            return self._tokens.caller(await self._tokens.verifier.verify(key))
+        raise Unauthenticated(_UNKNOWN)
+
+
+def _within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        where = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(where, ipaddress.IPv6Address) and where.ipv4_mapped is not None:
+        where = where.ipv4_mapped
+    return any(where in network for network in networks)
 
 
 def allowed_models(caller: Caller, models: Iterable[str]) -> list[str]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.access.usage import complete_usage
+
 if TYPE_CHECKING:
     from gateway.contract.deltas import Usage
     from gateway.contract.exchange import Exchange
@@ -42,6 +44,16 @@ class Rates(msgspec.Struct, frozen=True):
         write = self.input if self.cache_write is None else self.cache_write
         dollars = fresh * self.input + usage.cache_read * read + usage.cache_write * write + usage.output * self.output
         return dollars / MILLION
+
+    def most(self, usage: Usage) -> Decimal:
+        """The most that an answer of `usage` may cost, whatever of its prompt is read from a cache or written."""
+        if self.tiered:
+            return max(self.cost(usage), self._flat(usage))
+        return self._flat(usage)
+
+    def _flat(self, usage: Usage) -> Decimal:
+        dearest = max(self.input, self.cache_read or FREE, self.cache_write or FREE)
+        return (usage.input * dearest + usage.output * self.output) / MILLION
 
 
 class Vendor(msgspec.Struct, frozen=True):
@@ -108,7 +120,8 @@ class Prices:
 
     def settle(self, exchange: Exchange) -> None:
         """Writes into the ledger what its attempts have cost. May be called again when more is known."""
-        if exchange.cache is not None and exchange.cache.kind not in _SPENT:
+        complete_usage(exchange)
+        if not exchange.attempts and exchange.cache is not None and exchange.cache.kind not in _SPENT:
             exchange.cost = FREE
             return
         cost, unpriced = FREE, False
@@ -116,8 +129,10 @@ class Prices:
             if attempt.usage is None:
                 continue
             rates = self.rates(attempt.target)
-            unpriced |= rates is None
-            cost += rates.cost(attempt.usage) if rates is not None else FREE
+            attempt.unpriced = rates is None
+            attempt.cost = rates.cost(attempt.usage) if rates is not None else FREE
+            unpriced |= attempt.unpriced
+            cost += attempt.cost
         exchange.cost, exchange.unpriced = (None if unpriced else cost), unpriced
 
 

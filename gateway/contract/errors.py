@@ -9,6 +9,7 @@ GatehouseError
 │   ├── UnknownModel              404  names the nearest allowed one
 │   ├── ContentBlocked            400  a guardrail's decision; no retry helps
 │   ├── TooManyRequests           429  more than the caller's limits allow
+│   ├── BudgetSpent               429  no retry helps before somebody raises it or its period ends
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   └── BodyTooLarge              413
@@ -16,6 +17,7 @@ GatehouseError
 │   ├── ConnectFailed             connect
 │   ├── TimedOut                  timeout          `phase`: connect, first_token, idle, total
 │   ├── RateLimited               rate_limited
+│   │   └── OwnLimitReached       rate_limited     our own limit for the provider; it was not asked
 │   ├── Overloaded                overloaded
 │   ├── ServerFault               server_error
 │   ├── CutShort                  cut              the answer stopped before its end
@@ -118,6 +120,18 @@ class TooManyRequests(RequestError):
     code = "rate_limit_exceeded"
 
 
+class BudgetSpent(RequestError):
+    """A budget has no room for the request."""
+
+    status = 429
+    code = "budget_exceeded"
+
+    @property
+    def should_retry(self) -> bool | None:
+        """It would be refused again."""
+        return False
+
+
 class UnknownModel(RequestError):
     """No such model for this caller."""
 
@@ -189,6 +203,10 @@ class RateLimited(UpstreamError):
     status = 429
     code = "rate_limit_exceeded"
     kind = "rate_limited"
+
+
+class OwnLimitReached(RateLimited):
+    """The limit that we keep for a provider is reached: it was not asked, and its health says nothing."""
 
 
 class Overloaded(UpstreamError):

@@ -10,45 +10,41 @@ from __future__ import annotations
 import os
 import time
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from gateway.contract.deltas import FinishReason, Usage
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Loss
+from gateway.contract.quota import Allowance, Bound, Rule, Ticket
 
 Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
 AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
 
 
-class RequestLimit(msgspec.Struct, frozen=True):
-    """So many requests in a window."""
-
-    count: int
-    window_s: float
-
-
-class Allowance(msgspec.Struct, frozen=True):
-    """What is left of a caller's tightest limit: `reset_s` until it is whole, `wait_s` until one more may come."""
-
-    limit: int
-    left: int
-    reset_s: float
-    wait_s: float = 0.0
-
-
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: the app, the models that it may ask for (None: all), what it may see, and the sources it may fill."""
+    """Who calls: the app, the models that it may ask for (None: all), what it may see, and the sources it may fill.
+
+    `key` is the id of its key, never the key. `surfaces`, `networks` and `sources` are empty where all are allowed.
+    """
 
     app: str
     models: frozenset[str] | None = None
     labels: frozenset[str] = frozenset()
     ingest: frozenset[str] = frozenset()
-    limits: tuple[RequestLimit, ...] = ()
-    strict: bool = False
-    """Whether nobody is admitted while limits can't be shared."""
+    rules: tuple[Bound, ...] = ()
+    user_rules: tuple[Rule, ...] = ()
+    team: str = ""
+    organisation: str = ""
+    key: str = ""
+    user: str = ""
+    surfaces: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    pipelines: frozenset[str] | None = None
+    sources: frozenset[str] | None = None
 
 
 class CacheNote(msgspec.Struct, frozen=True):
@@ -76,7 +72,8 @@ class Step(msgspec.Struct, gc=False):
 class Attempt(msgspec.Struct):
     """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
 
-    `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it.
+    `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it. `said` and
+    `asked` are what it has said so far and the request that it got, until its usage is settled.
     """
 
     target: str
@@ -96,6 +93,13 @@ class Attempt(msgspec.Struct):
     chosen: bool = False
     span_id: str = ""
     usage: Usage | None = None
+    estimated: bool = False
+    """Whether `usage` is our own count, because the provider gave none before the answer ended."""
+    cost: Decimal = Decimal(0)
+    unpriced: bool = False
+    """Whether it has cost what nobody knows, so that `cost` is too little."""
+    said: list[str] = []
+    asked: Any = None
     losses: tuple[Loss, ...] = ()
 
 
@@ -103,7 +107,7 @@ class Exchange:
     """The ledger. Written by the steps in order, read once after the end."""
 
     __slots__ = (
-        "allowance",
+        "allowances",
         "attempts",
         "cache",
         "caller",
@@ -134,11 +138,13 @@ class Exchange:
         "stream",
         "surface",
         "target",
+        "ticket",
         "trace_flags",
         "trace_id",
         "trace_state",
         "unpriced",
         "usage",
+        "user",
     )
 
     def __init__(self, surface: str, traceparent: str = "", tracestate: str = "", request_id: str = "") -> None:
@@ -155,7 +161,10 @@ class Exchange:
         self.id = request_id or f"req_{noise[20:32].hex()}"
         self.caller: Caller | None = None
         self.cache: CacheNote | None = None
-        self.allowance: Allowance | None = None
+        # What is left of the caller's limits, by `requests` and `tokens`.
+        self.allowances: dict[str, Allowance] = {}
+        self.ticket: Ticket | None = None
+        self.user = ""
         self.model = ""
         self.route = ""
         self.stream = False
@@ -181,6 +190,11 @@ class Exchange:
         self.ended = 0.0
         self.output_bytes = 0
         self.cancelled = False
+
+    @property
+    def ledger_id(self) -> str:
+        """Ours alone: `id` is the caller's, who may give the same twice. In the order of time."""
+        return f"{self.started_ns:016x}{self.span_id}"
 
     def record(self, name: str, started: float, attributes: Attributes | None = None) -> None:
         """Adds a step that began at `started` and ends now."""

@@ -39,7 +39,7 @@ class CacheSurface:
         async def answer(call: HttpCall, exchange: Exchange) -> None:
             with self._runtime.borrow() as engine:
                 exchange.config = engine.digest
-                caller = engine.pipeline.identify(call.key(), exchange)
+                caller = await engine.pipeline.identify(call.shown(), exchange)
                 if match is None:
                     raise UnknownPath("There is no endpoint at this path below /v1/cache")
                 if method != "DELETE":

@@ -50,7 +50,8 @@ class ChatSurface:
     async def _answer(self, call: HttpCall, exchange: Exchange, inbound: InboundCall) -> None:
         with self._runtime.borrow() as engine:
             exchange.config = engine.digest
-            engine.pipeline.identify(call.key(), exchange)
+            await engine.pipeline.identify(call.shown(), exchange)
+            exchange.user = exchange.user or call.user
             body = await call.read_body(engine.max_body)
             request = self._dialect.read_request(body, inbound)
             if conversation := call.conversation:

@@ -55,6 +55,9 @@ async def conduct(
     finally:
         call.unwatch()
         exchange.ended = time.perf_counter()
+        if exchange.ticket is not None:
+            await exchange.ticket.settle(exchange)
+        runtime.resources.accounts.finished(exchange)
         runtime.recorder.finish(exchange)
 
 

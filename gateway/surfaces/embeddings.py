@@ -45,10 +45,14 @@ class EmbeddingSurface:
     async def _answer(self, call: HttpCall, exchange: Exchange, wire: EmbeddingWire) -> None:
         with self._runtime.borrow() as engine:
             exchange.config = engine.digest
-            engine.pipeline.identify(call.key(), exchange)
+            await engine.pipeline.identify(call.shown(), exchange)
+            exchange.user = exchange.user or call.user
             request = wire.read_request(await call.read_body(engine.max_body))
             call.watch()
-            answer = await engine.pipeline.embed(request, exchange)
+            try:
+                answer = await engine.pipeline.embed(request, exchange)
+            finally:
+                engine.prices.settle(exchange)
             body = wire.write_reply(request, answer)
             exchange.status = 200
             exchange.outcome = "ok"

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gateway.contract.errors import GatehouseError
-    from gateway.contract.exchange import Allowance, CacheNote, Exchange
+    from gateway.contract.exchange import CacheNote, Exchange
+    from gateway.contract.quota import Allowance
     from gateway.surfaces.http import Headers
 
 LONGEST_RETRY_AFTER_S = 120
@@ -33,18 +34,18 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
     if exchange.cache is not None:
         headers += _cache_headers(exchange.cache)
-    if exchange.allowance is not None:
-        headers += _limit_headers(exchange.allowance)
+    for kind, allowance in exchange.allowances.items():
+        headers += _limit_headers(kind.encode("latin-1"), allowance)
     if exchange.cost is not None:
         headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
     return headers
 
 
-def _limit_headers(allowance: Allowance) -> Headers:
+def _limit_headers(kind: bytes, allowance: Allowance) -> Headers:
     return [
-        (b"x-ratelimit-limit-requests", b"%d" % allowance.limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % allowance.left),
-        (b"x-ratelimit-reset-requests", b"%ds" % math.ceil(allowance.reset_s)),
+        (b"x-ratelimit-limit-" + kind, b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-" + kind, b"%d" % max(0, allowance.left)),
+        (b"x-ratelimit-reset-" + kind, b"%ds" % math.ceil(allowance.reset_s)),
     ]
 
 

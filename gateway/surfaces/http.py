@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gateway.access.keys import Shown
 from gateway.contract.errors import BodyTooLarge, InvalidRequest
 from gateway.contract.messages import CacheControl
 
@@ -22,15 +23,42 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 
 
+def vendor_of(path: str) -> str:
+    """Whose API a path belongs to: openai, anthropic or gemini; empty for those that all share."""
+    first, _, rest = path[1:].partition("/")
+    if first in ("openai", "anthropic", "gemini"):
+        return first
+    if first in ("v1beta", "v1alpha") or (rest.startswith("models/") and ":" in rest):
+        return "gemini"
+    if rest.startswith("messages"):
+        return "anthropic"
+    return "openai" if rest.startswith(("chat/", "embeddings", "completions", "responses")) else ""
+
+
 class HttpCall:
     """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
 
-    __slots__ = ("_receive", "_send", "_starting", "_task", "_watcher", "began", "departed", "headers", "path", "query")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "_starting",
+        "_task",
+        "_watcher",
+        "address",
+        "began",
+        "departed",
+        "headers",
+        "path",
+        "query",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
+        peer = scope.get("client")
+        # The connection's own end: what headers say of it, anybody could have written.
+        self.address: str = peer[0] if peer else ""
         self.began = False
         self.departed = False
         self._receive = receive
@@ -80,6 +108,20 @@ class HttpCall:
         if b"key=" in self.query and any(part.startswith(b"key=") for part in self.query.split(b"&")):
             raise InvalidRequest("A key in the URL ends in logs: send it in 'x-goog-api-key'", param="key")
         return ""
+
+    def shown(self) -> Shown:
+        """What the request shows of who sends it. Raises `InvalidRequest`."""
+        return Shown(self.key(), self.address, vendor_of(self.path))
+
+    @property
+    def user(self) -> str:
+        """The user that the app names in `x-gatehouse-user`, or an empty string. Raises `InvalidRequest`."""
+        value = self.headers.get(b"x-gatehouse-user")
+        if not value:
+            return ""
+        if len(value) > 128 or not value.isascii() or not value.decode("ascii").isprintable():
+            raise InvalidRequest("'x-gatehouse-user' is up to 128 printable ASCII characters", param="user")
+        return value.decode("ascii")
 
     async def read_body(self, limit: int) -> bytes:
         """The body, then starts to watch for the caller's departure. Raises `BodyTooLarge` past `limit` bytes."""

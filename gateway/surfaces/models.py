@@ -34,7 +34,7 @@ class ModelSurface:
         async def answer(call: HttpCall, exchange: Exchange) -> None:
             with self._runtime.borrow() as engine:
                 exchange.config = engine.digest
-                caller = engine.pipeline.identify(call.key(), exchange)
+                caller = await engine.pipeline.identify(call.shown(), exchange)
                 models = engine.pipeline.models(caller)
                 if name is not None and name not in models:
                     raise unknown_model(name, caller, models)

@@ -41,7 +41,11 @@ def operations(runtime: Runtime) -> APIRouter:
     async def metrics(request: Request) -> Response:
         if not runtime.metrics:
             return JSONResponse({"error": {"message": "metrics are off (observe.metrics)"}}, 404)
-        body, content_type = runtime.recorder.render(request.headers.get("accept", ""))
+        # Workers merge the older text format, which everybody reads.
+        accept = request.headers.get("accept", "") if runtime.gather is None else ""
+        body, content_type = runtime.recorder.render(accept)
+        if runtime.gather is not None:
+            body = await runtime.gather()
         return Response(body, media_type=None, headers={"content-type": content_type})
 
     for path in ("/livez", "/health/liveness"):

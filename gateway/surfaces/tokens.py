@@ -36,7 +36,7 @@ class TokenSurface:
         async def answer(call: HttpCall, exchange: Exchange) -> None:
             with self._runtime.borrow() as engine:
                 exchange.config = engine.digest
-                engine.pipeline.identify(call.key(), exchange)
+                await engine.pipeline.identify(call.shown(), exchange)
                 request = read(await call.read_body(engine.max_body))
                 engine.pipeline.admit(request.model, exchange)
                 body = self._write(prompt_tokens(request))

@@ -69,9 +69,11 @@ def test_each_app_has_its_own_and_who_has_none_is_told_none(gateway: Gateway) ->
         ("{requests: 600}", "is no rate"),
         ("{requests: 0 per minute}", "is no rate"),
         ("{requests: 5 per week}", "is no rate"),
-        ("{requests: []}", "the list is empty"),
-        ("{}", "requests: this is missing"),
-        ("{requests: 5 per minute, tokens: 1}", "no option|there is no"),
+        ("{requests: []}", "nothing is limited"),
+        ("{}", "nothing is limited"),
+        ("{shadow: true}", "nothing is limited"),
+        ("{requests: 5 per minute, bytes: 1}", "no option|there is no|unknown"),
+        ("{parallel: 0}", "parallel"),
     ],
 )
 def test_bad_limits_are_refused(tmp_path: Path, limits: str, wanted: str) -> None:

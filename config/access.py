@@ -1,0 +1,319 @@
+"""Who may call, how much, and for how much money: `organisations`, `teams`, `apps`, `identity`, `admin`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import zoneinfo
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from config.findings import wrong
+from config.listening import check_listen
+from config.secret import Secret, check_hashed
+from config.struct import Flag, HttpUrl, Label, Name, Ref, Struct, Whole
+from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
+
+ModelRef = Annotated[str, Ref("models", "model")]
+
+Amount = Annotated[
+    Rate,
+    BeforeValidator(read_rate),
+    PlainSerializer(write_rate),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]* per (second|minute|hour|day)$"}),
+]
+
+
+def _several(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_several)]
+
+
+class Spend(NamedTuple):
+    """So much money in a calendar's `period` (day, week, month), or in any `hours` one after the other."""
+
+    amount: Decimal
+    currency: str
+    period: str
+    hours: int
+
+
+_SPEND = re.compile(
+    r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ([A-Z]{3}) (?:per (day|week|month)|in ([1-9][0-9]{0,3}) (hours|days))"
+)
+
+
+def _read_spend(value: object) -> object:
+    if isinstance(value, Spend):
+        return value
+    match = _SPEND.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not Decimal(match[1]):
+        raise wrong(
+            "{value} is no budget", "write it like 500 USD per month (day, week), or 500 USD in 30 days (hours)"
+        )
+    hours = int(match[4]) * (24 if match[5] == "days" else 1) if match[4] else 0
+    if hours > 24 * 400:
+        raise wrong("{value} looks back too far", "400 days are the most")
+    return Spend(Decimal(match[1]), match[2], match[3] or "", hours)
+
+
+def write_spend(spend: Spend) -> str:
+    """As it is written in the YAML."""
+    when = f"per {spend.period}" if spend.period else f"in {spend.hours} hours"
+    return f"{spend.amount:f} {spend.currency} {when}"
+
+
+def _zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise wrong("{value} is no time zone that this machine knows", "write it like Europe/Berlin") from None
+    return value
+
+
+class BudgetConfig(Struct):
+    """How much may be spent. May be written as a string: `500 USD per month`."""
+
+    shorthand: ClassVar[str] = "spend"
+
+    spend: Annotated[
+        Spend,
+        BeforeValidator(_read_spend),
+        PlainSerializer(write_spend),
+        WithJsonSchema({"type": "string", "pattern": _SPEND.pattern}),
+    ] = Field(
+        description="The money: `per day`, `week` or `month` of the calendar, or `in N days` or `hours`, rolling.",
+        examples=["500 USD per month"],
+    )
+    zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="The time zone of its calendar.", examples=["Europe/Berlin"]
+    )
+    then: Literal["reject", "allow"] = Field(
+        default="reject", description="When it is spent: requests are refused, or pass with a finding."
+    )
+    downgrade: ModelRef | None = Field(
+        default=None, description="When it is spent: this model answers instead.", examples=["quick"]
+    )
+    warn: tuple[Percentage, ...] = Field(
+        default=(), description="Shares at which the webhook is called, once each.", examples=["[80%, 100%]"]
+    )
+    webhook: HttpUrl | None = Field(default=None, description="What is called then, with a POST of JSON.")
+    answer: Tokens = Field(
+        default=4096,
+        description="The longest answer to a request that names no bound: so much is reserved, and asked for.",
+    )
+    unknown_price: Literal["refuse", "allow"] = Field(
+        default="refuse", description="A target whose price nobody knows: refused, or used and marked as unpriced."
+    )
+    when_unreachable: Literal["deny", "local"] = Field(
+        default="deny",
+        description="While Redis is gone: nobody spends, or each replica its share of what was left.",
+    )
+    shadow: Flag = Field(default=False, description="Counts, and only says what it would have refused.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> BudgetConfig:
+        if self.downgrade is not None and self.then == "allow":
+            raise wrong("then: allow and downgrade are both given", "keep one of them")
+        if self.warn and self.webhook is None:
+            raise wrong("nobody would hear of it", "add webhook: URL")
+        return self
+
+
+Budgets = Annotated[tuple[BudgetConfig, ...], BeforeValidator(_several)]
+
+
+class LimitsConfig(Struct):
+    """How much may be asked for. Shared by replicas through `server.redis`."""
+
+    requests: Amounts = Field(
+        default=(), description="Requests in a window, one or several.", examples=["600 per minute"]
+    )
+    tokens: Amounts = Field(
+        default=(), description="Tokens of prompts and answers together.", examples=["90000 per minute"]
+    )
+    input_tokens: Amounts = Field(default=(), description="Tokens of prompts.")
+    output_tokens: Amounts = Field(default=(), description="Tokens of answers.")
+    parallel: Whole | None = Field(default=None, ge=1, description="Requests at the same time.", examples=["20"])
+    streams: Whole | None = Field(default=None, ge=1, description="Streamed requests at the same time.")
+    when_unreachable: Literal["local", "deny"] = Field(
+        default="local", description="While Redis is gone: each replica admits its share, or nobody is admitted."
+    )
+    shadow: Flag = Field(default=False, description="Counts, and only says what it would have refused.")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> LimitsConfig:
+        if not (
+            self.requests or self.tokens or self.input_tokens or self.output_tokens or self.parallel or self.streams
+        ):
+            raise wrong("nothing is limited", "add requests, tokens, parallel or streams")
+        return self
+
+
+class ShareConfig(Struct):
+    """Limits and budgets of each one of several."""
+
+    limits: LimitsConfig | None = Field(default=None, description="How much each may ask for.")
+    budget: Budgets = Field(default=(), description="How much each may spend.", examples=["5 USD per day"])
+
+
+class OrganisationConfig(ShareConfig):
+    """What teams belong to."""
+
+    limits: LimitsConfig | None = Field(default=None, description="How much all its apps may ask for together.")
+    budget: Budgets = Field(
+        default=(), description="How much they may spend together.", examples=["5000 USD per month"]
+    )
+
+
+class TeamConfig(OrganisationConfig):
+    """Whose apps they are."""
+
+    organisation: Annotated[str, Ref("organisations", "organisation")] | None = Field(
+        default=None, description="What it belongs to."
+    )
+
+
+def _all_models(value: object) -> object:
+    return ("*",) if value == "*" else value
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise wrong("{value} is no network", "write it like 10.0.0.0/8 or 2001:db8::/32") from None
+    return value
+
+
+Networks = tuple[Annotated[str, AfterValidator(_network)], ...]
+Surface = Literal["openai", "anthropic", "gemini"]
+
+
+class AppConfig(Struct):
+    """Who may call, and for which models."""
+
+    keys: tuple[Annotated[Secret, AfterValidator(check_hashed)], ...] = Field(
+        default=(),
+        description="Keys of its callers: references, or `sha256:` and the key's hash (`gatehouse keys hash`). Others "
+        "are made by `gatehouse keys create`.",
+        examples=['["${SUPPORT_BOT_KEY}"]'],
+    )
+    team: Annotated[str, Ref("teams", "team")] | None = Field(default=None, description="Whose app it is.")
+    models: Annotated[
+        tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
+    ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
+    surfaces: tuple[Surface, ...] = Field(
+        default=(), description="The vendors' APIs that it may use; all without it.", examples=["[openai]"]
+    )
+    networks: Networks = Field(
+        default=(), description="Where its requests may come from; anywhere without it.", examples=["[10.0.0.0/8]"]
+    )
+    limits: LimitsConfig | None = Field(default=None, description="How much it may ask for; without it no limit.")
+    budget: Budgets = Field(default=(), description="How much it may spend.", examples=["500 USD per month"])
+    per_key: ShareConfig = Field(default=ShareConfig(), description="The same for each of its keys.")
+    per_user: ShareConfig = Field(
+        default=ShareConfig(),
+        description="The same for each of its users: OpenAI's `user`, Anthropic's `metadata.user_id`, or "
+        "`x-gatehouse-user`.",
+    )
+    labels: tuple[Label, ...] = Field(
+        default=(),
+        description="What it may see: documents that ask for one of these labels, beside those that ask for none.",
+    )
+    ingest: tuple[Annotated[str, Ref("sources", "source")], ...] = Field(
+        default=(), description="The sources whose documents it may hand in and list."
+    )
+
+    @property
+    def allowed(self) -> frozenset[str] | None:
+        """The models that it may ask for; None means all."""
+        return None if "*" in self.models else frozenset(self.models)
+
+    @property
+    def key_digests(self) -> frozenset[str]:
+        """SHA-256 of each key, in hex."""
+        return frozenset(key.digest() for key in self.keys)
+
+
+class IdentityConfig(Struct):
+    """Tokens of an identity provider (OIDC), taken beside keys."""
+
+    issuer: HttpUrl = Field(description="The `iss` of its tokens.", examples=["https://login.example.com"])
+    audience: str = Field(min_length=1, description="The `aud` that they must have.", examples=["gatehouse"])
+    jwks: HttpUrl | None = Field(
+        default=None, description="Where its keys are; without it, what its `/.well-known/openid-configuration` says."
+    )
+    jwks_file: Path | None = Field(default=None, description="Or the file that holds them, read again when it changes.")
+    algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+    ] = Field(default=("RS256", "ES256", "PS256", "EdDSA"), min_length=1, description="The signatures that are taken.")
+    app: Annotated[str, Ref("apps", "app")] | None = Field(default=None, description="The app of all its callers.")
+    app_claim: str = Field(default="", description="Or the claim that names the app.", examples=["azp"])
+    team_claim: str = Field(default="", description="A claim that must name the app's team, where it has one.")
+    user_claim: str = Field(default="sub", description="The claim that names the user.")
+    leeway: Duration = Field(default=30.0, description="How far clocks may differ.")
+
+    @model_validator(mode="after")
+    def _one_app(self) -> IdentityConfig:
+        if (self.app is None) == (not self.app_claim):
+            raise wrong("whose requests they are is not clear", "add app: NAME, or app_claim: CLAIM")
+        if self.jwks is not None and self.jwks_file is not None:
+            raise wrong("jwks and jwks_file are both given", "keep one of them")
+        return self
+
+
+Role = Literal["owner", "admin", "viewer"]
+
+
+class AdminKeyConfig(Struct):
+    """A person or a program that administrates."""
+
+    key: Annotated[Secret, AfterValidator(check_hashed)] = Field(
+        description="Its key: a reference, or `sha256:` and the key's hash.", examples=["${GATEHOUSE_ADMIN_KEY}"]
+    )
+    role: Role = Field(
+        default="admin",
+        description="A viewer reads; an admin also makes and revokes keys, apps and teams; an owner also purges and "
+        "reloads.",
+    )
+
+
+class AdminConfig(Struct):
+    """The admin API; off without keys."""
+
+    listen: Annotated[str, AfterValidator(check_listen)] | None = Field(
+        default=None,
+        description="A host and port of its own; without it, it is below `/admin` of `server.listen`.",
+        examples=["127.0.0.1:8081"],
+    )
+    keys: dict[Name, AdminKeyConfig] = Field(default={}, description="Who may use it, by name.")
+    networks: Networks = Field(default=(), description="Where its requests may come from; anywhere without it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_keys(cls, data: Any) -> Any:
+        """`{alice: "${KEY}"}` for `{alice: {key: "${KEY}"}}`."""
+        if isinstance(data, dict) and isinstance(data.get("keys"), dict):
+            keys = {name: {"key": each} if isinstance(each, str) else each for name, each in data["keys"].items()}
+            return {**data, "keys": keys}
+        return data
+
+
+def _rate_of_exchange(value: object) -> object:
+    if isinstance(value, Decimal):
+        return value
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,9})?) USD", value) if isinstance(value, str) else None
+    if match is None or not Decimal(match[1]):
+        raise wrong("{value} is no rate of exchange", "write what one of it is worth, such as 1.08 USD")
+    return Decimal(match[1])
+
+
+ExchangeRate = Annotated[
+    Decimal, BeforeValidator(_rate_of_exchange), PlainSerializer(lambda rate: f"{rate} USD", return_type=str)
+]

@@ -1,0 +1,36 @@
+"""Addresses to listen on: `host:port`, `[v6]:port`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from config.findings import wrong
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[v6]:port`. Raises `ValueError`."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})", listen)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(listen)
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_listen(value: str) -> str:
+    """The address, if it is one. Raises a problem for the config."""
+    try:
+        split_listen(value)
+    except ValueError:
+        cure = "write 0.0.0.0{text}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
+        raise wrong("{value} is no address to listen on", cure) from None
+    return value

@@ -1,0 +1,272 @@
+"""What counts requests, tokens, slots and money: one step admits a request against all its limits, or against none.
+
+Three kinds of counters:
+
+- a *rate* leaks evenly (GCRA): after `limit` at once, one more when a `limit`-th of the window has passed. What was
+  reserved by estimate is put right when the request settles, so a rate may be in debt.
+- *slots* are what runs at once. A slot whose holder died is free when its lease has run out.
+- *spend* is money: what was spent and what is reserved never exceed the limit together. A reservation whose holder
+  died counts as spent, for nobody knows what its provider has billed.
+
+This module holds the rules in Python, over any mapping: a dict for one process, rows of SQLite for the processes of
+one machine. `redis_counters` says the same in Lua. Times are microseconds since 1970, money is in billionths of a
+dollar (nano-dollars), both as integers below 2**53, which is what Lua can count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+RATE, SLOTS, SPEND = 0, 1, 2
+LEASE_US = 900_000_000
+# A rolling budget moves on in so many steps.
+ROLLING_PARTS = 32
+_SWEEP_EVERY = 10_000
+NEVER_US = 3_600_000_000
+
+
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """What a request asks of one counter.
+
+    `window_us` is a rate's window, or a part of a rolling budget (0: the key itself stands for the period). `ends_us`
+    is when a calendar's period ends. `hard` counters refuse; others only tell that they would.
+    """
+
+    key: str
+    kind: int
+    limit: int
+    amount: int
+    window_us: int = 0
+    ends_us: int = 0
+    hard: bool = True
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """What is `left` of a counter after the request, when it is whole again, and how long the request had to wait."""
+
+    left: int
+    reset_us: int
+    wait_us: int
+
+
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """What has become of a demand that was admitted."""
+
+    demand: Demand
+    actual: int
+
+
+class Spent(msgspec.Struct, frozen=True, gc=False):
+    """What a budget had before a settlement, and has now, in nano-dollars without reservations."""
+
+    key: str
+    before: int
+    after: int
+
+
+class Seed(msgspec.Struct, frozen=True, gc=False):
+    """What a budget had spent before anybody counted."""
+
+    key: str
+    amount: int
+    window_us: int = 0
+
+
+class Money(msgspec.Struct):
+    """A budget's state: spent by part (one part 0 for a calendar's), and reserved: (amount, lease's end) by request."""
+
+    spent: dict[int, int] = {}
+    reserved: dict[str, tuple[int, int]] = {}
+
+    def total(self) -> int:
+        """Spent and reserved."""
+        return sum(self.spent.values()) + sum(amount for amount, _ in self.reserved.values())
+
+
+class Counters(Protocol):
+    """Where counters are. `reserve` gives one standing per demand and whether all hard ones had room."""
+
+    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+        """All of it or nothing. Raises `Unreachable`."""
+        ...
+
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+        """Gives back what was not used. Raises `Unreachable`."""
+        ...
+
+
+class Unreachable(Exception):
+    """The counters can't be asked now."""
+
+
+def refuse_to_spend(demands: Sequence[Demand]) -> None:
+    """Raises `Unreachable` where money is asked for before it is known how much was spent."""
+    if any(each.kind == SPEND for each in demands):
+        raise Unreachable("what was spent is not known yet")
+
+
+def now_us() -> int:
+    """The time."""
+    return time.time_ns() // 1000
+
+
+def reserve(
+    state: MutableMapping[str, Any], request: str, demands: Sequence[Demand], now: int
+) -> tuple[bool, list[Standing]]:
+    """See `Counters.reserve`."""
+    standings = [_STANDING[each.kind](state, request, each, now) for each in demands]
+    for each, standing in zip(demands, standings, strict=True):
+        if each.hard and standing.wait_us:
+            return False, standings
+    for each, standing in zip(demands, standings, strict=True):
+        if each.kind == RATE:
+            if not standing.wait_us:
+                state[each.key] = max(now, state.get(each.key, 0)) + _cost(each)
+        elif each.kind == SPEND:
+            money = state.get(each.key) or Money()
+            before = money.reserved.get(request, (0, 0))[0]
+            money.reserved[request] = (before + each.amount, now + LEASE_US)
+            state[each.key] = money
+        elif not standing.wait_us:
+            held = state.get(each.key) or {}
+            held[request] = now + LEASE_US
+            state[each.key] = held
+    return True, standings
+
+
+def _cost(demand: Demand) -> int:
+    """The time that a demand takes of its window."""
+    return -(-demand.window_us * demand.amount // demand.limit)
+
+
+def _rate(state: MutableMapping[str, Any], _: str, demand: Demand, now: int) -> Standing:
+    until = max(now, state.get(demand.key, 0))
+    after = until + _cost(demand)
+    wait = after - demand.window_us - now
+    if wait > 0:
+        left = (demand.window_us - (until - now)) * demand.limit // demand.window_us
+        return Standing(max(0, left), until - now, wait)
+    return Standing((demand.window_us - (after - now)) * demand.limit // demand.window_us, after - now, 0)
+
+
+def _slots(state: MutableMapping[str, Any], request: str, demand: Demand, now: int) -> Standing:
+    held = state.get(demand.key)
+    if held is None:
+        return Standing(demand.limit - 1, 0, 0)
+    if len(held) >= demand.limit:
+        for each in [each for each, until in held.items() if until <= now]:
+            del held[each]
+    left = demand.limit - len(held) - (request not in held)
+    # Nobody knows when a slot is free again.
+    return Standing(left, 0, 0) if left >= 0 else Standing(0, 0, 1_000_000)
+
+
+def _spend(state: MutableMapping[str, Any], request: str, demand: Demand, now: int) -> Standing:
+    money = state.get(demand.key)
+    reset = _reset_us(demand, now)
+    if money is None:
+        left = demand.limit - demand.amount
+        return Standing(max(0, left), reset, 0 if left >= 0 else reset)
+    _expire(money, demand, now)
+    left = demand.limit - money.total() - demand.amount
+    return Standing(left, reset, 0) if left >= 0 else Standing(max(0, left + demand.amount), reset, max(1, reset))
+
+
+def _reset_us(demand: Demand, now: int) -> int:
+    """Until a budget has more: a calendar's end, or a part of a rolling one."""
+    return demand.window_us or max(1, demand.ends_us - now)
+
+
+def part_of(window_us: int, now: int) -> int:
+    """The number of the part of a rolling budget that holds now; a calendar's has one."""
+    return now // window_us if window_us else 0
+
+
+def _expire(money: Money, demand: Demand, now: int) -> None:
+    part = part_of(demand.window_us, now)
+    if demand.window_us:
+        for each in [each for each in money.spent if each < part - ROLLING_PARTS]:
+            del money.spent[each]
+    for request in [request for request, (_, until) in money.reserved.items() if until <= now]:
+        money.spent[part] = money.spent.get(part, 0) + money.reserved.pop(request)[0]
+
+
+_STANDING = {RATE: _rate, SLOTS: _slots, SPEND: _spend}
+
+
+def settle(state: MutableMapping[str, Any], request: str, settlements: Sequence[Settlement], now: int) -> list[Spent]:
+    """See `Counters.settle`."""
+    spent: list[Spent] = []
+    for each in settlements:
+        demand = each.demand
+        if demand.kind == RATE:
+            shift = demand.window_us * (each.actual - demand.amount) // demand.limit
+            if shift and demand.key in state:
+                state[demand.key] = state[demand.key] + shift
+        elif demand.kind == SLOTS:
+            held = state.get(demand.key)
+            if held and held.pop(request, None) is not None:
+                state[demand.key] = held
+        else:
+            spent.append(_settle_spend(state, request, each, now))
+    return spent
+
+
+def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlement, now: int) -> Spent:
+    money = state.get(each.demand.key) or Money()
+    before = sum(money.spent.values())
+    part = part_of(each.demand.window_us, now)
+    reserved = money.reserved.pop(request, None)
+    # A lease that had run out was counted as spent: what it was too much comes back.
+    actual = each.actual if reserved is not None else each.actual - each.demand.amount
+    money.spent[part] = money.spent.get(part, 0) + actual
+    state[each.demand.key] = money
+    return Spent(each.demand.key, before, before + actual)
+
+
+class MemoryCounters:
+    """In this process, for one thread."""
+
+    def __init__(self, clock: Callable[[], int] = now_us, *, waits: bool = False) -> None:
+        """With `waits` nobody spends before `seed` has been called."""
+        self._clock = clock
+        self._state: dict[str, Any] = {}
+        self._asked = 0
+        self._waits = waits
+
+    def seed(self, seeds: Sequence[Seed]) -> None:
+        """Sets what budgets had spent before this process began, where it has not counted any of it itself."""
+        now = self._clock()
+        for each in seeds:
+            if each.key not in self._state:
+                self._state[each.key] = Money({part_of(each.window_us, now): each.amount})
+        self._waits = False
+
+    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+        """See `Counters.reserve`."""
+        if self._waits:
+            refuse_to_spend(demands)
+        now = self._clock()
+        self._sweep(now)
+        return reserve(self._state, request, demands, now)
+
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+        """See `Counters.settle`."""
+        return settle(self._state, request, settlements, self._clock())
+
+    def spent(self, key: str) -> int:
+        """What a budget has spent and reserved."""
+        money = self._state.get(key)
+        return money.total() if money is not None else 0
+
+    def _sweep(self, now: int) -> None:
+        """Rates that have recovered and slots that are free are forgotten now and then."""
+        self._asked += 1
+        if self._asked % _SWEEP_EVERY == 0:
+            gone = [key for key, each in self._state.items() if (isinstance(each, int) and each <= now) or each == {}]
+            for key in gone:
+                del self._state[key]

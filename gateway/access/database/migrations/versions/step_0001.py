@@ -1,0 +1,148 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Makes them."""
+    for make in (_attempts, _audit, _keys, _meta, _parties, _requests, _usage_by_hour):
+        make()
+
+
+def _attempts() -> None:
+    op.create_table(
+        "attempts",
+        sa.Column("request", sa.String(32), primary_key=True),
+        sa.Column("number", sa.Integer(), primary_key=True),
+        sa.Column("target", sa.String(256), nullable=False),
+        sa.Column("reason", sa.String(16), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("error", sa.String(64), nullable=False),
+        sa.Column("input", sa.BigInteger(), nullable=False),
+        sa.Column("output", sa.BigInteger(), nullable=False),
+        sa.Column("cache_read", sa.BigInteger(), nullable=False),
+        sa.Column("cache_write", sa.BigInteger(), nullable=False),
+        sa.Column("reasoning", sa.BigInteger(), nullable=False),
+        sa.Column("cost", sa.BigInteger()),
+        sa.Column("estimated", sa.Boolean(), nullable=False),
+        sa.Column("duration_ms", sa.Integer(), nullable=False),
+    )
+
+
+def _audit() -> None:
+    op.create_table(
+        "audit",
+        sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(128), nullable=False),
+        sa.Column("action", sa.String(64), nullable=False),
+        sa.Column("subject", sa.String(256), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("previous", sa.String(64), nullable=False),
+        sa.Column("hash", sa.String(64), nullable=False),
+    )
+
+
+def _keys() -> None:
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.String(16), primary_key=True),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("app", sa.String(128), nullable=False),
+        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger()),
+        sa.Column("revoked_ms", sa.BigInteger()),
+        sa.Column("replaces", sa.String(16)),
+    )
+    op.create_index("keys_by_app", "keys", ["app"])
+
+
+def _meta() -> None:
+    op.create_table(
+        "meta",
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+    )
+
+
+def _parties() -> None:
+    op.create_table(
+        "parties",
+        sa.Column("kind", sa.String(16), primary_key=True),
+        sa.Column("name", sa.String(128), primary_key=True),
+        sa.Column("options", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+    )
+
+
+def _requests() -> None:
+    op.create_table(
+        "requests",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("request_id", sa.String(160), nullable=False),
+        sa.Column("trace_id", sa.String(32), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("organisation", sa.String(128), nullable=False),
+        sa.Column("team", sa.String(128), nullable=False),
+        sa.Column("app", sa.String(128), nullable=False),
+        sa.Column("key", sa.String(128), nullable=False),
+        sa.Column("user", sa.String(128), nullable=False),
+        sa.Column("surface", sa.String(64), nullable=False),
+        sa.Column("model", sa.String(256), nullable=False),
+        sa.Column("target", sa.String(256), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("outcome", sa.String(16), nullable=False),
+        sa.Column("error", sa.String(64), nullable=False),
+        sa.Column("cache", sa.String(16), nullable=False),
+        sa.Column("stream", sa.Boolean(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("input", sa.BigInteger(), nullable=False),
+        sa.Column("output", sa.BigInteger(), nullable=False),
+        sa.Column("cache_read", sa.BigInteger(), nullable=False),
+        sa.Column("cache_write", sa.BigInteger(), nullable=False),
+        sa.Column("reasoning", sa.BigInteger(), nullable=False),
+        sa.Column("cost", sa.BigInteger()),
+        sa.Column("estimated", sa.Boolean(), nullable=False),
+        sa.Column("duration_ms", sa.Integer(), nullable=False),
+    )
+    op.create_index("requests_by_team", "requests", ["team", "id"])
+    op.create_index("requests_by_app", "requests", ["app", "id"])
+
+
+def _usage_by_hour() -> None:
+    op.create_table(
+        "usage_by_hour",
+        sa.Column("hour_ms", sa.BigInteger(), primary_key=True),
+        sa.Column("organisation", sa.String(128), primary_key=True),
+        sa.Column("team", sa.String(128), primary_key=True),
+        sa.Column("app", sa.String(128), primary_key=True),
+        sa.Column("key", sa.String(128), primary_key=True),
+        sa.Column("user", sa.String(128), primary_key=True),
+        sa.Column("model", sa.String(256), primary_key=True),
+        sa.Column("target", sa.String(256), primary_key=True),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("unpriced", sa.BigInteger(), nullable=False),
+        sa.Column("input", sa.BigInteger(), nullable=False),
+        sa.Column("output", sa.BigInteger(), nullable=False),
+        sa.Column("cache_read", sa.BigInteger(), nullable=False),
+        sa.Column("cache_write", sa.BigInteger(), nullable=False),
+        sa.Column("reasoning", sa.BigInteger(), nullable=False),
+        sa.Column("cost", sa.BigInteger(), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Takes them away, with all that is in them."""
+    for name in ("attempts", "audit", "keys", "meta", "parties", "requests", "usage_by_hour"):
+        op.drop_table(name)

@@ -1,0 +1,134 @@
+"""A finished request as the ledger has it: one row for the request, one for each attempt."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.contract.deltas import Usage
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Attempt, Exchange
+
+PICO = 1_000_000_000_000
+_LONGEST = {"request_id": 160, "key": 128, "user": 128, "surface": 64, "model": 256, "target": 256, "error": 64}
+
+
+class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
+    """One call to one target."""
+
+    number: int
+    target: str
+    reason: str
+    status: int
+    error: str
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    cost: int | None
+    estimated: bool
+    duration_ms: int
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One request. `cost` is in trillionths of a dollar, None where a price is not known."""
+
+    id: str
+    request_id: str
+    trace_id: str
+    at_ms: int
+    organisation: str
+    team: str
+    app: str
+    key: str
+    user: str
+    surface: str
+    model: str
+    target: str
+    status: int
+    outcome: str
+    error: str
+    cache: str
+    stream: bool
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    cost: int | None
+    estimated: bool
+    duration_ms: int
+    attempts: tuple[AttemptEntry, ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """Without its attempts, for the table."""
+        row = msgspec.structs.asdict(self)
+        row["attempts"] = len(self.attempts)
+        return row
+
+
+def entry_of(exchange: Exchange) -> Entry:
+    """What is kept of a request. Its usage is that of all attempts together, as is its cost."""
+    attempts = tuple(_attempt(each) for each in exchange.attempts)
+    caller = exchange.caller
+    return Entry(
+        exchange.ledger_id,
+        _short("request_id", exchange.id),
+        exchange.trace_id,
+        exchange.started_ns // 1_000_000,
+        caller.organisation if caller else "",
+        caller.team if caller else "",
+        caller.app if caller else "",
+        _short("key", caller.key) if caller else "",
+        _short("user", exchange.user or (caller.user if caller else "")),
+        exchange.surface[:64],
+        _short("model", exchange.model),
+        _short("target", exchange.target),
+        exchange.status,
+        exchange.outcome,
+        _short("error", exchange.error),
+        exchange.cache.kind if exchange.cache is not None else "off",
+        exchange.stream,
+        sum(each.input for each in attempts),
+        sum(each.output for each in attempts),
+        sum(each.cache_read for each in attempts),
+        sum(each.cache_write for each in attempts),
+        sum(each.reasoning for each in attempts),
+        None if any(each.cost is None for each in attempts) else sum(each.cost or 0 for each in attempts),
+        any(each.estimated for each in attempts),
+        max(0, round((exchange.ended - exchange.started) * 1000)),
+        attempts,
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptEntry:
+    usage = attempt.usage or Usage()
+    return AttemptEntry(
+        attempt.number,
+        _short("target", attempt.target),
+        attempt.reason,
+        attempt.status,
+        _short("error", attempt.error),
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_write,
+        usage.reasoning,
+        None if attempt.unpriced else picos(attempt.cost),
+        attempt.estimated,
+        max(0, round((attempt.ended - attempt.started) * 1000)),
+    )
+
+
+def picos(dollars: Decimal) -> int:
+    """Trillionths of a dollar."""
+    return int((dollars * PICO).to_integral_value(ROUND_HALF_EVEN))
+
+
+def _short(column: str, text: str) -> str:
+    """As much as the column holds; PostgreSQL takes no NUL."""
+    return text.replace("\0", "")[: _LONGEST[column]].encode("utf-8", "replace").decode()

@@ -1,0 +1,233 @@
+"""The ledger: every request and attempt, kept for good. Nothing in the path of a request waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.access.entry import Entry, entry_of
+from gateway.access.journal import Journal, read_journal
+
+if TYPE_CHECKING:
+    from gateway.access.database.store import Database
+    from gateway.contract.exchange import Exchange
+
+EVERY_S = 0.2
+SYNC_S = 1.0
+BATCH = 500
+# While the disk is full as well, so much is held in memory.
+MOST_HELD = 200_000
+LONGEST_PAUSE_S = 5.0
+SWEEP_S = 3600.0
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class Ledger:
+    """One process's writer."""
+
+    def __init__(self, database: Database, folder: Path, retention_days: int) -> None:
+        self._database = database
+        self._folder = folder
+        self._retention_days = retention_days
+        self._waiting: deque[Exchange] = deque()
+        self._held: list[Entry] = []
+        self._journal: Journal | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._flushing = asyncio.Lock()
+        self._problem = ""
+        self._pause_s = 0.0
+        self._synced = 0.0
+        self._lost = 0
+
+    def start(self) -> None:
+        """Opens the journal. Raises `OSError`."""
+        self._journal = Journal(self._folder)
+        self._task = asyncio.get_running_loop().create_task(self._write_for_ever())
+
+    def add(self, exchange: Exchange) -> None:
+        """Takes a finished request."""
+        self._waiting.append(exchange)
+
+    def status(self) -> str:
+        """In a line for people."""
+        waiting = self._journal.waiting if self._journal is not None else 0
+        lost = f", {self._lost} rows lost" if self._lost else ""
+        return (
+            f"waits for its database ({self._problem}), {waiting} bytes on disk" if self._problem else "ready"
+        ) + lost
+
+    async def flush(self) -> bool:
+        """Brings all that is finished to the database; False where it can't be reached now."""
+        self._to_disk()
+        async with self._flushing:
+            return await self._to_database()
+
+    async def close(self) -> None:
+        """Writes what is left, to the database or at least to the disk."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._journal is not None:
+            self._to_disk()
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(5):
+                    await self._to_database()
+            self._journal.sync()
+            self._journal.close()
+
+    async def _write_for_ever(self) -> None:
+        swept, next_try = 0.0, 0.0
+        with contextlib.suppress(Exception):
+            await self._adopt()
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                self._to_disk()
+                now = time.monotonic()
+                if now >= next_try:
+                    async with self._flushing:
+                        done = await self._to_database()
+                    next_try = 0.0 if done else now + self._pause_s
+                if now - self._synced > SYNC_S and self._journal is not None:
+                    self._synced = now
+                    await asyncio.to_thread(self._journal.sync)
+                if not self._problem and now - swept > SWEEP_S:
+                    swept = now
+                    await sweep(self._database, self._retention_days)
+            except Exception as error:
+                structlog.get_logger().error("the ledger can't write", problem=type(error).__name__)
+                await asyncio.sleep(1.0)
+
+    def _to_disk(self) -> None:
+        entries, self._held = self._held, []
+        while self._waiting and len(entries) < MOST_HELD:
+            entries.append(entry_of(self._waiting.popleft()))
+        if not entries or self._journal is None:
+            return
+        try:
+            self._journal.write(entries)
+        except OSError as error:
+            structlog.get_logger().error("the ledger's journal can't be written", problem=str(error.strerror))
+            self._held = entries[:MOST_HELD]
+            self._lost += len(entries) - len(self._held)
+
+    async def _to_database(self) -> bool:
+        journal = self._journal
+        if journal is None:
+            return False
+        while journal.waiting:
+            entries, place = journal.take(BATCH)
+            try:
+                await self._database.prepare()
+                await insert(self._database, entries)
+            except Exception as error:
+                if not self._problem:
+                    structlog.get_logger().error("the ledger waits for its database", problem=type(error).__name__)
+                self._problem = type(error).__name__
+                self._pause_s = min(LONGEST_PAUSE_S, max(0.5, 2 * self._pause_s))
+                return False
+            journal.taken(place)
+        if self._problem:
+            structlog.get_logger().info("the ledger's database is back")
+        self._problem, self._pause_s = "", 0.0
+        return True
+
+    async def _adopt(self) -> None:
+        """What processes left behind that were killed."""
+        if self._journal is None:
+            return
+        for path in self._journal.left_behind():
+            await self._database.prepare()
+            for entries in read_journal(path, BATCH):
+                await insert(self._database, entries)
+            path.unlink(missing_ok=True)
+
+
+async def insert(database: Database, entries: Sequence[Entry]) -> int:
+    """Adds the rows that are not there yet, and their sums by hour, in one transaction. Gives how many were new."""
+    from sqlalchemy import insert as insert_into
+    from sqlalchemy import select
+
+    from gateway.access.database.tables import ATTEMPTS, REQUESTS
+
+    unique = {each.id: each for each in entries}
+    async with asyncio.timeout(10), database.engine.begin() as connection:
+        if database.is_sqlite:
+            await database.lock(connection)
+        known = await connection.execute(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(list(unique))))
+        for (identity,) in known:
+            del unique[identity]
+        if not unique:
+            return 0
+        await connection.execute(insert_into(REQUESTS), [each.row() for each in unique.values()])
+        attempts = [{"request": each.id, **_fields(attempt)} for each in unique.values() for attempt in each.attempts]
+        if attempts:
+            await connection.execute(insert_into(ATTEMPTS), attempts)
+        await _add_up(database, connection, list(unique.values()))
+    return len(unique)
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+_WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
+_SUMS = ("requests", "failures", "unpriced", "input", "output", "cache_read", "cache_write", "reasoning", "cost")
+
+
+async def _add_up(database: Database, connection: Any, entries: Sequence[Entry]) -> None:
+    """The sums by hour."""
+    from gateway.access.database.tables import HOURS
+
+    if database.is_sqlite:
+        from sqlalchemy.dialects.sqlite import insert as upsert
+    else:
+        from sqlalchemy.dialects.postgresql import insert as upsert  # type: ignore[assignment]
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for each in entries:
+        key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in _WHOSE))
+        new = (1, each.outcome in ("error", "cut"), each.cost is None, each.input, each.output, each.cache_read,
+               each.cache_write, each.reasoning, each.cost or 0)  # fmt: skip
+        sums[key] = [old + int(more) for old, more in zip(sums.get(key, [0] * len(_SUMS)), new, strict=True)]
+    statement = upsert(HOURS)
+    statement = statement.on_conflict_do_update(
+        index_elements=["hour_ms", *_WHOSE], set_={name: HOURS.c[name] + statement.excluded[name] for name in _SUMS}
+    )
+    # In one order, so that replicas never wait for each other in a circle.
+    rows = [
+        dict(zip(("hour_ms", *_WHOSE, *_SUMS), (*key, *values), strict=True)) for key, values in sorted(sums.items())
+    ]
+    await connection.execute(statement, rows)
+
+
+async def sweep(database: Database, retention_days: int, now: float | None = None) -> int:
+    """Removes single requests that are too old, a few thousand at a time; the sums by hour stay."""
+    from sqlalchemy import delete, select
+
+    from gateway.access.database.tables import ATTEMPTS, REQUESTS
+
+    oldest = f"{int((now or time.time()) * 1e9) - retention_days * DAY_MS * 1_000_000:016x}"
+    removed = 0
+    while True:
+        async with database.engine.begin() as connection:
+            if database.is_sqlite:
+                await database.lock(connection)
+            found = await connection.execute(
+                select(REQUESTS.c.id).where(REQUESTS.c.id < oldest).order_by(REQUESTS.c.id).limit(2000)
+            )
+            ids = [row[0] for row in found]
+            if not ids:
+                return removed
+            await connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.request.in_(ids)))
+            await connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(ids)))
+        removed += len(ids)
+        await asyncio.sleep(0.05)

@@ -1,0 +1,235 @@
+"""Admits a request against all its limits and budgets in one step, and settles it at its end.
+
+A budget reserves the most that the request may cost. Whatever it asks beyond that (a retry, a fallback, a hedge, a
+tool's next step, a judge) is covered before it is asked. So what was spent and what is reserved never exceed a budget
+together, however many ask at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import structlog
+
+from gateway.access.counters import (
+    RATE,
+    ROLLING_PARTS,
+    SLOTS,
+    SPEND,
+    Counters,
+    Demand,
+    MemoryCounters,
+    Settlement,
+    Spent,
+    Standing,
+    Unreachable,
+)
+from gateway.access.estimate import Size, size_of
+from gateway.access.periods import Calendar
+from gateway.access.redis_counters import RedisCounters
+from gateway.access.sqlite_counters import SqliteCounters
+from gateway.access.ticket import SLOTTED, Charged, QuotaTicket, nanos, noun_of
+from gateway.contract.deltas import Usage
+from gateway.contract.errors import NotAllowed, Unavailable
+from gateway.contract.messages import ChatRequest, EmbeddingRequest
+from gateway.contract.quota import Bound
+
+if TYPE_CHECKING:
+    from gateway.access.prices import Prices
+    from gateway.contract.exchange import Attempt, Exchange
+
+_SIZED = frozenset({"tokens", "input_tokens", "output_tokens", "spend"})
+Warned: TypeAlias = Callable[[Bound, float, Spent], None]
+
+
+class Quota:
+    """The rules of one config over counters that outlive it."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        prices: Prices,
+        models: Mapping[str, tuple[Bound, ...]] | None = None,
+        providers: Mapping[str, tuple[Bound, ...]] | None = None,
+        warned: Warned | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`models` by the name that is asked for; `warned` hears once of every threshold that a budget passes."""
+        self._counters = counters
+        self._prices = prices
+        self._models = models or {}
+        self.providers = providers or {}
+        self._warned = warned
+        self._clock = clock
+        self._calendar = Calendar()
+        self._local: tuple[MemoryCounters, int] | None = None
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def admit(
+        self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]
+    ) -> QuotaTicket | None:
+        """The request's ticket; None where nothing limits it.
+
+        Raises `TooManyRequests`, `BudgetSpent`, `NotAllowed` for a price that nobody knows, `Unavailable`.
+        """
+        bounds = self._bounds(exchange)
+        if not bounds and not self.providers:
+            return None
+        size = size_of(request) if any(each.rule.what in _SIZED for each in bounds) else Size(0, 0)
+        ticket = QuotaTicket(self, exchange, size, isinstance(request, ChatRequest) and request.stream)
+        if bounds:
+            await ticket.open(bounds, targets)
+        exchange.ticket = ticket
+        return ticket
+
+    def _bounds(self, exchange: Exchange) -> tuple[Bound, ...]:
+        caller = exchange.caller
+        if caller is None:
+            return ()
+        bounds = caller.rules
+        if caller.user_rules:
+            # People's names stay out of counters. Who names no user is one too.
+            name = f"{caller.app}/{hashlib.sha256(exchange.user.encode()).hexdigest()[:24]}"
+            bounds += tuple(Bound("user", name, rule) for rule in caller.user_rules)
+        if self._models:
+            bounds += self._models.get(exchange.model, ())
+        return bounds
+
+    def demand(self, bound: Bound, amount: int) -> Demand:
+        """What `amount` asks of a rule's counter."""
+        rule = bound.rule
+        key = f"{rule.what}:{bound.scope}:{bound.name}:"
+        if rule.what in SLOTTED:
+            return Demand(f"{key}{rule.limit}", SLOTS, rule.limit, 1, hard=not rule.soft)
+        if rule.what != "spend":
+            # A single request that is larger than the window's all may pass when nothing else has.
+            amount = min(amount, rule.limit)
+            key = f"{key}{rule.limit}/{rule.window_s}"
+            return Demand(key, RATE, rule.limit, amount, rule.window_s * 1_000_000, hard=not rule.soft)
+        if rule.calendar:
+            period = self._calendar.period(rule.calendar, rule.zone, self._clock())
+            key = f"{key}{period.label}#{rule.number}"
+            return Demand(key, SPEND, rule.limit, amount, 0, int(period.end * 1e6), not rule.soft)
+        part_us = rule.window_s * 1_000_000 // ROLLING_PARTS
+        return Demand(
+            f"{key}rolling:{rule.window_s}#{rule.number}", SPEND, rule.limit, amount, part_us, 0, not rule.soft
+        )
+
+    async def standings(self, bounds: Sequence[Bound]) -> list[Standing]:
+        """How budgets stand now. Raises `Unreachable`."""
+        asked = secrets.token_hex(8)
+        demands = [msgspec.structs.replace(self.demand(bound, 0), hard=False) for bound in bounds]
+        if not demands:
+            return []
+        _, standings = await self._counters.reserve(asked, demands)
+        await self._counters.settle(asked, [Settlement(demand, 0) for demand in demands])
+        return standings
+
+    def period_start(self, bound: Bound) -> float:
+        """Since when a budget counts now, in seconds since 1970."""
+        rule, now = bound.rule, self._clock()
+        return self._calendar.period(rule.calendar, rule.zone, now).start if rule.calendar else now - rule.window_s
+
+    def cost_bound(self, size: Size, answer: int, targets: Sequence[str], *, refuse: bool) -> int:
+        """The most nano-dollars that one call to any of `targets` may cost. Raises `NotAllowed`."""
+        usage = Usage(input=size.prompt_bound, output=size.answer_bound(answer))
+        most = 0
+        for target in targets:
+            rates = self._prices.rates(target)
+            if rates is not None:
+                most = max(most, nanos(rates.most(usage)))
+            elif refuse:
+                raise NotAllowed(
+                    f"The price of {target} is not known, and there is a budget: whoever runs this gateway can add it "
+                    "under prices, or set unknown_price: allow"
+                )
+        return most
+
+    def cost_of(self, attempt: Attempt) -> int | None:
+        """The nano-dollars of an attempt that has ended; None while it may still grow."""
+        if not attempt.ended:
+            return None
+        rates = self._prices.rates(attempt.target)
+        return 0 if rates is None or attempt.usage is None else nanos(rates.cost(attempt.usage))
+
+    async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[Standing], bool]:
+        """Whether there was room, what is left, and whether only this process was asked. Raises `Unavailable`."""
+        demands = [demand for _, demand in charged]
+        try:
+            admitted, standings = await self._counters.reserve(request, demands)
+            self._local = None
+        except Unreachable:
+            strict = next((bound for bound, demand in charged if bound.rule.strict and demand.hard), None)
+            if strict is not None:
+                raise Unavailable(f"The {noun_of(strict)} can't be checked for now", retry_after_s=1.0) from None
+            local, replicas = self._local_share()
+            shares = [self._share(demand, replicas) for demand in demands]
+            return (*await local.reserve(request, shares), True)
+        return admitted, standings, False
+
+    def _local_share(self) -> tuple[MemoryCounters, int]:
+        if self._local is None:
+            replicas = self._counters.replicas if isinstance(self._counters, RedisCounters) else 1
+            self._local = (MemoryCounters(), replicas)
+        return self._local
+
+    def _share(self, demand: Demand, replicas: int) -> Demand:
+        known = self._counters.known(demand.key) if isinstance(self._counters, RedisCounters) else 0
+        left = demand.limit - known if demand.kind == SPEND else demand.limit
+        least = 0 if demand.kind == SPEND else 1
+        share = max(least, left // replicas)
+        return msgspec.structs.replace(demand, limit=share, amount=min(demand.amount, share) if demand.kind == RATE
+                                       else demand.amount)  # fmt: skip
+
+    async def settle(self, request: str, charged: Sequence[Charged], settled: list[Settlement], *, alone: bool) -> None:
+        """Tells the counters what became of what was reserved."""
+        if alone:
+            local, replicas = self._local_share()
+            await local.settle(request, [Settlement(self._share(s.demand, replicas), s.actual) for s in settled])
+            if isinstance(self._counters, RedisCounters):
+                # When Redis is back it hears of what it did not reserve.
+                told = [each for each in settled if each.demand.kind != SLOTS]
+                replace = msgspec.structs.replace
+                unreserved = [Settlement(replace(each.demand, amount=0), each.actual) for each in told]
+                self._counters.note(request, unreserved)
+            return
+        if isinstance(self._counters, MemoryCounters | SqliteCounters):
+            await self._settle_now(request, charged, settled)
+            return
+        # A round trip that the caller need not wait for.
+        task = asyncio.get_running_loop().create_task(self._settle_now(request, charged, settled))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settle_now(self, request: str, charged: Sequence[Charged], settled: Sequence[Settlement]) -> None:
+        try:
+            spent = await self._counters.settle(request, settled)
+        except Unreachable:
+            return
+        except Exception as error:
+            structlog.get_logger().error("a budget could not be settled", problem=type(error).__name__)
+            return
+        if self._warned is None:
+            return
+        by_key = {demand.key: bound for bound, demand in charged if bound.rule.warn}
+        for each in spent:
+            bound = by_key.get(each.key)
+            for share in bound.rule.warn if bound is not None else ():
+                if each.before < share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
+                    self._warned(bound, share, each)  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        """Waits for what is being settled."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=2.0)
+
+
+def describe(bound: Bound) -> dict[str, str]:
+    """For people and webhooks."""
+    return {"scope": bound.scope, "name": bound.name, "budget": bound.rule.text}

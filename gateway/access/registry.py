@@ -1,0 +1,179 @@
+"""Who may call, written: keys, apps, teams and organisations in the database, every change with its audit row.
+
+Each change counts the version up that all replicas look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select, update
+
+from gateway.access.database.tables import KEYS, META, PARTIES
+from gateway.access.stored_keys import Party, StoredKey, digest_of, make_key
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from gateway.access.audit import Audit
+    from gateway.access.database.store import Database
+
+DEADLINE_S = 10.0
+MOST_OVERLAP_S = 90 * 86_400
+
+
+class NotThere(LookupError):
+    """What was named does not exist."""
+
+
+class InTheWay(ValueError):
+    """Something else must be changed first."""
+
+
+class Registry:
+    """Writes. `actor` is whoever does it, for the audit."""
+
+    def __init__(self, database: Database, pepper: bytes, audit: Audit, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._pepper = pepper
+        self._audit = audit
+        self._clock = clock
+
+    async def create_key(
+        self, actor: str, app: str, name: str = "", options: str = "{}", expires_ms: int = 0
+    ) -> tuple[StoredKey, str]:
+        """(its record, the key itself, which is told this once)."""
+        async with self._change() as connection:
+            record, key = await self._insert(
+                connection, StoredKey("", "", app, name[:128], options, expires_ms=expires_ms)
+            )
+            detail = {"app": app, "name": record.name, "options": options, "expires_ms": expires_ms}
+            await self._audit.append(connection, (actor, "key.create", record.id), detail)
+        return record, key
+
+    async def rotate_key(self, actor: str, identity: str, overlap_s: float) -> tuple[StoredKey, str]:
+        """A new key in place of one that goes on for `overlap_s`. Raises `NotThere`, `InTheWay`, `ValueError`."""
+        if not 0 <= overlap_s <= MOST_OVERLAP_S:
+            raise ValueError("the overlap is from 0 s to 90 days")
+        async with self._change() as connection:
+            before = await self._key(connection, identity)
+            now_ms = int(self._clock() * 1000)
+            if before.revoked_ms and before.revoked_ms <= now_ms:
+                raise InTheWay("this key is revoked: create a new one")
+            if before.expires_ms and before.expires_ms <= now_ms:
+                raise InTheWay("this key has expired: create a new one")
+            ends_ms = now_ms + int(overlap_s * 1000)
+            ends_ms = min(ends_ms, before.expires_ms) if before.expires_ms else ends_ms
+            await connection.execute(update(KEYS).where(KEYS.c.id == identity).values(expires_ms=ends_ms))
+            made = StoredKey("", "", before.app, before.name, before.options, expires_ms=before.expires_ms,
+                             replaces=identity)  # fmt: skip
+            record, key = await self._insert(connection, made)
+            detail = {"new": record.id, "old_ends_ms": ends_ms}
+            await self._audit.append(connection, (actor, "key.rotate", identity), detail)
+        return record, key
+
+    async def revoke_key(self, actor: str, identity: str) -> None:
+        """It is refused from now on. Raises `NotThere`."""
+        async with self._change() as connection:
+            before = await self._key(connection, identity)
+            now_ms = int(self._clock() * 1000)
+            if not before.revoked_ms or before.revoked_ms > now_ms:
+                await connection.execute(update(KEYS).where(KEYS.c.id == identity).values(revoked_ms=now_ms))
+            await self._audit.append(connection, (actor, "key.revoke", identity))
+
+    async def keys(self, app: str = "") -> list[StoredKey]:
+        """All, or an app's, the newest first."""
+        await self._database.prepare()
+        asked = select(KEYS).order_by(KEYS.c.created_ms.desc(), KEYS.c.id)
+        async with asyncio.timeout(DEADLINE_S), self._database.engine.connect() as connection:
+            found = await connection.execute(asked.where(KEYS.c.app == app) if app else asked)
+            return [_record(row) for row in found.mappings()]
+
+    async def put_party(self, actor: str, kind: str, name: str, options: str, *, new: bool) -> None:
+        """Adds an organisation, team or app, or changes one. Raises `InTheWay`, `NotThere`."""
+        async with self._change() as connection:
+            known = await self._party(connection, kind, name)
+            if new and known is not None:
+                raise InTheWay(f"there is a {kind} {name} already")
+            if not new and known is None:
+                raise NotThere(f"there is no {kind} {name} in the database")
+            if new:
+                row = {"kind": kind, "name": name, "options": options, "created_ms": int(self._clock() * 1000)}
+                await connection.execute(insert(PARTIES), [row])
+            else:
+                where = (PARTIES.c.kind == kind, PARTIES.c.name == name)
+                await connection.execute(update(PARTIES).where(*where).values(options=options))
+            detail = {"options": options, "before": known.options if known is not None else None}
+            await self._audit.append(connection, (actor, f"{kind}.{'create' if new else 'change'}", name), detail)
+
+    async def remove_party(self, actor: str, kind: str, name: str) -> None:
+        """Takes it away; the keys of an app are revoked with it. Raises `NotThere`."""
+        async with self._change() as connection:
+            if await self._party(connection, kind, name) is None:
+                raise NotThere(f"there is no {kind} {name} in the database")
+            await connection.execute(delete(PARTIES).where(PARTIES.c.kind == kind, PARTIES.c.name == name))
+            if kind == "app":
+                mine = (KEYS.c.app == name, KEYS.c.revoked_ms.is_(None))
+                await connection.execute(update(KEYS).where(*mine).values(revoked_ms=int(self._clock() * 1000)))
+            await self._audit.append(connection, (actor, f"{kind}.remove", name))
+
+    async def parties(self, kind: str) -> list[Party]:
+        """All of a kind, by name."""
+        await self._database.prepare()
+        asked = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options).where(PARTIES.c.kind == kind)
+        async with asyncio.timeout(DEADLINE_S), self._database.engine.connect() as connection:
+            return [Party(*row) for row in await connection.execute(asked.order_by(PARTIES.c.name))]
+
+    @contextlib.asynccontextmanager
+    async def _change(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, alone; replicas hear of it."""
+        await self._database.prepare()
+        async with asyncio.timeout(DEADLINE_S), self._database.engine.begin() as connection:
+            await self._database.lock(connection)
+            yield connection
+            found = await connection.execute(
+                update(META).where(META.c.name == "callers").values(value=META.c.value + 1)
+            )
+            if found.rowcount == 0:
+                await connection.execute(insert(META), [{"name": "callers", "value": 1}])
+
+    async def _insert(self, connection: AsyncConnection, made: StoredKey) -> tuple[StoredKey, str]:
+        identity, key = make_key()
+        row: dict[str, Any] = {
+            "id": identity,
+            "digest": digest_of(key, self._pepper),
+            "app": made.app,
+            "name": made.name,
+            "options": made.options,
+            "created_ms": int(self._clock() * 1000),
+            "expires_ms": made.expires_ms or None,
+            "revoked_ms": None,
+            "replaces": made.replaces or None,
+        }
+        await connection.execute(insert(KEYS), [row])
+        return _record(row), key
+
+    @staticmethod
+    async def _key(connection: AsyncConnection, identity: str) -> StoredKey:
+        row = (await connection.execute(select(KEYS).where(KEYS.c.id == identity[:16]))).mappings().first()
+        if row is None:
+            raise NotThere("there is no such key")
+        return _record(row)
+
+    @staticmethod
+    async def _party(connection: AsyncConnection, kind: str, name: str) -> Party | None:
+        asked = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options)
+        row = (await connection.execute(asked.where(PARTIES.c.kind == kind, PARTIES.c.name == name))).first()
+        return Party(*row) if row is not None else None
+
+
+def _record(row: Mapping[Any, Any]) -> StoredKey:
+    values = {name: row[name] for name in StoredKey.__struct_fields__}
+    for name in ("expires_ms", "revoked_ms"):
+        values[name] = values[name] or 0
+    values["replaces"] = values["replaces"] or ""
+    return StoredKey(**values)

@@ -1,0 +1,186 @@
+"""The rules of `counters` in Lua. Every script gives -1 first when it was meant for another run of Redis.
+
+KEYS: the epoch's, then two for each counter: its own and, for money, the requests that have reserved of it, by their
+lease's end; how much each has is in a hash beside. Money is a hash: `e` the epoch, `seeded` what was spent before it,
+`r` what is reserved, and what was spent by part (`p0`, `p1`, ...).
+"""
+
+_COMMON = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {-1} end
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local function whole(n) return string.format('%.0f', n) end
+local function money(key, side, window, parts)
+  if redis.call('HGET', key, 'e') ~= ARGV[1] then
+    redis.call('DEL', key, side, side .. 'm')
+    redis.call('HSET', key, 'e', ARGV[1])
+  end
+  local part = 0
+  if window > 0 then part = math.floor(now / window) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', side, '-inf', whole(now))) do
+    local amount = tonumber(redis.call('HGET', side .. 'm', id) or '0')
+    redis.call('HINCRBY', key, 'r', whole(-amount))
+    redis.call('HINCRBY', key, 'p' .. whole(part), whole(amount))
+    redis.call('ZREM', side, id)
+    redis.call('HDEL', side .. 'm', id)
+  end
+  local spent, reserved = 0, 0
+  local all = redis.call('HGETALL', key)
+  for i = 1, #all, 2 do
+    local name, value = all[i], tonumber(all[i + 1])
+    if name == 'r' then reserved = value
+    elseif name ~= 'e' and name ~= 'seeded' then
+      if window > 0 and tonumber(string.sub(name, 2)) < part - parts then redis.call('HDEL', key, name)
+      else spent = spent + value end
+    end
+  end
+  return spent, reserved, part
+end
+local function keep(key, side, window, ends)
+  local ttl = 90000
+  if window > 0 then ttl = math.ceil(window * 34 / 1000000)
+  elseif ends > now then ttl = math.ceil((ends - now) / 1000000) + 90000 end
+  ttl = math.max(ttl, 1000)
+  redis.call('EXPIRE', key, ttl)
+  redis.call('EXPIRE', side, ttl)
+  redis.call('EXPIRE', side .. 'm', ttl)
+end
+"""
+
+# ARGV: epoch, request, lease, parts, then for each counter kind, limit, window, amount, hard, end of its period.
+# Gives whether it was admitted, then what is left, until when and how long to wait of each.
+RESERVE = (
+    _COMMON
+    + """
+local id, lease, parts = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local out, after, admitted = {1}, {}, true
+local n = (#ARGV - 4) / 6
+for i = 1, n do
+  local a = 4 + (i - 1) * 6
+  local kind, limit, window = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
+  local amount, ends = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 6])
+  local key, side = KEYS[2 * i], KEYS[2 * i + 1]
+  local left, reset, wait = 0, 0, 0
+  if kind == 0 then
+    local before = tonumber(redis.call('GET', key) or '0')
+    if before < now then before = now end
+    after[i] = before + math.ceil(window * amount / limit)
+    wait = math.max(0, after[i] - window - now)
+    local at = after[i]
+    if wait > 0 then at = before end
+    left = math.max(0, math.floor((window - (at - now)) * limit / window))
+    reset = at - now
+  elseif kind == 1 then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(now))
+    left = limit - redis.call('ZCARD', key)
+    if not redis.call('ZSCORE', key, id) then left = left - 1 end
+    if left < 0 then left, wait = 0, 1000000 end
+  else
+    local spent, reserved = money(key, side, window, parts)
+    reset = window
+    if window == 0 then reset = math.max(1, ends - now) end
+    left = limit - spent - reserved - amount
+    if left < 0 then left, wait = math.max(0, left + amount), math.max(1, reset) end
+  end
+  out[#out + 1], out[#out + 2], out[#out + 3] = left, reset, wait
+  if wait > 0 and ARGV[a + 5] == '1' then admitted = false end
+end
+if not admitted then out[1] = 0 return out end
+for i = 1, n do
+  local a = 4 + (i - 1) * 6
+  local kind, window, wait = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 3]), out[i * 3 + 1]
+  local key, side = KEYS[2 * i], KEYS[2 * i + 1]
+  if kind == 0 then
+    if wait == 0 then redis.call('SET', key, whole(after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1) end
+  elseif kind == 1 then
+    if wait == 0 then
+      redis.call('ZADD', key, whole(now + lease), id)
+      redis.call('PEXPIRE', key, math.ceil(lease / 1000) + 1000)
+    end
+  else
+    redis.call('HINCRBY', key, 'r', ARGV[a + 4])
+    redis.call('HINCRBY', side .. 'm', id, ARGV[a + 4])
+    redis.call('ZADD', side, whole(now + lease), id)
+    keep(key, side, window, tonumber(ARGV[a + 6]))
+  end
+end
+return out
+"""
+)
+
+# ARGV: epoch, request, then for each counter kind, limit, window, reserved, actual, end of its period. Gives what
+# each of the money's had spent before and after.
+SETTLE = (
+    _COMMON
+    + """
+local id, out = ARGV[2], {1}
+for i = 1, (#ARGV - 2) / 6 do
+  local a = 2 + (i - 1) * 6
+  local kind, limit, window = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
+  local reserved, actual = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
+  local key, side = KEYS[2 * i], KEYS[2 * i + 1]
+  if kind == 0 then
+    local at = tonumber(redis.call('GET', key) or '0')
+    local new = at + math.floor(window * (actual - reserved) / limit)
+    if at > 0 and new > now then redis.call('SET', key, whole(new), 'PX', math.ceil((new - now) / 1000) + 1)
+    elseif at > 0 then redis.call('DEL', key) end
+  elseif kind == 1 then
+    redis.call('ZREM', key, id)
+  else
+    local spent, _, part = money(key, side, window, 32)
+    if redis.call('ZREM', side, id) == 1 then
+      redis.call('HINCRBY', key, 'r', whole(-tonumber(redis.call('HGET', side .. 'm', id))))
+      redis.call('HDEL', side .. 'm', id)
+    else
+      actual = actual - reserved
+    end
+    redis.call('HINCRBY', key, 'p' .. whole(part), whole(actual))
+    keep(key, side, window, tonumber(ARGV[a + 6]))
+    out[#out + 1], out[#out + 2] = spent, spent + actual
+  end
+end
+return out
+"""
+)
+
+# ARGV: epoch, request, lease, then for each counter kind, amount, window, end: what a gateway has reserved already.
+REGISTER = (
+    _COMMON
+    + """
+local id, lease = ARGV[2], tonumber(ARGV[3])
+for i = 1, (#ARGV - 3) / 4 do
+  local a = 3 + (i - 1) * 4
+  local kind, amount, window = tonumber(ARGV[a + 1]), ARGV[a + 2], tonumber(ARGV[a + 3])
+  local key, side = KEYS[2 * i], KEYS[2 * i + 1]
+  if kind == 1 then
+    redis.call('ZADD', key, whole(now + lease), id)
+  elseif kind == 2 then
+    money(key, side, window, 32)
+    if redis.call('ZADD', side, 'NX', whole(now + lease), id) == 1 then
+      redis.call('HINCRBY', key, 'r', amount)
+      redis.call('HSET', side .. 'm', id, amount)
+    end
+    keep(key, side, window, tonumber(ARGV[a + 4]))
+  end
+end
+return {1}
+"""
+)
+
+# KEYS: the epoch's, the money's; ARGV: epoch, what was spent before it, and the window of a rolling budget, of which it
+# becomes the present part.
+SEED = (
+    _COMMON
+    + """
+local window = tonumber(ARGV[3])
+local _, _, part = money(KEYS[2], KEYS[2] .. ':r', window, 32)
+local known = tonumber(redis.call('HGET', KEYS[2], 'seeded') or '0')
+local more = tonumber(ARGV[2]) - known
+if more > 0 then
+  redis.call('HSET', KEYS[2], 'seeded', ARGV[2])
+  redis.call('HINCRBY', KEYS[2], 'p' .. whole(part), whole(more))
+  keep(KEYS[2], KEYS[2] .. ':r', window, 0)
+end
+return {1}
+"""
+)

@@ -1,0 +1,135 @@
+"""Counters of all processes of one machine, in a SQLite file: what `workers` share without Redis.
+
+Every step is one transaction that locks the file, so it is as exact as in one process. It waits for no disk: after a
+crash of a process nothing is lost, after one of the machine at most the last moments.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.access.counters import (
+    SLOTS,
+    SPEND,
+    Demand,
+    Money,
+    Seed,
+    Settlement,
+    Spent,
+    Standing,
+    Unreachable,
+    now_us,
+    part_of,
+    refuse_to_spend,
+    reserve,
+    settle,
+)
+
+BUSY_MS = 200
+R = TypeVar("R")
+_MONEY = msgspec.json.Decoder(Money)
+_HELD = msgspec.json.Decoder(dict[str, int])
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, kind INTEGER, value BLOB, at INTEGER) WITHOUT ROWID"
+)
+
+
+class _Rows(MutableMapping[str, Any]):
+    """The rows of one transaction as the mapping that the rules work on."""
+
+    def __init__(self, connection: sqlite3.Connection, kinds: dict[str, int], now: int) -> None:
+        self._connection = connection
+        self._kinds = kinds
+        self._now = now
+
+    def __getitem__(self, key: str) -> Any:
+        row = self._connection.execute("SELECT value FROM counters WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        kind = self._kinds[key]
+        return _MONEY.decode(row[0]) if kind == SPEND else _HELD.decode(row[0]) if kind == SLOTS else int(row[0])
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raw = value if isinstance(value, int) else msgspec.json.encode(value)
+        self._connection.execute(
+            "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
+            "at = excluded.at",
+            (key, self._kinds[key], raw, self._now),
+        )
+
+    def __delitem__(self, key: str) -> None:
+        self._connection.execute("DELETE FROM counters WHERE key = ?", (key,))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+
+class SqliteCounters:
+    """One connection to the file; its steps take tens of microseconds, so they run where they are called."""
+
+    def __init__(self, path: Path, clock: Callable[[], int] = now_us, *, waits: bool = False) -> None:
+        """With `waits` nobody spends before `seed` has been called."""
+        self._waits = waits
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute(_SCHEMA)
+
+    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+        """See `Counters.reserve`."""
+        if self._waits:
+            refuse_to_spend(demands)
+        now = self._clock()
+        return self._step(
+            {each.key: each.kind for each in demands}, now, lambda rows: reserve(rows, request, demands, now)
+        )
+
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+        """See `Counters.settle`."""
+        now = self._clock()
+        kinds = {each.demand.key: each.demand.kind for each in settlements}
+        return self._step(kinds, now, lambda rows: settle(rows, request, settlements, now))
+
+    def seed(self, seeds: Sequence[Seed]) -> None:
+        """Sets what budgets had spent before anybody counted here."""
+        now = self._clock()
+
+        def write(rows: _Rows) -> None:
+            for each in seeds:
+                if rows.get(each.key) is None:
+                    rows[each.key] = Money({part_of(each.window_us, now): each.amount})
+
+        self._step({each.key: SPEND for each in seeds}, now, write)
+        self._waits = False
+
+    def spent(self, key: str) -> int:
+        """What a budget has spent and reserved."""
+        money = _Rows(self._connection, {key: SPEND}, 0).get(key)
+        return money.total() if money is not None else 0
+
+    def _step(self, kinds: dict[str, int], now: int, act: Callable[[_Rows], R]) -> R:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise Unreachable(str(error)) from None
+        try:
+            done = act(_Rows(self._connection, kinds, now))
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        return done
+
+    async def close(self) -> None:
+        """Lets go of the file."""
+        self._connection.close()

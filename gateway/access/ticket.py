@@ -1,0 +1,230 @@
+"""What one request was admitted with: what it has reserved, of whom, and what becomes of that at its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.access.counters import SPEND, Demand, Settlement, Standing
+from gateway.access.estimate import USUAL_ANSWER, Size, size_of
+from gateway.contract.deltas import Usage
+from gateway.contract.errors import BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
+from gateway.contract.guards import Finding
+from gateway.contract.messages import ChatRequest, EmbeddingRequest
+from gateway.contract.quota import NANO, Allowance, Bound, Rule
+
+if TYPE_CHECKING:
+    from gateway.access.quota import Quota
+    from gateway.contract.exchange import Attempt, Exchange
+
+Charged = tuple[Bound, Demand]
+_TOKENS = frozenset({"tokens", "input_tokens", "output_tokens"})
+SLOTTED = frozenset({"parallel", "streams"})
+_KIND_OF_LIMIT = {"requests": "requests", "tokens": "tokens", "input_tokens": "tokens", "output_tokens": "tokens"}
+
+
+class QuotaTicket:
+    """See `gateway.contract.quota.Ticket`."""
+
+    __slots__ = (
+        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_quota", "_refuse", "_reserved", "_size",
+        "_stream", "model",
+    )  # fmt: skip
+
+    def __init__(self, quota: Quota, exchange: Exchange, size: Size, stream: bool) -> None:
+        self._quota = quota
+        self._exchange = exchange
+        self._size = size
+        self._stream = stream
+        self._charged: list[Charged] = []
+        self._alone = False
+        self._answer = 0
+        self._refuse = False
+        self._reserved = 0
+        # What attempts may cost at most, by number; and what they hold of their providers.
+        self._attempts: dict[int, int] = {}
+        self._held: list[tuple[str, list[Charged], bool]] = []
+        self.model = ""
+
+    async def open(self, bounds: Sequence[Bound], targets: Sequence[str]) -> None:
+        """See `Quota.admit`."""
+        moneys = [each.rule for each in bounds if each.rule.what == "spend"]
+        self._answer = min((rule.answer for rule in moneys), default=0)
+        self._refuse = any(rule.refuse_unpriced and not rule.soft for rule in moneys)
+        if moneys:
+            self._reserved = self._quota.cost_bound(self._size, self._answer, targets, refuse=self._refuse)
+        charged = [
+            (bound, self._quota.demand(bound, self._amount(bound.rule)))
+            for bound in bounds
+            if bound.rule.what != "streams" or self._stream
+        ]
+        admitted, standings, self._alone = await self._quota.reserve(self._exchange.ledger_id, charged)
+        self._tell(charged, standings)
+        if not admitted:
+            raise _refusal(charged, standings)
+        for (bound, demand), standing in zip(charged, standings, strict=True):
+            if standing.wait_us:
+                self._over(bound)
+            # What was over a rate or had no slot was not counted.
+            if not standing.wait_us or demand.kind == SPEND:
+                self._charged.append((bound, demand))
+
+    def _amount(self, rule: Rule) -> int:
+        if rule.what == "spend":
+            return self._reserved
+        if rule.what not in _TOKENS:
+            return 1
+        answers = self._size.answer_bound(USUAL_ANSWER)
+        prompt = self._size.prompt
+        return prompt if rule.what == "input_tokens" else answers if rule.what == "output_tokens" else prompt + answers
+
+    def _over(self, bound: Bound) -> None:
+        rule = bound.rule
+        if rule.downgrade and not rule.shadow:
+            self.model = rule.downgrade
+        action = "downgrade" if rule.downgrade else "flag"
+        guardrail = "budget" if rule.what == "spend" else "limit"
+        finding = Finding(guardrail, f"{bound.scope}:{rule.what}", action, "input", shadow=rule.shadow)
+        self._exchange.findings.append(finding)
+
+    def _tell(self, charged: Sequence[Charged], standings: Sequence[Standing]) -> None:
+        told = self._exchange.allowances
+        for (bound, demand), standing in zip(charged, standings, strict=True):
+            kind = _KIND_OF_LIMIT.get(bound.rule.what)
+            if kind is None or not demand.hard:
+                continue
+            before = told.get(kind)
+            if before is None or standing.left / demand.limit < before.left / before.limit:
+                told[kind] = Allowance(bound.rule.limit, standing.left, standing.reset_us / 1e6)
+
+    def bounded(self, request: ChatRequest) -> ChatRequest:
+        """See `Ticket.bounded`."""
+        if self._answer and request.max_tokens is None:
+            return msgspec.structs.replace(request, max_tokens=self._answer)
+        return request
+
+    async def cover(self, attempt: Attempt, request: object) -> None:
+        """See `Ticket.cover`."""
+        await self._enter(attempt)
+        moneys = [each for each in self._charged if each[1].kind == SPEND]
+        if not moneys or not isinstance(request, ChatRequest | EmbeddingRequest):
+            return
+        quota = self._quota
+        bound = quota.cost_bound(size_of(request), self._answer, [attempt.target], refuse=self._refuse)
+        needed = bound
+        for each in self._exchange.attempts:
+            if each is not attempt:
+                cost = quota.cost_of(each)
+                needed += self._attempts.get(each.number, 0) if cost is None else cost
+        self._attempts[attempt.number] = bound
+        more = needed - self._reserved
+        if more <= 0:
+            return
+        asked = [(each, quota.demand(each, more)) for each, _ in moneys]
+        # Its own period is the one in which the request was admitted.
+        asked = [(each, msgspec.structs.replace(before, amount=more)) for (each, _), (_, before) in
+                 zip(asked, moneys, strict=True)]  # fmt: skip
+        admitted, standings, _ = await quota.reserve(self._exchange.ledger_id, asked)
+        if not admitted:
+            raise _refusal(asked, standings)
+        self._reserved += more
+        self._charged = [
+            (each, msgspec.structs.replace(demand, amount=demand.amount + more))
+            if demand.kind == SPEND
+            else (each, demand)
+            for each, demand in self._charged
+        ]
+
+    async def _enter(self, attempt: Attempt) -> None:
+        """A place with the attempt's provider."""
+        bounds = self._quota.providers.get(attempt.provider)
+        if not bounds:
+            return
+        if self._size.prompt == 0 and any(each.rule.what in _TOKENS for each in bounds):
+            self._size = msgspec.structs.replace(self._size, prompt=_AT_LEAST_A_PROMPT)
+        charged = [
+            (bound, self._quota.demand(bound, self._amount(bound.rule)))
+            for bound in bounds
+            if bound.rule.what != "streams" or self._stream
+        ]
+        request = f"{self._exchange.ledger_id}/{attempt.number}"
+        admitted, standings, alone = await self._quota.reserve(request, charged)
+        if not admitted:
+            waits = [each.wait_us for each in standings]
+            raise OwnLimitReached("our own limit for this provider is reached", retry_after_s=max(waits) / 1e6)
+        held = [each for each, standing in zip(charged, standings, strict=True) if not standing.wait_us]
+        self._held.append((request, held, alone))
+
+    async def settle(self, exchange: Exchange) -> None:
+        """See `Ticket.settle`."""
+        spent = nanos(exchange.cost) if exchange.cost is not None else self._known_cost()
+        used = _tokens_of(exchange)
+        settled = [Settlement(demand, _actual(bound.rule, demand, used, spent)) for bound, demand in self._charged]
+        if settled:
+            await self._quota.settle(exchange.ledger_id, self._charged, settled, alone=self._alone)
+        for request, charged, alone in self._held:
+            number = int(request.rpartition("/")[2])
+            attempt = next((each for each in exchange.attempts if each.number == number), None)
+            usage = attempt.usage if attempt is not None and attempt.usage is not None else Usage()
+            done = [Settlement(demand, _actual(bound.rule, demand, usage, 0)) for bound, demand in charged]
+            if done:
+                await self._quota.settle(request, charged, done, alone=alone)
+        self._charged, self._held = [], []
+
+    def _known_cost(self) -> int:
+        return sum(self._quota.cost_of(each) or 0 for each in self._exchange.attempts)
+
+
+# A provider's limit of tokens where nothing else has measured the prompt.
+_AT_LEAST_A_PROMPT = 500
+
+
+def nanos(dollars: Decimal) -> int:
+    """Billionths of a dollar, rounded up."""
+    return int((dollars * NANO).to_integral_value(ROUND_CEILING))
+
+
+def _tokens_of(exchange: Exchange) -> Usage:
+    """What all attempts have used together."""
+    usages = [each.usage for each in exchange.attempts if each.usage is not None]
+    return Usage(input=sum(each.input for each in usages), output=sum(each.output for each in usages))
+
+
+def _actual(rule: Rule, demand: Demand, used: Usage, spent: int) -> int:
+    if rule.what == "spend":
+        return spent
+    if rule.what not in _TOKENS:
+        return demand.amount
+    return {"tokens": used.input + used.output, "input_tokens": used.input, "output_tokens": used.output}[rule.what]
+
+
+def noun_of(bound: Bound) -> str:
+    """What refuses, in words for its caller."""
+    noun = "budget" if bound.rule.what == "spend" else "limit"
+    # A user's name is a hash, and a key's an id: neither tells its reader anything.
+    return (
+        f"{noun} of this {bound.scope}" if bound.scope in ("user", "key") else f"{noun} of {bound.scope} {bound.name}"
+    )
+
+
+def _refusal(charged: Sequence[Charged], standings: Sequence[Standing]) -> GatehouseError:
+    """The error for the rule that would let the request wait longest."""
+    refusing = [
+        (s.wait_us, bound) for (bound, demand), s in zip(charged, standings, strict=True) if s.wait_us and demand.hard
+    ]
+    wait_us, bound = max(refusing, key=lambda each: each[0])
+    rule = bound.rule
+    if rule.what == "spend":
+        return BudgetSpent(f"The {noun_of(bound)} ({rule.text}) leaves no room for this request")
+    if rule.what in SLOTTED:
+        what = "requests" if rule.what == "parallel" else "streams"
+        return TooManyRequests(f"The {noun_of(bound)} is {rule.limit} {what} at a time", retry_after_s=1.0)
+    wait_s = wait_us / 1e6
+    return TooManyRequests(
+        f"The {noun_of(bound)} is {rule.text} ({rule.what.replace('_', ' ')}); try again in {math.ceil(wait_s)} s",
+        retry_after_s=wait_s,
+    )

@@ -1,0 +1,39 @@
+"""What attempts have used where their providers did not say: an answer that was cut, a caller that left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.access.estimate import size_of
+from gateway.contract.deltas import Usage
+from gateway.contract.messages import ChatRequest, EmbeddingRequest
+from gateway.contract.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from gateway.contract.exchange import Attempt, Exchange
+
+
+def complete_usage(exchange: Exchange) -> None:
+    """Counts for ourselves what was generated of answers that ended early, or whose provider counts nothing."""
+    for attempt in exchange.attempts:
+        if attempt.asked is not None:
+            _complete(attempt)
+            attempt.asked, attempt.said = None, []
+
+
+def _complete(attempt: Attempt) -> None:
+    heard = bool(attempt.said) or attempt.usage is not None
+    ended_well = bool(attempt.ended) and not attempt.error
+    if attempt.usage is not None and ended_well:
+        return
+    if not heard and not ended_well:
+        return  # it was never answered: nobody bills for that
+    usage = attempt.usage or Usage()
+    output = max(usage.output, estimate_tokens("".join(attempt.said)))
+    prompt = usage.input
+    if attempt.usage is None and isinstance(attempt.asked, ChatRequest | EmbeddingRequest):
+        prompt = size_of(attempt.asked).prompt
+    attempt.estimated = attempt.usage is None or output != usage.output
+    attempt.usage = msgspec.structs.replace(usage, input=prompt, output=output)

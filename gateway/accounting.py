@@ -1,0 +1,266 @@
+"""What counts and keeps across reloads: the counters and, with a database, keys, ledger and audit.
+
+The part of the composition root that knows them; surfaces and the engine get what they need from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Coroutine, Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.access.counters import MemoryCounters, Seed
+from gateway.access.quota import Quota, describe
+from gateway.access.redis_counters import RedisCounters
+from gateway.access.sqlite_counters import SqliteCounters
+from gateway.access.stored_keys import StoredKeys, read_pepper
+from gateway.admission import Directory, limits_by_name
+from gateway.contract.quota import NANO, Bound
+from observability.webhook import post_event
+from rag.export_minilm import cache_folder
+
+if TYPE_CHECKING:
+    from config.root import Config
+    from config.sections import ServerConfig
+    from gateway.access.audit import Audit
+    from gateway.access.counters import Counters, Spent
+    from gateway.access.database.store import Database
+    from gateway.access.ledger import Ledger
+    from gateway.access.prices import Prices
+    from gateway.contract.exchange import Exchange
+
+SEED_DEADLINE_S = 30.0
+
+
+async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts:
+    """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
+    folder = server.data if server.data is not None else cache_folder()
+    accounts = Accounts(_counters(server, folder, alone=alone))
+    if isinstance(accounts.counters, RedisCounters):
+        accounts.counters.seeds = accounts.seeds
+    if server.database is None:
+        return accounts
+    from gateway.access.audit import Audit
+    from gateway.access.database.store import Database
+    from gateway.access.ledger import Ledger
+
+    url = server.database.reveal()
+    accounts.database = Database(url)
+    pepper = pepper_of(server)
+    accounts.audit = Audit(accounts.database)
+    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
+    await accounts.keys.start()
+    accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
+    accounts.ledger.start()
+    return accounts
+
+
+def pepper_of(server: ServerConfig) -> bytes:
+    """What keys are hashed with. Raises `ValueError` for one that is too short."""
+    if server.pepper is None:
+        return read_pepper((server.data if server.data is not None else cache_folder()) / "pepper")
+    pepper = server.pepper.reveal().encode()
+    if len(pepper) < 32:
+        raise ValueError("server.pepper is too short: it must have 32 characters or more")
+    return pepper
+
+
+def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
+    waits = server.database is not None
+    if server.redis is None:
+        return MemoryCounters(waits=waits) if alone else SqliteCounters(folder / "counters.sqlite", waits=waits)
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError:
+        raise ValueError("server.redis needs the package redis: install gatehouse-platform[redis]") from None
+    # A connection that breaks must be noticed: what answers after it may be another run of Redis.
+    client = Redis.from_url(server.redis.reveal(), socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
+    counters = RedisCounters(client)
+    counters.start()
+    return counters
+
+
+class Accounts:
+    """One process's. `counters` are shared by replicas through Redis, by workers through a file, else its own."""
+
+    def __init__(self, counters: Counters | None = None) -> None:
+        self.counters: Counters = counters or MemoryCounters()
+        self.database: Database | None = None
+        self.keys: StoredKeys | None = None
+        self.ledger: Ledger | None = None
+        self.audit: Audit | None = None
+        self._directory: Directory | None = None
+        self._quota: Quota | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+        self._seeding: asyncio.Task[None] | None = None
+
+    def directory(self, config: Config) -> Directory:
+        """The callers of a config, which is the one that budgets are read from for now on."""
+        self._directory = Directory(config, self.keys)
+        return self._directory
+
+    def quota(self, config: Config, prices: Prices) -> Quota:
+        """The limits and budgets of a config."""
+        self._quota = Quota(
+            self.counters, prices, limits_by_name(config, "models"), limits_by_name(config, "providers"), self._warned
+        )
+        if self.database is not None and isinstance(self.counters, MemoryCounters | SqliteCounters):
+            self._seeding = asyncio.create_task(self._seed(self.counters))
+        return self._quota
+
+    def finished(self, exchange: Exchange) -> None:
+        """Takes a finished request into the ledger."""
+        if self.ledger is not None and exchange.caller is not None and exchange.model:
+            self.ledger.add(exchange)
+
+    def apps(self) -> list[str]:
+        """The names of all apps, of the YAML and the database."""
+        return self._directory.apps() if self._directory is not None else []
+
+    async def budgets(self) -> list[dict[str, object]]:
+        """What is left of each budget now, users' aside. Raises `Unreachable`."""
+        quota = self._quota
+        if quota is None:
+            return []
+        bounds = list({bound: None for bound in self._budgets() if bound.scope != "user"})
+        return [
+            {
+                **describe(bound),
+                "limit_usd": _dollars(bound.rule.limit),
+                "left_usd": _dollars(standing.left),
+                "resets_s": standing.reset_us // 1_000_000,
+                "shadow": bound.rule.shadow,
+            }
+            for bound, standing in zip(bounds, await quota.standings(bounds), strict=True)
+        ]
+
+    def note(self, action: str, subject: str, detail: dict[str, object] | None = None) -> None:
+        """Into the audit, where there is one, as a deed of the gateway itself; nobody waits for it."""
+        if self.audit is not None:
+            self._keep(self._record(action, subject, detail or {}))
+
+    def _keep(self, telling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(telling)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def status(self) -> dict[str, str]:
+        """One line for each part that is there."""
+        lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
+        return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
+
+    async def seeds(self, before: float) -> list[Seed] | None:
+        """What the budgets that are known had spent before a time, for their counters; None without a ledger.
+
+        Raises where the ledger can't be asked.
+        """
+        if self.database is None or self._directory is None or self._quota is None:
+            return None
+        if self.ledger is not None:
+            await self.ledger.flush()
+        found: list[Seed] = []
+        by_period: dict[tuple[str, float], dict[str, int]] = {}
+        for bound in self._budgets():
+            since = self._quota.period_start(bound)
+            if (bound.scope, since) not in by_period:
+                by_period[bound.scope, since] = await self._spent(bound.scope, since, before)
+            for name, amount in by_period[bound.scope, since].items():
+                if bound.scope == "user" and name.startswith(f"{bound.name}/"):
+                    user = hashlib.sha256(name.removeprefix(f"{bound.name}/").encode()).hexdigest()[:24]
+                    demand = self._quota.demand(Bound("user", f"{bound.name}/{user}", bound.rule), 0)
+                    found.append(Seed(demand.key, amount, demand.window_us))
+                elif name == (bound.name.rpartition("/")[2] if bound.scope == "key" else bound.name):
+                    demand = self._quota.demand(bound, 0)
+                    found.append(Seed(demand.key, amount, demand.window_us))
+        return found
+
+    def _budgets(self) -> Iterable[Bound]:
+        """Those of known scopes, and of each app's users with the app's name in place of theirs."""
+        directory = self._directory
+        if directory is None:
+            return
+        yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")
+
+    async def _spent(self, scope: str, since: float, before: float) -> dict[str, int]:
+        from gateway.access.reports import spent
+
+        if self.database is None:
+            return {}
+        await self.database.prepare()
+        async with asyncio.timeout(SEED_DEADLINE_S):
+            return await spent(self.database, scope, int(since * 1000), int(before * 1000))
+
+    async def _seed(self, counters: MemoryCounters | SqliteCounters) -> None:
+        """Tells counters of this machine what had been spent before; until then nobody spends."""
+        while True:
+            try:
+                seeds = await self.seeds(time.time())
+                counters.seed(seeds or [])
+                return
+            except Exception as error:
+                structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
+                await asyncio.sleep(1.0)
+
+    def _warned(self, bound: Bound, share: float, spent: Spent) -> None:
+        event = {
+            "event": "budget_threshold",
+            **describe(bound),
+            "share": share,
+            "spent_usd": _dollars(spent.after),
+            "limit_usd": _dollars(bound.rule.limit),
+        }
+        structlog.get_logger().warning(
+            "a budget has passed a threshold", **{k: v for k, v in event.items() if k != "event"}
+        )
+        self.note("budget.threshold", f"{bound.scope}:{bound.name}", event)
+        self._keep(self._tell(bound, event))
+
+    async def _record(self, action: str, subject: str, detail: dict[str, object]) -> None:
+        if self.audit is None:
+            return
+        try:
+            await self.audit.record("gatehouse", action, subject, detail)
+        except Exception as error:
+            structlog.get_logger().error("the audit can't be written", action=action, problem=type(error).__name__)
+
+    async def _tell(self, bound: Bound, event: dict[str, object]) -> None:
+        if not bound.rule.webhook:
+            return
+        for pause_s in (1.0, 5.0, None):
+            try:
+                await asyncio.to_thread(post_event, bound.rule.webhook, event)
+                return
+            except (OSError, ValueError) as error:
+                if pause_s is None:
+                    structlog.get_logger().error("a budget's webhook was not told", problem=type(error).__name__)
+                else:
+                    await asyncio.sleep(pause_s)
+
+    async def close(self) -> None:
+        """The end of the process: the ledger writes what it has."""
+        if self._seeding is not None:
+            self._seeding.cancel()
+        if self._quota is not None:
+            await self._quota.close()
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=2.0)
+        for part in (self.keys, self.ledger):
+            if part is not None:
+                await part.close()
+        close = getattr(self.counters, "close", None)
+        if close is not None:
+            await close()
+        if self.database is not None:
+            await self.database.close()
+
+
+def _dollars(nanos: int) -> str:
+    return f"{Decimal(nanos) / NANO:f}"

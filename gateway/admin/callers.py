@@ -1,0 +1,154 @@
+"""Keys, apps, teams and organisations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.admin.plane import Actor
+from gateway.administration import KINDS, KeyView, Kind
+
+if TYPE_CHECKING:
+    from gateway.admin.plane import AdminPlane
+
+
+class NewKey(BaseModel):
+    """A key to be made. The lists narrow what its app may do."""
+
+    model_config = ConfigDict(extra="forbid")
+    app: str
+    name: str = ""
+    expires: str = Field(default="", description="A time, or how long from now: 90d, 12h.")
+    models: list[str] | None = None
+    pipelines: list[str] | None = None
+    sources: list[str] | None = None
+    surfaces: list[str] | None = None
+    networks: list[str] | None = None
+
+
+class Rotation(BaseModel):
+    """How a key is replaced."""
+
+    model_config = ConfigDict(extra="forbid")
+    overlap: str = Field(default="24h", description="How long the old key goes on; 0 ends it now.")
+
+
+class NewParty(BaseModel):
+    """An organisation, team or app to be made; `options` is what the configuration file would say of it."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Options(BaseModel):
+    """What the configuration file would say of it."""
+
+    model_config = ConfigDict(extra="forbid")
+    options: dict[str, Any]
+
+
+class Key(BaseModel):
+    """A key, without the key. Times are UTC, empty for never; `state` is good, expired or revoked."""
+
+    id: str
+    app: str
+    name: str
+    state: str
+    created: str
+    expires: str
+    revoked: str
+    replaces: str
+    options: dict[str, Any]
+
+
+class MadeKey(Key):
+    """A key that was just made. `key` is told this once and kept nowhere."""
+
+    key: str
+
+
+class Party(BaseModel):
+    """`source` is `config` for what only the configuration file can change."""
+
+    kind: str
+    name: str
+    source: str
+    options: dict[str, Any]
+
+
+def callers(plane: AdminPlane) -> APIRouter:
+    """`/keys`, `/organisations`, `/teams`, `/apps`."""
+    router = APIRouter()
+    _keys(router, plane)
+    for kind in KINDS:
+        _parties(router, plane, kind)
+    return router
+
+
+def _keys(router: APIRouter, plane: AdminPlane) -> None:
+    reads, writes = Depends(plane.needs("viewer")), Depends(plane.needs("admin"))
+
+    @router.get("/keys", dependencies=[reads], tags=["keys"])
+    async def list_keys(app: str = "") -> list[Key]:
+        """Keys that were made while it ran, the newest first."""
+        return [Key(**msgspec.to_builtins(each)) for each in await plane.administration().keys(app)]
+
+    @router.post("/keys", status_code=201, tags=["keys"])
+    async def create_key(asked: NewKey, actor: Annotated[Actor, writes]) -> MadeKey:
+        """Makes a key. It is in this answer and nowhere else."""
+        options = asked.model_dump(
+            include={"models", "pipelines", "sources", "surfaces", "networks"}, exclude_none=True
+        )
+        made = await plane.administration().create_key(actor.name, asked.app, asked.name, asked.expires, options)
+        return _made(*made)
+
+    @router.post("/keys/{identity}/rotate", status_code=201, tags=["keys"])
+    async def rotate_key(identity: str, actor: Annotated[Actor, writes], asked: Rotation | None = None) -> MadeKey:
+        """A new key in the place of one that goes on for a while."""
+        overlap = (asked or Rotation()).overlap
+        return _made(*await plane.administration().rotate_key(actor.name, identity, overlap))
+
+    @router.delete("/keys/{identity}", status_code=204, tags=["keys"])
+    async def revoke_key(identity: str, actor: Annotated[Actor, writes]) -> None:
+        """Every replica refuses it within a second."""
+        await plane.administration().revoke_key(actor.name, identity)
+
+
+def _made(view: KeyView, key: str) -> MadeKey:
+    return MadeKey(**msgspec.to_builtins(view), key=key)
+
+
+def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
+    reads, writes = Depends(plane.needs("viewer")), Depends(plane.needs("admin"))
+    path, tags = f"/{kind}s", [f"{kind}s"]
+
+    @router.get(path, dependencies=[reads], tags=tags, operation_id=f"list_{kind}s")  # type: ignore[arg-type]
+    async def list_parties() -> list[Party]:
+        """Those of the configuration file and of the database."""
+        return [Party(**msgspec.to_builtins(each)) for each in await plane.administration().parties(kind)]
+
+    @router.post(path, status_code=201, tags=tags, operation_id=f"create_{kind}")  # type: ignore[arg-type]
+    async def create_party(asked: NewParty, actor: Annotated[Actor, writes]) -> Party:
+        """Adds one to the database."""
+        made = await plane.administration().put_party(actor.name, kind, asked.name, asked.options, new=True)
+        return Party(**msgspec.to_builtins(made))
+
+    @router.get(path + "/{name}", dependencies=[reads], tags=tags, operation_id=f"get_{kind}")  # type: ignore[arg-type]
+    async def get_party(name: str) -> Party:
+        """One of them."""
+        return Party(**msgspec.to_builtins(await plane.administration().party(kind, name)))
+
+    @router.put(path + "/{name}", tags=tags, operation_id=f"change_{kind}")  # type: ignore[arg-type]
+    async def change_party(name: str, asked: Options, actor: Annotated[Actor, writes]) -> Party:
+        """Puts other options in the place of all it had."""
+        made = await plane.administration().put_party(actor.name, kind, name, asked.options, new=False)
+        return Party(**msgspec.to_builtins(made))
+
+    @router.delete(path + "/{name}", status_code=204, tags=tags, operation_id=f"remove_{kind}")  # type: ignore[arg-type]
+    async def remove_party(name: str, actor: Annotated[Actor, writes]) -> None:
+        """Takes it away; the keys of an app are revoked with it."""
+        await plane.administration().remove_party(actor.name, kind, name)

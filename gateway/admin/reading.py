@@ -1,0 +1,111 @@
+"""What was used and spent, single requests, budgets, and the audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from gateway.access.counters import Unreachable
+
+if TYPE_CHECKING:
+    from gateway.admin.plane import AdminPlane
+
+_TIMES = ("since", "until")
+_Time = Annotated[str, Query(description="2026-07-21, 2026-07-21T14:30Z, or 90m, 24h, 7d ago.")]
+
+
+def reading(plane: AdminPlane) -> APIRouter:
+    """`/usage`, `/requests`, `/budgets`, `/audit`."""
+    router = APIRouter(dependencies=[Depends(plane.needs("viewer"))])
+    _ledger(router, plane)
+    _audit(router, plane)
+
+    @router.get("/budgets", tags=["budgets"])
+    async def budgets() -> list[dict[str, Any]]:
+        """How much of each budget is left now, reservations counted as spent."""
+        try:
+            return await plane.runtime.resources.accounts.budgets()
+        except Unreachable as error:
+            raise HTTPException(503, f"The counters can't be asked now: {error}") from None
+
+    return router
+
+
+def _ledger(router: APIRouter, plane: AdminPlane) -> None:
+    @router.get("/usage", tags=["usage"], response_model=None)
+    async def usage(
+        request: Request,
+        by: Annotated[str, Query(description="Groups, with commas: organisation, team, app, key, user, model, "
+                                 "target, day, hour.")] = "app",
+        since: _Time = "",
+        until: _Time = "",
+        format: str = "json",  # noqa: A002 - the parameter's name
+    ) -> Response:  # fmt: skip
+        """Sums by whole hours. Any group is a filter too: `?by=model&team=support`."""
+        from gateway.access import reports
+
+        if format not in ("json", "csv"):
+            raise HTTPException(400, "format is json or csv")
+        groups = [each.strip() for each in by.split(",") if each.strip()]
+        where = _filters(request, ("by", "format", *_TIMES))
+        lines = await reports.usage(plane.database(), groups, _time(since), _time(until), where)
+        if format == "csv":
+            name = {"content-disposition": 'attachment; filename="usage.csv"'}
+            return PlainTextResponse(reports.csv(groups, lines), headers=name, media_type="text/csv; charset=utf-8")
+        return JSONResponse([reports.as_object(groups, each) for each in lines])
+
+    @router.get("/requests", tags=["requests"])
+    async def requests(
+        request: Request, before: str = "", limit: int = 50, since: _Time = "", until: _Time = ""
+    ) -> dict[str, Any]:
+        """Single requests, the newest first; `next` is the `before` of the next page, empty at the end.
+
+        Filters: organisation, team, app, key, user, model, target, status, outcome, request_id.
+        """
+        from gateway.access import reports
+
+        where = _filters(request, ("before", "limit", *_TIMES))
+        page = await reports.requests(
+            plane.database(), where, before=before, limit=limit, since_ms=_time(since), until_ms=_time(until)
+        )
+        return {"requests": page.rows, "next": page.next}
+
+    @router.get("/requests/{identity}", tags=["requests"])
+    async def one_request(identity: str) -> dict[str, Any]:
+        """One request with its attempts."""
+        from gateway.access import reports
+
+        found = await reports.request(plane.database(), identity)
+        if found is None:
+            raise HTTPException(404, "There is no such request in the ledger")
+        return found
+
+
+def _audit(router: APIRouter, plane: AdminPlane) -> None:
+    @router.get("/audit", tags=["audit"])
+    async def audit(before: int | None = None, limit: int = 100) -> dict[str, Any]:
+        """Who did what, the newest first; `next` is the `before` of the next page, null at the end."""
+        rows = await plane.administration().audit.rows(before=before, limit=limit)
+        more = rows and len(rows) >= min(max(1, limit), 1000) and rows[-1].number > 1
+        return {"audit": [msgspec.to_builtins(each) for each in rows], "next": rows[-1].number if more else None}
+
+    @router.get("/audit/verify", tags=["audit"])
+    async def verify(head: str = "") -> dict[str, Any]:
+        """Goes through the chain; give an earlier `head` to find a cut-off end as well."""
+        found = await plane.administration().audit.verify(head)
+        return {"intact": found.wrong == 0, **msgspec.to_builtins(found)}
+
+
+def _filters(request: Request, known: tuple[str, ...]) -> Mapping[str, str]:
+    return {name: value for name, value in request.query_params.items() if name not in known}
+
+
+def _time(text: str) -> int | None:
+    from gateway.access.reports import read_time
+
+    return read_time(text, time.time()) if text else None

@@ -1,0 +1,53 @@
+"""The admin API on a port of its own, in the process of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from config.listening import split_listen
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+DRAIN_S = 5
+
+
+class AdminServer:
+    """One more server on the running loop."""
+
+    def __init__(self, app: FastAPI, listen: str) -> None:
+        self._listen = listen
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises `OSError` for a port that is taken."""
+        host, port = split_listen(self._listen)
+        # Bound here: uvicorn would end the process over a port that is taken.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=128)
+        structlog.get_logger().info("the admin API listens", address=listener.getsockname()[:2])
+        # Signals are the business of the gateway's own server.
+        self._serving = asyncio.create_task(self._server._serve([listener]))
+
+    async def close(self) -> None:
+        """Ends after the requests that are under way."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
