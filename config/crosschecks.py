@@ -37,6 +37,8 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _access(document)
     yield from _callable_apps(document)
     yield from _known_currencies(document)
+    yield from _one_pepper(document)
+    yield from _distinct_issuers(document)
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -262,3 +264,25 @@ def _known_currencies(document: Document) -> Iterator[Fault]:
                 if match is not None and match[1] not in known and ("budget" in path):
                     message = f"nobody knows what one {match[1]} is worth"
                     yield Fault(path, place(document, path), message, f"add currencies: {{{match[1]}: 1.08 USD}}")
+
+
+def _one_pepper(document: Document) -> Iterator[Fault]:
+    """Replicas that share a database must hash keys alike."""
+    server = _section(document.data, "server")
+    database = server.get("database")
+    if isinstance(database, str) and database.startswith("postgres") and not server.get("pepper"):
+        path: Path = ("server", "database")
+        cure = "add server.pepper: ${GATEHOUSE_PEPPER}, 32 characters or more (openssl rand -hex 32)"
+        yield Fault(path, place(document, path), "each replica would hash keys in its own way", cure)
+
+
+def _distinct_issuers(document: Document) -> Iterator[Fault]:
+    """A token's issuer decides which entry reads it."""
+    known: dict[str, int] = {}
+    entries = document.data.get("identity")
+    for number, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
+        issuer = entry.get("issuer") if isinstance(entry, dict) else None
+        if isinstance(issuer, str) and known.setdefault(issuer.rstrip("/"), number) != number:
+            path: Path = ("identity", number, "issuer")
+            message = f"{quote(issuer)} is the issuer of identity {known[issuer.rstrip('/')] + 1} already"
+            yield Fault(path, place(document, path), message, "keep one entry for each issuer")

@@ -61,10 +61,15 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     return accounts
 
 
+def pepper_file(server: ServerConfig) -> Path:
+    """Where the pepper is that nobody has configured."""
+    return (server.data if server.data is not None else cache_folder()) / "pepper"
+
+
 def pepper_of(server: ServerConfig) -> bytes:
     """What keys are hashed with. Raises `ValueError` for one that is too short."""
     if server.pepper is None:
-        return read_pepper((server.data if server.data is not None else cache_folder()) / "pepper")
+        return read_pepper(pepper_file(server))
     pepper = server.pepper.reveal().encode()
     if len(pepper) < 32:
         raise ValueError("server.pepper is too short: it must have 32 characters or more")

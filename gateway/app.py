@@ -122,7 +122,7 @@ class Process:
             # What only shows when something is opened: a database, a folder, a package that is not installed.
             structlog.get_logger().error("this configuration can't be served", problem=str(error))
             raise
-        self.runtime.resources.accounts.note("config.load", self._config.digest)
+        self._note_config()
         self._seen = self._stamp()
         watching = asyncio.create_task(self._watch()) if self._path is not None else None
         # What was made until now lives as long as the process: the collector need not look at it again.
@@ -157,6 +157,11 @@ class Process:
             server = AdminServer(app, self.admin_listen)
             await server.start()
             stack.push_async_callback(server.close)
+
+    def _note_config(self) -> None:
+        """Once, however many workers load it."""
+        if self._worker is None or self._worker.number == 1:
+            self.runtime.resources.accounts.note("config.load", self._config.digest)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -209,7 +214,7 @@ class Process:
                     log.warning("changes in this section take effect at the next start", section=part)
             self._config = config
             self.runtime.install(engine)
-            self.runtime.resources.accounts.note("config.load", config.digest)
+            self._note_config()
             self.runtime.resources.health.retain(
                 {target.target for model in config.models.values() for target in model.targets}
             )

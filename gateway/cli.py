@@ -6,17 +6,18 @@ Whatever a command needs is imported within it: `check` and `--help` must not wa
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gateway.access_commands import ACCESS_COMMANDS, backup, usage
+from gateway.command_options import DEFAULT_CONFIG, FileArgument, FileOption, JsonOption, fail, load_config
 
 if TYPE_CHECKING:
     from config import Config
 
-DEFAULT_CONFIG = Path("gatehouse.yaml")
 PACKAGES = ("gateway", "router", "guardrails", "cache", "rag", "observability", "config")
 
 app = typer.Typer(
@@ -27,17 +28,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None)
-key_commands = typer.Typer(help="Work with callers' keys.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_commands, name="config")
-app.add_typer(key_commands, name="keys")
+for name, commands in ACCESS_COMMANDS.items():
+    app.add_typer(commands, name=name)
+app.command(name="usage")(usage)
+app.command(name="backup")(backup)
 eval_commands = typer.Typer(help="Measure on cases of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(eval_commands, name="eval")
-
-FileArgument = Annotated[
-    Path, typer.Argument(metavar="[FILE]", envvar="GATEHOUSE_CONFIG", help="The YAML file.", show_default=True)
-]
-FileOption = Annotated[Path, typer.Option("--config", "-c", envvar="GATEHOUSE_CONFIG", help="The YAML file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
@@ -59,20 +56,6 @@ def foreign_package(home: Path) -> str:
         if origin is None or Path(origin).resolve().parents[1] != home:
             return f"{name} ({origin or 'missing'})"
     return ""
-
-
-def _fail(message: str, code: int = 2) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
-def _load(path: Path) -> Config:
-    from config import ConfigError, load
-
-    try:
-        return load(path)
-    except ConfigError as error:
-        _fail(error.render(color=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
 
 
 def _version() -> str:
@@ -105,7 +88,7 @@ def version() -> None:
 @app.command()
 def check(file: FileArgument = DEFAULT_CONFIG) -> None:
     """Check a configuration without starting anything; exit code 2 and every problem if it is wrong."""
-    config = _load(file)
+    config = load_config(file)
     counts = ", ".join(
         f"{len(entries)} {name if len(entries) != 1 else name.removesuffix('s')}"
         for name in ("providers", "models", "pipelines", "sources", "apps")
@@ -119,7 +102,7 @@ def config_show(file: FileArgument = DEFAULT_CONFIG, as_json: JsonOption = False
     """Print what is in effect, defaults included, with secrets masked."""
     from config import show, show_json
 
-    config = _load(file)
+    config = load_config(file)
     typer.echo(show_json(config) if as_json else show(config), nl=False)
 
 
@@ -145,23 +128,12 @@ def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
     from config import draw_plan
     from config import plan as plan_path
 
-    config = _load(file)
+    config = load_config(file)
     try:
         made = plan_path(config, model)
     except LookupError as error:
-        _fail(str(error.args[0]))
+        fail(str(error.args[0]))
     typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else draw_plan(made).rstrip("\n"))
-
-
-@key_commands.command("hash")
-def keys_hash() -> None:
-    """Read a key from stdin and print the hashed form for `apps`."""
-    from config import hash_key
-
-    key = sys.stdin.readline().strip()
-    if not key:
-        _fail('no key on stdin; use: echo "$KEY" | gatehouse keys hash')
-    typer.echo(f"sha256:{hash_key(key)}")
 
 
 @app.command()
@@ -216,12 +188,12 @@ def ingest(
 
     from gateway.ingestion import ingest as run
 
-    loaded = _load(config)
+    loaded = load_config(config)
     _known_source(loaded, source)
     try:
         report = asyncio.run(run(loaded, source, paths or ()))
     except (ValueError, OSError) as error:
-        _fail(str(error), 1 if isinstance(error, OSError) else 2)
+        fail(str(error), 1 if isinstance(error, OSError) else 2)
     for name, reason in report.failed:
         typer.echo(f"{name}: {reason}", err=True)
     typer.echo(report.line())
@@ -231,7 +203,7 @@ def ingest(
 
 def _known_source(config: Config, name: str) -> None:
     if name not in config.sources:
-        _fail(f"there is no source {name}; known here: {', '.join(config.sources) or 'none'}")
+        fail(f"there is no source {name}; known here: {', '.join(config.sources) or 'none'}")
 
 
 @app.command()
@@ -247,9 +219,9 @@ def ask(
 
     from gateway.asking import ask as run
 
-    loaded = _load(config)
+    loaded = load_config(config)
     if model not in loaded.models:
-        _fail(f"there is no model {model}; known here: {', '.join(loaded.models) or 'none'}")
+        fail(f"there is no model {model}; known here: {', '.join(loaded.models) or 'none'}")
     raise typer.Exit(asyncio.run(run(loaded, model, question, frozenset(labels or ()), explain=explain)))
 
 
@@ -268,12 +240,12 @@ def eval_retrieval(
 
     from gateway.retrieval_evaluation import charts, measure
 
-    loaded = _load(config)
+    loaded = load_config(config)
     _known_source(loaded, source)
     try:
         scores, weights = asyncio.run(measure(loaded, source, questions, learn=learn))
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
     for score in scores:
         typer.echo(score.line())
     for line in weights.lines() if weights is not None else ():
@@ -297,7 +269,7 @@ def eval_cache(
     try:
         report = asyncio.run(measure(pairs, wrong_hits))
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
     for line in report.lines():
         typer.echo(line)
     if chart is not None:
@@ -316,11 +288,11 @@ def route(
 
     from gateway.route_explaining import explain
 
-    loaded = _load(config)
+    loaded = load_config(config)
     try:
         lines = asyncio.run(explain(loaded, router or next(iter(loaded.routers), ""), text, as_app))
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
     for line in lines:
         typer.echo(line)
 
@@ -337,11 +309,11 @@ def eval_router(
 
     from gateway.route_explaining import measure
 
-    loaded = _load(config)
+    loaded = load_config(config)
     try:
         lines, picture = asyncio.run(measure(loaded, router or next(iter(loaded.routers), ""), cases))
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
     for line in lines:
         typer.echo(line)
     if chart is not None:
@@ -359,13 +331,13 @@ def eval_guardrails(
 
     from gateway.evaluation import measure
 
-    loaded = _load(config)
+    loaded = load_config(config)
     chosen = loaded.pipelines.get(pipeline)
     if chosen is None:
-        _fail(f"there is no pipeline {pipeline}; known here: {', '.join(loaded.pipelines) or 'none'}")
+        fail(f"there is no pipeline {pipeline}; known here: {', '.join(loaded.pipelines) or 'none'}")
     try:
         report = asyncio.run(measure(loaded, chosen, cases))
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
     for line in report.lines():
         typer.echo(line)

@@ -83,10 +83,15 @@ def digest_of(key: str, pepper: bytes) -> str:
 def read_pepper(path: Path) -> bytes:
     """The pepper in a file, which is made with the first one; only its owner may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists():
+        # Written whole before it has its name: of several workers that start at once, the first one's holds.
+        made = path.with_suffix(f".{secrets.token_hex(8)}")
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(made)
+        made.unlink()
     text = path.read_text().strip()
     if len(text) < 32:
         raise ValueError(f"the pepper in {path} is too short: it must have 32 characters or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 def admin_api(plane: AdminPlane) -> FastAPI:
     """To be mounted at `/admin`, or served by itself."""
-    app = FastAPI(
-        title="Gatehouse admin", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
-    )
+    app = FastAPI(title="Gatehouse admin", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     for routes in (callers(plane), reading(plane), operating(plane)):
         app.include_router(routes, prefix="/v1")
+    # Who has no key learns nothing, not even what there is.
+    app.add_api_route(
+        "/openapi.json", app.openapi, dependencies=[Depends(plane.needs("viewer"))], include_in_schema=False
+    )
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(404, _http_error)
     app.add_exception_handler(405, _http_error)

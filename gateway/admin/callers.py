@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import APIRouter, Depends
@@ -98,7 +98,7 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
         return [Key(**msgspec.to_builtins(each)) for each in await plane.administration().keys(app)]
 
     @router.post("/keys", status_code=201, tags=["keys"])
-    async def create_key(asked: NewKey, actor: Annotated[Actor, writes]) -> MadeKey:
+    async def create_key(asked: NewKey, actor: Actor = writes) -> MadeKey:
         """Makes a key. It is in this answer and nowhere else."""
         options = asked.model_dump(
             include={"models", "pipelines", "sources", "surfaces", "networks"}, exclude_none=True
@@ -107,13 +107,13 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
         return _made(*made)
 
     @router.post("/keys/{identity}/rotate", status_code=201, tags=["keys"])
-    async def rotate_key(identity: str, actor: Annotated[Actor, writes], asked: Rotation | None = None) -> MadeKey:
+    async def rotate_key(identity: str, asked: Rotation | None = None, actor: Actor = writes) -> MadeKey:
         """A new key in the place of one that goes on for a while."""
         overlap = (asked or Rotation()).overlap
         return _made(*await plane.administration().rotate_key(actor.name, identity, overlap))
 
     @router.delete("/keys/{identity}", status_code=204, tags=["keys"])
-    async def revoke_key(identity: str, actor: Annotated[Actor, writes]) -> None:
+    async def revoke_key(identity: str, actor: Actor = writes) -> None:
         """Every replica refuses it within a second."""
         await plane.administration().revoke_key(actor.name, identity)
 
@@ -132,7 +132,7 @@ def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
         return [Party(**msgspec.to_builtins(each)) for each in await plane.administration().parties(kind)]
 
     @router.post(path, status_code=201, tags=tags, operation_id=f"create_{kind}")  # type: ignore[arg-type]
-    async def create_party(asked: NewParty, actor: Annotated[Actor, writes]) -> Party:
+    async def create_party(asked: NewParty, actor: Actor = writes) -> Party:
         """Adds one to the database."""
         made = await plane.administration().put_party(actor.name, kind, asked.name, asked.options, new=True)
         return Party(**msgspec.to_builtins(made))
@@ -143,12 +143,12 @@ def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
         return Party(**msgspec.to_builtins(await plane.administration().party(kind, name)))
 
     @router.put(path + "/{name}", tags=tags, operation_id=f"change_{kind}")  # type: ignore[arg-type]
-    async def change_party(name: str, asked: Options, actor: Annotated[Actor, writes]) -> Party:
+    async def change_party(name: str, asked: Options, actor: Actor = writes) -> Party:
         """Puts other options in the place of all it had."""
         made = await plane.administration().put_party(actor.name, kind, name, asked.options, new=False)
         return Party(**msgspec.to_builtins(made))
 
     @router.delete(path + "/{name}", status_code=204, tags=tags, operation_id=f"remove_{kind}")  # type: ignore[arg-type]
-    async def remove_party(name: str, actor: Annotated[Actor, writes]) -> None:
+    async def remove_party(name: str, actor: Actor = writes) -> None:
         """Takes it away; the keys of an app are revoked with it."""
         await plane.administration().remove_party(actor.name, kind, name)

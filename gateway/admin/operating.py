@@ -21,7 +21,7 @@ def operating(plane: AdminPlane) -> APIRouter:
 
     @router.delete("/cache", tags=["operations"])
     async def purge(
-        actor: Annotated[Actor, owner],
+        actor: Actor = owner,
         app: Annotated[str, Query(description="Only this app's answers.")] = "",
         model: Annotated[str, Query(description="Only this model's.")] = "",
         older_than: Annotated[str, Query(description="Only those that are older, such as 1h.")] = "",
@@ -39,7 +39,7 @@ def operating(plane: AdminPlane) -> APIRouter:
         return {"removed": removed}
 
     @router.post("/reload", tags=["operations"])
-    async def reload(actor: Annotated[Actor, owner]) -> dict[str, Any]:
+    async def reload(actor: Actor = owner) -> dict[str, Any]:
         """Reads the configuration file again; a wrong one changes nothing, and the log says why."""
         done = await plane.reload()
         await plane.record(actor, "config.reload", plane.runtime.engine.digest, {"done": done})

@@ -50,6 +50,8 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.retrieval_evaluation": (6, "process"),
     "gateway.cache_evaluation": (6, "process"),
     "gateway.route_explaining": (6, "process"),
+    "gateway.access_commands": (6, "process"),
+    "gateway.command_options": (6, "process"),
     "gateway.cli": (6, "process"),
     "gateway.__main__": (6, "process"),
 }

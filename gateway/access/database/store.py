@@ -29,6 +29,8 @@ class Database:
         if self.is_sqlite:
             path = Path(url.removeprefix("sqlite:///"))
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Who has called whom is for nobody else of this machine.
+            path.touch(0o600)
             self.engine = create_async_engine(
                 f"sqlite+aiosqlite:///{path}", connect_args={"timeout": DEADLINE_S}, poolclass=NullPool
             )
@@ -55,6 +57,13 @@ class Database:
             await connection.execute(text("BEGIN IMMEDIATE"))
         else:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+
+    async def copy_to(self, path: Path) -> None:
+        """A copy of a SQLite file, whole as of one moment, while others write."""
+        await self.prepare()
+        async with self.engine.connect() as connection:
+            await connection.execute(text("VACUUM INTO :path"), {"path": str(path)})
+        await asyncio.to_thread(path.chmod, 0o600)
 
     async def close(self) -> None:
         """Lets go of all connections."""

@@ -1,0 +1,37 @@
+"""What the command line's commands share: options, reading the configuration, and ending with a message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from config import Config
+
+DEFAULT_CONFIG = Path("gatehouse.yaml")
+
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="[FILE]", envvar="GATEHOUSE_CONFIG", help="The YAML file.", show_default=True)
+]
+FileOption = Annotated[Path, typer.Option("--config", "-c", envvar="GATEHOUSE_CONFIG", help="The YAML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Ends the command: 1 is a failure, 2 wrong input."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def load_config(path: Path) -> Config:
+    """Ends the command with every problem where the file is wrong."""
+    from config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        fail(error.render(color=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
