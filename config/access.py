@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import zoneinfo
 from decimal import Decimal
@@ -12,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from config.findings import wrong
-from config.listening import check_listen
+from config.listening import Networks, check_listen
 from config.secret import Secret, check_hashed
-from config.struct import Flag, HttpUrl, Label, Name, Ref, Struct, Whole
+from config.struct import Flag, HttpUrl, Label, Name, Ref, Struct, Whole, one_or_several
 from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -27,11 +26,7 @@ Amount = Annotated[
 ]
 
 
-def _several(value: object) -> object:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_several)]
+Amounts = Annotated[tuple[Amount, ...], BeforeValidator(one_or_several)]
 
 
 class Spend(NamedTuple):
@@ -125,7 +120,7 @@ class BudgetConfig(Struct):
         return self
 
 
-Budgets = Annotated[tuple[BudgetConfig, ...], BeforeValidator(_several)]
+Budgets = Annotated[tuple[BudgetConfig, ...], BeforeValidator(one_or_several)]
 
 
 class LimitsConfig(Struct):
@@ -183,15 +178,6 @@ def _all_models(value: object) -> object:
     return ("*",) if value == "*" else value
 
 
-def _network(value: str) -> str:
-    try:
-        ipaddress.ip_network(value)
-    except ValueError:
-        raise wrong("{value} is no network", "write it like 10.0.0.0/8 or 2001:db8::/32") from None
-    return value
-
-
-Networks = tuple[Annotated[str, AfterValidator(_network)], ...]
 Surface = Literal["openai", "anthropic", "gemini"]
 
 
@@ -271,10 +257,19 @@ class IdentityConfig(Struct):
 Role = Literal["owner", "admin", "viewer"]
 
 
+LEAST_ADMIN_KEY = 20
+
+
+def _long(secret: Secret) -> Secret:
+    if len(secret.reveal()) < LEAST_ADMIN_KEY:
+        raise wrong("an admin key this short can be guessed", "take 20 characters or more: openssl rand -hex 32")
+    return secret
+
+
 class AdminKeyConfig(Struct):
     """A person or a program that administrates."""
 
-    key: Annotated[Secret, AfterValidator(check_hashed)] = Field(
+    key: Annotated[Secret, AfterValidator(check_hashed), AfterValidator(_long)] = Field(
         description="Its key: a reference, or `sha256:` and the key's hash.", examples=["${GATEHOUSE_ADMIN_KEY}"]
     )
     role: Role = Field(

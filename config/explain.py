@@ -76,6 +76,8 @@ def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int
         if isinstance(data, dict) and tag_may_follow and part == data.get("kind"):
             tag_may_follow = False
             continue
+        if part == 0 and isinstance(part, int) and not isinstance(data, tuple):
+            continue  # the only one of several, written without a list
         inside = (isinstance(data, dict) and part in data) or (
             isinstance(data, tuple) and isinstance(part, int) and part < len(data)
         )

@@ -1,9 +1,12 @@
-"""Addresses to listen on: `host:port`, `[v6]:port`."""
+"""Addresses to listen on (`host:port`, `[v6]:port`), and networks that requests come from."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from config.findings import wrong
 
@@ -34,3 +37,15 @@ def check_listen(value: str) -> str:
         cure = "write 0.0.0.0{text}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
         raise wrong("{value} is no address to listen on", cure) from None
     return value
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise wrong("{value} is no network", "write it like 10.0.0.0/8 or 2001:db8::/32") from None
+    return value
+
+
+Networks = tuple[Annotated[str, AfterValidator(_network)], ...]
+"""Of addresses, such as 10.0.0.0/8."""

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
 from config.findings import Substituted, wrong
-from config.listening import check_listen, split_listen
+from config.listening import Networks, check_listen, split_listen
 from config.providers import Headers
 from config.secret import Secret
 from config.sources import folder_of
@@ -48,6 +48,11 @@ class ServerConfig(Struct):
 
     listen: Annotated[str, AfterValidator(check_listen)] = Field(
         default="127.0.0.1:8080", description="Host and port; port 0 takes a free one."
+    )
+    proxies: Networks = Field(
+        default=(),
+        description="Where load balancers stand whose `x-forwarded-for` is believed; without it nobody's is.",
+        examples=["[10.0.0.0/8]"],
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
     drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")

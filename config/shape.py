@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from config.document import Path
 from config.secret import Secret
-from config.struct import Struct
+from config.struct import Struct, one_or_several
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ def walk(annotation: Any, value: Any, path: Path = (), markers: tuple[Any, ...] 
     elif origin is tuple and isinstance(value, tuple):
         for index, each in enumerate(value):
             yield from walk(get_args(annotation)[0], each, (*path, index))
+    elif origin is tuple and any(getattr(each, "func", None) is one_or_several for each in markers):
+        yield from walk(get_args(annotation)[0], value, path)
     elif isinstance(annotation, type) and issubclass(annotation, Struct):
         yield from _walk_struct(annotation, value, path)
 

@@ -113,6 +113,11 @@ def _target_name(value: str) -> str:
     return value
 
 
+def one_or_several(value: object) -> object:
+    """Before a tuple: what stands alone is the only one of it."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
 """An int; digits from a reference count."""
 Flag = Annotated[bool, BeforeValidator(_flag)]

@@ -203,6 +203,11 @@ class Accounts:
         async with asyncio.timeout(SEED_DEADLINE_S):
             return await spent(self.database, scope, int(since * 1000), int(before * 1000))
 
+    async def seeded(self, within_s: float) -> None:
+        """Waits until budgets know what was spent, for so long at most."""
+        if self._seeding is not None:
+            await asyncio.wait((self._seeding,), timeout=within_s)
+
     async def _seed(self, counters: MemoryCounters | SqliteCounters) -> None:
         """Tells counters of this machine what had been spent before; until then nobody spends."""
         while True:

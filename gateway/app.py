@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from gateway.workers import Worker
 
 RELOAD_LOOK_S = 1.0
+# Requests are taken without what the ledger says if that takes longer; budgets refuse them meanwhile.
+SEED_WAIT_S = 5.0
 
 
 class Gatehouse(FastAPI):
@@ -53,7 +55,9 @@ class Gatehouse(FastAPI):
     """
 
     def __init__(self, process: Process) -> None:
-        super().__init__(title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan)
+        super().__init__(
+            title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan, redirect_slashes=False
+        )
         self._paths = Paths(process.runtime)
         self.include_router(operations(process.runtime))
         if process.admin_listen is None:
@@ -117,6 +121,7 @@ class Process:
         try:
             self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
             self.runtime.install(await build(self._config, self.runtime.resources))
+            await self.runtime.resources.accounts.seeded(SEED_WAIT_S)
             await self._open_doors(stack)
         except (ValueError, OSError) as error:
             # What only shows when something is opened: a database, a folder, a package that is not installed.
@@ -151,10 +156,10 @@ class Process:
             stack.push_async_callback(metrics.close)
             self.runtime.gather = metrics.gather
         if self.admin_listen is not None and (worker is None or worker.number == 1):
-            app = FastAPI(openapi_url=None)
+            app = FastAPI(openapi_url=None, redirect_slashes=False)
             app.mount("/admin", self.admin)
             app.add_exception_handler(HTTPException, _http_error)
-            server = AdminServer(app, self.admin_listen)
+            server = AdminServer(app, self.admin_listen, self._config.server.proxies)
             await server.start()
             stack.push_async_callback(server.close)
 
@@ -280,6 +285,8 @@ def make_server(config: Config, path: Path | None, listen: str | None = None, wo
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(config.server.proxies),
+            forwarded_allow_ips=list(config.server.proxies),
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(config.server.drain)),
             backlog=4096,

@@ -28,7 +28,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.journal"
-        self._file = self._path.open("a+b", buffering=0)
+        self._file = open(self._path, "a+b", buffering=0, opener=_private)  # noqa: SIM115, PTH123 - open as long as the process
         # Whoever holds the lock is alive.
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._read = 0
@@ -84,6 +84,11 @@ class Journal:
                     continue  # its process lives
                 if path.exists():
                     yield path
+
+
+def _private(path: str, flags: int) -> int:
+    """Who has called whom is for nobody else of this machine."""
+    return os.open(path, flags, 0o600)
 
 
 def read_journal(path: Path, most: int) -> Iterator[list[Entry]]:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 def admin_api(plane: AdminPlane) -> FastAPI:
     """To be mounted at `/admin`, or served by itself."""
-    app = FastAPI(title="Gatehouse admin", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Gatehouse admin",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     for routes in (callers(plane), reading(plane), operating(plane)):
         app.include_router(routes, prefix="/v1")
     # Who has no key learns nothing, not even what there is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,7 +21,7 @@ DRAIN_S = 5
 class AdminServer:
     """One more server on the running loop."""
 
-    def __init__(self, app: FastAPI, listen: str) -> None:
+    def __init__(self, app: FastAPI, listen: str, proxies: Sequence[str]) -> None:
         self._listen = listen
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -31,6 +32,8 @@ class AdminServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=list(proxies),
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
