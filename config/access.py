@@ -8,12 +8,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from config.findings import wrong
 from config.listening import Networks, check_listen
 from config.secret import Secret, check_hashed
-from config.struct import Flag, HttpUrl, Label, Name, Ref, Struct, Whole, one_or_several
+from config.sources import folder_of
+from config.struct import ExactUrl, Flag, HttpUrl, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several
 from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -227,15 +236,21 @@ class AppConfig(Struct):
         return frozenset(key.digest() for key in self.keys)
 
 
+def _file(value: object, info: ValidationInfo) -> object:
+    return folder_of(value, info) if value is not None else None
+
+
 class IdentityConfig(Struct):
     """Tokens of an identity provider (OIDC), taken beside keys."""
 
-    issuer: HttpUrl = Field(description="The `iss` of its tokens.", examples=["https://login.example.com"])
+    issuer: ExactUrl = Field(description="The `iss` of its tokens.", examples=["https://login.example.com"])
     audience: str = Field(min_length=1, description="The `aud` that they must have.", examples=["gatehouse"])
-    jwks: HttpUrl | None = Field(
+    jwks: PageUrl | None = Field(
         default=None, description="Where its keys are; without it, what its `/.well-known/openid-configuration` says."
     )
-    jwks_file: Path | None = Field(default=None, description="Or the file that holds them, read again when it changes.")
+    jwks_file: Annotated[Path | None, BeforeValidator(_file), PlainSerializer(str)] = Field(
+        default=None, description="Or the file that holds them, read again when it changes."
+    )
     algorithms: tuple[
         Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
     ] = Field(default=("RS256", "ES256", "PS256", "EdDSA"), min_length=1, description="The signatures that are taken.")

@@ -17,7 +17,7 @@ from config.units import Duration, Pause
 def folder_of(value: object, info: ValidationInfo) -> Path:
     """A path that starts at the file's folder."""
     if not isinstance(value, str) or not value:
-        raise wrong("expected the path of a folder", "relative paths start at this file's folder")
+        raise wrong("expected a path", "relative paths start at this file's folder")
     beside = info.context.get("folder", Path()) if info.context else Path()
     return (Path(beside) / value).resolve()
 

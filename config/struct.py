@@ -100,6 +100,11 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _exact_url(value: str) -> str:
+    _http_url(value)
+    return value
+
+
 def _page_url(value: str) -> str:
     if _checked_url(value).fragment:
         raise wrong("the URL ends in a fragment", "leave out what follows the #")
@@ -134,3 +139,5 @@ PageUrl = Annotated[str, AfterValidator(_page_url)]
 """The address of a page, its query included."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """An http or https URL without credentials, query and final slash."""
+ExactUrl = Annotated[str, AfterValidator(_exact_url)]
+"""The same, kept to the letter: a final slash is part of an issuer's name."""

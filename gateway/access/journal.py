@@ -28,7 +28,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.journal"
-        self._file = open(self._path, "a+b", buffering=0, opener=_private)  # noqa: SIM115, PTH123 - open as long as the process
+        self._file = open(self._path, "a+b", buffering=0, opener=_private)  # noqa: SIM115 - open as long as the process
         # Whoever holds the lock is alive.
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._read = 0

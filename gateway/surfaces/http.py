@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 
+_KEY_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 
 
@@ -39,6 +40,7 @@ class HttpCall:
     """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
 
     __slots__ = (
+        "_raw",
         "_receive",
         "_send",
         "_starting",
@@ -53,7 +55,8 @@ class HttpCall:
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._raw: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self._raw)
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
         peer = scope.get("client")
@@ -96,12 +99,20 @@ class HttpCall:
         return None if not value else read_cache_control(value.decode("latin-1"))
 
     def key(self) -> str:
-        """The key as each vendor's SDK sends it. Raises `InvalidRequest` for one in the URL, which ends in logs."""
+        """The key as each vendor's SDK sends it.
+
+        Raises `InvalidRequest` for one in the URL, which ends in logs, and for two in one header's name: what stands
+        in front of us may have looked at the other one.
+        """
         headers = self.headers
+        if len(headers) != len(self._raw):
+            names = [name for name, _ in self._raw]
+            if any(names.count(name) > 1 for name in _KEY_HEADERS):
+                raise InvalidRequest("There are two keys: send one")
         value = headers.get(b"authorization")
         if value is not None and value[:7].lower() == b"bearer ":
             return value[7:].strip().decode("latin-1")
-        for name in (b"x-api-key", b"x-goog-api-key", b"api-key"):
+        for name in _KEY_HEADERS[1:]:
             value = headers.get(name)
             if value is not None:
                 return value.strip().decode("latin-1")
