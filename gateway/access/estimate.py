@@ -35,6 +35,11 @@ def size_of(request: ChatRequest | EmbeddingRequest) -> Size:
     """About the size of `request`."""
     if isinstance(request, EmbeddingRequest):
         return Size(sum(map(estimate_tokens, request.texts)) + sum(map(len, request.tokens)), 0)
+    return size_with(prompt_tokens(request), request)
+
+
+def size_with(prompt: int, request: ChatRequest) -> Size:
+    """The size of a request whose prompt is known already."""
     count = max(1, request.n or 1)
     answers = request.max_tokens * count if request.max_tokens is not None else None
-    return Size(prompt_tokens(request), answers, count)
+    return Size(prompt, answers, count)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.counters import SPEND, Demand, Settlement, Standing
-from gateway.access.estimate import USUAL_ANSWER, Size, size_of
+from gateway.access.estimate import USUAL_ANSWER, Size, size_of, size_with
 from gateway.contract.deltas import Usage
 from gateway.contract.errors import BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
 from gateway.contract.guards import Finding
@@ -31,15 +31,19 @@ class QuotaTicket:
     """See `gateway.contract.quota.Ticket`."""
 
     __slots__ = (
-        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_quota", "_refuse", "_reserved", "_size",
-        "_stream", "model",
+        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_measured", "_quota", "_refuse",
+        "_reserved", "_size", "_stream", "model",
     )  # fmt: skip
 
-    def __init__(self, quota: Quota, exchange: Exchange, size: Size, stream: bool) -> None:
+    def __init__(
+        self, quota: Quota, exchange: Exchange, request: ChatRequest | EmbeddingRequest, size: Size | None
+    ) -> None:
+        """`size` is that of `request`, None where no rule needs it."""
         self._quota = quota
         self._exchange = exchange
-        self._size = size
-        self._stream = stream
+        self._size = size or Size(0, 0)
+        self._measured = request if size is not None else None
+        self._stream = isinstance(request, ChatRequest) and request.stream
         self._charged: list[Charged] = []
         self._alone = False
         self._answer = 0
@@ -114,7 +118,7 @@ class QuotaTicket:
         if not moneys or not isinstance(request, ChatRequest | EmbeddingRequest):
             return
         quota = self._quota
-        bound = quota.cost_bound(size_of(request), self._answer, [attempt.target], refuse=self._refuse)
+        bound = quota.cost_bound(self._size_of(request), self._answer, [attempt.target], refuse=self._refuse)
         needed = bound
         for each in self._exchange.attempts:
             if each is not attempt:
@@ -138,6 +142,15 @@ class QuotaTicket:
             else (each, demand)
             for each, demand in self._charged
         ]
+
+    def _size_of(self, request: ChatRequest | EmbeddingRequest) -> Size:
+        """Most attempts ask just what was admitted."""
+        known = self._measured
+        if isinstance(request, ChatRequest) and isinstance(known, ChatRequest):
+            # What a prompt is measured by; a bound on the answer may have come since.
+            if request.messages is known.messages and request.tools is known.tools:
+                return size_with(self._size.prompt, request)
+        return size_of(request)
 
     async def _enter(self, attempt: Attempt) -> None:
         """A place with the attempt's provider."""
