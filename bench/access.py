@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from config import load
 from config.root import Config
-from gateway.access.counters import Counters, MemoryCounters
+from gateway.access.counters import Counters, Demand, MemoryCounters, Standing
 from gateway.access.keys import Shown
 from gateway.access.prices import Prices, Rates
 from gateway.access.quota import Quota
@@ -58,7 +58,7 @@ class Bench:
 
     def __init__(self, config: Config, counters: Counters, stored: StoredKeys | None = None) -> None:
         self._ring = Directory(config, stored).key_ring()
-        self._quota = Quota(counters, Prices({"p/m": Rates(Decimal(1), Decimal(2))}, {}))
+        self._quota = Quota(counters, Prices({"p/m": [(None, Rates(Decimal(1), Decimal(2)))]}, {}))
 
     async def once(self, key: str) -> None:
         """One request from its key to its settlement."""
@@ -136,7 +136,7 @@ async def through_redis(config: Config, url: str) -> tuple[float, float]:
     waited = 0
     reserve = counters.reserve
 
-    async def counted(request, demands):  # type: ignore[no-untyped-def]
+    async def counted(request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         nonlocal waited
         waited += 1
         return await reserve(request, demands)
@@ -163,12 +163,14 @@ async def run() -> None:
         print(f"a key of the file, limits, three budgets, memory:    {await memory.cost_us('bench-key'):7.1f} us")
         print(f"one of 10,000 stored keys, the same:                 {await memory.cost_us(stored.key):7.1f} us")
         sqlite = SqliteCounters(folder / "counters.sqlite")
-        print(f"the same, counters in SQLite:                        {await Bench(config, sqlite).cost_us('bench-key'):7.1f} us")
+        cost = await Bench(config, sqlite).cost_us("bench-key")
+        print(f"the same, counters in SQLite:                        {cost:7.1f} us")
         await sqlite.close()
         if shutil.which("redis-server"):
             with redis_server(folder) as url:
                 cost, trips = await through_redis(config, url)
-            print(f"the same, counters in Redis:                         {cost:7.1f} us, {trips:.1f} round trips waited for")
+            print(f"the same, counters in Redis:                         {cost:7.1f} us")
+            print(f"round trips that a request waits for there:          {trips:7.1f}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class Flight:
     """One call under way, or just ended."""
 
     __slots__ = (
-        "_flights", "_key", "_read_out", "_waiting", "batches", "done", "error", "exchange", "made", "readers", "task"
+        "_flights", "_key", "_read_out", "_waiting", "batches", "done", "error", "exchange", "made", "over", "readers",
+        "task",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, flights: Flights, key: bytes) -> None:
@@ -47,6 +48,8 @@ class Flight:
         self._read_out: asyncio.Future[Exchange | None] | None = None
         self.task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        # Its first caller's ledger is closed when the call is over, not when that caller leaves.
+        self.over = exchange.under_way = asyncio.get_running_loop().create_future()
 
     async def fly(self, make: Make, keep: Keep, end: End | None = None) -> None:
         """Makes the answer, reads it to its end, keeps it if that was clean; `end` comes last in any case."""
@@ -59,6 +62,7 @@ class Flight:
                     self._wake()
             finally:
                 await made.reply.close()
+            self.end()
             self.done = True
             self._wake()
             if (reader := await self._reader()) is not None:
@@ -71,9 +75,15 @@ class Flight:
             if not isinstance(error, Exception):
                 raise
         finally:
+            self.end()
             self.leave()
             if end is not None:
                 await end()
+
+    def end(self) -> None:
+        """Nothing more is asked of a target."""
+        if not self.over.done():
+            self.over.set_result(None)
 
     def leave(self) -> None:
         """Nobody finds it any more."""
@@ -150,6 +160,8 @@ class Flights:
             self._flights[key] = flight
         reply = FlightReply(flight, exchange)
         flight.task = asyncio.get_running_loop().create_task(flight.fly(make, keep, end))
+        # Also where it is cancelled before it has begun.
+        flight.task.add_done_callback(lambda _: flight.end())
         return reply
 
     def forget(self, key: bytes, flight: Flight) -> None:

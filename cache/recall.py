@@ -39,6 +39,10 @@ _OWNER = 0
 _encoder = msgspec.msgpack.Encoder()
 
 
+# Findings that say nothing against the words of an answer: what was masked comes back, and a budget is not about them.
+_SAY_NOTHING = frozenset({"mask", "exceeded", "downgrade"})
+
+
 class Versioned(Protocol):
     """A source of documents."""
 
@@ -296,7 +300,7 @@ def _reason_not_to_keep(ledgers: Sequence[Exchange], made: Made, batches: Sequen
     """`ledgers` are of who made the call, and of who has read the answer."""
     if isinstance(made.reply, KeptReply):
         return "kept already"
-    if any(each.action != "mask" and not each.shadow for ledger in ledgers for each in ledger.findings):
+    if any(each.action not in _SAY_NOTHING and not each.shadow for ledger in ledgers for each in ledger.findings):
         return "flagged"
     if any(step.name == "tool" for ledger in ledgers for step in ledger.steps):
         return "tools acted"

@@ -205,12 +205,14 @@ def _asks_again(config: object) -> bool:
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
     owners: dict[str, Path] = {}
     for spot in spots:
-        if spot.path[:1] != ("apps",) or spot.annotation is not Secret or not isinstance(spot.value, str):
+        is_key = spot.annotation is Secret and spot.path[0:1] in (("apps",), ("admin",))
+        if not is_key or not isinstance(spot.value, str):
             continue
         owner = owners.setdefault(Secret(spot.value).digest(), spot.path)
         if owner != spot.path:
             message = f"this is also the key {write_path(owner)}"
-            yield Fault(spot.path, place(document, spot.path), message, "give each app keys of its own")
+            cure = "give each app and each administrator keys of their own"
+            yield Fault(spot.path, place(document, spot.path), message, cure)
 
 
 def _access(document: Document) -> Iterator[Fault]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from config.findings import Substituted, wrong
-from config.struct import Struct
+from config.struct import Struct, one_or_several
+from config.units import Tokens
 
 
 def _dollars(value: object) -> object:
@@ -26,12 +29,35 @@ def _dollars(value: object) -> object:
     return amount
 
 
+def _day(value: object) -> object:
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value
+    try:
+        return datetime.date.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise wrong("{value} is no day", "write it like 2027-01-01") from None
+
+
+Day = Annotated[datetime.date, BeforeValidator(_day), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 Dollars = Annotated[Decimal, BeforeValidator(_dollars), PlainSerializer(str)]
+
+
+class TierConfig(Struct):
+    """What a prompt costs that is longer. What is not said here costs as the prompt or the answer does."""
+
+    above: Tokens = Field(description="Prompts with more tokens than this, whole.", examples=["200000 tokens"])
+    input: Dollars = Field(description="Of the prompt.", examples=["5.00"])
+    output: Dollars = Field(description="Of the answer, its reasoning included.", examples=["15.00"])
+    cache_read: Dollars | None = Field(default=None, description="Of the prompt, what the provider had kept.")
+    cache_write: Dollars | None = Field(default=None, description="Of the prompt, what the provider keeps from now on.")
 
 
 class PriceConfig(Struct):
     """US dollars for a million tokens."""
 
+    since: Day | None = Field(
+        default=None, description="The day (UTC) from which it holds, in a list of several.", examples=["2027-01-01"]
+    )
     input: Dollars = Field(description="Of the prompt.", examples=["2.50"])
     output: Dollars = Field(description="Of the answer, its reasoning included.", examples=["10.00"])
     cache_read: Dollars | None = Field(
@@ -40,3 +66,29 @@ class PriceConfig(Struct):
     cache_write: Dollars | None = Field(
         default=None, description="Of the prompt, what the provider keeps from now on; without it as the prompt."
     )
+    cache_write_1h: Dollars | None = Field(
+        default=None, description="Of that, what it keeps for an hour; without it as `cache_write`."
+    )
+    audio_input: Dollars | None = Field(default=None, description="Of the prompt, what is sound.")
+    audio_output: Dollars | None = Field(default=None, description="Of the answer, what is sound.")
+    image_input: Dollars | None = Field(default=None, description="Of the prompt, what is pictures.")
+    image_output: Dollars | None = Field(default=None, description="Of the answer, what is pictures.")
+    reasoning: Dollars | None = Field(default=None, description="Of the answer, what is reasoning.")
+    searches: Dollars | None = Field(default=None, description="Of a thousand searches of the web by the provider.")
+    tiers: tuple[TierConfig, ...] = Field(default=(), description="What longer prompts cost, the shortest first.")
+
+    @model_validator(mode="after")
+    def _rising(self) -> PriceConfig:
+        if any(one.above >= other.above for one, other in itertools.pairwise(self.tiers)):
+            raise wrong("the tiers do not rise", "write the shortest prompts first")
+        return self
+
+
+def _in_turn(prices: tuple[PriceConfig, ...]) -> tuple[PriceConfig, ...]:
+    days = itertools.pairwise(each.since for each in prices)
+    if not prices or not all(later is not None and (before is None or before < later) for before, later in days):
+        raise wrong("it is not clear which of several prices holds", "give each after the first its since: day, rising")
+    return prices
+
+
+Prices = Annotated[tuple[PriceConfig, ...], BeforeValidator(one_or_several), AfterValidator(_in_turn)]

@@ -12,7 +12,7 @@ from config.caches import CacheConfig
 from config.findings import wrong
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
-from config.prices import PriceConfig
+from config.prices import Prices
 from config.providers import ProviderConfig
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
@@ -51,7 +51,7 @@ class Config(Struct):
     )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
-    prices: dict[TargetName, PriceConfig] = Field(
+    prices: dict[TargetName, Prices] = Field(
         default={}, description="What targets cost, where the list that ships does not know it or is wrong for you."
     )
     currencies: dict[Currency, ExchangeRate] = Field(

@@ -21,7 +21,7 @@ from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.stored_keys import StoredKeys, read_pepper
 from gateway.admission import Directory, limits_by_name
-from gateway.contract.quota import NANO, Bound
+from gateway.contract.quota import NANO, AccountsState, Bound
 from observability.webhook import post_event
 from rag.export_minilm import cache_folder
 
@@ -42,10 +42,10 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
     folder = server.data if server.data is not None else cache_folder()
     accounts = Accounts(_counters(server, folder, alone=alone))
-    if isinstance(accounts.counters, RedisCounters):
-        accounts.counters.seeds = accounts.seeds
     if server.database is None:
         return accounts
+    if isinstance(accounts.counters, RedisCounters):
+        accounts.counters.seeds = accounts.seeds
     from gateway.access.audit import Audit
     from gateway.access.database.store import Database
     from gateway.access.ledger import Ledger
@@ -79,7 +79,9 @@ def pepper_of(server: ServerConfig) -> bytes:
 def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
     waits = server.database is not None
     if server.redis is None:
-        return MemoryCounters(waits=waits) if alone else SqliteCounters(folder / "counters.sqlite", waits=waits)
+        if alone:
+            return MemoryCounters(waits=waits)
+        return SqliteCounters(folder / "counters.sqlite", waits=waits, replicas=server.workers)
     try:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
@@ -157,20 +159,26 @@ class Accounts:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
+    def state(self) -> AccountsState | None:
+        """For metrics; None without a database."""
+        if self.ledger is None or self.keys is None:
+            return None
+        return AccountsState(self.ledger.waiting_bytes, self.ledger.lost_rows, self.keys.unconfirmed_s)
+
     def status(self) -> dict[str, str]:
         """One line for each part that is there."""
         lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
-    async def seeds(self, before: float) -> list[Seed] | None:
-        """What the budgets that are known had spent before a time, for their counters; None without a ledger.
+    async def seeds(self, before: float) -> list[Seed]:
+        """What the budgets that are known had spent on requests that ended before a time, for their counters.
 
         Raises where the ledger can't be asked.
         """
-        if self.database is None or self._directory is None or self._quota is None:
-            return None
-        if self.ledger is not None:
-            await self.ledger.flush()
+        if self._directory is None or self._quota is None:
+            raise RuntimeError("no config has been taken up yet")
+        if self.ledger is not None and not await self.ledger.flush():
+            raise OSError("the ledger's database can't be reached")
         found: list[Seed] = []
         by_period: dict[tuple[str, float], dict[str, int]] = {}
         for bound in self._budgets():
@@ -201,7 +209,7 @@ class Accounts:
             return {}
         await self.database.prepare()
         async with asyncio.timeout(SEED_DEADLINE_S):
-            return await spent(self.database, scope, int(since * 1000), int(before * 1000))
+            return await spent(self.database, scope, int(since * 1000), int(before * 1000), ended=True)
 
     async def seeded(self, within_s: float) -> None:
         """Waits until budgets know what was spent, for so long at most."""
@@ -213,7 +221,7 @@ class Accounts:
         while True:
             try:
                 seeds = await self.seeds(time.time())
-                counters.seed(seeds or [])
+                counters.seed(seeds)
                 return
             except Exception as error:
                 structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)

@@ -106,6 +106,7 @@ class Process:
             ),
             health.snapshot,
             quality=resources.quality,
+            accounts=lambda: resources.accounts.state(),
         )
         self.runtime = Runtime(recorder, resources, metrics=observe.metrics)
         self._reloading = asyncio.Lock()

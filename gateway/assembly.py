@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cache.answers import AnswerCache
+    from config.prices import PriceConfig
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
@@ -105,10 +106,26 @@ async def build(config: Config, resources: Resources) -> Engine:
 
 
 def _prices(config: Config) -> Prices:
-    own = {
-        name: Rates(each.input, each.output, each.cache_read, each.cache_write) for name, each in config.prices.items()
-    }
+    own = {name: [(each.since, _rates(each)) for each in dated] for name, dated in config.prices.items()}
     return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
+
+
+def _rates(price: PriceConfig) -> Rates:
+    """What it says; a tier has no prices of kinds but those it names."""
+    return Rates(
+        price.input,
+        price.output,
+        price.cache_read,
+        price.cache_write,
+        price.cache_write_1h,
+        price.audio_input,
+        price.audio_output,
+        price.image_input,
+        price.image_output,
+        price.reasoning,
+        price.searches,
+        tuple((tier.above, Rates(tier.input, tier.output, tier.cache_read, tier.cache_write)) for tier in price.tiers),
+    )
 
 
 def _vendor(config: ProviderConfig) -> Vendor:

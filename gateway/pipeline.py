@@ -27,7 +27,7 @@ import msgspec
 
 from gateway.access.keys import KeyRing, Shown, allowed_models, unknown_model
 from gateway.access.quota import Quota
-from gateway.contract.errors import ContentBlocked, GatehouseError
+from gateway.contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from gateway.contract.guards import Again, Guards
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, Context, Decision, Made, OwnTools, Recall, Routing, UnderGuard
@@ -98,9 +98,9 @@ class Pipeline:
         route = self._admit(request.model, exchange)
         exchange.user = exchange.user or request.user
         if self._quota is not None:
-            ticket = await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
-            if ticket is not None and ticket.model:
-                route = msgspec.structs.replace(route, policy=self._routes[ticket.model].policy)
+            await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
+            if model := _in_its_place(exchange):
+                route = msgspec.structs.replace(route, policy=self._routes[model].policy)
         exchange.stream = request.stream
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
@@ -178,6 +178,9 @@ class Pipeline:
         context = route.context
         standalone = partial(context.standalone, request, exchange, under) if context is not None else None
         variant = decided.name if decided is not None else ""
+        if model := _in_its_place(exchange):
+            # What a cheaper model says is not kept for those who may ask the other one.
+            variant += f" downgraded to {model}"
         return await route.recall.recall(request, exchange, make, variant, standalone)
 
     async def _take(
@@ -194,6 +197,8 @@ class Pipeline:
             route = msgspec.structs.replace(route, policy=other.policy, context=other.context, tools=other.tools)
         if decision.model:
             route = msgspec.structs.replace(route, policy=self._routes[decision.model].policy)
+        if model := _in_its_place(exchange):
+            route = msgspec.structs.replace(route, policy=self._routes[model].policy)
         if decision.tools is not None and route.tools is not None:
             route = msgspec.structs.replace(route, tools=route.tools.only(decision.tools))
         return route
@@ -231,6 +236,8 @@ class Pipeline:
         ticket = None
         if self._quota is not None:
             ticket = await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
+        if _in_its_place(exchange):
+            raise BudgetSpent("The budget is spent, and no other model can make these embeddings")
         if route.guards is not None:
             request = await route.guards.embed(request, exchange)
         started = time.perf_counter()
@@ -241,7 +248,7 @@ class Pipeline:
 
     def models(self, caller: Caller) -> list[str]:
         """The models that `caller` may ask for."""
-        return allowed_models(caller, self._routes)
+        return allowed_models(caller, [name for name, route in self._routes.items() if _open_to(caller, route)])
 
     def admit(self, model: str, exchange: Exchange) -> None:
         """Whether the caller may have `model`: raises `UnknownModel`. For surfaces that answer without a target."""
@@ -255,7 +262,7 @@ class Pipeline:
         exchange.model = model
         route = self._routes.get(model)
         if route is None or (caller.models is not None and model not in caller.models) or not _open_to(caller, route):
-            raise unknown_model(model, caller, self._routes)
+            raise unknown_model(model, self.models(caller))
         exchange.route = route.name
         exchange.record("admit", started)
         return route
@@ -306,6 +313,11 @@ class Pipeline:
             )
         finally:
             exchange.record("dispatch", started)
+
+
+def _in_its_place(exchange: Exchange) -> str:
+    """The model that answers because a budget is spent; empty for none."""
+    return exchange.ticket.model if exchange.ticket is not None else ""
 
 
 def _open_to(caller: Caller, route: Route) -> bool:

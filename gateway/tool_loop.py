@@ -148,4 +148,8 @@ def _sum(one: Usage, other: Usage) -> Usage:
         one.reasoning + other.reasoning,
         one.audio_input + other.audio_input,
         one.audio_output + other.audio_output,
+        one.image_input + other.image_input,
+        one.image_output + other.image_output,
+        one.cache_write_1h + other.cache_write_1h,
+        one.searches + other.searches,
     )

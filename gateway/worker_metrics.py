@@ -22,6 +22,7 @@ SUMMED_GAUGES = frozenset(
     {
         b"gatehouse_in_flight",
         b"gatehouse_target_in_flight",
+        b"gatehouse_ledger_waiting_bytes",
         # Pages that workers share are counted once for each.
         b"process_resident_memory_bytes",
         b"process_virtual_memory_bytes",
@@ -36,6 +37,7 @@ HIGHEST_GAUGES = frozenset(
         b"gatehouse_build_info",
         # 1 for each state that any worker's breaker is in, so two states of a target can be 1.
         b"gatehouse_breaker_state",
+        b"gatehouse_keys_unconfirmed_seconds",
         # That of the worker that was started last.
         b"process_start_time_seconds",
         b"python_info",

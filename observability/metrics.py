@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.contract.exchange import Attempt, Exchange
     from gateway.contract.passages import ContextQuality
+    from gateway.contract.quota import AccountsState
 
 DURATION_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -55,8 +56,11 @@ class Metrics:
         in_flight: Mapping[str, int],
         dropped: Callable[[], int],
         quality: Mapping[str, ContextQuality] | None = None,
+        accounts: Callable[[], AccountsState | None] = lambda: None,
     ) -> None:
-        """`in_flight` is read at each scrape, by surface; so are `health`, `dropped`, and `quality` by pipeline."""
+        """`in_flight` is read at each scrape, by surface; so are `health`, `dropped`, `accounts`, and `quality` by
+        pipeline.
+        """
         registry = self._registry = CollectorRegistry()
         self._counters = _Counters(registry)
         self._histograms = _Histograms(registry)
@@ -65,7 +69,7 @@ class Metrics:
         self._by_model: dict[tuple[str, str], _PerModel] = {}
         self._by_target: dict[str, tuple[Histogram, dict[str, Counter]]] = {}
         Gauge("gatehouse_build_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
-        registry.register(_Live(health, in_flight, dropped, quality if quality is not None else {}))
+        registry.register(_Live(health, in_flight, dropped, quality if quality is not None else {}, accounts))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
@@ -238,8 +242,10 @@ class _Live:
         in_flight: Mapping[str, int],
         dropped: Callable[[], int],
         quality: Mapping[str, ContextQuality],
+        accounts: Callable[[], AccountsState | None],
     ) -> None:
         self._quality = quality
+        self._accounts = accounts
         self._health = health
         self._in_flight = in_flight
         self._dropped = dropped
@@ -260,6 +266,8 @@ class _Live:
         dropped = CounterMetricFamily("gatehouse_telemetry_dropped", "Spans and ledgers that were not delivered.")
         dropped.add_metric([], self._dropped())
         yield from (state, calls, requests, dropped)
+        if (accounts := self._accounts()) is not None:
+            yield from _accounted(accounts)
         if self._quality:
             yield from self._judged()
 
@@ -278,3 +286,18 @@ class _Live:
             precision.add_metric([pipeline], quality.judged, quality.precision)
             failed.add_metric([pipeline], quality.failed)
         yield from (relevance, precision, failed)
+
+
+def _accounted(accounts: AccountsState) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "gatehouse_ledger_waiting_bytes", "Of the ledger's journal, not in the database yet.",
+        accounts.ledger_waiting_bytes,
+    )  # fmt: skip
+    yield CounterMetricFamily(
+        "gatehouse_ledger_lost_rows", "Rows that neither the database nor the disk could take.",
+        accounts.ledger_lost_rows,
+    )  # fmt: skip
+    yield GaugeMetricFamily(
+        "gatehouse_keys_unconfirmed_seconds", "How long the database has not confirmed the keys; 0 while it does.",
+        accounts.keys_unconfirmed_s,
+    )  # fmt: skip

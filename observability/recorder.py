@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.contract.exchange import Exchange
     from gateway.contract.passages import ContextQuality
+    from gateway.contract.quota import AccountsState
     from observability.metrics import TargetState
 
 MAX_WAITING = 50_000
@@ -50,10 +51,11 @@ class Recorder:
         health: Callable[[], Iterable[TargetState]],
         *,
         quality: Mapping[str, ContextQuality] | None = None,
+        accounts: Callable[[], AccountsState | None] = lambda: None,
         environ: Mapping[str, str] = os.environ,
         output: BinaryIO | None = None,
     ) -> None:
-        """`quality` by pipeline is for the metrics; `output` takes the log lines, stderr by default."""
+        """`quality` by pipeline and `accounts` are for the metrics; `output` takes the log lines, stderr by default."""
         self._config = config
         self._output = output
         self._target = ExportTarget(config.otlp, config.headers, (config.service_name, config.service_version), environ)
@@ -62,7 +64,7 @@ class Recorder:
         self._waiting: deque[Exchange] = deque()
         self._lost = 0
         self._in_flight: dict[str, int] = {}
-        self._metrics = Metrics(config.service_version, health, self._in_flight, self._dropped, quality)
+        self._metrics = Metrics(config.service_version, health, self._in_flight, self._dropped, quality, accounts)
         self._listeners: list[Callable[[Exchange], None]] = []
         self._draining: asyncio.Task[None] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.contract.deltas import Delta
 from gateway.contract.errors import EmptyAnswer, Refusal, UpstreamError
@@ -90,6 +90,7 @@ class CommittedReply:
         if isinstance(error, Exception):
             record_failure(self.attempt, error, now)
         if isinstance(error, UpstreamError):
+            note_usage(self.attempt, error.before)
             self._permit.fail(error, now)
         self._give_up()
 
@@ -108,8 +109,7 @@ async def read_to_commit(
     """
     head: list[Delta] = []
     declined = False
-    while (batch := await reply.next()) is not None:
-        note_usage(attempt, batch)
+    while (batch := await _hear(reply, attempt)) is not None:
         head = head + batch if head else batch
         for delta in batch:
             for choice in delta.choices:
@@ -128,7 +128,19 @@ async def read_to_commit(
     raise EmptyAnswer("the provider's answer was empty")
 
 
-def note_usage(attempt: Attempt, batch: list[Delta]) -> None:
+async def _hear(reply: Reply, attempt: Attempt) -> list[Delta] | None:
+    """The next deltas, noted on the attempt; also those that came with an error, and that nobody gets."""
+    try:
+        batch = await reply.next()
+    except UpstreamError as error:
+        note_usage(attempt, error.before)
+        raise
+    if batch is not None:
+        note_usage(attempt, batch)
+    return batch
+
+
+def note_usage(attempt: Attempt, batch: Sequence[Delta]) -> None:
     """Keeps the latest usage and the words on the attempt, so that what was generated is known however it ends."""
     said = attempt.said
     for delta in batch:

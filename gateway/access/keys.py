@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -120,9 +120,10 @@ def allowed_models(caller: Caller, models: Iterable[str]) -> list[str]:
     return [name for name in models if caller.models is None or name in caller.models]
 
 
-def unknown_model(asked: str, caller: Caller, models: Iterable[str]) -> UnknownModel:
-    """The error for a model that does not exist or is not the caller's: one for both, so that nobody can probe."""
-    allowed = allowed_models(caller, models)
+def unknown_model(asked: str, allowed: Sequence[str]) -> UnknownModel:
+    """The error for a model that does not exist or is not among the caller's `allowed`: one for both, so that nobody
+    can probe.
+    """
     shown = asked if len(asked) <= 100 else asked[:100] + "..."
     near = difflib.get_close_matches(asked[:200], allowed, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else f" Known here: {', '.join(allowed[:10]) or 'none'}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     from gateway.access.database.store import Database
     from gateway.contract.exchange import Exchange
 
+# How long a finished request is in memory only.
+DISK_S = 0.05
 EVERY_S = 0.2
 SYNC_S = 1.0
+# How often journals are looked for whose processes have died.
+ADOPT_S = 10.0
 BATCH = 500
-# While the disk is full as well, so much is held in memory.
+# While the disk is full, this is how often it is tried again, and so much is held in memory.
+FULL_S = 1.0
 MOST_HELD = 200_000
 LONGEST_PAUSE_S = 5.0
 SWEEP_S = 3600.0
@@ -40,28 +46,42 @@ class Ledger:
         self._waiting: deque[Exchange] = deque()
         self._held: list[Entry] = []
         self._journal: Journal | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._flushing = asyncio.Lock()
         self._problem = ""
         self._pause_s = 0.0
-        self._synced = 0.0
+        self._full = False
         self._lost = 0
 
     def start(self) -> None:
         """Opens the journal. Raises `OSError`."""
         self._journal = Journal(self._folder)
-        self._task = asyncio.get_running_loop().create_task(self._write_for_ever())
+        # Apart: neither a slow database nor a slow disk keeps what is finished in memory, and no load keeps what the
+        # dead have left from the database.
+        loops = (self._keep_on_disk(), self._keep_synced(), self._keep_in_database(), self._keep_tidy())
+        self._tasks = [asyncio.get_running_loop().create_task(each) for each in loops]
 
     def add(self, exchange: Exchange) -> None:
         """Takes a finished request."""
         self._waiting.append(exchange)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """On disk, and not in the database yet."""
+        return self._journal.waiting if self._journal is not None else 0
+
+    @property
+    def lost_rows(self) -> int:
+        """Those that neither the database nor the disk could take."""
+        return self._lost
+
     def status(self) -> str:
         """In a line for people."""
-        waiting = self._journal.waiting if self._journal is not None else 0
         lost = f", {self._lost} rows lost" if self._lost else ""
         return (
-            f"waits for its database ({self._problem}), {waiting} bytes on disk" if self._problem else "ready"
+            f"waits for its database ({self._problem}), {self.waiting_bytes} bytes on disk"
+            if self._problem
+            else "ready"
         ) + lost
 
     async def flush(self) -> bool:
@@ -72,10 +92,10 @@ class Ledger:
 
     async def close(self) -> None:
         """Writes what is left, to the database or at least to the disk."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         if self._journal is not None:
             self._to_disk()
             with contextlib.suppress(Exception):
@@ -84,72 +104,116 @@ class Ledger:
             self._journal.sync()
             self._journal.close()
 
-    async def _write_for_ever(self) -> None:
-        swept, next_try = 0.0, 0.0
-        with contextlib.suppress(Exception):
-            await self._adopt()
+    async def _keep_on_disk(self) -> None:
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(DISK_S)
             try:
-                self._to_disk()
-                now = time.monotonic()
-                if now >= next_try:
-                    async with self._flushing:
-                        done = await self._to_database()
-                    next_try = 0.0 if done else now + self._pause_s
-                if now - self._synced > SYNC_S and self._journal is not None:
-                    self._synced = now
-                    await asyncio.to_thread(self._journal.sync)
-                if not self._problem and now - swept > SWEEP_S:
-                    swept = now
-                    await sweep(self._database, self._retention_days)
+                if self._to_disk():
+                    continue
             except Exception as error:
                 structlog.get_logger().error("the ledger can't write", problem=type(error).__name__)
-                await asyncio.sleep(1.0)
+            await asyncio.sleep(FULL_S)
 
-    def _to_disk(self) -> None:
+    async def _keep_synced(self) -> None:
+        while True:
+            await asyncio.sleep(SYNC_S)
+            if self._journal is not None and self._journal.waiting:
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(self._journal.sync)
+
+    async def _keep_in_database(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause_s or EVERY_S)
+            try:
+                async with self._flushing:
+                    await self._to_database()
+            except OSError as error:
+                structlog.get_logger().error("the ledger's journal can't be read", problem=str(error.strerror))
+                self._pause_s = LONGEST_PAUSE_S
+
+    async def _keep_tidy(self) -> None:
+        swept = -math.inf
+        while True:
+            try:
+                await self._database.prepare()
+                await self._adopt()
+                if time.monotonic() - swept > SWEEP_S:
+                    await sweep(self._database, self._retention_days)
+                    swept = time.monotonic()
+            except Exception as error:
+                structlog.get_logger().error("the ledger's journals are not looked after", problem=type(error).__name__)
+            await asyncio.sleep(ADOPT_S)
+
+    def _to_disk(self) -> bool:
+        """False when the disk is full: what is finished is held in memory."""
         entries, self._held = self._held, []
         while self._waiting and len(entries) < MOST_HELD:
-            entries.append(entry_of(self._waiting.popleft()))
+            exchange = self._waiting.popleft()
+            try:
+                entries.append(entry_of(exchange))
+            except Exception:
+                # It must not take the others with it.
+                structlog.get_logger().exception("a request can't be kept")
+                self._lost += 1
         if not entries or self._journal is None:
-            return
+            return True
         try:
             self._journal.write(entries)
         except OSError as error:
-            structlog.get_logger().error("the ledger's journal can't be written", problem=str(error.strerror))
+            if not self._full:
+                structlog.get_logger().error("the ledger's journal can't be written", problem=str(error.strerror))
+            self._full = True
             self._held = entries[:MOST_HELD]
             self._lost += len(entries) - len(self._held)
+            return False
+        self._full = False
+        return True
 
     async def _to_database(self) -> bool:
         journal = self._journal
         if journal is None:
             return False
-        while journal.waiting:
+        # What comes meanwhile is for the next time: under load this would never end.
+        left = journal.waiting
+        while left > 0 or self._held:
+            # Those on disk first; what a full disk has not taken goes straight to the database.
             entries, place = journal.take(BATCH)
+            held: list[Entry] = []
+            if not journal.waiting:
+                held, self._held = self._held[:BATCH], self._held[BATCH:]
             try:
                 await self._database.prepare()
-                await insert(self._database, entries)
+                await insert(self._database, entries + held)
             except Exception as error:
+                self._held = held + self._held
                 if not self._problem:
                     structlog.get_logger().error("the ledger waits for its database", problem=type(error).__name__)
                 self._problem = type(error).__name__
                 self._pause_s = min(LONGEST_PAUSE_S, max(0.5, 2 * self._pause_s))
                 return False
-            journal.taken(place)
+            left -= journal.taken(place)
         if self._problem:
             structlog.get_logger().info("the ledger's database is back")
         self._problem, self._pause_s = "", 0.0
         return True
 
     async def _adopt(self) -> None:
-        """What processes left behind that were killed."""
+        """What processes left behind that were killed: at the last start, or beside this one. Raises as a database."""
         if self._journal is None:
             return
-        for path in self._journal.left_behind():
-            await self._database.prepare()
-            for entries in read_journal(path, BATCH):
-                await insert(self._database, entries)
-            path.unlink(missing_ok=True)
+        with contextlib.closing(self._journal.left_behind()) as paths:
+            for path in paths:
+                unread = 0
+                for entries, broken in read_journal(path, BATCH):
+                    unread += broken
+                    await insert(self._database, entries)
+                if unread:
+                    structlog.get_logger().error(
+                        "a journal has lines that are no entries", file=str(path), lines=unread
+                    )
+                    path.rename(path.with_suffix(".unread"))
+                else:
+                    path.unlink(missing_ok=True)
 
 
 async def insert(database: Database, entries: Sequence[Entry]) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -23,37 +23,104 @@ if TYPE_CHECKING:
 MILLION = Decimal(1_000_000)
 FREE = Decimal(0)
 _SPENT = ("miss", "off")
+# Our kinds as genai-prices names them.
+_LISTED = {
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "audio_input": "input_audio_mtok",
+    "audio_output": "output_audio_mtok",
+    "image_input": "input_image_mtok",
+    "image_output": "output_image_mtok",
+    "reasoning": "output_reasoning_mtok",
+    "searches": "web_searches_kcount",
+}
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """US dollars for a million tokens; None costs as the prompt does. `listed` is genai-prices' own, for odd tokens."""
+    """US dollars for a million tokens, for a thousand `searches`. What is None costs as the prompt or the answer does.
+
+    `above` holds the rates of prompts that are longer, by their length, the shortest first. `listed` is genai-prices'
+    own, which knows more kinds; `tiered` says that only it can tell any cost.
+    """
 
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    image_input: Decimal | None = None
+    image_output: Decimal | None = None
+    reasoning: Decimal | None = None
+    searches: Decimal | None = None
+    above: tuple[tuple[int, Rates], ...] = ()
     listed: Any = None
     tiered: bool = False
 
     def cost(self, usage: Usage) -> Decimal:
         """Of one answer."""
-        if self.listed is not None and (usage.audio_input or usage.audio_output or self.tiered):
+        odd = usage.odd
+        if self.listed is not None and (odd or self.tiered):
             return _listed_cost(self.listed, usage)
+        for tokens, rates in reversed(self.above):
+            if usage.input > tokens:
+                return rates.cost(usage)
+        if odd or self.reasoning is not None:
+            return self._odd_cost(usage)
         fresh = usage.input - usage.cache_read - usage.cache_write
         read = self.input if self.cache_read is None else self.cache_read
         write = self.input if self.cache_write is None else self.cache_write
         dollars = fresh * self.input + usage.cache_read * read + usage.cache_write * write + usage.output * self.output
         return dollars / MILLION
 
+    def knows(self, usage: Usage) -> bool:
+        """Whether there is a price for all of it: searches are no tokens, and cost as nothing else does."""
+        return not usage.searches or self.searches is not None
+
     def most(self, usage: Usage) -> Decimal:
-        """The most that an answer of `usage` may cost, whatever of its prompt is read from a cache or written."""
-        if self.tiered:
-            return max(self.cost(usage), self._flat(usage))
-        return self._flat(usage)
+        """The most that so many tokens of prompt and answer may cost, of whatever kind they are; without searches."""
+        flat = self._flat(usage)
+        for _, rates in self.above:
+            flat = max(flat, rates.most(usage))
+        return max(self.cost(usage), flat) if self.tiered else flat
 
     def _flat(self, usage: Usage) -> Decimal:
-        dearest = max(self.input, self.cache_read or FREE, self.cache_write or FREE)
-        return (usage.input * dearest + usage.output * self.output) / MILLION
+        kinds = (self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input)
+        dearest = max(self.input, *(each or FREE for each in kinds))
+        answer = max(self.output, *(each or FREE for each in (self.audio_output, self.image_output, self.reasoning)))
+        return (usage.input * dearest + usage.output * answer) / MILLION
+
+    def _odd_cost(self, usage: Usage) -> Decimal:
+        """By kinds, each token once."""
+        short = usage.cache_write - usage.cache_write_1h
+        write = self.input if self.cache_write is None else self.cache_write
+        prompt = [
+            (usage.cache_read, self.cache_read),
+            (short, write),
+            (usage.cache_write_1h, write if self.cache_write_1h is None else self.cache_write_1h),
+            (usage.audio_input, self.audio_input),
+            (usage.image_input, self.image_input),
+        ]
+        answer = [(usage.audio_output, self.audio_output), (usage.image_output, self.image_output)]
+        if self.reasoning is not None:
+            answer.append((usage.reasoning, self.reasoning))
+        dollars = _sum_up(usage.input, self.input, prompt) + _sum_up(usage.output, self.output, answer)
+        return (dollars + usage.searches * 1000 * (self.searches or FREE)) / MILLION
+
+
+def _sum_up(all_of_them: int, price: Decimal, kinds: Iterable[tuple[int, Decimal | None]]) -> Decimal:
+    dollars, left = FREE, all_of_them
+    for count, own in kinds:
+        if own is not None:
+            # Kinds may overlap where a provider counts a kept recording twice: never more than there are.
+            count = min(count, left)
+            dollars, left = dollars + count * own, left - count
+    return dollars + left * price
+
+
+Dated: TypeAlias = Sequence[tuple[datetime.date | None, Rates]]
 
 
 class Vendor(msgspec.Struct, frozen=True):
@@ -67,8 +134,10 @@ class Vendor(msgspec.Struct, frozen=True):
 class Prices:
     """Of all targets. Looks each up once a day."""
 
-    def __init__(self, own: Mapping[str, Rates], vendors: Mapping[str, Vendor]) -> None:
-        """`own` by target (`provider/model`), `vendors` by provider."""
+    def __init__(self, own: Mapping[str, Dated], vendors: Mapping[str, Vendor]) -> None:
+        """`own` by target (`provider/model`), each with the day from which it holds, the oldest first; `vendors` by
+        provider.
+        """
         self._own = dict(own)
         self._vendors = dict(vendors)
         self._found: dict[str, Rates | None] = {}
@@ -77,8 +146,9 @@ class Prices:
 
     def rates(self, target: str) -> Rates | None:
         """The rates of a target today; None where they are not known."""
-        if target in self._own:
-            return self._own[target]
+        own = self._own.get(target)
+        if own is not None and len(own) == 1 and own[0][0] is None:
+            return own[0][1]
         today = datetime.datetime.now(tz=datetime.UTC).date()
         with self._looking:
             if today != self._day:
@@ -93,6 +163,9 @@ class Prices:
             self.rates(target)
 
     def _look_up(self, target: str) -> Rates | None:
+        for since, rates in reversed(self._own.get(target, ())):
+            if since is None or since <= self._day:
+                return rates
         provider, _, model = target.partition("/")
         vendor = self._vendors.get(provider, Vendor())
         if vendor.free:
@@ -109,17 +182,14 @@ class Prices:
         rate = {name: _base(getattr(listed, f"{name}_mtok", None)) for name in ("input", "output")}
         if rate["input"] is None:
             return None
-        return Rates(
-            rate["input"],
-            rate["output"] or FREE,
-            _base(getattr(listed, "cache_read_mtok", None)),
-            _base(getattr(listed, "cache_write_mtok", None)),
-            listed,
-            not _plain(listed),
-        )
+        rates = Rates(rate["input"], rate["output"] or FREE, listed=listed, tiered=not _plain(listed))
+        kinds = {ours: _base(getattr(listed, theirs, None)) for ours, theirs in _LISTED.items()}
+        return msgspec.structs.replace(rates, **kinds)
 
     def settle(self, exchange: Exchange) -> None:
         """Writes into the ledger what its attempts have cost. May be called again when more is known."""
+        if exchange.goes_on:
+            return
         complete_usage(exchange)
         if not exchange.attempts and exchange.cache is not None and exchange.cache.kind not in _SPENT:
             exchange.cost = FREE
@@ -129,11 +199,22 @@ class Prices:
             if attempt.usage is None:
                 continue
             rates = self.rates(attempt.target)
-            attempt.unpriced = rates is None
+            attempt.unpriced = rates is None or not rates.knows(attempt.usage)
             attempt.cost = rates.cost(attempt.usage) if rates is not None else FREE
             unpriced |= attempt.unpriced
             cost += attempt.cost
         exchange.cost, exchange.unpriced = (None if unpriced else cost), unpriced
+
+    def cost_so_far(self, exchange: Exchange) -> Decimal | None:
+        """What the attempts have used until now; None where a price is not known."""
+        cost = FREE
+        for attempt in exchange.attempts:
+            rates = self.rates(attempt.target)
+            if attempt.usage is not None and rates is None:
+                return None
+            if attempt.usage is not None and rates is not None:
+                cost += rates.cost(attempt.usage)
+        return cost
 
 
 def _base(price: Any) -> Decimal | None:
@@ -144,11 +225,9 @@ def _base(price: Any) -> Decimal | None:
 
 
 def _plain(listed: Any) -> bool:
-    """Whether no price of it depends on how many tokens there are."""
-    return not any(
-        hasattr(getattr(listed, f"{name}_mtok", None), "tiers")
-        for name in ("input", "output", "cache_read", "cache_write")
-    )
+    """Whether no price of it depends on how many tokens there are, or on which of the answer's were thoughts."""
+    prices = [getattr(listed, name, None) for name in ("input_mtok", "output_mtok", *_LISTED.values())]
+    return getattr(listed, "output_reasoning_mtok", None) is None and not any(hasattr(each, "tiers") for each in prices)
 
 
 def _listed_cost(listed: Any, usage: Usage) -> Decimal:
@@ -159,8 +238,13 @@ def _listed_cost(listed: Any, usage: Usage) -> Decimal:
         output_tokens=usage.output,
         cache_read_tokens=usage.cache_read,
         cache_write_tokens=usage.cache_write,
+        cache_write_1h_tokens=usage.cache_write_1h,
         input_audio_tokens=usage.audio_input,
         output_audio_tokens=usage.audio_output,
+        input_image_tokens=usage.image_input,
+        output_image_tokens=usage.image_output,
+        output_reasoning_tokens=usage.reasoning,
+        web_searches=usage.searches,
     )
     total: Decimal = listed.calc_price(counted)["total_price"]
     return total

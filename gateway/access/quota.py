@@ -32,7 +32,6 @@ from gateway.access.counters import (
 )
 from gateway.access.estimate import Size, size_of
 from gateway.access.periods import Calendar
-from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.ticket import SLOTTED, Charged, QuotaTicket, nanos, noun_of
 from gateway.contract.deltas import Usage
@@ -68,7 +67,7 @@ class Quota:
         self._warned = warned
         self._clock = clock
         self._calendar = Calendar()
-        self._local: tuple[MemoryCounters, int] | None = None
+        self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()
 
     async def admit(
@@ -81,8 +80,8 @@ class Quota:
         bounds = self._bounds(exchange)
         if not bounds and not self.providers:
             return None
-        size = size_of(request) if any(each.rule.what in _SIZED for each in bounds) else Size(0, 0)
-        ticket = QuotaTicket(self, exchange, size, isinstance(request, ChatRequest) and request.stream)
+        sized = any(each.rule.what in _SIZED for each in bounds)
+        ticket = QuotaTicket(self, exchange, request, size_of(request) if sized else None)
         if bounds:
             await ticket.open(bounds, targets)
         exchange.ticket = ticket
@@ -168,36 +167,22 @@ class Quota:
             strict = next((bound for bound, demand in charged if bound.rule.strict and demand.hard), None)
             if strict is not None:
                 raise Unavailable(f"The {noun_of(strict)} can't be checked for now", retry_after_s=1.0) from None
-            local, replicas = self._local_share()
-            shares = [self._share(demand, replicas) for demand in demands]
-            return (*await local.reserve(request, shares), True)
+            return (*await self._local_share().reserve(request, demands), True)
         return admitted, standings, False
 
-    def _local_share(self) -> tuple[MemoryCounters, int]:
+    def _local_share(self) -> _Local:
         if self._local is None:
-            replicas = self._counters.replicas if isinstance(self._counters, RedisCounters) else 1
-            self._local = (MemoryCounters(), replicas)
+            self._local = _Local(self._counters)
         return self._local
-
-    def _share(self, demand: Demand, replicas: int) -> Demand:
-        known = self._counters.known(demand.key) if isinstance(self._counters, RedisCounters) else 0
-        left = demand.limit - known if demand.kind == SPEND else demand.limit
-        least = 0 if demand.kind == SPEND else 1
-        share = max(least, left // replicas)
-        return msgspec.structs.replace(demand, limit=share, amount=min(demand.amount, share) if demand.kind == RATE
-                                       else demand.amount)  # fmt: skip
 
     async def settle(self, request: str, charged: Sequence[Charged], settled: list[Settlement], *, alone: bool) -> None:
         """Tells the counters what became of what was reserved."""
         if alone:
-            local, replicas = self._local_share()
-            await local.settle(request, [Settlement(self._share(s.demand, replicas), s.actual) for s in settled])
-            if isinstance(self._counters, RedisCounters):
-                # When Redis is back it hears of what it did not reserve.
-                told = [each for each in settled if each.demand.kind != SLOTS]
-                replace = msgspec.structs.replace
-                unreserved = [Settlement(replace(each.demand, amount=0), each.actual) for each in told]
-                self._counters.note(request, unreserved)
+            await self._local_share().settle(request, settled)
+            # When they can be asked again they hear of what they did not reserve.
+            told = [each for each in settled if each.demand.kind != SLOTS]
+            replace = msgspec.structs.replace
+            self._counters.note(request, [Settlement(replace(s.demand, amount=0), s.actual) for s in told])
             return
         if isinstance(self._counters, MemoryCounters | SqliteCounters):
             await self._settle_now(request, charged, settled)
@@ -228,6 +213,32 @@ class Quota:
         """Waits for what is being settled."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=2.0)
+
+
+class _Local:
+    """What one replica counts by itself while nobody can be asked: its share of what was left."""
+
+    def __init__(self, shared: Counters) -> None:
+        self._shared = shared
+        self._counters = MemoryCounters()
+        self._shares: dict[str, int] = {}
+
+    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+        """See `Counters.reserve`."""
+        return await self._counters.reserve(request, [self._share(each) for each in demands])
+
+    async def settle(self, request: str, settled: Sequence[Settlement]) -> None:
+        """See `Counters.settle`."""
+        await self._counters.settle(request, [Settlement(self._share(each.demand), each.actual) for each in settled])
+
+    def _share(self, demand: Demand) -> Demand:
+        share = self._shares.get(demand.key)
+        if share is None:
+            left = demand.limit - self._shared.taken(demand.key) if demand.kind == SPEND else demand.limit
+            share = max(0 if demand.kind == SPEND else 1, left // self._shared.replicas)
+            self._shares[demand.key] = share
+        amount = min(demand.amount, share) if demand.kind == RATE else demand.amount
+        return msgspec.structs.replace(demand, limit=share, amount=amount)
 
 
 def describe(bound: Bound) -> dict[str, str]:

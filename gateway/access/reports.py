@@ -134,11 +134,14 @@ async def request(database: Database, id: str) -> dict[str, Any] | None:  # noqa
     return one
 
 
-async def spent(database: Database, scope: str, since_ms: int, until_ms: int | None = None) -> dict[str, int]:
+async def spent(
+    database: Database, scope: str, since_ms: int, until_ms: int | None = None, *, ended: bool = False
+) -> dict[str, int]:
     """Nano-dollars by name, each sum rounded up; a user's name is "app/user". What has no known price counts nothing.
 
     It holds `since_ms`, not `until_ms`, to the millisecond: as long as the single requests of the hours that begin and
-    end it are still kept. Raises `ValueError` for an unknown scope.
+    end it are still kept. With `ended` it leaves out what began before `until_ms` and had not ended by then.
+    Raises `ValueError` for an unknown scope.
     """
     _check("scope", (scope,), SCOPES)
     since, until = _bounds(since_ms, until_ms)
@@ -151,6 +154,9 @@ async def spent(database: Database, scope: str, since_ms: int, until_ms: int | N
     within = [_within(*edge) for edge in edges if edge[0] < edge[1]]
     if within:
         parts.append(_spent(REQUESTS, names, or_(*within)))
+    if ended and parts:
+        running = and_(_within(max(since, until - DAY_MS), until), REQUESTS.c.at_ms + REQUESTS.c.duration_ms >= until)
+        parts.append(_spent(REQUESTS, names, running, sign=-1))
     sums: dict[str, int] = {}
     # One statement sees one moment: no request is in both parts, or in none.
     for *name, high, low in await _all(database, union_all(*parts)) if parts else ():
@@ -253,15 +259,16 @@ def _within(since: int, until: int) -> ColumnElement[bool]:
     return and_(ids >= f"{since * _MILLION:016x}", ids < f"{until * _MILLION:016x}", at >= since, at < until)
 
 
-def _spent(of: Table, names: Sequence[str], condition: ColumnElement[bool]) -> Select[Any]:
+def _spent(of: Table, names: Sequence[str], condition: ColumnElement[bool], sign: int = 1) -> Select[Any]:
     columns = [of.c[name] for name in names]
-    return select(*columns, *_sums(of.c.cost)).where(condition).group_by(*columns)
+    return select(*columns, *_sums(of.c.cost, sign)).where(condition).group_by(*columns)
 
 
-def _sums(cost: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+def _sums(cost: ColumnElement[int], sign: int = 1) -> tuple[ColumnElement[int], ColumnElement[int]]:
     """In two parts: SQLite's sums end at 9.2 million dollars otherwise."""
     million: ColumnElement[int] = literal_column(str(_MILLION), BigInteger)
-    return func.sum(cost // million), func.sum(cost % million)
+    high, low = func.sum(cost // million), func.sum(cost % million)
+    return (high, low) if sign > 0 else (-high, -low)
 
 
 def _total(high: Any, low: Any) -> int:

@@ -1,15 +1,24 @@
 """The rules of `counters` in Lua. Every script gives -1 first when it was meant for another run of Redis.
 
 KEYS: the epoch's, then two for each counter: its own and, for money, the requests that have reserved of it, by their
-lease's end; how much each has is in a hash beside. Money is a hash: `e` the epoch, `seeded` what was spent before it,
-`r` what is reserved, and what was spent by part (`p0`, `p1`, ...).
+lease's end; how much each has is in a hash beside: below 0 for one whose lease ran out, 0 for one that was admitted
+without us and has been told. Money is a hash: `e` the epoch, `seeded` what was spent before it, `r` what is reserved,
+and what was spent by part (`p0`, `p1`, ...). Slots are a set by their lease's end, with the epoch among them.
+"""
+
+# KEYS: the epoch's; ARGV: what it was, and a new one. Gives the one that holds: of two gateways the first wins.
+NEW_EPOCH = """
+local now = redis.call('GET', KEYS[1]) or ''
+if now == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) now = ARGV[2] end
+return now
 """
 
 _COMMON = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {-1} end
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local function whole(n) return string.format('%.0f', n) end
+-- Without the sign of a zero, which Redis would not take.
+local function whole(n) return string.format('%.0f', n + 0) end
 local function money(key, side, window, parts)
   if redis.call('HGET', key, 'e') ~= ARGV[1] then
     redis.call('DEL', key, side, side .. 'm')
@@ -23,6 +32,7 @@ local function money(key, side, window, parts)
     redis.call('HINCRBY', key, 'p' .. whole(part), whole(amount))
     redis.call('ZREM', side, id)
     redis.call('HDEL', side .. 'm', id)
+    if amount > 0 then redis.call('HSET', side .. 'm', id, whole(-amount)) end
   end
   local spent, reserved = 0, 0
   local all = redis.call('HGETALL', key)
@@ -35,6 +45,16 @@ local function money(key, side, window, parts)
     end
   end
   return spent, reserved, part
+end
+local function slots(key)
+  local mark = 'epoch ' .. ARGV[1]
+  if not redis.call('ZSCORE', key, mark) then
+    redis.call('DEL', key)
+    redis.call('ZADD', key, '+inf', mark)
+    redis.call('EXPIRE', key, 1000)
+  end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(now))
+  return redis.call('ZCARD', key) - 1
 end
 local function keep(key, side, window, ends)
   local ttl = 90000
@@ -71,8 +91,7 @@ for i = 1, n do
     left = math.max(0, math.floor((window - (at - now)) * limit / window))
     reset = at - now
   elseif kind == 1 then
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(now))
-    left = limit - redis.call('ZCARD', key)
+    left = limit - slots(key)
     if not redis.call('ZSCORE', key, id) then left = left - 1 end
     if left < 0 then left, wait = 0, 1000000 end
   else
@@ -98,6 +117,15 @@ for i = 1, n do
       redis.call('PEXPIRE', key, math.ceil(lease / 1000) + 1000)
     end
   else
+    local over = tonumber(redis.call('HGET', side .. 'm', id) or '0')
+    if over < 0 then
+      -- Its lease ran out, and it goes on: what was counted as spent is reserved again.
+      local part = 0
+      if window > 0 then part = math.floor(now / window) end
+      redis.call('HINCRBY', key, 'p' .. whole(part), whole(over))
+      redis.call('HINCRBY', key, 'r', whole(-over))
+      redis.call('HSET', side .. 'm', id, whole(-over))
+    end
     redis.call('HINCRBY', key, 'r', ARGV[a + 4])
     redis.call('HINCRBY', side .. 'm', id, ARGV[a + 4])
     redis.call('ZADD', side, whole(now + lease), id)
@@ -109,7 +137,7 @@ return out
 )
 
 # ARGV: epoch, request, then for each counter kind, limit, window, reserved, actual, end of its period. Gives what
-# each of the money's had spent before and after.
+# each of the money's had spent before and after, and what is reserved.
 SETTLE = (
     _COMMON
     + """
@@ -127,16 +155,26 @@ for i = 1, (#ARGV - 2) / 6 do
   elseif kind == 1 then
     redis.call('ZREM', key, id)
   else
-    local spent, _, part = money(key, side, window, 32)
+    local spent, held, part = money(key, side, window, 32)
+    local kept = redis.call('HGET', side .. 'm', id)
     if redis.call('ZREM', side, id) == 1 then
-      redis.call('HINCRBY', key, 'r', whole(-tonumber(redis.call('HGET', side .. 'm', id))))
+      redis.call('HINCRBY', key, 'r', whole(-tonumber(kept)))
       redis.call('HDEL', side .. 'm', id)
+      held = held - tonumber(kept)
+    elseif kept and tonumber(kept) < 0 then
+      -- It was counted in full when its lease ran out: what was too much comes back.
+      actual = actual + tonumber(kept)
+      redis.call('HDEL', side .. 'm', id)
+    elseif reserved == 0 and actual > 0 and not kept then
+      -- It was admitted without us, and is told now.
+      redis.call('HSET', side .. 'm', id, '0')
     else
-      actual = actual - reserved
+      -- It has been told before.
+      actual = 0
     end
     redis.call('HINCRBY', key, 'p' .. whole(part), whole(actual))
     keep(key, side, window, tonumber(ARGV[a + 6]))
-    out[#out + 1], out[#out + 2] = spent, spent + actual
+    out[#out + 1], out[#out + 2], out[#out + 3] = spent, spent + actual, held
   end
 end
 return out
@@ -153,7 +191,9 @@ for i = 1, (#ARGV - 3) / 4 do
   local kind, amount, window = tonumber(ARGV[a + 1]), ARGV[a + 2], tonumber(ARGV[a + 3])
   local key, side = KEYS[2 * i], KEYS[2 * i + 1]
   if kind == 1 then
+    slots(key)
     redis.call('ZADD', key, whole(now + lease), id)
+    redis.call('PEXPIRE', key, math.ceil(lease / 1000) + 1000)
   elseif kind == 2 then
     money(key, side, window, 32)
     if redis.call('ZADD', side, 'NX', whole(now + lease), id) == 1 then

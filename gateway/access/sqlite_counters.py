@@ -6,6 +6,8 @@ crash of a process nothing is lost, after one of the machine at most the last mo
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
@@ -31,12 +33,21 @@ from gateway.access.counters import (
 )
 
 BUSY_MS = 200
+# What is not given back is lost until the lease ends: worth some patience.
+PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+# No budget looks back longer.
+_OLDEST_US = 401 * 86_400_000_000
+# A rate of a day is whole again two days later.
+_OLDEST_LIMIT_US = 2 * 86_400_000_000
 R = TypeVar("R")
 _MONEY = msgspec.json.Decoder(Money)
 _HELD = msgspec.json.Decoder(dict[str, int])
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, kind INTEGER, value BLOB, at INTEGER) WITHOUT ROWID"
 )
+
+_ALL = 2**53
+_FORGET = "DELETE FROM counters WHERE at < ? OR (kind <> ? AND at < ?)"
 
 
 class _Rows(MutableMapping[str, Any]):
@@ -75,30 +86,55 @@ class _Rows(MutableMapping[str, Any]):
 class SqliteCounters:
     """One connection to the file; its steps take tens of microseconds, so they run where they are called."""
 
-    def __init__(self, path: Path, clock: Callable[[], int] = now_us, *, waits: bool = False) -> None:
-        """With `waits` nobody spends before `seed` has been called."""
+    def __init__(
+        self, path: Path, clock: Callable[[], int] = now_us, *, waits: bool = False, replicas: int = 1
+    ) -> None:
+        """With `waits` nobody spends before `seed` has been called. `replicas` is how many processes share the file."""
+        self.replicas = replicas
         self._waits = waits
+        self._late: list[tuple[str, Sequence[Settlement]]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
+        # Many workers may start at once.
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(_SCHEMA)
+        self._connection.execute(_FORGET, (clock() - _OLDEST_US, SPEND, clock() - _OLDEST_LIMIT_US))
+        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """See `Counters.reserve`."""
         if self._waits:
             refuse_to_spend(demands)
+        self._tell_late()
         now = self._clock()
-        return self._step(
-            {each.key: each.kind for each in demands}, now, lambda rows: reserve(rows, request, demands, now)
-        )
+        kinds = {each.key: each.kind for each in demands}
+        return self._step(kinds, now, lambda rows: reserve(rows, request, demands, now))
 
     async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
-        """See `Counters.settle`."""
+        """See `Counters.settle`. While others hold the file it tries again, and at last with the next request."""
+        for pause_s in PAUSES_S:
+            try:
+                return self._settle(request, settlements)
+            except Unreachable:
+                await asyncio.sleep(pause_s)
+        self._late.append((request, settlements))
+        raise Unreachable("others hold the counters")
+
+    def note(self, request: str, settlements: Sequence[Settlement]) -> None:
+        """See `Counters.note`."""
+        self._late.append((request, settlements))
+
+    def _settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
         now = self._clock()
         kinds = {each.demand.key: each.demand.kind for each in settlements}
         return self._step(kinds, now, lambda rows: settle(rows, request, settlements, now))
+
+    def _tell_late(self) -> None:
+        while self._late and not self._waits:
+            self._settle(*self._late[-1])
+            self._late.pop()
 
     def seed(self, seeds: Sequence[Seed]) -> None:
         """Sets what budgets had spent before anybody counted here."""
@@ -112,24 +148,31 @@ class SqliteCounters:
         self._step({each.key: SPEND for each in seeds}, now, write)
         self._waits = False
 
-    def spent(self, key: str) -> int:
-        """What a budget has spent and reserved."""
-        money = _Rows(self._connection, {key: SPEND}, 0).get(key)
+    def taken(self, key: str) -> int:
+        """See `Counters.taken`."""
+        try:
+            # Reading waits for nobody.
+            money = _Rows(self._connection, {key: SPEND}, 0).get(key)
+        except sqlite3.Error:
+            return _ALL
         return money.total() if money is not None else 0
 
     def _step(self, kinds: dict[str, int], now: int, act: Callable[[_Rows], R]) -> R:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise Unreachable(str(error)) from None
-        try:
             done = act(_Rows(self._connection, kinds, now))
-        except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                # Others hold the file for too long, or the disk is full.
+                raise Unreachable(str(error)) from None
             raise
-        self._connection.execute("COMMIT")
         return done
 
     async def close(self) -> None:
         """Lets go of the file."""
+        with contextlib.suppress(Unreachable):
+            self._tell_late()
         self._connection.close()

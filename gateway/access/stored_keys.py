@@ -144,20 +144,28 @@ class StoredKeys:
         """The keys of an app, good or not."""
         return [each for each in self._by_id.values() if each.app == app]
 
+    @property
+    def unconfirmed_s(self) -> float:
+        """How long nobody has confirmed them; 0 while somebody does."""
+        return self._clock() - self._snapshot.confirmed if self._problem else 0.0
+
     def status(self) -> str:
         """In a line for people."""
         if self._problem:
-            age = self._clock() - self._snapshot.confirmed
-            return f"the database can't be asked ({self._problem}); keys are as of {age:.0f} s ago"
+            return f"the database can't be asked ({self._problem}); keys are as of {self.unconfirmed_s:.0f} s ago"
         return f"ready, {len(self._by_id)} keys"
 
     def find(self, key: str) -> StoredKey:
         """The record of a key that is good now. Raises `Unauthenticated`, or `Unavailable` where nobody knows."""
         self.check_age()
-        record = self._by_id.get(id_of(key))
+        identity = id_of(key)
+        record = self._by_id.get(identity)
         # A key that is not there costs the same time as one that is.
         digest = digest_of(key, self._pepper)
         if not hmac.compare_digest(digest, record.digest if record is not None else "0" * 64) or record is None:
+            if record is None and identity and self._problem:
+                # It may have been made a moment before the database went.
+                raise Unavailable("The key can't be checked: the database is out of reach", retry_after_s=5.0)
             raise Unauthenticated("The API key is not known here")
         now_ms = self._clock() * 1000
         if record.revoked_ms and record.revoked_ms <= now_ms:

@@ -90,7 +90,7 @@ class QuotaTicket:
         rule = bound.rule
         if rule.downgrade and not rule.shadow:
             self.model = rule.downgrade
-        action = "downgrade" if rule.downgrade else "flag"
+        action = "downgrade" if rule.downgrade else "exceeded"
         guardrail = "budget" if rule.what == "spend" else "limit"
         finding = Finding(guardrail, f"{bound.scope}:{rule.what}", action, "input", shadow=rule.shadow)
         self._exchange.findings.append(finding)
@@ -146,11 +146,11 @@ class QuotaTicket:
     def _size_of(self, request: ChatRequest | EmbeddingRequest) -> Size:
         """Most attempts ask just what was admitted."""
         known = self._measured
-        if isinstance(request, ChatRequest) and isinstance(known, ChatRequest):
-            # What a prompt is measured by; a bound on the answer may have come since.
-            if request.messages is known.messages and request.tools is known.tools:
-                return size_with(self._size.prompt, request)
-        return size_of(request)
+        if not isinstance(request, ChatRequest) or not isinstance(known, ChatRequest):
+            return size_of(request)
+        # What a prompt is measured by; a bound on the answer may have come since.
+        same = request.messages is known.messages and request.tools is known.tools
+        return size_with(self._size.prompt, request) if same else size_of(request)
 
     async def _enter(self, attempt: Attempt) -> None:
         """A place with the attempt's provider."""

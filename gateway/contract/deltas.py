@@ -20,7 +20,9 @@ FinishReason: TypeAlias = Literal[
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer so far (cumulative: a later one replaces an earlier one).
 
-    `input` includes `cache_read` and `cache_write`; `output` includes `reasoning`.
+    `input` includes `cache_read` and `cache_write`, and that `cache_write_1h` (what is kept for an hour, which costs
+    more); `output` includes `reasoning`. `searches` are the provider's own, of the web. `cost` is in dollars, for
+    callers who have asked for it.
     """
 
     input: int = 0
@@ -30,6 +32,23 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning: int = 0
     audio_input: int = 0
     audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    cache_write_1h: int = 0
+    searches: int = 0
+    cost: str = ""
+
+    @property
+    def odd(self) -> bool:
+        """Whether some of it has a price of its own."""
+        return bool(
+            self.audio_input
+            or self.audio_output
+            or self.image_input
+            or self.image_output
+            or self.cache_write_1h
+            or self.searches
+        )
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

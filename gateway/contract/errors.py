@@ -35,7 +35,12 @@ GatehouseError
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.contract.deltas import Delta
 
 ErrorKind: TypeAlias = Literal[
     "connect", "timeout", "rate_limited", "overloaded", "server_error", "cut", "malformed", "empty", "auth",
@@ -163,7 +168,8 @@ class BodyTooLarge(RequestError):
 class UpstreamError(GatehouseError):
     """One attempt at a target failed. `upstream_status` is the provider's HTTP status (0: none came).
 
-    `another_key` says that the provider has a further key to try at once.
+    `another_key` says that the provider has a further key to try at once. `before` is what came with the error, ahead
+    of it: nobody reads it any more, but it was generated.
     """
 
     status = 502
@@ -176,6 +182,7 @@ class UpstreamError(GatehouseError):
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.upstream_status = upstream_status
         self.another_key = False
+        self.before: Sequence[Delta] = ()
 
 
 class ConnectFailed(UpstreamError):

@@ -11,7 +11,7 @@ import os
 import time
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ from gateway.contract.deltas import FinishReason, Usage
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Loss
 from gateway.contract.quota import Allowance, Bound, Rule, Ticket
+
+if TYPE_CHECKING:
+    import asyncio
 
 Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
 AttributeValue: TypeAlias = str | int | float | bool | list[str]
@@ -142,6 +145,7 @@ class Exchange:
         "trace_flags",
         "trace_id",
         "trace_state",
+        "under_way",
         "unpriced",
         "usage",
         "user",
@@ -164,6 +168,8 @@ class Exchange:
         # What is left of the caller's limits, by `requests` and `tokens`.
         self.allowances: dict[str, Allowance] = {}
         self.ticket: Ticket | None = None
+        # Done when its call is over, which goes on for others even after its own caller has left.
+        self.under_way: asyncio.Future[None] | None = None
         self.user = ""
         self.model = ""
         self.route = ""
@@ -190,6 +196,11 @@ class Exchange:
         self.ended = 0.0
         self.output_bytes = 0
         self.cancelled = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its call is not over, so that nobody knows yet what it takes."""
+        return self.under_way is not None and not self.under_way.done()
 
     @property
     def ledger_id(self) -> str:

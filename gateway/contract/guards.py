@@ -20,7 +20,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     `guardrail` is its name in the config, `rule` what of it was found (a kind of personal data, a rule's id).
     `action` is what was done: `flag`, `mask`, `block`, `repair`, `retry`, `say`, ..., or `failed` for a guardrail that
-    broke and `unread` for what none could read. With `shadow` nothing was done: this is what would have been.
+    broke and `unread` for what none could read. A limit or budget that let a request pass is `exceeded`, or
+    `downgrade`. With `shadow` nothing was done: this is what would have been.
     """
 
     guardrail: str

@@ -55,6 +55,14 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
     reset_s: float
 
 
+class AccountsState(msgspec.Struct, frozen=True):
+    """How the ledger and the keys are doing: for whoever watches."""
+
+    ledger_waiting_bytes: int = 0
+    ledger_lost_rows: int = 0
+    keys_unconfirmed_s: float = 0.0
+
+
 class Ticket(Protocol):
     """What a request was admitted with. Settled once, at its end, whatever way it ends."""
 

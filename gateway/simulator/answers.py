@@ -23,6 +23,7 @@ class Asked(msgspec.Struct, kw_only=True):
     serial: str = "0"  # the request's number, for the ids in the answer
     stream: bool = False
     last_text: str = ""
+    messages: list[str] = []  # the text of each, the system's too
     prompt_chars: int = 0
     images: int = 0
     tool_results: int = 0

@@ -36,6 +36,7 @@ class Play:
         self._behaviour = reply.behaviour
         self._writable = writable
         self._keep_alive = keep_alive
+        self.frames: list[bytes] = []  # those that are to go out
         self.frames_sent = 0
         self.complete = False  # the whole answer went out, and in working order
 
@@ -90,22 +91,22 @@ class Play:
                     await self._silence()
                 await self._drop()
                 return
-        await self._whole(body, reply.content_type)
-        self.complete = body == reply.body
+        sent = await self._whole(body, reply.content_type)
+        self.complete = sent and body == reply.body
 
-    async def _whole(self, body: bytes, content_type: str) -> None:
-        await self._send(self._head(f"content-length: {len(body)}", content_type) + body)
+    async def _whole(self, body: bytes, content_type: str) -> bool:
+        return await self._send(self._head(f"content-length: {len(body)}", content_type) + body)
 
     async def _play_frames(self, frames: list[bytes]) -> None:
         behaviour = self._behaviour
-        frames = self._damaged(list(frames))
+        frames = self.frames = self._damaged(list(frames))
         head = self._head("transfer-encoding: chunked", self._reply.content_type)
         dropped = behaviour.has("cut") or behaviour.has("cutbyte")
         end = b"" if dropped or behaviour.has("stall") else b"0\r\n\r\n"
         if behaviour.has("burst"):
             await self._pause(behaviour.number("slow"))
-            self._write(b"".join([head, *map(_chunk, frames), end]))
-            self.frames_sent = len(frames)
+            if self._write(b"".join([head, *map(_chunk, frames), end])):
+                self.frames_sent = len(frames)
         else:
             self._write(head)
             await self._pause(behaviour.number("slow"))
@@ -115,7 +116,7 @@ class Play:
             await self._silence()
         if dropped:
             await self._drop()
-        self.complete = frames == self._reply.frames and not dropped
+        self.complete = frames == self._reply.frames and self.frames_sent == len(frames) and not dropped
 
     def _damaged(self, frames: list[bytes]) -> list[bytes]:
         """The frames that are sent at all, broken where that is wanted."""
@@ -136,27 +137,32 @@ class Play:
     async def _send_frames(self, frames: list[bytes]) -> None:
         pace_ms = self._behaviour.number("pace")
         for frame in frames:
-            await self._send(_chunk(frame))
-            self.frames_sent += 1
+            if await self._send(_chunk(frame)):
+                self.frames_sent += 1
             if pace_ms:
                 await self._pause(pace_ms)
             elif len(frames) < _LONG_STREAM or self.frames_sent % 16 == 0:
                 # A turn of the loop between events, so that they come apart; very long streams come faster.
                 await asyncio.sleep(0)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes) -> bool:
         if not self._writable.is_set():
             await self._writable.wait()
         if not self._behaviour.has("bytes1"):
-            self._write(data)
-            return
+            return self._write(data)
+        sent = True
         for place in range(len(data)):
-            self._write(data[place : place + 1])
+            sent = self._write(data[place : place + 1])
             await asyncio.sleep(0)
+        return sent
 
-    def _write(self, data: bytes) -> None:
-        if data and not self._transport.is_closing():
+    def _write(self, data: bytes) -> bool:
+        """Whether it went out: after the client has left nothing does."""
+        if self._transport.is_closing():
+            return False
+        if data:
             self._transport.write(data)
+        return True
 
     async def _drop(self) -> None:
         """What was written must go out first: an abort would take it back."""

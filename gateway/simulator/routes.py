@@ -61,6 +61,8 @@ class Reply(msgspec.Struct):
     error_body: bytes = b""
     model: str = ""
     count: Tokens | None = None
+    wire: Wire | None = None
+    prompt: list[str] = []  # the texts of its messages
 
 
 def answer_request(request: Request, script: Script, require_key: bool) -> Reply:
@@ -74,6 +76,7 @@ def answer_request(request: Request, script: Script, require_key: bool) -> Reply
         # Whatever in the body had another shape than a reader took for granted.
         reply = Reply(400, dump(wire.error(400, f"Something in the body has the wrong shape: {error!r}")))
     reply.headers = {**wire.headers(request.serial), **reply.headers}
+    reply.wire = wire
     return reply
 
 
@@ -116,10 +119,11 @@ def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
         raise BadRequest(str(error), "model") from None
     failed = _fail(wire, behaviour)
     if failed is not None:
+        failed.model = named
         return failed
     plain = answer_plainly(path, verb, body)
     if plain is not None:
-        return Reply(200, dump(plain), behaviour=behaviour, error_body=_overloaded(wire))
+        return Reply(200, dump(plain), behaviour=behaviour, error_body=_overloaded(wire), model=named)
     if (verb or path) not in _GENERATING:
         raise BadRequest(f"Unknown path {request.path}", status=404)
     asked = wire.read(body, model, verb == "streamGenerateContent")
@@ -170,6 +174,7 @@ def _generate(wire: Wire, asked: Any, behaviour: Behaviour, events: bool) -> Rep
     given = answer(asked, behaviour)
     count = tokens(asked, given, behaviour)
     reply = Reply(200, behaviour=behaviour, error_body=_overloaded(wire), model=asked.model, count=count)
+    reply.prompt = asked.messages
     if not asked.stream:
         reply.body = dump(wire.whole(asked, given, count, behaviour))
         return reply

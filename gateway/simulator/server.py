@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import httptools
+import msgspec
 
 from gateway.simulator.behaviours import Script, behaviours_help
+from gateway.simulator.bills import Books
 from gateway.simulator.play import Play
 from gateway.simulator.routes import Reply, Request, answer_request
 from gateway.simulator.wire import dump
@@ -34,7 +36,8 @@ class Simulator:
     """One upstream on one port.
 
     `requests` holds the last 1000 requests, oldest first. `stats` counts: requests, streams, open connections, clients
-    that left before the end, and under `served` the requests and tokens of complete answers by `...KEY4 MODEL`.
+    that left before the end, and under `served` the requests and tokens of complete answers by `...KEY4 MODEL`. `books`
+    hold what each call has cost its caller.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Simulator:
         self.require_key = require_key
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
         self.stats: dict[str, Any] = {}
+        self.books = Books()
         self.url = ""
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -85,6 +89,7 @@ class Simulator:
     def reset(self) -> None:
         """Forgets what has been; the script stays."""
         self.requests.clear()
+        self.books.clear()
         self.stats.update(requests=0, streams=0, open=len(self._connections), client_left=0, served={})
 
     def take(self, request: Request) -> tuple[Reply, dict[str, Any]]:
@@ -100,8 +105,9 @@ class Simulator:
             self.stats["streams"] += 1
         return reply, record
 
-    def settle(self, record: dict[str, Any], reply: Reply, play: Play) -> None:
+    def settle(self, request: Request, record: dict[str, Any], reply: Reply, play: Play) -> None:
         """A reply has been played to its end, or the client has gone."""
+        self.books.enter(request, reply, play)
         record["events"] = play.frames_sent
         if play.complete and reply.count is not None:
             self._count(record["key"], reply)
@@ -227,7 +233,7 @@ class _Connection(asyncio.Protocol):
         try:
             await play.run()
         finally:
-            self._simulator.settle(record, reply, play)
+            self._simulator.settle(request, record, reply, play)
             self._record = None
 
 
@@ -266,6 +272,8 @@ def answer_control(simulator: Simulator, request: Request) -> Reply | None:
         return Reply(200, dump(list(simulator.requests)))
     if request.path == "/__stats":
         return Reply(200, dump(simulator.stats))
+    if request.path == "/__bills":
+        return Reply(200, msgspec.json.encode({"totals": simulator.books.totals, "bills": list(simulator.books.bills)}))
     if request.path == "/__reset":
         simulator.reset()
         return Reply(200, b"{}")

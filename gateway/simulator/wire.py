@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
@@ -22,6 +22,13 @@ class BadRequest(Exception):
         self.message = message
         self.field = field
         self.status = status
+
+
+class Heard(NamedTuple):
+    """What an event, or a whole body, has said: words, thoughts and calls, and its usage if it names one."""
+
+    words: str
+    usage: Tokens | None
 
 
 class Wire(Protocol):
@@ -44,6 +51,10 @@ class Wire(Protocol):
 
     def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
         """The frames of a stream, the vendor's own end included."""
+        ...
+
+    def hear(self, event: dict[str, Any]) -> Heard:
+        """Reads an event or a body of `events` or `whole` again."""
         ...
 
     def headers(self, serial: str) -> dict[str, str]:

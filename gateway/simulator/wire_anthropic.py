@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import BadRequest, dump, first_wrong, text_of
+from gateway.simulator.wire import BadRequest, Heard, dump, first_wrong, text_of
 
 _TYPES = {
     400: "invalid_request_error",
@@ -75,6 +75,10 @@ class AnthropicWire:
             model=body["model"],
             stream=bool(body.get("stream")),
             last_text=next((text_of(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
+            messages=[
+                *([text_of(body["system"])] if body.get("system") else []),
+                *(text_of(m["content"]) for m in messages),
+            ],
             prompt_chars=sum(len(text_of(m["content"])) for m in messages) + len(text_of(body.get("system"))),
             images=sum(block["type"] == "image" for block in blocks),
             tool_results=sum(block["type"] == "tool_result" for block in blocks),
@@ -161,6 +165,19 @@ class AnthropicWire:
         if not silent:
             last["usage"] = self._usage(count)
         return [*frames, _frame(last), _frame({"type": "message_stop"})]
+
+    def hear(self, event: dict[str, Any]) -> Heard:
+        """See `Wire.hear`."""
+        words = []
+        for block in [*(event.get("content") or ()), event.get("content_block") or {}, event.get("delta") or {}]:
+            words += [str(block.get(name) or "") for name in ("name", "text", "thinking", "partial_json")]
+            if block.get("input"):
+                words.append(dump(block["input"]).decode())
+        usage = event.get("usage") or (event.get("message") or {}).get("usage")
+        if usage is None:
+            return Heard("".join(words), None)
+        cached = usage["cache_read_input_tokens"]
+        return Heard("".join(words), Tokens(usage["input_tokens"] + cached, usage["output_tokens"], cached))
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import BadRequest, dump, first_wrong
+from gateway.simulator.wire import BadRequest, Heard, dump, first_wrong
 
 _NAMES = {
     400: "INVALID_ARGUMENT",
@@ -64,6 +64,11 @@ class GeminiWire:
             model=model,
             stream=stream,
             last_text="".join(part.get("text", "") for part in user[-1]["parts"]) if user else "",
+            messages=[
+                "".join(p.get("text", "") for p in each)
+                for each in [system, *(c.get("parts") or () for c in contents)]
+                if each
+            ],
             prompt_chars=sum(len(part.get("text", "")) for part in [*parts, *system]),
             images=sum("inlineData" in part or "fileData" in part for part in parts),
             tool_results=sum("functionResponse" in part for part in parts),
@@ -150,6 +155,21 @@ class GeminiWire:
     @staticmethod
     def _frame(response: dict[str, Any]) -> bytes:
         return b"data: " + dump(response) + b"\r\n\r\n"
+
+    def hear(self, event: dict[str, Any]) -> Heard:
+        """See `Wire.hear`."""
+        words = []
+        for candidate in event.get("candidates") or ():
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                call = part.get("functionCall")
+                words.append(part.get("text", "") if call is None else call["name"] + dump(call["args"]).decode())
+        usage = event.get("usageMetadata")
+        if usage is None:
+            return Heard("".join(words), None)
+        thoughts = usage.get("thoughtsTokenCount", 0)
+        completion = usage.get("candidatesTokenCount", 0) + thoughts
+        cached = usage.get("cachedContentTokenCount", 0)
+        return Heard("".join(words), Tokens(usage["promptTokenCount"], completion, cached, thoughts))
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

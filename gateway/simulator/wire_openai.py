@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import CREATED, BadRequest, dump, first_wrong, text_of
+from gateway.simulator.wire import CREATED, BadRequest, Heard, dump, first_wrong, text_of
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
@@ -62,6 +62,7 @@ class OpenAIWire:
             model=model or body["model"],
             stream=bool(body.get("stream")),
             last_text=next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), ""),
+            messages=[text_of(each.get("content")) for each in messages],
             prompt_chars=sum(len(text_of(each.get("content"))) for each in messages),
             images=sum(part.get("type") == "image_url" for part in parts),
             tool_results=sum(each.get("role") == "tool" for each in messages),
@@ -177,6 +178,22 @@ class OpenAIWire:
             "prompt_tokens_details": {"cached_tokens": count.cached, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": count.thoughts, "audio_tokens": 0},
         }
+
+    def hear(self, event: dict[str, Any]) -> Heard:
+        """See `Wire.hear`."""
+        words = []
+        for choice in event.get("choices") or ():
+            said = choice.get("delta") or choice.get("message") or {}
+            words += [said.get("reasoning_content") or "", said.get("content") or ""]
+            for call in said.get("tool_calls") or ():
+                words.append(call["function"].get("name", "") + call["function"].get("arguments", ""))
+        usage = event.get("usage")
+        if usage is None:
+            return Heard("".join(words), None)
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
+        count = Tokens(usage["prompt_tokens"], usage.get("completion_tokens", 0), cached, thoughts)
+        return Heard("".join(words), count)
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

@@ -11,6 +11,7 @@ import msgspec
 from gateway.contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.contract.protocols import InboundCall
 from gateway.surfaces.conduct import conduct, note_error
+from gateway.surfaces.costing import CostedReply
 from gateway.surfaces.headers import reply_headers, stream_headers
 from gateway.surfaces.http import read_cache_control
 from gateway.surfaces.keepalive import KeepAlive
@@ -65,6 +66,8 @@ class ChatSurface:
                 request = msgspec.structs.replace(request, headers=given)
             call.watch()
             if request.stream:
+                if call.asks_cost():
+                    request = msgspec.structs.replace(request, include_usage=True)
                 try:
                     await self._stream(call, exchange, request, engine)
                 finally:
@@ -72,7 +75,9 @@ class ChatSurface:
             else:
                 await self._whole(call, exchange, request, engine)
 
-    def _writer(self, request: ChatRequest, reply: Pump, exchange: Exchange, *, opened: bool) -> ReplyWriter:
+    def _writer(
+        self, request: ChatRequest, reply: Pump | CostedReply, exchange: Exchange, *, opened: bool
+    ) -> ReplyWriter:
         raw = reply.raw and reply.dialect == self._dialect.name and reply.streamed == request.stream
         reply_id = _reply_id(self._dialect.name, exchange)
         return self._dialect.reply_writer(request, reply_id=reply_id, raw=raw, opened=opened)
@@ -101,9 +106,11 @@ class ChatSurface:
     async def _stream(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
         reply_id = _reply_id(self._dialect.name, exchange)
         opening = Opening(call, exchange, request, self._dialect, reply_id, engine.keepalive_s)
-        reply: Pump | None = None
+        reply: Pump | CostedReply | None = None
         try:
             reply = await engine.pipeline.handle(request, exchange, opening)
+            if call.asks_cost():
+                reply = CostedReply(reply, exchange, engine.prices)
             # Until the first deltas are there the answer may still become an error with a status of its own.
             deltas = await reply.next()
         except GatehouseError as error:
@@ -134,7 +141,7 @@ class ChatSurface:
         call: HttpCall,
         exchange: Exchange,
         deltas: list[Delta] | None,
-        reply: Pump,
+        reply: Pump | CostedReply,
         writer: ReplyWriter,
         keepalive_s: float,
     ) -> None:

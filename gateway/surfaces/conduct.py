@@ -55,10 +55,25 @@ async def conduct(
     finally:
         call.unwatch()
         exchange.ended = time.perf_counter()
-        if exchange.ticket is not None:
-            await exchange.ticket.settle(exchange)
-        runtime.resources.accounts.finished(exchange)
-        runtime.recorder.finish(exchange)
+        try:
+            if exchange.goes_on:
+                await _see_out(runtime, exchange)
+        finally:
+            if exchange.ticket is not None:
+                await exchange.ticket.settle(exchange)
+            runtime.resources.accounts.finished(exchange)
+            runtime.recorder.finish(exchange)
+
+
+async def _see_out(runtime: Runtime, exchange: Exchange) -> None:
+    """Its caller has left, and others read on: what the call takes is known when it is over."""
+    with runtime.borrow() as engine:
+        try:
+            if exchange.under_way is not None:
+                await asyncio.shield(exchange.under_way)
+        finally:
+            exchange.under_way = None
+            engine.prices.settle(exchange)
 
 
 async def _respond_error(call: HttpCall, exchange: Exchange, dialect: WritesErrors, error: GatehouseError) -> None:

@@ -93,6 +93,15 @@ class HttpCall:
             )
         return value.decode("ascii")
 
+    def asks_cost(self) -> bool:
+        """Whether the caller wants to hear the cost in a stream. Raises `InvalidRequest`."""
+        value = self.headers.get(b"x-gatehouse-include")
+        if value is None:
+            return False
+        if value.strip().lower() != b"cost":
+            raise InvalidRequest("'x-gatehouse-include' knows 'cost'", param="x-gatehouse-include")
+        return True
+
     def cache_control(self) -> CacheControl | None:
         """What the caller asks of the cache in `cache-control`; None for nothing."""
         value = self.headers.get(b"cache-control")

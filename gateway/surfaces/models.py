@@ -37,7 +37,7 @@ class ModelSurface:
                 caller = await engine.pipeline.identify(call.shown(), exchange)
                 models = engine.pipeline.models(caller)
                 if name is not None and name not in models:
-                    raise unknown_model(name, caller, models)
+                    raise unknown_model(name, models)
                 write = _gemini if vendor == "gemini" else _openai_and_anthropic
                 body = msgspec.json.encode(write(models, name))
                 exchange.status = 200

@@ -309,3 +309,10 @@ def test_a_port_of_its_own_and_a_network(tmp_path: Path) -> None:
         for forwarded, status in (("10.0.0.1", 200), ("10.0.0.1, 192.0.2.7", 403), ("192.0.2.7, 10.0.0.1", 200)):
             headers = {"authorization": f"Bearer {OWNER}", "x-forwarded-for": forwarded}
             assert gateway.request("GET", "/admin/v1/keys", None, headers).status == status, forwarded
+
+
+def test_metrics_tell_how_the_ledger_and_the_keys_are(gateway: Gateway) -> None:
+    told = gateway.request("GET", "/metrics").body.decode()
+    assert "gatehouse_ledger_lost_rows_total 0.0" in told
+    assert "gatehouse_keys_unconfirmed_seconds 0.0" in told
+    assert "gatehouse_ledger_waiting_bytes " in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -85,3 +86,28 @@ def test_bad_prices_are_refused(tmp_path: Path, prices: str, wanted: str) -> Non
     path.write_text(f"version: 1\nproviders: {{p: {{kind: simulated}}}}\nprices: {prices}\n")
     with pytest.raises(ConfigError, match=wanted):
         load(path, environ={})
+
+
+SURFACES = {
+    "openai": ("/v1/chat/completions", "cost_usd"),
+    "anthropic": ("/v1/messages", "cost_usd"),
+    "gemini": ("/v1beta/models/priced:streamGenerateContent?alt=sse", "costUsd"),
+}
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_a_stream_tells_its_cost_if_asked(gateway: Gateway, surface: str) -> None:
+    path, field = SURFACES[surface]
+    body = {"model": "priced", "stream": True, "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}
+    if surface == "gemini":
+        body = {"contents": [{"parts": [{"text": "Hello"}]}]}
+    before = spent(gateway)
+    told = gateway.request("POST", path, body, {"x-gatehouse-include": "cost"})
+    cost = spent(gateway) - before
+    events = [json.loads(line[6:]) for line in told.body.decode().splitlines() if line.startswith("data: {")]
+    costs = [usage[field] for each in events for usage in (each.get("usage"), each.get("usageMetadata"))
+             if usage and field in usage]  # fmt: skip
+    assert cost > 0
+    assert float(costs[-1]) == pytest.approx(cost)
+    assert field.encode() not in gateway.request("POST", path, body).body
+    assert gateway.request("POST", path, body, {"x-gatehouse-include": "prices"}).status == 400

@@ -24,7 +24,8 @@ YAML = """
 version: 1
 server: {{database: "sqlite:///{folder}/gatehouse.db", data: "{folder}"}}
 providers: {{pretend: {{kind: simulated}}}}
-models: {{quick: {{targets: [pretend/m]}}, clever: {{targets: [pretend/n]}}}}
+models: {{quick: {{targets: [pretend/m]}}, clever: {{targets: [pretend/n]}}, desk: {{pipeline: desk}}}}
+pipelines: {{desk: {{answer: clever}}}}
 prices: {{pretend/m: {{input: 1, output: 2}}, pretend/n: {{input: 1, output: 2}}}}
 teams: {{blue: {{}}}}
 apps:
@@ -83,6 +84,12 @@ def test_a_key_narrows_its_app_and_never_widens(gateway: Gateway, place: Path) -
     both, neither = make_key(place, "one", models=["quick", "clever"]), make_key(place, "one", models=["clever"])
     assert [chat(gateway, both, model).status for model in ("quick", "clever")] == [200, 404]
     assert [chat(gateway, neither, model).status for model in ("quick", "clever")] == [404, 404]
+    piped = make_key(place, "two", pipelines=["desk"])
+    assert [chat(gateway, piped, model).status for model in ("quick", "clever", "desk")] == [404, 404, 200]
+    listed = gateway.request("GET", "/v1/models", None, {"authorization": f"Bearer {piped}"}).json()["data"]
+    assert [each["id"] for each in listed] == ["desk"]
+    # Nobody is told of what is not theirs.
+    assert "quick" not in chat(gateway, piped, "quix").json()["error"]["message"].replace("quix", "")
     surfaced = make_key(place, "one", surfaces=["anthropic"])
     assert chat(gateway, surfaced).status == 403
     body = {"model": "quick", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
@@ -174,7 +181,7 @@ def test_odd_headers(gateway: Gateway) -> None:
 
 def test_tokens(gateway: Gateway) -> None:
     now = time.time()
-    times = {"exp": now + 600, "nbf": now - 5, "iat": now}
+    times: dict[str, Any] = {"exp": now + 600, "nbf": now - 5, "iat": now}
     good = token(azp="two", groups=["red", "blue"], **times)
     assert chat(gateway, good, "clever").status == 200
     for wrong in (
@@ -195,7 +202,7 @@ def test_tokens(gateway: Gateway) -> None:
 
 def test_a_token_names_its_user(gateway: Gateway) -> None:
     now = time.time()
-    claims = {"azp": "two", "groups": "blue", "exp": now + 600, "nbf": now - 5, "iat": now}
+    claims: dict[str, Any] = {"azp": "two", "groups": "blue", "exp": now + 600, "nbf": now - 5, "iat": now}
     anna, bert = token(sub="anna", **claims), token(sub="bert", **claims)
     assert [chat(gateway, anna).status for _ in range(3)] == [200, 200, 429]
     # Who has a token can't be somebody else.

@@ -49,6 +49,9 @@ def _tokens() -> list[Column[int]]:
     return [Column(name, BigInteger, nullable=False) for name in _TOKENS]
 
 
+REQUEST_INDEXES = (
+    "organisation", "team", "app", "key", "user", "model", "target", "status", "outcome", "request_id",
+)  # fmt: skip
 REQUESTS = Table(
     "requests",
     METADATA,
@@ -72,8 +75,8 @@ REQUESTS = Table(
     Column("cost", BigInteger),
     Column("estimated", Boolean, nullable=False),
     Column("duration_ms", Integer, nullable=False),
-    Index("requests_by_app", "app", "id"),
-    Index("requests_by_team", "team", "id"),
+    # What people look for among millions.
+    *[Index(f"requests_by_{name}", name, "id") for name in REQUEST_INDEXES],
 )
 
 ATTEMPTS = Table(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.errors import CutShort, MalformedReply
+from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
 from gateway.dialects import fields
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments
@@ -80,6 +80,14 @@ class StreamReader:
 
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
         deltas: list[Delta] = []
+        try:
+            self._read_into(deltas, events)
+        except UpstreamError as error:
+            error.before = deltas
+            raise
+        return deltas
+
+    def _read_into(self, deltas: list[Delta], events: list[tuple[str, bytes]]) -> None:
         for name, data in events:
             if self.done:
                 break
@@ -96,7 +104,6 @@ class StreamReader:
             delta = self._read_event(raw)
             if delta is not None:
                 deltas.append(delta)
-        return deltas
 
     def _read_event(self, raw: bytes) -> Delta | None:
         try:
@@ -263,7 +270,10 @@ def _numbers(usage: object) -> dict[str, Any]:
     return {key: value for key, value in usage.items() if isinstance(value, int | dict)}
 
 
-def _read_usage(usage: dict[str, Any]) -> Usage:
+def _read_usage(usage: dict[str, Any]) -> Usage | None:
+    """None where nothing is said of it: that is not the same as nothing."""
+    if not usage:
+        return None
     read = usage.get("cache_read_input_tokens", 0)
     written = usage.get("cache_creation_input_tokens", 0)
     details = usage.get("output_tokens_details")
@@ -274,4 +284,11 @@ def _read_usage(usage: dict[str, Any]) -> Usage:
         cache_read=read,
         cache_write=written,
         reasoning=reasoning or 0,
+        cache_write_1h=_count_of(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+        searches=_count_of(usage.get("server_tool_use"), "web_search_requests"),
     )
+
+
+def _count_of(details: object, name: str) -> int:
+    count = details.get(name) if isinstance(details, dict) else None
+    return count if isinstance(count, int) else 0

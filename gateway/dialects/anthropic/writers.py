@@ -355,6 +355,16 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
     }
+    if usage.cache_write_1h:
+        short = max(0, usage.cache_write - usage.cache_write_1h)
+        counts["cache_creation"] = {
+            "ephemeral_5m_input_tokens": short,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        }
+    if usage.searches:
+        counts["server_tool_use"] = {"web_search_requests": usage.searches}
     if usage.reasoning:
         counts["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if usage.cost:
+        counts["cost_usd"] = usage.cost
     return counts

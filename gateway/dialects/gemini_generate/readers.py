@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
-from gateway.contract.errors import CutShort, MalformedReply, Refusal
+from gateway.contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
 from gateway.dialects import fields
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.names import camel
@@ -49,6 +49,11 @@ class _Candidate(msgspec.Struct, forbid_unknown_fields=True):
     index: int = 0
 
 
+class _Modality(msgspec.Struct, gc=False):
+    modality: str | None = None
+    tokenCount: int | None = None  # noqa: N815
+
+
 class _Count(msgspec.Struct, gc=False):
     """What we count of `usageMetadata`."""
 
@@ -57,6 +62,8 @@ class _Count(msgspec.Struct, gc=False):
     thoughtsTokenCount: int | None = None  # noqa: N815
     cachedContentTokenCount: int | None = None  # noqa: N815
     toolUsePromptTokenCount: int | None = None  # noqa: N815
+    promptTokensDetails: list[_Modality] | None = None  # noqa: N815
+    candidatesTokensDetails: list[_Modality] | None = None  # noqa: N815
 
 
 class _Plain(msgspec.Struct):
@@ -213,11 +220,15 @@ class StreamReader(_Reader):
         return deltas
 
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
-        return [
-            self._read_response(data if b"\n" not in data else data.replace(b"\n", b" "))
-            for _, data in events
-            if data != b"[DONE]"
-        ]
+        deltas: list[Delta] = []
+        try:
+            for _, data in events:
+                if data != b"[DONE]":
+                    deltas.append(self._read_response(data if b"\n" not in data else data.replace(b"\n", b" ")))
+        except UpstreamError as error:
+            error.before = deltas
+            raise
+        return deltas
 
 
 class WholeReader(_Reader):
@@ -261,7 +272,15 @@ def _read_usage(count: _Count) -> Usage:
         output=(count.candidatesTokenCount or 0) + reasoning,
         cache_read=count.cachedContentTokenCount or 0,
         reasoning=reasoning,
+        audio_input=_of(count.promptTokensDetails, "AUDIO"),
+        audio_output=_of(count.candidatesTokensDetails, "AUDIO"),
+        image_input=_of(count.promptTokensDetails, "IMAGE"),
+        image_output=_of(count.candidatesTokensDetails, "IMAGE"),
     )
+
+
+def _of(details: list[_Modality] | None, modality: str) -> int:
+    return sum(each.tokenCount or 0 for each in details if each.modality == modality) if details else 0
 
 
 def _read_logprobs(result: dict[str, Any]) -> tuple[TokenLogprob, ...]:

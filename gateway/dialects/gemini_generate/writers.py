@@ -313,7 +313,7 @@ def _write_token(token: TokenLogprob) -> dict[str, Any]:
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """`usageMetadata`: here the thoughts are counted beside the answer."""
-    found = {
+    found: dict[str, Any] = {
         "promptTokenCount": usage.input,
         "candidatesTokenCount": max(0, usage.output - usage.reasoning),
         "totalTokenCount": usage.input + usage.output,
@@ -322,4 +322,6 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         found["thoughtsTokenCount"] = usage.reasoning
     if usage.cache_read:
         found["cachedContentTokenCount"] = usage.cache_read
+    if usage.cost:
+        found["costUsd"] = usage.cost
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
-from gateway.contract.errors import CutShort, MalformedReply
+from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.sse import SseParser
@@ -109,7 +109,15 @@ class StreamReader:
         return deltas
 
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
-        deltas = []
+        deltas: list[Delta] = []
+        try:
+            self._read_into(deltas, events)
+        except UpstreamError as error:
+            error.before = deltas
+            raise
+        return deltas
+
+    def _read_into(self, deltas: list[Delta], events: list[tuple[str, bytes]]) -> None:
         for _, data in events:
             if data == b"[DONE]":
                 self.done = True
@@ -125,7 +133,6 @@ class StreamReader:
                 if choice.tool_calls:
                     delta = settle_calls(delta, self._calls)
             deltas.append(delta)
-        return deltas
 
 
 def settle_calls(delta: Delta, numbers: dict[int, CallNumbers]) -> Delta:

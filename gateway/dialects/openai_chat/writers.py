@@ -236,7 +236,7 @@ def _write_token(token: TokenLogprob) -> dict[str, Any]:
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """The `usage` object."""
-    return {
+    counts: dict[str, Any] = {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
         "total_tokens": usage.input + usage.output,
@@ -247,3 +247,6 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": usage.audio_output},
     }
+    if usage.cost:
+        counts["cost_usd"] = usage.cost
+    return counts

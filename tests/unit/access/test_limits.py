@@ -111,9 +111,9 @@ def test_spent_and_reserved_never_exceed_a_budget(limit: int, actions: list[tupl
                 live.pop(amount % len(live))
             elif action == "wait":
                 clock.now += amount * 10_000_000
-            assert counters.spent("b") <= limit
+            assert counters.taken("b") <= limit
             least = sum(actual for at, actual in truth if not rolling or at > clock.now - 3_500_000_000)
-            assert counters.spent("b") >= least
+            assert counters.taken("b") >= least
 
     asyncio.run(run())
 
@@ -267,7 +267,9 @@ def test_after_a_loss_the_ledger_says_what_was_spent(redis: RedisServer) -> None
 
 # --- a request's whole way -----------------------------------------------------------------------------------------
 
-PRICES = Prices({"p/m": Rates(Decimal(0), Decimal(1000)), "p/dear": Rates(Decimal(0), Decimal(5000))}, {})
+PRICES = Prices(
+    {f"p/{name}": [(None, Rates(Decimal(0), Decimal(price)))] for name, price in (("m", 1000), ("dear", 5000))}, {}
+)
 ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("How many pages?"),)),), max_tokens=10)
 
 
@@ -364,7 +366,7 @@ def test_soft_rules_only_say_so() -> None:
         assert await outcome(quota, second) is None
         assert first.findings == []
         assert [(each.rule, each.action, each.shadow) for each in second.findings] == [
-            ("app:spend", "downgrade", False), ("app:requests", "flag", True),
+            ("app:spend", "downgrade", False), ("app:requests", "exceeded", True),
         ]  # fmt: skip
         assert second.ticket is not None
         assert second.ticket.model == "cheap"

@@ -171,3 +171,34 @@ def test_when_all_leave_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
         assert not len(recall._flights)
 
     asyncio.run(run())
+
+
+def test_a_call_goes_on_for_its_ledger_while_another_reads_it() -> None:
+    """Whoever made the call and left pays for all of it: their ledger must not be closed before it is over."""
+
+    async def run() -> None:
+        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(40_000, "lru")], 60.0)))
+
+        async def make() -> Made:
+            return Made(Reply("an answer", fails=False))
+
+        request, first = asking("x1", "u", "How many pages?", None)
+        made = await recall.recall(request, first, make)
+        _, second = asking("x1", "u", "How many pages?", None)
+        joined = await recall.recall(request, second, make)
+        await made.reply.next()
+        await made.reply.close()
+        assert (first.goes_on, second.goes_on) == (True, False)
+        while await joined.reply.next() is not None:
+            pass
+        assert not first.goes_on
+        await joined.reply.close()
+        # Nobody else reads: the call ends with its caller.
+        request, alone = asking("x1", "u", "How many sheets?", None)
+        made = await recall.recall(request, alone, make)
+        await made.reply.next()
+        await made.reply.close()
+        await asyncio.sleep(0.01)
+        assert not alone.goes_on
+
+    asyncio.run(run())

@@ -38,6 +38,14 @@ WRONG = [
     ("apps: {a: {keys: [k]}}\nserver: {database: postgresql://h/d}", "server.database", "server.pepper"),
     ("apps: {a: {keys: [k]}}\nserver: {workers: 0}", "server.workers", "1"),
     ("apps: {a: {keys: [k]}}\nserver: {proxies: [balancer]}", "server.proxies", "10.0.0.0/8"),
+    ("apps: {a: {keys: [k]}}\nprices: {p/m: [{input: 1, output: 1}, {input: 2, output: 2}]}", "prices", "since: day"),
+    ("apps: {a: {keys: [k]}}\nprices: {p/m: {input: 1, output: 1, since: soon}}", "prices.p/m.since", "2027-01-01"),
+    (
+        "apps: {a: {keys: [k]}}\nprices: {p/m: {input: 1, output: 1, tiers: [{above: 9 tokens, input: 1, output: 1}, "
+        "{above: 5 tokens, input: 1, output: 1}]}}",
+        "prices.p/m",
+        "do not rise",
+    ),
     ("apps: {a: {keys: [k]}}\ncurrencies: {EUR: 1.08}", "currencies.EUR", "1.08 USD"),
 ]
 
@@ -61,6 +69,11 @@ def test_everything_together_loads(tmp_path: Path) -> None:
         + """
 server: {database: "sqlite:///g.db", workers: 2, proxies: [10.0.0.0/8]}
 currencies: {EUR: 1.08 USD}
+prices:
+  p/m:
+    - {input: 2, output: 8, audio_input: 40, reasoning: 9}
+    - {since: 2027-01-01, input: 1, output: 4, tiers: [{above: 200000 tokens, input: 2, output: 8}]}
+  p/n: {input: 1, output: 2, searches: 10}
 organisations: {acme: {budget: [5000 EUR per month, 300 USD in 24 hours]}}
 teams: {support: {organisation: acme, limits: {tokens: 90000 per minute, parallel: 20}}}
 apps:
@@ -75,6 +88,9 @@ admin: {listen: "127.0.0.1:9000", keys: {olga: {key: long-enough-to-be-one, role
 """
     )
     config = load(path, environ={})
+    assert [str(each.since) for each in config.prices["p/m"]] == ["None", "2027-01-01"]
+    assert config.prices["p/m"][1].tiers[0].above == 200_000
+    assert len(config.prices["p/n"]) == 1
     assert config.apps["bot"].budget[0].spend.currency == "EUR"
     assert config.organisations["acme"].budget[1].spend.hours == 24
     assert config.admin.keys["olga"].role == "owner"

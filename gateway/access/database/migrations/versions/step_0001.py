@@ -115,8 +115,10 @@ def _requests() -> None:
         sa.Column("estimated", sa.Boolean(), nullable=False),
         sa.Column("duration_ms", sa.Integer(), nullable=False),
     )
-    op.create_index("requests_by_team", "requests", ["team", "id"])
-    op.create_index("requests_by_app", "requests", ["app", "id"])
+    for name in (
+        "organisation", "team", "app", "key", "user", "model", "target", "status", "outcome", "request_id",
+    ):  # fmt: skip
+        op.create_index(f"requests_by_{name}", "requests", [name, "id"])
 
 
 def _usage_by_hour() -> None:

@@ -1,0 +1,118 @@
+"""What the simulator bills: books of its own, read off what went out, to hold a caller's against.
+
+An answer that went out whole with its usage costs that usage. One that never says it, and a stream that broke off or
+whose client left, cost what its usage had said by then, and no less than the words that were written, counted as
+`estimate_tokens` counts. A call that failed costs nothing, nor does a body that did not go out whole, nor a stream
+that had said nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from gateway.contract.prompt_tokens import TOKENS_PER_MESSAGE
+from gateway.contract.tokens import estimate_tokens
+from gateway.simulator.answers import Tokens
+from gateway.simulator.play import Play
+from gateway.simulator.routes import Reply, Request
+
+KEPT_BILLS = 250_000
+KEPT_MODELS = 1000
+_FREE = Tokens(0, 0)
+
+
+class Bill(msgspec.Struct, frozen=True, gc=False):
+    """One call. `input` includes `cached`, `output` includes `reasoning`; `told`: its usage had named all of it.
+
+    `trace` is the trace id of the caller's `traceparent`, `whole` says that the answer went out to its end.
+    """
+
+    serial: str
+    model: str
+    trace: str
+    status: int
+    whole: bool
+    told: bool
+    input: int
+    output: int
+    cached: int
+    reasoning: int
+
+
+class Books:
+    """All bills, oldest first, and their sums by model."""
+
+    def __init__(self) -> None:
+        self.bills: deque[Bill] = deque(maxlen=KEPT_BILLS)
+        self.totals: dict[str, dict[str, int]] = {}
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self.bills.clear()
+        self.totals.clear()
+
+    def enter(self, request: Request, reply: Reply, play: Play) -> None:
+        """A reply has been played as far as it went."""
+        count, told = _count(reply, play)
+        trace = request.headers.get("traceparent", "").split("-")
+        bill = Bill(
+            request.serial,
+            reply.model,
+            trace[1] if len(trace) > 1 else "",
+            reply.status,
+            play.complete,
+            told,
+            count.prompt,
+            count.completion,
+            count.cached,
+            count.thoughts,
+        )
+        self.bills.append(bill)
+        if bill.model not in self.totals and len(self.totals) >= KEPT_MODELS:
+            return
+        total = self.totals.setdefault(bill.model, {"calls": 0, "input": 0, "output": 0, "cached": 0, "reasoning": 0})
+        total["calls"] += 1
+        for name in ("input", "output", "cached", "reasoning"):
+            total[name] += getattr(bill, name)
+
+
+def _count(reply: Reply, play: Play) -> tuple[Tokens, bool]:
+    """The tokens that are billed, and whether usage that went out has named them."""
+    wire = reply.wire
+    if wire is None or reply.status != 200 or (reply.frames is None and not play.complete):
+        return _FREE, False
+    events = list(_events(reply, play))
+    if play.complete:
+        # The last usage is the final one: what came before need not be read.
+        for event in reversed(events):
+            usage = wire.hear(event).usage
+            if usage is not None:
+                return usage, True
+    heard = [wire.hear(event) for event in events]
+    words = "".join(each.words for each in heard)
+    said = next((each.usage for each in reversed(heard) if each.usage is not None), None)
+    if not words and said is None:
+        return _FREE, False
+    prompt = said.prompt if said is not None else sum(TOKENS_PER_MESSAGE + estimate_tokens(t) for t in reply.prompt)
+    said = said or _FREE
+    return Tokens(prompt, max(said.completion, estimate_tokens(words)), said.cached, said.thoughts), False
+
+
+def _events(reply: Reply, play: Play) -> Iterator[dict[str, Any]]:
+    """What went out, as far as it is JSON."""
+    if reply.frames is None:
+        body = json.loads(reply.body)
+        yield from body if isinstance(body, list) else [body]
+        return
+    for frame in play.frames[: play.frames_sent]:
+        try:
+            event = json.loads(frame.partition(b"data: ")[2])
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event

@@ -1,0 +1,46 @@
+"""The cost of a streamed answer beside its usage, for callers who ask with `x-gatehouse-include: cost`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.surfaces.headers import written_dollars
+
+if TYPE_CHECKING:
+    from gateway.access.prices import Prices
+    from gateway.contract.deltas import Delta
+    from gateway.contract.exchange import Exchange
+    from gateway.pump import Pump
+
+
+class CostedReply:
+    """A reply whose usage tells what all of the request has cost so far; nothing where a price is not known."""
+
+    __slots__ = ("_exchange", "_prices", "_reply", "dialect", "raw", "streamed")
+
+    def __init__(self, reply: Pump, exchange: Exchange, prices: Prices) -> None:
+        self.dialect = reply.dialect
+        self.streamed = reply.streamed
+        # The provider's own bytes don't have it.
+        self.raw = False
+        self._reply = reply
+        self._exchange = exchange
+        self._prices = prices
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        deltas = await self._reply.next()
+        return [self._costed(delta) for delta in deltas] if deltas is not None else None
+
+    async def close(self) -> None:
+        """See `Reply.close`."""
+        await self._reply.close()
+
+    def _costed(self, delta: Delta) -> Delta:
+        if delta.usage is None:
+            return delta
+        cost = self._prices.cost_so_far(self._exchange)
+        told = "" if cost is None else written_dollars(cost)
+        return msgspec.structs.replace(delta, usage=msgspec.structs.replace(delta.usage, cost=told))
