@@ -33,9 +33,9 @@ models: {{quick: {{targets: [up/quick]}}}}
 prices: {{up/quick: {{input: 0, output: 1000}}}}
 apps:
   strict-limit: {{keys: [strict-limit-key], limits: {{requests: 100000 per hour, when_unreachable: deny}}}}
-  local-limit: {{keys: [local-limit-key], limits: {{requests: 1000 per hour}}}}
+  local-limit: {{keys: [local-limit-key], limits: {{requests: 20000 per hour}}}}
   strict-budget: {{keys: [strict-budget-key], budget: 1000 USD per month}}
-  local-budget: {{keys: [local-budget-key], budget: {{spend: 8 USD per month, when_unreachable: local}}}}
+  local-budget: {{keys: [local-budget-key], budget: {{spend: 200 USD per month, when_unreachable: local}}}}
   share-limit: {{keys: [share-limit-key], limits: {{requests: 100 per hour}}}}
   share-budget: {{keys: [share-budget-key], budget: {{spend: 1 USD per month, when_unreachable: local}}}}
   unheard: {{keys: [unheard-key], budget: 0.30 USD per month}}
