@@ -234,7 +234,8 @@ class ExactRecall:
             # An answer from a source that this key may not reach is not its own.
             labels += ["sources:", *sorted(caller.sources)]
         owner = "" if policy.per == "labels" else app
-        user = request.user if policy.per == "user" else ""
+        # Who it is, by a token or a header before the body, in which anybody's name can be written.
+        user = (exchange.user or request.user) if policy.per == "user" else ""
         return [owner, policy.name, policy.pipeline, policy.per, user, variant, *labels]
 
     @staticmethod

@@ -273,6 +273,14 @@ Role = Literal["owner", "admin", "viewer"]
 
 
 LEAST_ADMIN_KEY = 20
+# What the audit calls the process itself.
+OURSELVES = "gatehouse"
+
+
+def _another(name: str) -> str:
+    if name.lower() == OURSELVES:
+        raise wrong("in the audit this is the gateway itself", "choose another name")
+    return name
 
 
 def _long(secret: Secret) -> Secret:
@@ -302,7 +310,9 @@ class AdminConfig(Struct):
         description="A host and port of its own; without it, it is below `/admin` of `server.listen`.",
         examples=["127.0.0.1:8081"],
     )
-    keys: dict[Name, AdminKeyConfig] = Field(default={}, description="Who may use it, by name.")
+    keys: dict[Annotated[Name, AfterValidator(_another)], AdminKeyConfig] = Field(
+        default={}, description="Who may use it, by name."
+    )
     networks: Networks = Field(default=(), description="Where its requests may come from; anywhere without it.")
 
     @model_validator(mode="before")

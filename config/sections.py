@@ -16,6 +16,8 @@ from config.sources import folder_of
 from config.struct import Flag, HttpUrl, Ref, Struct, Whole
 from config.units import Duration, Percentage, Size, Tokens
 
+LEAST_PEPPER = 32
+
 
 def _data(value: object, info: ValidationInfo) -> object:
     return folder_of(value, info) if value is not None else None
@@ -29,6 +31,14 @@ def _redis(value: object) -> object:
     return value
 
 
+def _is_postgres(value: str) -> bool:
+    if re.match(r"postgres(?:ql)?://.", value) is None:
+        return False
+    # Several hosts have their ports in their own way.
+    netloc = value.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return all(re.fullmatch(r"(?:\[[^]]+\]|[^:\[\]]*)(?::[0-9]{1,5})?", each) for each in netloc.split(","))
+
+
 def _database(value: object, info: ValidationInfo) -> object:
     if value in ("", None):
         return None
@@ -36,11 +46,17 @@ def _database(value: object, info: ValidationInfo) -> object:
         place = folder_of(value.removeprefix("sqlite:///"), info)
         made = f"sqlite:///{place}"
         return Substituted(made, value.reference) if isinstance(value, Substituted) else made
-    if isinstance(value, str) and re.match(r"postgres(?:ql)?://.", value) is None:
+    if isinstance(value, str) and not _is_postgres(value):
         raise wrong(
             "this is no address of a database", "write sqlite:///var/gatehouse.db or postgresql://user@host/name"
         )
     return value
+
+
+def _long(secret: Secret) -> Secret:
+    if len(secret.reveal()) < LEAST_PEPPER:
+        raise wrong("a pepper this short can be guessed", "take 32 characters or more: openssl rand -hex 32")
+    return secret
 
 
 class ServerConfig(Struct):
@@ -56,6 +72,12 @@ class ServerConfig(Struct):
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
     drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")
+    notice: Duration | None = Field(
+        default=None,
+        description="How long after SIGTERM requests are still taken while /readyz says 503, so that load balancers "
+        "see it first.",
+        examples=["5s"],
+    )
     watch: Flag = Field(default=True, description="Reload when this file changes. SIGHUP reloads in any case.")
     keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
     data: Annotated[Path | None, BeforeValidator(_data), PlainSerializer(str)] = Field(
@@ -73,7 +95,7 @@ class ServerConfig(Struct):
         "Without it there are none.",
         examples=["${DATABASE_URL:-sqlite:///var/gatehouse.db}"],
     )
-    pepper: Secret | None = Field(
+    pepper: Annotated[Secret, AfterValidator(_long)] | None = Field(
         default=None,
         description="What keys in the database are hashed with; without it, a file beside the data.",
         examples=["${GATEHOUSE_PEPPER}"],

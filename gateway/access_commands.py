@@ -208,7 +208,7 @@ def usage(
     """What was used and what it cost, by whole hours, from the ledger."""
     from gateway.access import reports
 
-    groups = [each.strip() for each in by.split(",") if each.strip()]
+    groups = list(dict.fromkeys(each.strip() for each in by.split(",") if each.strip()))
     where = dict(each.partition("=")[::2] for each in only or ())
 
     async def ask(desk: Administration) -> list[reports.Line]:
@@ -275,7 +275,7 @@ def backup(
 def _read_options(text: str) -> dict[str, Any]:
     try:
         read = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         fail(f"--options is no JSON: {error}")
     if not isinstance(read, dict):
         fail('--options is a JSON object, such as {"models": ["quick"]}')

@@ -6,7 +6,6 @@ The part of the composition root that knows them; surfaces and the engine get wh
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Coroutine, Iterable
 from decimal import Decimal
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.access.counters import MemoryCounters, Seed
-from gateway.access.quota import Quota, describe
+from gateway.access.counters import MemoryCounters, Seed, Unreachable
+from gateway.access.quota import Quota, describe, user_digest
 from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.stored_keys import StoredKeys, read_pepper
@@ -70,10 +69,7 @@ def pepper_of(server: ServerConfig) -> bytes:
     """What keys are hashed with. Raises `ValueError` for one that is too short."""
     if server.pepper is None:
         return read_pepper(pepper_file(server))
-    pepper = server.pepper.reveal().encode()
-    if len(pepper) < 32:
-        raise ValueError("server.pepper is too short: it must have 32 characters or more")
-    return pepper
+    return server.pepper.reveal().encode()
 
 
 def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
@@ -119,8 +115,11 @@ class Accounts:
         self._quota = Quota(
             self.counters, prices, limits_by_name(config, "models"), limits_by_name(config, "providers"), self._warned
         )
-        if self.database is not None and isinstance(self.counters, MemoryCounters | SqliteCounters):
-            self._seeding = asyncio.create_task(self._seed(self.counters))
+        if self.database is not None:
+            if self._seeding is not None:
+                self._seeding.cancel()
+            # Nobody has spent by these rules yet.
+            self._seeding = asyncio.create_task(self._seed(self.counters, time.time(), self._seeding is not None))
         return self._quota
 
     def finished(self, exchange: Exchange) -> None:
@@ -180,19 +179,16 @@ class Accounts:
         if self.ledger is not None and not await self.ledger.flush():
             raise OSError("the ledger's database can't be reached")
         found: list[Seed] = []
-        by_period: dict[tuple[str, float], dict[str, int]] = {}
+        by_period: dict[tuple[object, ...], dict[str, dict[str, int]]] = {}
         for bound in self._budgets():
-            since = self._quota.period_start(bound)
-            if (bound.scope, since) not in by_period:
-                by_period[bound.scope, since] = await self._spent(bound.scope, since, before)
-            for name, amount in by_period[bound.scope, since].items():
-                if bound.scope == "user" and name.startswith(f"{bound.name}/"):
-                    user = hashlib.sha256(name.removeprefix(f"{bound.name}/").encode()).hexdigest()[:24]
-                    demand = self._quota.demand(Bound("user", f"{bound.name}/{user}", bound.rule), 0)
-                    found.append(Seed(demand.key, amount, demand.window_us))
-                elif name == (bound.name.rpartition("/")[2] if bound.scope == "key" else bound.name):
-                    demand = self._quota.demand(bound, 0)
-                    found.append(Seed(demand.key, amount, demand.window_us))
+            rule = bound.rule
+            period = (bound.scope, rule.calendar, rule.zone, rule.window_s)
+            if period not in by_period:
+                by_period[period] = await self._spent(bound.scope, self._quota.period_start(bound), before)
+            for name, amount in by_period[period].get(bound.name, {}).items():
+                of_one = Bound("user", f"{bound.name}/{name}", rule) if bound.scope == "user" else bound
+                demand = self._quota.demand(of_one, 0)
+                found.append(Seed(demand.key, amount, demand.window_us, demand.ends_us))
         return found
 
     def _budgets(self) -> Iterable[Bound]:
@@ -202,30 +198,49 @@ class Accounts:
             return
         yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")
 
-    async def _spent(self, scope: str, since: float, before: float) -> dict[str, int]:
+    async def _spent(self, scope: str, since: float, before: float) -> dict[str, dict[str, int]]:
+        """Nano-dollars by whose budget it is; for users by app, then by what their counters call them."""
         from gateway.access.reports import spent
 
         if self.database is None:
             return {}
         await self.database.prepare()
         async with asyncio.timeout(SEED_DEADLINE_S):
-            return await spent(self.database, scope, int(since * 1000), int(before * 1000), ended=True)
+            sums = await spent(self.database, scope, int(since * 1000), int(before * 1000), ended=True)
+        if scope != "user":
+            return {name: {"": amount} for name, amount in sums.items()}
+        found: dict[str, dict[str, int]] = {}
+        for name, amount in sums.items():
+            app, _, user = name.partition("/")
+            found.setdefault(app, {})[user_digest(user)] = amount
+        return found
 
     async def seeded(self, within_s: float) -> None:
         """Waits until budgets know what was spent, for so long at most."""
-        if self._seeding is not None:
+        # Redis has its own word for it, and may be gone.
+        if self._seeding is not None and not isinstance(self.counters, RedisCounters):
             await asyncio.wait((self._seeding,), timeout=within_s)
 
-    async def _seed(self, counters: MemoryCounters | SqliteCounters) -> None:
-        """Tells counters of this machine what had been spent before; until then nobody spends."""
+    async def _seed(self, counters: Counters, began: float, again: bool) -> None:
+        """Tells the counters what had been spent before. At a start nobody spends on this machine until then.
+
+        `again`, after a reload, it is for budgets that are new, and may have been spent from since they `began`.
+        """
         while True:
             try:
-                seeds = await self.seeds(time.time())
-                counters.seed(seeds)
-                return
+                if isinstance(counters, MemoryCounters | SqliteCounters):
+                    before = began if again else time.time()
+                    counters.seed(await self.seeds(before), int(before * 1e6))
+                    return
+                if not isinstance(counters, RedisCounters):
+                    return
+                if counters.counts and await counters.seed(await self.seeds(began), int(began * 1e6)):
+                    return
+            except Unreachable:
+                pass
             except Exception as error:
                 structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
-                await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)
 
     def _warned(self, bound: Bound, share: float, spent: Spent) -> None:
         event = {

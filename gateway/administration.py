@@ -18,7 +18,7 @@ from config.units import parse_duration
 from gateway.access.audit import Audit
 from gateway.access.registry import InTheWay, NotThere, Registry
 from gateway.accounting import pepper_of
-from gateway.admission import check_key_options, check_options
+from gateway.admission import check_key_options, check_options, read_key_options
 
 if TYPE_CHECKING:
     from config.root import Config
@@ -30,6 +30,8 @@ KINDS: tuple[Kind, ...] = ("organisation", "team", "app")
 # What must be there before it, and what of its options names it.
 _ABOVE: dict[str, Kind] = {"team": "organisation", "app": "team"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+# Of what can't be read.
+_MOST_SHOWN = 200
 LONGEST_LIFE_S = 10 * 366 * 86_400
 
 
@@ -79,7 +81,10 @@ class Administration:
         self._check_names(json.loads(narrowing))
         if len(name) > 128 or not name.isprintable():
             raise ValueError("name: a key's name is up to 128 printable characters")
-        record, key = await self._registry.create_key(actor, app, name, narrowing, self._end(expires))
+        declared = app in _declared(self._config(), "app")
+        record, key = await self._registry.create_key(
+            actor, app, name, narrowing, self._end(expires), declared=declared
+        )
         return self._view(record), key
 
     async def rotate_key(self, actor: str, identity: str, overlap: str = "24h") -> tuple[KeyView, str]:
@@ -104,7 +109,7 @@ class Administration:
         declared = _declared(self._config(), kind)
         stored = [each for each in await self._registry.parties(kind) if each.name not in declared]
         views = [PartyView(kind, name, "config", _shown(each)) for name, each in sorted(declared.items())]
-        return views + [PartyView(kind, each.name, "database", json.loads(each.options)) for each in stored]
+        return views + [PartyView(kind, each.name, "database", _read_options(each.options)) for each in stored]
 
     async def party(self, kind: Kind, name: str) -> PartyView:
         """One of them."""
@@ -175,7 +180,8 @@ class Administration:
 
     def _view(self, record: StoredKey) -> KeyView:
         now_ms = self._clock() * 1000
-        state = "good"
+        options = read_key_options(record.options)
+        state = "good" if options is not None else "unreadable"
         if record.revoked_ms and record.revoked_ms <= now_ms:
             state = "revoked"
         elif record.expires_ms and record.expires_ms <= now_ms:
@@ -189,13 +195,22 @@ class Administration:
             _written(record.expires_ms),
             _written(record.revoked_ms),
             record.replaces,
-            json.loads(record.options),
+            options if options is not None else {"unreadable": record.options[:_MOST_SHOWN]},
         )
 
 
 def _declared(config: Config, kind: Kind) -> Mapping[str, Any]:
     found: Mapping[str, Any] = getattr(config, f"{kind}s")
     return found
+
+
+def _read_options(text: str) -> dict[str, Any]:
+    """What the database says; whoever may have spoilt it, the others can still be read."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        read = None
+    return read if isinstance(read, dict) else {"unreadable": text[:_MOST_SHOWN]}
 
 
 def _shown(declared: Any) -> dict[str, Any]:
@@ -222,4 +237,7 @@ def _read_end(text: str, now: float) -> float:
 def _written(ms: int) -> str:
     if not ms:
         return ""
-    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "unreadable"

@@ -232,15 +232,26 @@ class Server(uvicorn.Server):
     """Fails readiness as soon as it is asked to end, before the drain begins."""
 
     runtime: Runtime | None = None
+    notice_s = 0.0
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM or SIGINT."""
+        """SIGTERM or SIGINT. The second one does not wait."""
+        runtime = self.runtime
+        if runtime is not None and self.notice_s and self._loop is not None and not runtime.leaving:
+            runtime.leaving = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, self.notice_s, self._drain, sig)
+        else:
+            self._drain(sig)
+
+    def _drain(self, sig: int) -> None:
         if self.runtime is not None:
             self.runtime.draining = True
-        super().handle_exit(sig, frame)
+        super().handle_exit(sig, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As ever, and a parent hears of it."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         tell_serving()
 
@@ -255,14 +266,15 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     configure_logging(config.observe.log)
     settings = config.server
     worker = this_worker()
+    drain_s = settings.drain + (settings.notice or 0.0)
     log = structlog.get_logger()
     if worker is None:
         log.info("starting", listen=settings.listen, config=config.digest, version=__version__)
         if settings.workers > 1:
             command = [sys.executable, "-m", "gateway", "serve", "--config", str(config_path)]
             command += ["--listen", listen] if listen is not None else []
-            return supervise(command, settings.host, settings.port, settings.workers, settings.drain)
-    watch_parent(grace_s=settings.drain + 5)
+            return supervise(command, settings.host, settings.port, settings.workers, drain_s)
+    watch_parent(grace_s=drain_s + 5)
     server = make_server(config, config_path, listen, worker)
     try:
         server.run([worker.listener] if worker is not None else None)
@@ -294,4 +306,5 @@ def make_server(config: Config, path: Path | None, listen: str | None = None, wo
         )
     )
     server.runtime = process.runtime
+    server.notice_s = config.server.notice or 0.0
     return server

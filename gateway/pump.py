@@ -57,7 +57,7 @@ class Pump:
             exchange.first_byte = time.perf_counter()
         for delta in deltas:
             if delta.usage is not None:
-                exchange.usage = delta.usage
+                exchange.usage = delta.usage.sane
             if delta.id and not exchange.reply_id:
                 exchange.reply_id = delta.id
                 exchange.reply_model = delta.model

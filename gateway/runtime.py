@@ -100,6 +100,8 @@ class Runtime:
         self.resources = resources
         self.metrics = metrics
         self.draining = False
+        # It will drain soon: load balancers are to look elsewhere, and requests are taken meanwhile.
+        self.leaving = False
         # All workers' metrics, where there are several.
         self.gather: Callable[[], Awaitable[bytes]] | None = None
         self._engine: Engine | None = None
@@ -115,7 +117,7 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether requests can be served."""
-        return self._engine is not None and not self.draining
+        return self._engine is not None and not (self.draining or self.leaving)
 
     @property
     def version(self) -> str:

@@ -134,7 +134,7 @@ def _tool(
         url = (config.url or ENGINES.get(config.engine, "")).rstrip("/")
         key = config.key.reveal() if config.key is not None else ""
         return kinds.WebSearch(name, config.engine, url, key, timeout_s=config.timeout, private=config.private)
-    return kinds.SourceTool(name, config.description, sources[config.source], config.top)
+    return kinds.SourceTool(name, config.description, sources[config.source], config.top, config.source)
 
 
 def _engine(config: SqlConfig, beside: Path) -> Engine:

@@ -13,9 +13,14 @@ LogFormat = Literal["json", "text", "off"]
 
 def configure_logging(log: LogFormat) -> None:
     """Once, at the start of a process. `off` still says what is wrong."""
-    rendering: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # Without the values of variables, which structlog would show: a caller's key and words are among them.
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    rendering: list[structlog.typing.Processor] = [console]
     if log == "json":
-        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendering = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     level = logging.WARNING if log == "off" else logging.INFO
     structlog.configure(
         processors=[

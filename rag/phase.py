@@ -117,8 +117,8 @@ class RetrievedContext:
         messages = request.messages[: place + 1]
         if self._rewriter is None:
             return Rewritten(messages[-1].text.strip())
-        # Of this request alone: what was looked up for it may be its caller's own.
-        key = exchange.id, hashlib.blake2b(msgspec.msgpack.encode(messages), digest_size=16).digest()
+        # Of this request alone, whatever its caller calls it: what was looked up for it may be its caller's own.
+        key = exchange.ledger_id, hashlib.blake2b(msgspec.msgpack.encode(messages), digest_size=16).digest()
         if (known := self._rewritten.get(key)) is not None:
             return known
         started = time.perf_counter()

@@ -103,7 +103,7 @@ class Dispatcher:
             embeddings = await provider.embed(request, call)
             now = call.attempt.ended = clock()
             if embeddings.input_tokens:
-                call.attempt.usage = Usage(input=embeddings.input_tokens)
+                call.attempt.usage = Usage(input=embeddings.input_tokens).sane
             permit.commit(now)
             permit.finish()
             return embeddings

@@ -145,7 +145,7 @@ def note_usage(attempt: Attempt, batch: Sequence[Delta]) -> None:
     said = attempt.said
     for delta in batch:
         if delta.usage is not None:
-            attempt.usage = delta.usage
+            attempt.usage = delta.usage.sane
         for choice in delta.choices:
             if choice.text:
                 said.append(choice.text)

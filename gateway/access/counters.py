@@ -24,6 +24,7 @@ import msgspec
 
 RATE, SLOTS, SPEND = 0, 1, 2
 LEASE_US = 900_000_000
+DAY_US = 86_400_000_000
 # A rolling budget moves on in so many steps.
 ROLLING_PARTS = 32
 _SWEEP_EVERY = 10_000
@@ -71,22 +72,26 @@ class Spent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Seed(msgspec.Struct, frozen=True, gc=False):
-    """What a budget had spent before anybody counted."""
+    """What a budget had spent before anybody counted. `ends_us` is its calendar's."""
 
     key: str
     amount: int
     window_us: int = 0
+    ends_us: int = 0
 
 
 class Money(msgspec.Struct):
     """A budget's state: spent by part (one part 0 for a calendar's), and reserved: (amount, lease's end) by request.
 
-    `expired` is what those had reserved whose lease ran out: it is in `spent`, in full.
+    `expired` is what those had reserved whose lease ran out: it is in `spent`, in full. `born` is when it was first
+    asked for, 0 where it holds what was spent before that too; after `until` nobody asks for it.
     """
 
     spent: dict[int, int] = {}
     reserved: dict[str, tuple[int, int]] = {}
     expired: dict[str, int] = {}
+    born: int = 0
+    until: int = 0
 
     def total(self) -> int:
         """Spent and reserved."""
@@ -140,7 +145,11 @@ def reserve(
     state: MutableMapping[str, Any], request: str, demands: Sequence[Demand], now: int
 ) -> tuple[bool, list[Standing]]:
     """See `Counters.reserve`."""
-    standings = [_STANDING[each.kind](state, request, each, now) for each in demands]
+    moneys: dict[str, Money] = {}
+    standings = [
+        _spend(state, moneys, each, now) if each.kind == SPEND else _STANDING[each.kind](state, request, each, now)
+        for each in demands
+    ]
     for each, standing in zip(demands, standings, strict=True):
         if each.hard and standing.wait_us:
             return False, standings
@@ -149,7 +158,7 @@ def reserve(
             if not standing.wait_us:
                 state[each.key] = max(now, state.get(each.key, 0)) + _cost(each)
         elif each.kind == SPEND:
-            money = _money(state, each, now)
+            money = moneys[each.key]
             # Whoever goes on goes to the end: they stand in the order in which their leases end.
             before = money.reserved.pop(request, (0, 0))[0] + _revived(money, request, each, now)
             money.reserved[request] = (before + each.amount, now + LEASE_US)
@@ -188,9 +197,11 @@ def _slots(state: MutableMapping[str, Any], request: str, demand: Demand, now: i
     return Standing(left, 0, 0) if left >= 0 else Standing(0, 0, 1_000_000)
 
 
-def _spend(state: MutableMapping[str, Any], request: str, demand: Demand, now: int) -> Standing:
+def _spend(state: MutableMapping[str, Any], moneys: dict[str, Money], demand: Demand, now: int) -> Standing:
+    """Leaves the budget's state in `moneys`."""
     reset = _reset_us(demand, now)
-    left = demand.limit - _money(state, demand, now).total() - demand.amount
+    money = moneys[demand.key] = _money(state, demand, now)
+    left = demand.limit - money.total() - demand.amount
     return Standing(left, reset, 0) if left >= 0 else Standing(max(0, left + demand.amount), reset, max(1, reset))
 
 
@@ -206,8 +217,12 @@ def part_of(window_us: int, now: int) -> int:
 
 def _money(state: MutableMapping[str, Any], demand: Demand, now: int) -> Money:
     """A budget's state as of now."""
-    money: Money = state.get(demand.key) or Money()
+    money: Money | None = state.get(demand.key)
+    if money is None:
+        money = Money(born=now, until=_until(demand.window_us, demand.ends_us, now))
     part = part_of(demand.window_us, now)
+    if demand.window_us or not money.until:
+        money.until = _until(demand.window_us, demand.ends_us, now)
     if demand.window_us:
         for each in [each for each in money.spent if each < part - ROLLING_PARTS]:
             del money.spent[each]
@@ -223,6 +238,28 @@ def _money(state: MutableMapping[str, Any], demand: Demand, now: int) -> Money:
     return money
 
 
+def _until(window_us: int, ends_us: int, now: int) -> int:
+    """When a budget's state may be forgotten: its period is over, and so is whoever was admitted in it."""
+    return now + (ROLLING_PARTS + 2) * window_us if window_us else max(now, ends_us) + DAY_US
+
+
+def seeded(money: Money | None, seed: Seed, now: int, before: int | None) -> Money | None:
+    """The state of a budget with what was spent before; None where that is in it already.
+
+    What ended `before` a time is not in the state of one that was first asked for after it.
+    """
+    if money is None:
+        money = Money()
+    elif before is None or money.born < before:
+        return None
+    money.born = 0
+    if seed.window_us or seed.ends_us:
+        money.until = _until(seed.window_us, seed.ends_us, now)
+    part = part_of(seed.window_us, now)
+    money.spent[part] = money.spent.get(part, 0) + seed.amount
+    return money
+
+
 def _revived(money: Money, request: str, demand: Demand, now: int) -> int:
     """What the request had reserved before its lease ran out, which is reserved again."""
     amount = money.expired.pop(request, 0)
@@ -232,7 +269,7 @@ def _revived(money: Money, request: str, demand: Demand, now: int) -> int:
     return amount
 
 
-_STANDING = {RATE: _rate, SLOTS: _slots, SPEND: _spend}
+_STANDING = {RATE: _rate, SLOTS: _slots}
 
 
 def settle(state: MutableMapping[str, Any], request: str, settlements: Sequence[Settlement], now: int) -> list[Spent]:
@@ -282,12 +319,13 @@ class MemoryCounters:
         self._late: list[tuple[str, Sequence[Settlement]]] = []
         self.replicas = 1
 
-    def seed(self, seeds: Sequence[Seed]) -> None:
-        """Sets what budgets had spent before this process began, where it has not counted any of it itself."""
+    def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
+        """Sets what budgets had spent (`before` a time), where this process has not counted it itself."""
         now = self._clock()
         for each in seeds:
-            if each.key not in self._state:
-                self._state[each.key] = Money({part_of(each.window_us, now): each.amount})
+            money = seeded(self._state.get(each.key), each, now, before)
+            if money is not None:
+                self._state[each.key] = money
         self._waits = False
         late, self._late = self._late, []
         for request, settlements in late:
@@ -317,9 +355,14 @@ class MemoryCounters:
         return money.total() if money is not None else 0
 
     def _sweep(self, now: int) -> None:
-        """Rates that have recovered and slots that are free are forgotten now and then."""
+        """Rates that have recovered, slots that are free and budgets of days gone by are forgotten now and then."""
         self._asked += 1
         if self._asked % _SWEEP_EVERY == 0:
-            gone = [key for key, each in self._state.items() if (isinstance(each, int) and each <= now) or each == {}]
-            for key in gone:
+            for key in [key for key, each in self._state.items() if _is_over(each, now)]:
                 del self._state[key]
+
+
+def _is_over(state: Any, now: int) -> bool:
+    if isinstance(state, Money):
+        return 0 < state.until <= now and not state.reserved
+    return (isinstance(state, int) and state <= now) or state == {}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Attempt, Exchange
 
 PICO = 1_000_000_000_000
+UNKNOWN = "unknown"
 # What a provider says may be absurd; a number that the database can't hold would keep every other row from it.
 MOST_TOKENS = 10**12
 MOST_PICOS = 100_000 * PICO
@@ -88,9 +89,10 @@ def entry_of(exchange: Exchange) -> Entry:
         caller.team if caller else "",
         caller.app if caller else "",
         _short("key", caller.key) if caller else "",
-        _short("user", exchange.user or (caller.user if caller else "")),
+        user_of(exchange),
         exchange.surface[:64],
-        _short("model", exchange.model),
+        # A model that is none is its caller's own text, which would also add a row to the sums for each.
+        _short("model", exchange.model) if exchange.route else UNKNOWN,
         _short("target", exchange.target),
         exchange.status,
         exchange.outcome,
@@ -139,6 +141,11 @@ def _milliseconds(started: float, ended: float) -> int:
 def picos(dollars: Decimal) -> int:
     """Trillionths of a dollar."""
     return int((dollars * PICO).to_integral_value(ROUND_HALF_EVEN))
+
+
+def user_of(exchange: Exchange) -> str:
+    """The user as the ledger has them, and budgets count them: else a restart would not know theirs again."""
+    return _short("user", exchange.user or (exchange.caller.user if exchange.caller is not None else ""))
 
 
 def _short(column: str, text: str) -> str:

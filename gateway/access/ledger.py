@@ -244,12 +244,15 @@ def _fields(struct: Any) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
+_MOST = 2**63 - 1
 _WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
 _SUMS = ("requests", "failures", "unpriced", "input", "output", "cache_read", "cache_write", "reasoning", "cost")
 
 
 async def _add_up(database: Database, connection: Any, entries: Sequence[Entry]) -> None:
     """The sums by hour."""
+    from sqlalchemy import BigInteger, case, literal_column
+
     from gateway.access.database.tables import HOURS
 
     if database.is_sqlite:
@@ -261,11 +264,16 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[Entry])
         key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in _WHOSE))
         new = (1, each.outcome in ("error", "cut"), each.cost is None, each.input, each.output, each.cache_read,
                each.cache_write, each.reasoning, each.cost or 0)  # fmt: skip
-        sums[key] = [old + int(more) for old, more in zip(sums.get(key, [0] * len(_SUMS)), new, strict=True)]
+        so_far = sums.get(key, [0] * len(_SUMS))
+        sums[key] = [min(old + int(more), _MOST) for old, more in zip(so_far, new, strict=True)]
     statement = upsert(HOURS)
-    statement = statement.on_conflict_do_update(
-        index_elements=["hour_ms", *_WHOSE], set_={name: HOURS.c[name] + statement.excluded[name] for name in _SUMS}
-    )
+    # A sum that the column can't hold would keep every other row from the database.
+    full = {name: HOURS.c[name] > literal_column(str(_MOST), BigInteger) - statement.excluded[name] for name in _SUMS}
+    added = {
+        name: case((full[name], literal_column(str(_MOST), BigInteger)), else_=HOURS.c[name] + statement.excluded[name])
+        for name in _SUMS
+    }
+    statement = statement.on_conflict_do_update(index_elements=["hour_ms", *_WHOSE], set_=added)
     # In one order, so that replicas never wait for each other in a circle.
     rows = [
         dict(zip(("hour_ms", *_WHOSE, *_SUMS), (*key, *values), strict=True)) for key, values in sorted(sums.items())

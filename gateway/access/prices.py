@@ -63,7 +63,9 @@ class Rates(msgspec.Struct, frozen=True):
         """Of one answer."""
         odd = usage.odd
         if self.listed is not None and (odd or self.tiered):
-            return _listed_cost(self.listed, usage)
+            told = _listed_cost(self.listed, usage)
+            if told is not None:
+                return told
         for tokens, rates in reversed(self.above):
             if usage.input > tokens:
                 return rates.cost(usage)
@@ -230,7 +232,7 @@ def _plain(listed: Any) -> bool:
     return getattr(listed, "output_reasoning_mtok", None) is None and not any(hasattr(each, "tiers") for each in prices)
 
 
-def _listed_cost(listed: Any, usage: Usage) -> Decimal:
+def _listed_cost(listed: Any, usage: Usage) -> Decimal | None:
     from genai_prices import Usage as Counted
 
     counted = Counted(
@@ -246,5 +248,9 @@ def _listed_cost(listed: Any, usage: Usage) -> Decimal:
         output_reasoning_tokens=usage.reasoning,
         web_searches=usage.searches,
     )
-    total: Decimal = listed.calc_price(counted)["total_price"]
+    try:
+        total: Decimal = listed.calc_price(counted)["total_price"]
+    except ValueError:
+        # Counts that don't go together, such as more sound than there is beside what was kept.
+        return None
     return total

@@ -30,10 +30,11 @@ from gateway.access.counters import (
     Standing,
     Unreachable,
 )
+from gateway.access.entry import user_of
 from gateway.access.estimate import Size, size_of
 from gateway.access.periods import Calendar
 from gateway.access.sqlite_counters import SqliteCounters
-from gateway.access.ticket import SLOTTED, Charged, QuotaTicket, nanos, noun_of
+from gateway.access.ticket import MOST_COST, SLOTTED, Charged, QuotaTicket, nanos, noun_of
 from gateway.contract.deltas import Usage
 from gateway.contract.errors import NotAllowed, Unavailable
 from gateway.contract.messages import ChatRequest, EmbeddingRequest
@@ -94,7 +95,7 @@ class Quota:
         bounds = caller.rules
         if caller.user_rules:
             # People's names stay out of counters. Who names no user is one too.
-            name = f"{caller.app}/{hashlib.sha256(exchange.user.encode()).hexdigest()[:24]}"
+            name = f"{caller.app}/{user_digest(user_of(exchange))}"
             bounds += tuple(Bound("user", name, rule) for rule in caller.user_rules)
         if self._models:
             bounds += self._models.get(exchange.model, ())
@@ -142,7 +143,10 @@ class Quota:
         for target in targets:
             rates = self._prices.rates(target)
             if rates is not None:
-                most = max(most, nanos(rates.most(usage)))
+                dollars = rates.most(usage)
+                if size.searches and rates.searches is not None:
+                    dollars += size.searches * rates.searches / 1000
+                most = max(most, min(nanos(dollars), MOST_COST))
             elif refuse:
                 raise NotAllowed(
                     f"The price of {target} is not known, and there is a budget: whoever runs this gateway can add it "
@@ -151,11 +155,13 @@ class Quota:
         return most
 
     def cost_of(self, attempt: Attempt) -> int | None:
-        """The nano-dollars of an attempt that has ended; None while it may still grow."""
-        if not attempt.ended:
+        """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""
+        if not attempt.ended or ((attempt.usage is None or attempt.error) and attempt.said):
             return None
         rates = self._prices.rates(attempt.target)
-        return 0 if rates is None or attempt.usage is None else nanos(rates.cost(attempt.usage))
+        if rates is None or attempt.usage is None:
+            return 0
+        return min(max(0, nanos(rates.cost(attempt.usage))), MOST_COST)
 
     async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[Standing], bool]:
         """Whether there was room, what is left, and whether only this process was asked. Raises `Unavailable`."""
@@ -175,8 +181,10 @@ class Quota:
             self._local = _Local(self._counters)
         return self._local
 
-    async def settle(self, request: str, charged: Sequence[Charged], settled: list[Settlement], *, alone: bool) -> None:
-        """Tells the counters what became of what was reserved."""
+    async def settle(
+        self, request: str, charged: Sequence[Charged], settled: list[Settlement], *, alone: bool, wait: bool = False
+    ) -> None:
+        """Tells the counters what became of what was reserved. `wait` until they know it."""
         if alone:
             await self._local_share().settle(request, settled)
             # When they can be asked again they hear of what they did not reserve.
@@ -184,7 +192,7 @@ class Quota:
             replace = msgspec.structs.replace
             self._counters.note(request, [Settlement(replace(s.demand, amount=0), s.actual) for s in told])
             return
-        if isinstance(self._counters, MemoryCounters | SqliteCounters):
+        if wait or isinstance(self._counters, MemoryCounters | SqliteCounters):
             await self._settle_now(request, charged, settled)
             return
         # A round trip that the caller need not wait for.
@@ -239,6 +247,11 @@ class _Local:
             self._shares[demand.key] = share
         amount = min(demand.amount, share) if demand.kind == RATE else demand.amount
         return msgspec.structs.replace(demand, limit=share, amount=amount)
+
+
+def user_digest(user: str) -> str:
+    """What a user is called where they are counted."""
+    return hashlib.sha256(user.encode()).hexdigest()[:24]
 
 
 def describe(bound: Bound) -> dict[str, str]:

@@ -82,7 +82,7 @@ class RedisCounters:
         self._ready = False
         self._held: dict[str, dict[str, Demand]] = {}
         # What budgets had spent when last heard: the best that is known without a ledger. And with what is reserved.
-        self._known: dict[str, tuple[int, int]] = {}
+        self._known: dict[str, tuple[int, int, int]] = {}
         self._taken: dict[str, int] = {}
         self._asked: set[str] = set()
         self._late: list[_Late] = []
@@ -110,6 +110,11 @@ class RedisCounters:
     def reachable(self) -> bool:
         """Whether the last word from Redis was a good one."""
         return not self._line.paused and bool(self._epoch)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is known what was spent before this run of Redis."""
+        return self._ready
 
     def _forget(self) -> None:
         # Whatever comes back is asked first which run it is.
@@ -192,7 +197,7 @@ class RedisCounters:
         spent = []
         for money, (before, after, reserved) in zip(moneys, told, strict=True):
             spent.append(Spent(money.key, before, after))
-            _remember(self._known, money.key, (after, money.window_us))
+            _remember(self._known, money.key, (after, money.window_us, money.ends_us))
             _remember(self._taken, money.key, after + reserved)
         return spent
 
@@ -271,13 +276,26 @@ class RedisCounters:
                 told = await self.seeds(self._began)
             else:
                 told = [Seed(key, *known) for key, known in self._known.items()]
-            seeded = [self._line.run(SEED, [EPOCH, PREFIX + s.key], [run, s.amount, s.window_us]) for s in told]
-            if all(answer[0] >= 0 for answer in await _all(seeded)) and run == self._run:
+            if await self._seed(run, told, 0) and run == self._run:
                 self._ready = True
         except Unreachable:
             return
         except Exception as error:
             structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
+
+    async def seed(self, seeds: Sequence[Seed], before: int) -> bool:
+        """Sets what budgets had spent before a time that were first asked for after it; False to be asked again.
+
+        Raises `Unreachable`.
+        """
+        return self._ready and await self._seed(self._run, seeds, before)
+
+    async def _seed(self, run: str, seeds: Sequence[Seed], before: int) -> bool:
+        calls = [
+            self._line.run(SEED, [EPOCH, PREFIX + s.key], [run, s.amount, s.window_us, s.ends_us, before])
+            for s in seeds
+        ]
+        return all(answer[0] >= 0 for answer in await _all(calls))
 
     async def _beat(self) -> None:
         while True:

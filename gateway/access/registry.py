@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from gateway.access.database.tables import KEYS, META, PARTIES
-from gateway.access.stored_keys import Party, StoredKey, digest_of, make_key
+from gateway.access.stored_keys import Party, StoredKey, digest_of, make_key, read_record
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,10 +45,15 @@ class Registry:
         self._clock = clock
 
     async def create_key(
-        self, actor: str, app: str, name: str = "", options: str = "{}", expires_ms: int = 0
+        self, actor: str, app: str, name: str = "", options: str = "{}", expires_ms: int = 0, *, declared: bool = True
     ) -> tuple[StoredKey, str]:
-        """(its record, the key itself, which is told this once)."""
+        """(its record, the key itself, which is told this once). Raises `NotThere` where the app is gone.
+
+        `declared` apps are the configuration's; others must be in the database at that moment.
+        """
         async with self._change() as connection:
+            if not declared and await self._party(connection, "app", app) is None:
+                raise NotThere(f"there is no app {app} any more")
             record, key = await self._insert(
                 connection, StoredKey("", "", app, name[:128], options, expires_ms=expires_ms)
             )
@@ -90,8 +96,9 @@ class Registry:
         await self._database.prepare()
         asked = select(KEYS).order_by(KEYS.c.created_ms.desc(), KEYS.c.id)
         async with asyncio.timeout(DEADLINE_S), self._database.engine.connect() as connection:
-            found = await connection.execute(asked.where(KEYS.c.app == app) if app else asked)
-            return [_record(row) for row in found.mappings()]
+            found = await connection.execute(asked.where(KEYS.c.app == _plain(app)) if app else asked)
+            records = [read_record(row) for row in found.mappings()]
+        return [each for each in records if each is not None]
 
     async def put_party(self, actor: str, kind: str, name: str, options: str, *, new: bool) -> None:
         """Adds an organisation, team or app, or changes one. Raises `InTheWay`, `NotThere`."""
@@ -155,25 +162,23 @@ class Registry:
             "replaces": made.replaces or None,
         }
         await connection.execute(insert(KEYS), [row])
-        return _record(row), key
+        return msgspec.structs.replace(made, id=identity, digest=row["digest"], created_ms=row["created_ms"]), key
 
     @staticmethod
     async def _key(connection: AsyncConnection, identity: str) -> StoredKey:
-        row = (await connection.execute(select(KEYS).where(KEYS.c.id == identity[:16]))).mappings().first()
-        if row is None:
+        row = (await connection.execute(select(KEYS).where(KEYS.c.id == _plain(identity)[:16]))).mappings().first()
+        record = read_record(row) if row is not None else None
+        if record is None:
             raise NotThere("there is no such key")
-        return _record(row)
+        return record
 
     @staticmethod
     async def _party(connection: AsyncConnection, kind: str, name: str) -> Party | None:
         asked = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options)
-        row = (await connection.execute(asked.where(PARTIES.c.kind == kind, PARTIES.c.name == name))).first()
+        row = (await connection.execute(asked.where(PARTIES.c.kind == kind, PARTIES.c.name == _plain(name)))).first()
         return Party(*row) if row is not None else None
 
 
-def _record(row: Mapping[Any, Any]) -> StoredKey:
-    values = {name: row[name] for name in StoredKey.__struct_fields__}
-    for name in ("expires_ms", "revoked_ms"):
-        values[name] = values[name] or 0
-    values["replaces"] = values["replaces"] or ""
-    return StoredKey(**values)
+def _plain(name: str) -> str:
+    """As it may be looked for: databases take neither NUL nor half a character, and no name has one."""
+    return name.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

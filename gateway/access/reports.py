@@ -137,7 +137,8 @@ async def request(database: Database, id: str) -> dict[str, Any] | None:  # noqa
 async def spent(
     database: Database, scope: str, since_ms: int, until_ms: int | None = None, *, ended: bool = False
 ) -> dict[str, int]:
-    """Nano-dollars by name, each sum rounded up; a user's name is "app/user". What has no known price counts nothing.
+    """Nano-dollars by name, each sum rounded up; a user's name is "app/user", a key's "app/key". What has no known
+    price counts nothing.
 
     It holds `since_ms`, not `until_ms`, to the millisecond: as long as the single requests of the hours that begin and
     end it are still kept. With `ended` it leaves out what began before `until_ms` and had not ended by then.
@@ -147,7 +148,7 @@ async def spent(
     since, until = _bounds(since_ms, until_ms)
     first, last = _ceiling(since), until // HOUR_MS * HOUR_MS
     edges = [(since, first), (last, until)] if first <= last else [(since, until)]
-    names = ("app", "user") if scope == "user" else (scope,)
+    names = ("app", scope) if scope in ("user", "key") else (scope,)
     parts = []
     if first < last:
         parts.append(_spent(HOURS, names, and_(HOURS.c.hour_ms >= first, HOURS.c.hour_ms < last)))

@@ -2,8 +2,9 @@
 
 KEYS: the epoch's, then two for each counter: its own and, for money, the requests that have reserved of it, by their
 lease's end; how much each has is in a hash beside: below 0 for one whose lease ran out, 0 for one that was admitted
-without us and has been told. Money is a hash: `e` the epoch, `seeded` what was spent before it, `r` what is reserved,
-and what was spent by part (`p0`, `p1`, ...). Slots are a set by their lease's end, with the epoch among them.
+without us and has been told. Money is a hash: `e` the epoch, `b` when it was first asked for, `seeded` what was spent
+before it, `r` what is reserved, and what was spent by part (`p0`, `p1`, ...). Slots are a set by their lease's end,
+with the epoch among them.
 """
 
 # KEYS: the epoch's; ARGV: what it was, and a new one. Gives the one that holds: of two gateways the first wins.
@@ -22,7 +23,7 @@ local function whole(n) return string.format('%.0f', n + 0) end
 local function money(key, side, window, parts)
   if redis.call('HGET', key, 'e') ~= ARGV[1] then
     redis.call('DEL', key, side, side .. 'm')
-    redis.call('HSET', key, 'e', ARGV[1])
+    redis.call('HSET', key, 'e', ARGV[1], 'b', whole(now))
   end
   local part = 0
   if window > 0 then part = math.floor(now / window) end
@@ -39,7 +40,7 @@ local function money(key, side, window, parts)
   for i = 1, #all, 2 do
     local name, value = all[i], tonumber(all[i + 1])
     if name == 'r' then reserved = value
-    elseif name ~= 'e' and name ~= 'seeded' then
+    elseif name ~= 'e' and name ~= 'seeded' and name ~= 'b' then
       if window > 0 and tonumber(string.sub(name, 2)) < part - parts then redis.call('HDEL', key, name)
       else spent = spent + value end
     end
@@ -207,20 +208,22 @@ return {1}
 """
 )
 
-# KEYS: the epoch's, the money's; ARGV: epoch, what was spent before it, and the window of a rolling budget, of which it
-# becomes the present part.
+# KEYS: the epoch's, the money's; ARGV: epoch, what was spent before it, the window of a rolling budget, of which it
+# becomes the present part, the end of a calendar's, and for a budget that is new in this run the time before which it
+# was spent: whoever asked for it earlier has counted it.
 SEED = (
     _COMMON
     + """
 local window = tonumber(ARGV[3])
 local _, _, part = money(KEYS[2], KEYS[2] .. ':r', window, 32)
 local known = tonumber(redis.call('HGET', KEYS[2], 'seeded') or '0')
-local more = tonumber(ARGV[2]) - known
+local more, before = tonumber(ARGV[2]) - known, tonumber(ARGV[5])
+if before > 0 and (known > 0 or tonumber(redis.call('HGET', KEYS[2], 'b') or '0') < before) then more = 0 end
 if more > 0 then
   redis.call('HSET', KEYS[2], 'seeded', ARGV[2])
   redis.call('HINCRBY', KEYS[2], 'p' .. whole(part), whole(more))
-  keep(KEYS[2], KEYS[2] .. ':r', window, 0)
 end
+keep(KEYS[2], KEYS[2] .. ':r', window, tonumber(ARGV[4]))
 return {1}
 """
 )

@@ -26,9 +26,9 @@ from gateway.access.counters import (
     Standing,
     Unreachable,
     now_us,
-    part_of,
     refuse_to_spend,
     reserve,
+    seeded,
     settle,
 )
 
@@ -39,6 +39,7 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _OLDEST_US = 401 * 86_400_000_000
 # A rate of a day is whole again two days later.
 _OLDEST_LIMIT_US = 2 * 86_400_000_000
+_TIDY_US = 6 * 3_600_000_000
 R = TypeVar("R")
 _MONEY = msgspec.json.Decoder(Money)
 _HELD = msgspec.json.Decoder(dict[str, int])
@@ -67,10 +68,12 @@ class _Rows(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         raw = value if isinstance(value, int) else msgspec.json.encode(value)
+        # So that it is the oldest when nobody asks for it any more.
+        at = value.until - _OLDEST_US if isinstance(value, Money) and value.until else self._now
         self._connection.execute(
             "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
             "at = excluded.at",
-            (key, self._kinds[key], raw, self._now),
+            (key, self._kinds[key], raw, at),
         )
 
     def __delitem__(self, key: str) -> None:
@@ -100,7 +103,8 @@ class SqliteCounters:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(_SCHEMA)
-        self._connection.execute(_FORGET, (clock() - _OLDEST_US, SPEND, clock() - _OLDEST_LIMIT_US))
+        self._tidied = 0
+        self._tidy(clock())
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
@@ -109,8 +113,17 @@ class SqliteCounters:
             refuse_to_spend(demands)
         self._tell_late()
         now = self._clock()
+        if now - self._tidied > _TIDY_US:
+            # When others hold the file, it is somebody else's turn.
+            with contextlib.suppress(sqlite3.Error):
+                self._tidy(now)
         kinds = {each.key: each.kind for each in demands}
         return self._step(kinds, now, lambda rows: reserve(rows, request, demands, now))
+
+    def _tidy(self, now: int) -> None:
+        """Forgets what nobody asks for any more."""
+        self._tidied = now
+        self._connection.execute(_FORGET, (now - _OLDEST_US, SPEND, now - _OLDEST_LIMIT_US))
 
     async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
         """See `Counters.settle`. While others hold the file it tries again, and at last with the next request."""
@@ -118,7 +131,11 @@ class SqliteCounters:
             try:
                 return self._settle(request, settlements)
             except Unreachable:
-                await asyncio.sleep(pause_s)
+                try:
+                    await asyncio.sleep(pause_s)
+                except asyncio.CancelledError:
+                    self._late.append((request, settlements))
+                    raise
         self._late.append((request, settlements))
         raise Unreachable("others hold the counters")
 
@@ -136,14 +153,15 @@ class SqliteCounters:
             self._settle(*self._late[-1])
             self._late.pop()
 
-    def seed(self, seeds: Sequence[Seed]) -> None:
-        """Sets what budgets had spent before anybody counted here."""
+    def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
+        """Sets what budgets had spent (`before` a time), where nobody has counted it here."""
         now = self._clock()
 
         def write(rows: _Rows) -> None:
             for each in seeds:
-                if rows.get(each.key) is None:
-                    rows[each.key] = Money({part_of(each.window_us, now): each.amount})
+                money = seeded(rows.get(each.key), each, now, before)
+                if money is not None:
+                    rows[each.key] = money
 
         self._step({each.key: SPEND for each in seeds}, now, write)
         self._waits = False

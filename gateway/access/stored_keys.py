@@ -13,9 +13,9 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -62,6 +62,15 @@ class Snapshot(msgspec.Struct, frozen=True):
     parties: tuple[Party, ...] = ()
 
 
+def read_record(row: Mapping[Any, Any]) -> StoredKey | None:
+    """A row of the database; None for one that somebody has made something else of: it is no key."""
+    try:
+        return msgspec.convert({str(name): value for name, value in row.items() if value is not None}, StoredKey)
+    except msgspec.ValidationError:
+        structlog.get_logger().error("the row of a key can't be read: it is refused", key=str(row["id"])[:16])
+        return None
+
+
 def make_key() -> tuple[str, str]:
     """(id, key): the id is the key's beginning and no secret; 256 bits of the rest are."""
     identity = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
@@ -92,6 +101,8 @@ def read_pepper(path: Path) -> bytes:
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(made)
         made.unlink()
+    if path.stat().st_mode & 0o077:
+        structlog.get_logger().warning("others of this machine can read the pepper: chmod 600", path=str(path))
     text = path.read_text().strip()
     if len(text) < 32:
         raise ValueError(f"the pepper in {path} is too short: it must have 32 characters or more")
@@ -162,7 +173,8 @@ class StoredKeys:
         record = self._by_id.get(identity)
         # A key that is not there costs the same time as one that is.
         digest = digest_of(key, self._pepper)
-        if not hmac.compare_digest(digest, record.digest if record is not None else "0" * 64) or record is None:
+        kept = record.digest if record is not None else "0" * 64
+        if not hmac.compare_digest(digest.encode(), kept.encode("utf-8", "replace")) or record is None:
             if record is None and identity and self._problem:
                 # It may have been made a moment before the database went.
                 raise Unavailable("The key can't be checked: the database is out of reach", retry_after_s=5.0)
@@ -220,14 +232,10 @@ class StoredKeys:
         from gateway.access.database.tables import KEYS, PARTIES
 
         async with self._database.engine.connect() as connection:
-            keys = [
-                StoredKey(**{**row, "expires_ms": row["expires_ms"] or 0, "revoked_ms": row["revoked_ms"] or 0,
-                             "replaces": row["replaces"] or ""})
-                for row in (await connection.execute(select(KEYS))).mappings()
-            ]  # fmt: skip
+            keys = [read_record(row) for row in (await connection.execute(select(KEYS))).mappings()]
             rows = await connection.execute(select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options))
-            parties = [Party(*row) for row in rows]
-        self._take(Snapshot(version, self._clock(), tuple(keys), tuple(parties)))
+            parties = tuple(Party(str(kind), str(name), str(options)) for kind, name, options in rows)
+        self._take(Snapshot(version, self._clock(), tuple(each for each in keys if each is not None), parties))
         await asyncio.to_thread(self._save)
 
     def _take(self, snapshot: Snapshot) -> None:

@@ -31,7 +31,7 @@ class QuotaTicket:
     """See `gateway.contract.quota.Ticket`."""
 
     __slots__ = (
-        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_measured", "_quota", "_refuse",
+        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_measured", "_opened", "_quota", "_refuse",
         "_reserved", "_size", "_stream", "model",
     )  # fmt: skip
 
@@ -49,6 +49,8 @@ class QuotaTicket:
         self._answer = 0
         self._refuse = False
         self._reserved = 0
+        # What the only target was asked for at first, and what that may cost: most attempts are just that.
+        self._opened: tuple[tuple[object, ...], int] = ((), 0)
         # What attempts may cost at most, by number; and what they hold of their providers.
         self._attempts: dict[int, int] = {}
         self._held: list[tuple[str, list[Charged], bool]] = []
@@ -57,10 +59,14 @@ class QuotaTicket:
     async def open(self, bounds: Sequence[Bound], targets: Sequence[str]) -> None:
         """See `Quota.admit`."""
         moneys = [each.rule for each in bounds if each.rule.what == "spend"]
-        self._answer = min((rule.answer for rule in moneys), default=0)
-        self._refuse = any(rule.refuse_unpriced and not rule.soft for rule in moneys)
+        # A budget in the shadow asks for no bound, and takes none from the others.
+        self._answer = min((rule.answer for rule in moneys if rule.answer), default=0)
+        # What nobody can count would never lead to another model either.
+        self._refuse = any(rule.refuse_unpriced and (not rule.soft or rule.downgrade) for rule in moneys)
         if moneys:
             self._reserved = self._quota.cost_bound(self._size, self._answer, targets, refuse=self._refuse)
+            if len(targets) == 1:
+                self._opened = (self._asked(targets[0], self._size), self._reserved)
         charged = [
             (bound, self._quota.demand(bound, self._amount(bound.rule)))
             for bound in bounds
@@ -107,7 +113,7 @@ class QuotaTicket:
 
     def bounded(self, request: ChatRequest) -> ChatRequest:
         """See `Ticket.bounded`."""
-        if self._answer and request.max_tokens is None:
+        if self._answer and (request.max_tokens is None or request.max_tokens < 1):
             return msgspec.structs.replace(request, max_tokens=self._answer)
         return request
 
@@ -118,7 +124,13 @@ class QuotaTicket:
         if not moneys or not isinstance(request, ChatRequest | EmbeddingRequest):
             return
         quota = self._quota
-        bound = quota.cost_bound(self._size_of(request), self._answer, [attempt.target], refuse=self._refuse)
+        size = self._size_of(request)
+        if size.thoughts and attempt.dialect == "anthropic" and request.dialect != "anthropic":
+            # Its room for thoughts is asked for beside the answer's.
+            size = msgspec.structs.replace(size, answers=size.answer_bound(self._answer) + size.thoughts)
+        known, bound = self._opened
+        if known != self._asked(attempt.target, size):
+            bound = quota.cost_bound(size, self._answer, [attempt.target], refuse=self._refuse)
         needed = bound
         for each in self._exchange.attempts:
             if each is not attempt:
@@ -143,20 +155,30 @@ class QuotaTicket:
             for each, demand in self._charged
         ]
 
+    def _asked(self, target: str, size: Size) -> tuple[object, ...]:
+        """What the most that a call may cost depends on."""
+        return target, size.most, size.answer_bound(self._answer), size.searches
+
     def _size_of(self, request: ChatRequest | EmbeddingRequest) -> Size:
         """Most attempts ask just what was admitted."""
         known = self._measured
         if not isinstance(request, ChatRequest) or not isinstance(known, ChatRequest):
             return size_of(request)
         # What a prompt is measured by; a bound on the answer may have come since.
-        same = request.messages is known.messages and request.tools is known.tools
-        return size_with(self._size.prompt, request) if same else size_of(request)
+        same = (
+            request.messages is known.messages
+            and request.tools is known.tools
+            and request.response_format is known.response_format
+            and request.extra is known.extra
+        )
+        return size_with(self._size.prompt, self._size.most, request) if same else size_of(request)
 
     async def _enter(self, attempt: Attempt) -> None:
         """A place with the attempt's provider."""
         bounds = self._quota.providers.get(attempt.provider)
         if not bounds:
             return
+        await self._leave()
         if self._size.prompt == 0 and any(each.rule.what in _TOKENS for each in bounds):
             self._size = msgspec.structs.replace(self._size, prompt=_AT_LEAST_A_PROMPT)
         charged = [
@@ -172,9 +194,20 @@ class QuotaTicket:
         held = [each for each, standing in zip(charged, standings, strict=True) if not standing.wait_us]
         self._held.append((request, held, alone))
 
+    async def _leave(self) -> None:
+        """Frees the places of attempts that are over: a step of tools must not wait for the one before it."""
+        over = {each.number for each in self._exchange.attempts if each.ended}
+        for place, (request, held, alone) in enumerate(self._held):
+            free = [each for each in held if each[0].rule.what in SLOTTED]
+            if free and int(request.rpartition("/")[2]) in over:
+                self._held[place] = (request, [each for each in held if each not in free], alone)
+                await self._quota.settle(
+                    request, free, [Settlement(demand, 1) for _, demand in free], alone=alone, wait=True
+                )
+
     async def settle(self, exchange: Exchange) -> None:
         """See `Ticket.settle`."""
-        spent = nanos(exchange.cost) if exchange.cost is not None else self._known_cost()
+        spent = min(max(0, nanos(exchange.cost)), MOST_COST) if exchange.cost is not None else self._known_cost()
         used = _tokens_of(exchange)
         settled = [Settlement(demand, _actual(bound.rule, demand, used, spent)) for bound, demand in self._charged]
         if settled:
@@ -189,11 +222,17 @@ class QuotaTicket:
         self._charged, self._held = [], []
 
     def _known_cost(self) -> int:
-        return sum(self._quota.cost_of(each) or 0 for each in self._exchange.attempts)
+        """What is not known counts as what was reserved for it."""
+        known = [(each.number, self._quota.cost_of(each)) for each in self._exchange.attempts]
+        return sum([self._attempts.get(number, 0) if cost is None else cost for number, cost in known])
 
 
 # A provider's limit of tokens where nothing else has measured the prompt.
 _AT_LEAST_A_PROMPT = 500
+# How many windows one request can take at most.
+_LONGEST_DEBT = 100
+# No call costs more, whatever it asks for or its provider says: counters must be able to add it up. As in the ledger.
+MOST_COST = 100_000 * NANO
 
 
 def nanos(dollars: Decimal) -> int:
@@ -204,6 +243,8 @@ def nanos(dollars: Decimal) -> int:
 def _tokens_of(exchange: Exchange) -> Usage:
     """What all attempts have used together."""
     usages = [each.usage for each in exchange.attempts if each.usage is not None]
+    if len(usages) == 1:
+        return usages[0]
     return Usage(input=sum(each.input for each in usages), output=sum(each.output for each in usages))
 
 
@@ -212,7 +253,8 @@ def _actual(rule: Rule, demand: Demand, used: Usage, spent: int) -> int:
         return spent
     if rule.what not in _TOKENS:
         return demand.amount
-    return {"tokens": used.input + used.output, "input_tokens": used.input, "output_tokens": used.output}[rule.what]
+    count = {"tokens": used.input + used.output, "input_tokens": used.input, "output_tokens": used.output}[rule.what]
+    return min(count, _LONGEST_DEBT * rule.limit)
 
 
 def noun_of(bound: Bound) -> str:

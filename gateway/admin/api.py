@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from gateway import __version__
 from gateway.access.registry import InTheWay, NotThere
 from gateway.admin.callers import callers
+from gateway.admin.door import Door
 from gateway.admin.operating import operating
 from gateway.admin.reading import reading
 
@@ -29,15 +30,15 @@ def admin_api(plane: AdminPlane) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
+    app.add_middleware(Door, plane=plane, refuse=_http_error)
     for routes in (callers(plane), reading(plane), operating(plane)):
         app.include_router(routes, prefix="/v1")
     # Who has no key learns nothing, not even what there is.
     app.add_api_route(
         "/openapi.json", app.openapi, dependencies=[Depends(plane.needs("viewer"))], include_in_schema=False
     )
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(404, _http_error)
-    app.add_exception_handler(405, _http_error)
+    for status in _CODES:
+        app.add_exception_handler(status, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_input)
     for kind in (NotThere, InTheWay, ValueError, Exception):
         app.add_exception_handler(kind, _failed)
@@ -55,6 +56,7 @@ _CODES = {
     404: "not_found",
     405: "wrong_method",
     409: "conflict",
+    413: "too_large",
     503: "unavailable",
 }
 

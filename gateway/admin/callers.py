@@ -52,7 +52,7 @@ class Options(BaseModel):
 
 
 class Key(BaseModel):
-    """A key, without the key. Times are UTC, empty for never; `state` is good, expired or revoked."""
+    """A key, without the key. Times are UTC, empty for never; `state` is good, expired, revoked or unreadable."""
 
     id: str
     app: str

@@ -39,11 +39,12 @@ class AdminPlane:
         self._administration: Administration | None = None
 
     def needs(self, role: Role) -> Callable[[Request], Actor]:
-        """A dependency that lets in who has this role or a higher one."""
+        """A dependency that lets in who has this role or a higher one, behind the `Door`."""
 
         def let_in(request: Request) -> Actor:
-            actor = self._identify(request)
+            actor: Actor = request.state.actor
             if _ROLES.index(actor.role) < _ROLES.index(role):
+                structlog.get_logger().warning("an administrator was refused", problem="role", actor=actor.name)
                 raise HTTPException(403, f"This needs the role {role}; the key {actor.name} has the role {actor.role}")
             return actor
 
@@ -70,7 +71,8 @@ class AdminPlane:
         if audit is not None:
             await audit.record(actor.name, action, subject, detail)
 
-    def _identify(self, request: Request) -> Actor:
+    def identify(self, request: Request) -> Actor:
+        """Who asks. Raises `HTTPException`."""
         admin = self.config().admin
         if not admin.keys:
             raise HTTPException(404, "Not Found")

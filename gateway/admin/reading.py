@@ -51,7 +51,7 @@ def _ledger(router: APIRouter, plane: AdminPlane) -> None:
 
         if format not in ("json", "csv"):
             raise HTTPException(400, "format is json or csv")
-        groups = [each.strip() for each in by.split(",") if each.strip()]
+        groups = list(dict.fromkeys(each.strip() for each in by.split(",") if each.strip()))
         where = _filters(request, ("by", "format", *_TIMES))
         lines = await reports.usage(plane.database(), groups, _time(since), _time(until), where)
         if format == "csv":

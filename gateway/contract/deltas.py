@@ -17,6 +17,11 @@ FinishReason: TypeAlias = Literal[
 ]  # fmt: skip
 
 
+# More than any model reads or writes in one call: a provider that says so is wrong.
+MOST_TOKENS = 100_000_000
+_MOST_SEARCHES = 10_000
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer so far (cumulative: a later one replaces an earlier one).
 
@@ -39,6 +44,36 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cost: str = ""
 
     @property
+    def sane(self) -> Usage:
+        """Itself; in place of what can't be (less than nothing, a part larger than the whole) what could be meant."""
+        if (
+            0 <= self.reasoning <= self.output <= MOST_TOKENS
+            and self.cache_read >= 0
+            and self.cache_write >= 0
+            and self.cache_read + self.cache_write <= self.input <= MOST_TOKENS
+            and not self.odd
+        ):
+            return self
+        read, write = _count(self.cache_read), _count(self.cache_write)
+        searches = min(_count(self.searches), _MOST_SEARCHES)
+        prompt = max(_count(self.input), read + write)
+        answer = max(_count(self.output), _count(self.reasoning))
+        return Usage(
+            prompt,
+            answer,
+            read,
+            write,
+            _count(self.reasoning),
+            min(_count(self.audio_input), prompt),
+            min(_count(self.audio_output), answer),
+            min(_count(self.image_input), prompt),
+            min(_count(self.image_output), answer),
+            min(_count(self.cache_write_1h), write),
+            searches,
+            self.cost,
+        )
+
+    @property
     def odd(self) -> bool:
         """Whether some of it has a price of its own."""
         return bool(
@@ -49,6 +84,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
             or self.cache_write_1h
             or self.searches
         )
+
+
+def _count(said: object) -> int:
+    return min(max(0, said), MOST_TOKENS) if isinstance(said, int) else 0
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
-from gateway.contract.messages import ChatRequest, Document, Image, Part, Reasoning, Text, ToolCall, ToolResult
+from gateway.contract.messages import (
+    ChatRequest,
+    Document,
+    Image,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from gateway.contract.tokens import estimate_tokens
 
 TOKENS_PER_MESSAGE = 4
@@ -12,25 +24,27 @@ TOKENS_PER_IMAGE = 1_500  # what Anthropic and OpenAI bill for a picture of abou
 BYTES_PER_DOCUMENT_TOKEN = 8
 
 
-def prompt_tokens(request: ChatRequest) -> int:
-    """The estimated tokens of a request's messages and tools."""
+def prompt_tokens(request: ChatRequest, count: Callable[[str], int] = estimate_tokens) -> int:
+    """The estimated tokens of a request's messages and tools. `count` is asked for each text."""
     total = 0
     for message in request.messages:
-        total += TOKENS_PER_MESSAGE + sum(_part_tokens(part) for part in message.parts)
+        total += TOKENS_PER_MESSAGE + sum([_part_tokens(part, count) for part in message.parts])
     for tool in request.tools:
-        total += estimate_tokens(msgspec.json.encode(tool).decode())
+        total += count(msgspec.json.encode(tool).decode())
+    if request.response_format is not None and request.response_format.schema is not None:
+        total += count(msgspec.json.encode(request.response_format.schema).decode())
     return total
 
 
-def _part_tokens(part: Part) -> int:
-    if isinstance(part, (Text, Reasoning)):
-        return estimate_tokens(part.text)
+def _part_tokens(part: Part, count: Callable[[str], int]) -> int:
+    if isinstance(part, (Text, Reasoning, Refusal)):
+        return count(part.text)
     if isinstance(part, ToolCall):
-        return estimate_tokens(part.name) + estimate_tokens(part.arguments)
+        return count(part.name) + count(part.arguments)
     if isinstance(part, ToolResult):
-        return sum(_part_tokens(inner) for inner in part.parts)
+        return sum([_part_tokens(inner, count) for inner in part.parts])
     if isinstance(part, Image):
         return TOKENS_PER_IMAGE
     if isinstance(part, Document):
-        return estimate_tokens(part.text) if part.text else len(part.data) // BYTES_PER_DOCUMENT_TOKEN
+        return count(part.text) if part.text else len(part.data) // BYTES_PER_DOCUMENT_TOKEN
     return 0

@@ -15,7 +15,7 @@ from gateway.surfaces.headers import reply_headers
 
 if TYPE_CHECKING:
     from cache.tier import Purge
-    from gateway.contract.exchange import Exchange
+    from gateway.contract.exchange import Caller, Exchange
     from gateway.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
@@ -44,7 +44,8 @@ class CacheSurface:
                     raise UnknownPath("There is no endpoint at this path below /v1/cache")
                 if method != "DELETE":
                     raise WrongMethod("The cache takes DELETE")
-                removed = await _purge(engine, _asked(call, caller.app, match["entry"] or ""))
+                asked = _asked(call, caller.app, match["entry"] or "")
+                removed = sum([await _purge(engine, each) for each in _within(engine, caller, asked)])
                 if match["entry"] and not removed:
                     raise UnknownPath("There is no such answer of this app in the caches")
                 exchange.status, exchange.outcome = 200, "ok"
@@ -67,6 +68,15 @@ def _asked(call: HttpCall, app: str, entry: str) -> Purge:
             raise InvalidRequest("'older_than' is a number with s, m, h or d, such as 1h", param="older_than")
         before = time.time() - int(match[1]) * _SECONDS[match[2]]
     return Purge(app, query.get("model", [""])[0], before, bytes.fromhex(entry))
+
+
+def _within(engine: Engine, caller: Caller, asked: Purge) -> list[Purge]:
+    """What is asked, as far as the caller's own models go."""
+    if caller.models is None and caller.pipelines is None:
+        return [asked]
+    allowed = engine.pipeline.models(caller)
+    names = [each for each in allowed if asked.model in ("", each)]
+    return [msgspec.structs.replace(asked, model=each) for each in names]
 
 
 async def _purge(engine: Engine, what: Purge) -> int:

@@ -59,10 +59,14 @@ async def conduct(
             if exchange.goes_on:
                 await _see_out(runtime, exchange)
         finally:
-            if exchange.ticket is not None:
-                await exchange.ticket.settle(exchange)
-            runtime.resources.accounts.finished(exchange)
-            runtime.recorder.finish(exchange)
+            try:
+                if exchange.ticket is not None:
+                    await exchange.ticket.settle(exchange)
+            except Exception as error:
+                structlog.get_logger().error("a request could not be settled", problem=type(error).__name__)
+            finally:
+                runtime.resources.accounts.finished(exchange)
+                runtime.recorder.finish(exchange)
 
 
 async def _see_out(runtime: Runtime, exchange: Exchange) -> None:

@@ -187,7 +187,7 @@ async def _search(asked: Searched, source: Source, caller: Caller) -> object:
 async def _list(call: HttpCall, source: Source) -> object:
     query = parse_qs(call.query.decode("latin-1"))
     limit = query.get("limit", ["100"])[0]
-    if not limit.isdigit() or not 1 <= int(limit) <= MAX_DOCUMENTS:
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 10) or not 1 <= int(limit) <= MAX_DOCUMENTS:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_DOCUMENTS}", param="limit")
     found = await source.documents(query.get("after", [""])[0], int(limit) + 1)
     page = found[: int(limit)]

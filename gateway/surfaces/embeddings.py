@@ -56,6 +56,6 @@ class EmbeddingSurface:
             body = wire.write_reply(request, answer)
             exchange.status = 200
             exchange.outcome = "ok"
-            exchange.usage = Usage(input=answer.input_tokens)
+            exchange.usage = Usage(input=answer.input_tokens).sane
             exchange.output_bytes = len(body)
             await call.respond(200, reply_headers(exchange, "application/json"), body)

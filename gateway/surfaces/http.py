@@ -223,7 +223,7 @@ def read_cache_control(value: str) -> CacheControl | None:
         name, _, number = word.strip().partition("=")
         no_cache |= name == "no-cache"
         no_store |= name == "no-store"
-        if name == "max-age" and number.strip('"').isdigit():
+        if name == "max-age" and number.isascii() and number.strip('"').isdigit():
             max_age = float(number.strip('"')[:9])
     if not (no_cache or no_store) and max_age is None:
         return None

@@ -21,7 +21,9 @@ def operations(runtime: Runtime) -> APIRouter:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        body: dict[str, Any] = {"status": "ready" if runtime.ready else "draining" if runtime.draining else "starting"}
+        body: dict[str, Any] = {
+            "status": "ready" if runtime.ready else "draining" if runtime.draining or runtime.leaving else "starting"
+        }
         body["parts"] = runtime.parts()
         return JSONResponse(body, 200 if runtime.ready else 503)
 

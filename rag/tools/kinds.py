@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SearchEngine: TypeAlias = Literal["searxng", "brave", "tavily", "bing"]
 MAX_RESULT = 8_000
+_NOTHING = "Nothing was found."
 MAX_BYTES = 1_000_000
 _RESULTS = 5
 
@@ -130,12 +131,14 @@ class WebSearch:
 class SourceTool:
     """A search of one source of documents, as far as the caller may see it."""
 
-    def __init__(self, name: str, description: str, source: Source, top: int) -> None:
+    def __init__(self, name: str, description: str, source: Source, top: int, source_name: str) -> None:
+        """`source_name` is what a key calls the source that may reach only some."""
         query = {"type": "string", "description": "A question that stands alone"}
         self.definition = Tool(
             name, description, {"type": "object", "properties": {"query": query}, "required": ["query"]}
         )
         self._source = source
+        self._source_name = source_name
         self._top = top
 
     async def call(self, arguments: Mapping[str, Any], caller: Caller | None) -> str:
@@ -143,8 +146,8 @@ class SourceTool:
         query = str(arguments.get("query", "")).strip()
         if not query:
             raise ValueError("the argument query is missing")
+        if caller is not None and caller.sources is not None and self._source_name not in caller.sources:
+            return _NOTHING
         labels = caller.labels if caller is not None else frozenset()
         found = await self._source.search(query, self._top, labels)
-        return "\n\n".join(f"[{each.source}, {each.place}]\n{each.text}" for each in found)[:MAX_RESULT] or (
-            "Nothing was found."
-        )
+        return "\n\n".join(f"[{each.source}, {each.place}]\n{each.text}" for each in found)[:MAX_RESULT] or _NOTHING

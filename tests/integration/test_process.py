@@ -164,3 +164,27 @@ def test_a_taken_port_ends_with_1(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "gateway", "serve", "-c", str(path), "--listen", listen]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     assert result.returncode == 1
+
+
+def test_load_balancers_see_the_end_before_it_comes(tmp_path: Path) -> None:
+    with running() as simulator:
+        port, path = free_port(), tmp_path / "gatehouse.yaml"
+        path.write_text(CONFIG.format(url=simulator.url, more="").replace("drain: 5s", "drain: 5s, notice: 1s"))
+        with process(path, port) as gateway:
+            gateway.terminate()
+            began = time.monotonic()
+            time.sleep(0.3)
+            assert get(port, "/readyz") == (503, {"status": "draining", "parts": {}})
+            assert get(port, "/livez")[0] == 200
+            # Who has not heard of it yet is served.
+            assert ask(port, "quick") == 200
+            gateway.wait(10)
+            assert 0.9 < time.monotonic() - began < 4
+        with process(path, port) as gateway:
+            # Whoever presses Ctrl-C twice does not want to wait.
+            gateway.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+            gateway.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            gateway.wait(10)
+            assert time.monotonic() - began < 0.9

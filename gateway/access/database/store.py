@@ -32,7 +32,10 @@ class Database:
             # Who has called whom is for nobody else of this machine.
             path.touch(0o600)
             self.engine = create_async_engine(
-                f"sqlite+aiosqlite:///{path}", connect_args={"timeout": DEADLINE_S}, poolclass=NullPool
+                f"sqlite+aiosqlite:///{path}",
+                connect_args={"timeout": DEADLINE_S},
+                poolclass=NullPool,
+                hide_parameters=True,
             )
             event.listen(self.engine.sync_engine, "connect", _pragmas)
         else:
@@ -59,11 +62,16 @@ class Database:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
     async def copy_to(self, path: Path) -> None:
-        """A copy of a SQLite file, whole as of one moment, while others write."""
+        """A copy of a SQLite file, whole as of one moment, while others write; for nobody else to read."""
         await self.prepare()
-        async with self.engine.connect() as connection:
-            await connection.execute(text("VACUUM INTO :path"), {"path": str(path)})
-        await asyncio.to_thread(path.chmod, 0o600)
+        # Before there is anything in it that others could read.
+        await asyncio.to_thread(path.touch, 0o600, exist_ok=False)
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(text("VACUUM INTO :path"), {"path": str(path)})
+        except BaseException:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+            raise
 
     async def close(self) -> None:
         """Lets go of all connections."""
@@ -84,7 +92,7 @@ def _postgres(url: str) -> AsyncEngine:
 
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=connect, pool_size=4, max_overflow=4, pool_timeout=DEADLINE_S,
-        pool_pre_ping=True,
+        pool_pre_ping=True, hide_parameters=True,
     )  # fmt: skip
 
 

@@ -277,13 +277,13 @@ def _read_usage(usage: dict[str, Any]) -> Usage | None:
     read = usage.get("cache_read_input_tokens", 0)
     written = usage.get("cache_creation_input_tokens", 0)
     details = usage.get("output_tokens_details")
-    reasoning = details.get("thinking_tokens", details.get("reasoning_tokens")) if isinstance(details, dict) else 0
+    reasoning = _count_of(details, "thinking_tokens") or _count_of(details, "reasoning_tokens")
     return Usage(
         input=usage.get("input_tokens", 0) + read + written,
         output=usage.get("output_tokens", 0),
         cache_read=read,
         cache_write=written,
-        reasoning=reasoning or 0,
+        reasoning=reasoning,
         cache_write_1h=_count_of(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
         searches=_count_of(usage.get("server_tool_use"), "web_search_requests"),
     )

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.contract.messages import ChatRequest, Reasoning, ReasoningOptions, ToolCall
+from gateway.contract.thinking_budget import thinking_budget
 from gateway.dialects import fields
 
 if TYPE_CHECKING:
     from gateway.dialects.losses import Losses
 
-# Budgets for the words of other dialects, of the order that the vendors' guides set for low, medium and high.
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-_LEAST_BUDGET = 1024  # the vendor takes no less
-_USUAL_BUDGET = 8192
 _DISPLAYS = {"summarized": True, "omitted": False}
 
 
@@ -94,7 +91,7 @@ def _translate(reasoning: ReasoningOptions, losses: Losses, *, adaptive: bool) -
     if reasoning.enabled is False or budget == 0 or reasoning.effort == "none":
         return {"type": "disabled"}, ""
     if budget is not None and budget > 0:
-        return {"type": "enabled", "budget_tokens": max(_LEAST_BUDGET, budget)}, ""
+        return {"type": "enabled", "budget_tokens": thinking_budget(reasoning)}, ""
     if reasoning.effort and reasoning.effort not in _EFFORTS:
         losses.add("reasoning.effort", "Anthropic has no such effort")
         return None, ""
@@ -103,7 +100,7 @@ def _translate(reasoning: ReasoningOptions, losses: Losses, *, adaptive: bool) -
         return None, ""
     if adaptive:
         return {"type": "adaptive"}, _EFFORTS.get(reasoning.effort, "")
-    return {"type": "enabled", "budget_tokens": _BUDGETS.get(reasoning.effort, _USUAL_BUDGET)}, ""
+    return {"type": "enabled", "budget_tokens": thinking_budget(reasoning)}, ""
 
 
 def _amid_unthought_calls(request: ChatRequest) -> bool:

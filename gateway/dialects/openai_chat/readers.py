@@ -62,6 +62,7 @@ class _CompletionDetails(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -340,12 +341,17 @@ def _read_token(token: dict[str, Any]) -> TokenLogprob:
 def _read_usage(usage: _Usage) -> Usage:
     prompt = usage.prompt_tokens_details or _NO_PROMPT
     completion = usage.completion_tokens_details or _NO_COMPLETION
+    asked, answered = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    thought = completion.reasoning_tokens or 0
+    if thought and usage.total_tokens == asked + answered + thought:
+        # xAI counts thoughts beside the answer, and bills them.
+        answered += thought
     return Usage(
-        input=usage.prompt_tokens or 0,
-        output=usage.completion_tokens or 0,
+        input=asked,
+        output=answered,
         cache_read=prompt.cached_tokens or 0,
         cache_write=prompt.cache_write_tokens or 0,
-        reasoning=completion.reasoning_tokens or 0,
+        reasoning=thought,
         audio_input=prompt.audio_tokens or 0,
         audio_output=completion.audio_tokens or 0,
     )

@@ -175,7 +175,8 @@ def test_spent_is_that_of_a_recount(url: str, entries: list[Entry], scope: str, 
     sums: dict[str, int] = {}
     for each in entries:
         if since <= each.at_ms and (until is None or each.at_ms < until):
-            name = f"{each.app}/{each.user}" if scope == "user" else getattr(each, scope)
+            whose: str = getattr(each, scope)
+            name = f"{each.app}/{whose}" if scope in ("user", "key") else whose
             sums[name] = sums.get(name, 0) + (each.cost or 0)
     assert emptied(url, act) == {name: -(-picos // 1000) for name, picos in sums.items()}
 

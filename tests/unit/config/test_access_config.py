@@ -36,6 +36,8 @@ WRONG = [
     ("apps: {a: {keys: [k]}}\nadmin: {keys: {olga: {key: long-enough-to-be-one, role: god}}}", "role", "owner"),
     ("apps: {a: {keys: [k]}}\nserver: {database: mysql://x/y}", "server.database", "sqlite:///"),
     ("apps: {a: {keys: [k]}}\nserver: {database: postgresql://h/d}", "server.database", "server.pepper"),
+    ("apps: {a: {keys: [k]}}\nserver: {database: postgresql://u@h:port/d}", "server.database", "no address"),
+    ("apps: {a: {keys: [k]}}\nserver: {pepper: short}", "server.pepper", "32 characters"),
     ("apps: {a: {keys: [k]}}\nserver: {workers: 0}", "server.workers", "1"),
     ("apps: {a: {keys: [k]}}\nserver: {proxies: [balancer]}", "server.proxies", "10.0.0.0/8"),
     ("apps: {a: {keys: [k]}}\nprices: {p/m: [{input: 1, output: 1}, {input: 2, output: 2}]}", "prices", "since: day"),
