@@ -50,8 +50,11 @@ def _actor() -> str:
         return "cli"
 
 
-def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]]) -> R:
-    """Runs `act`; what is wrong ends the command."""
+def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, makes: bool = False) -> R:
+    """Runs `act`; what is wrong ends the command.
+
+    A database that is not there is made only by what `makes` something: a mistyped address would have no keys and rows.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from gateway.access.database.store import Database
@@ -63,8 +66,12 @@ def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]]) -> 
     if url is None:
         fail("there is no database: add server.database, such as sqlite:///var/gatehouse.db")
 
+    address = url.reveal()
+    if address.startswith("sqlite:///") and not makes and not Path(address.removeprefix("sqlite:///")).exists():
+        fail(f"there is no database at {address.removeprefix('sqlite:///')}: a server makes it, or `keys create`")
+
     async def run() -> R:
-        database = Database(url.reveal())
+        database = Database(address)
         try:
             return await act(Administration(lambda: config, database))
         finally:
@@ -93,7 +100,7 @@ def create_key(
     """Make a key and print it, this once. The lists narrow what its app may do."""
     asked = {"models": model, "pipelines": pipeline, "sources": source, "surfaces": surface, "networks": network}
     options = {name: values for name, values in asked.items() if values}
-    view, key = _administrate(config, lambda desk: desk.create_key(_actor(), app, name, expires, options))
+    view, key = _administrate(config, lambda desk: desk.create_key(_actor(), app, name, expires, options), makes=True)
     typer.echo(f"{view.id} of {view.app}, expires {view.expires or 'never'}. It is shown this once:", err=True)
     typer.echo(key)
 
@@ -121,11 +128,13 @@ def list_keys(
 def rotate_key(
     identity: Annotated[str, typer.Argument(metavar="ID")],
     overlap: Annotated[str, typer.Option(help="How long the old key goes on; 0 ends it now.")] = "24h",
+    expires: Annotated[str, typer.Option(help="A time, or how long from now; without it as the old key.")] = "",
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
     """Make a key in the place of another, which goes on for a while."""
-    view, key = _administrate(config, lambda desk: desk.rotate_key(_actor(), identity, overlap))
-    typer.echo(f"{view.id} in the place of {identity}. It is shown this once:", err=True)
+    view, key = _administrate(config, lambda desk: desk.rotate_key(_actor(), identity, overlap, expires))
+    told = f"{view.id} in the place of {view.replaces}, expires {view.expires or 'never'}"
+    typer.echo(f"{told}. It is shown this once:", err=True)
     typer.echo(key)
 
 
@@ -152,7 +161,7 @@ def _add_party_commands(kind: Kind) -> None:
 
     def put(name: str, options: str, config: Path, *, new: bool) -> None:
         read = _read_options(options)
-        _administrate(config, lambda desk: desk.put_party(_actor(), kind, name, read, new=new))
+        _administrate(config, lambda desk: desk.put_party(_actor(), kind, name, read, new=new), makes=new)
 
     @group.command("add")
     def add(name: _NameArgument, options: _OptionsOption = "{}", config: FileOption = DEFAULT_CONFIG) -> None:
@@ -209,10 +218,14 @@ def usage(
     from gateway.access import reports
 
     groups = list(dict.fromkeys(each.strip() for each in by.split(",") if each.strip()))
+    if wrong := [each for each in only or () if "=" not in each]:
+        fail(f"--only {wrong[0][:60]} is no filter; write it like team=support")
     where = dict(each.partition("=")[::2] for each in only or ())
 
     async def ask(desk: Administration) -> list[reports.Line]:
         begin, end = (reports.read_time(each, time.time()) if each else None for each in (since, until))
+        if begin is not None and end is not None and begin >= end:
+            raise ValueError("--since is not before --until")
         return await reports.usage(desk.database, groups, begin, end, where)
 
     lines = _administrate(config, ask)
@@ -266,6 +279,8 @@ def backup(
         fail(f'the database is a PostgreSQL: pg_dump --format=custom --file {file} --dbname "$DATABASE_URL"')
     if file.exists():
         fail(f"{file} is there already")
+    if not file.absolute().parent.is_dir():
+        fail(f"there is no folder {file.absolute().parent}")
     _administrate(config, lambda desk: desk.database.copy_to(file))
     typer.echo(f"{file}: {file.stat().st_size} bytes")
     if settings.pepper is None:

@@ -6,11 +6,12 @@ The part of the composition root that knows them; surfaces and the engine get wh
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import time
 from collections.abc import Coroutine, Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import structlog
 
@@ -43,6 +44,8 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     accounts = Accounts(_counters(server, folder, alone=alone))
     if server.database is None:
         return accounts
+    if isinstance(accounts.counters, MemoryCounters):
+        accounts.hold(folder)
     if isinstance(accounts.counters, RedisCounters):
         accounts.counters.seeds = accounts.seeds
     from gateway.access.audit import Audit
@@ -103,7 +106,23 @@ class Accounts:
         self._directory: Directory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        self._held: IO[str] | None = None
         self._seeding: asyncio.Task[None] | None = None
+
+    def hold(self, folder: Path) -> None:
+        """Says in a folder that this process counts for itself; in the log if another one does so there already."""
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / "counting.lock"
+        place.touch(0o600)
+        self._held = place.open("w")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            structlog.get_logger().error(
+                "another gateway counts for itself with this server.data, so budgets may be spent twice: "
+                "set server.redis, or server.workers",
+                folder=str(folder),
+            )
 
     def directory(self, config: Config) -> Directory:
         """The callers of a config, which is the one that budgets are read from for now on."""
@@ -131,12 +150,17 @@ class Accounts:
         """The names of all apps, of the YAML and the database."""
         return self._directory.apps() if self._directory is not None else []
 
-    async def budgets(self) -> list[dict[str, object]]:
-        """What is left of each budget now, users' aside. Raises `Unreachable`."""
+    async def budgets(self, app: str = "", user: str = "") -> list[dict[str, object]]:
+        """What is left of each budget now, users' aside; or of those of an app's user. Raises `Unreachable`."""
         quota = self._quota
         if quota is None:
             return []
-        bounds = list({bound: None for bound in self._budgets() if bound.scope != "user"})
+        known = {bound: None for bound in self._budgets() if (bound.scope == "user") is bool(user)}
+        bounds = list(known)
+        counted = bounds
+        if user:
+            bounds = [bound for bound in bounds if bound.name == app]
+            counted = [Bound("user", f"{app}/{user_digest(user)}", bound.rule) for bound in bounds]
         return [
             {
                 **describe(bound),
@@ -145,7 +169,7 @@ class Accounts:
                 "resets_s": standing.reset_us // 1_000_000,
                 "shadow": bound.rule.shadow,
             }
-            for bound, standing in zip(bounds, await quota.standings(bounds), strict=True)
+            for bound, standing in zip(bounds, await quota.standings(counted), strict=True)
         ]
 
     def note(self, action: str, subject: str, detail: dict[str, object] | None = None) -> None:
@@ -167,6 +191,8 @@ class Accounts:
     def status(self) -> dict[str, str]:
         """One line for each part that is there."""
         lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
+        if isinstance(self.counters, RedisCounters):
+            lines["limits"] = self.counters.status()
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
     async def seeds(self, before: float) -> list[Seed]:
@@ -293,6 +319,8 @@ class Accounts:
             await close()
         if self.database is not None:
             await self.database.close()
+        if self._held is not None:
+            self._held.close()
 
 
 def _dollars(nanos: int) -> str:

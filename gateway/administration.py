@@ -87,13 +87,15 @@ class Administration:
         )
         return self._view(record), key
 
-    async def rotate_key(self, actor: str, identity: str, overlap: str = "24h") -> tuple[KeyView, str]:
-        """A new key, while the old one goes on for `overlap`."""
+    async def rotate_key(
+        self, actor: str, identity: str, overlap: str = "24h", expires: str = ""
+    ) -> tuple[KeyView, str]:
+        """A new key, while the old one goes on for `overlap`; it `expires` as the old one did unless told."""
         try:
             overlap_s = 0.0 if overlap == "0" else parse_duration(overlap)
         except ValueError:
             raise ValueError(f"overlap: {overlap[:40]!r} is no duration; write it like 24h, or 0") from None
-        record, key = await self._registry.rotate_key(actor, identity, overlap_s)
+        record, key = await self._registry.rotate_key(actor, identity, overlap_s, self._end(expires))
         return self._view(record), key
 
     async def revoke_key(self, actor: str, identity: str) -> None:

@@ -11,8 +11,8 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Attempt, Exchange
 
 _SIZED = frozenset({"tokens", "input_tokens", "output_tokens", "spend"})
+MOST_TOLD = 10_000
 Warned: TypeAlias = Callable[[Bound, float, Spent], None]
 
 
@@ -70,6 +71,8 @@ class Quota:
         self._calendar = Calendar()
         self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        # The counters of budgets whose end this process has told of.
+        self._told: set[str] = set()
 
     async def admit(
         self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]
@@ -196,9 +199,7 @@ class Quota:
             await self._settle_now(request, charged, settled)
             return
         # A round trip that the caller need not wait for.
-        task = asyncio.get_running_loop().create_task(self._settle_now(request, charged, settled))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._in_background(self._settle_now(request, charged, settled))
 
     async def _settle_now(self, request: str, charged: Sequence[Charged], settled: Sequence[Settlement]) -> None:
         try:
@@ -214,8 +215,41 @@ class Quota:
         for each in spent:
             bound = by_key.get(each.key)
             for share in bound.rule.warn if bound is not None else ():
-                if each.before < share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
+                if share < 1 and each.before < share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
                     self._warned(bound, share, each)  # type: ignore[arg-type]
+                elif share >= 1 and share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
+                    self.spent_up(bound, self.demand(bound, 0), each.after)  # type: ignore[arg-type]
+
+    def spent_up(self, bound: Bound, demand: Demand, spent: int) -> None:
+        """A budget has had no room for a request, or nothing is left: whoever wants to hear of its end does, once.
+
+        `spent` is in nano-dollars, reservations included.
+        """
+        if self._warned is None or demand.key in self._told or not any(share >= 1 for share in bound.rule.warn):
+            return
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told.add(demand.key)
+        self._in_background(self._tell_end(bound, demand, spent))
+
+    async def _tell_end(self, bound: Bound, demand: Demand, spent: int) -> None:
+        # A budget of one: of all who see the end, in however many processes, one tells of it.
+        one = Demand(f"told:{demand.key}", SPEND, 1, 1, demand.window_us, demand.ends_us)
+        request = secrets.token_hex(8)
+        try:
+            first, _ = await self._counters.reserve(request, [one])
+            if first:
+                await self._counters.settle(request, [Settlement(one, 1)])
+        except Unreachable:
+            self._told.discard(demand.key)
+            return
+        if first and self._warned is not None:
+            self._warned(bound, min(share for share in bound.rule.warn if share >= 1), Spent(demand.key, spent, spent))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
 
     async def close(self) -> None:
         """Waits for what is being settled."""

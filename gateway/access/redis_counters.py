@@ -111,6 +111,12 @@ class RedisCounters:
         """Whether the last word from Redis was a good one."""
         return not self._line.paused and bool(self._epoch)
 
+    def status(self) -> str:
+        """In a line for people."""
+        if not self.reachable:
+            return "Redis can't be asked"
+        return "ready" if self._ready else "budgets wait for what was spent before this run of Redis"
+
     @property
     def counts(self) -> bool:
         """Whether it is known what was spent before this run of Redis."""

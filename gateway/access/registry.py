@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from gateway.access.database.tables import KEYS, META, PARTIES
-from gateway.access.stored_keys import Party, StoredKey, digest_of, make_key, read_record
+from gateway.access.stored_keys import OTHER_PEPPER, PREFIX, Party, StoredKey, digest_of, make_key, mark_of, read_record
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,22 +61,30 @@ class Registry:
             await self._audit.append(connection, (actor, "key.create", record.id), detail)
         return record, key
 
-    async def rotate_key(self, actor: str, identity: str, overlap_s: float) -> tuple[StoredKey, str]:
-        """A new key in place of one that goes on for `overlap_s`. Raises `NotThere`, `InTheWay`, `ValueError`."""
+    async def rotate_key(
+        self, actor: str, identity: str, overlap_s: float, expires_ms: int = 0
+    ) -> tuple[StoredKey, str]:
+        """A new key in place of one that goes on for `overlap_s`; it expires as that one did unless told.
+
+        Raises `NotThere`, `InTheWay`, `ValueError`.
+        """
         if not 0 <= overlap_s <= MOST_OVERLAP_S:
             raise ValueError("the overlap is from 0 s to 90 days")
         async with self._change() as connection:
             before = await self._key(connection, identity)
+            identity = before.id
             now_ms = int(self._clock() * 1000)
             if before.revoked_ms and before.revoked_ms <= now_ms:
                 raise InTheWay("this key is revoked: create a new one")
             if before.expires_ms and before.expires_ms <= now_ms:
                 raise InTheWay("this key has expired: create a new one")
+            successor = await self._successor(connection, identity)
+            if successor:
+                raise InTheWay(f"this key was rotated before: rotate {successor}, which stands in its place")
             ends_ms = now_ms + int(overlap_s * 1000)
             ends_ms = min(ends_ms, before.expires_ms) if before.expires_ms else ends_ms
             await connection.execute(update(KEYS).where(KEYS.c.id == identity).values(expires_ms=ends_ms))
-            made = StoredKey("", "", before.app, before.name, before.options, expires_ms=before.expires_ms,
-                             replaces=identity)  # fmt: skip
+            made = msgspec.structs.replace(before, expires_ms=expires_ms or before.expires_ms, replaces=identity)
             record, key = await self._insert(connection, made)
             detail = {"new": record.id, "old_ends_ms": ends_ms}
             await self._audit.append(connection, (actor, "key.rotate", identity), detail)
@@ -86,6 +94,7 @@ class Registry:
         """It is refused from now on. Raises `NotThere`."""
         async with self._change() as connection:
             before = await self._key(connection, identity)
+            identity = before.id
             now_ms = int(self._clock() * 1000)
             if not before.revoked_ms or before.revoked_ms > now_ms:
                 await connection.execute(update(KEYS).where(KEYS.c.id == identity).values(revoked_ms=now_ms))
@@ -149,6 +158,12 @@ class Registry:
                 await connection.execute(insert(META), [{"name": "callers", "value": 1}])
 
     async def _insert(self, connection: AsyncConnection, made: StoredKey) -> tuple[StoredKey, str]:
+        mark = mark_of(self._pepper)
+        known = (await connection.execute(select(META.c.value).where(META.c.name == "pepper"))).scalar()
+        if known is None:
+            await connection.execute(insert(META), [{"name": "pepper", "value": mark}])
+        elif known != mark:
+            raise InTheWay(OTHER_PEPPER)
         identity, key = make_key()
         row: dict[str, Any] = {
             "id": identity,
@@ -166,11 +181,19 @@ class Registry:
 
     @staticmethod
     async def _key(connection: AsyncConnection, identity: str) -> StoredKey:
+        identity = identity.removeprefix(PREFIX)
         row = (await connection.execute(select(KEYS).where(KEYS.c.id == _plain(identity)[:16]))).mappings().first()
         record = read_record(row) if row is not None else None
         if record is None:
             raise NotThere("there is no such key")
         return record
+
+    @staticmethod
+    async def _successor(connection: AsyncConnection, identity: str) -> str:
+        """The key that stands in a key's place and is not revoked; empty for none."""
+        asked = select(KEYS.c.id).where(KEYS.c.replaces == identity, KEYS.c.revoked_ms.is_(None))
+        found = (await connection.execute(asked)).first()
+        return str(found.id) if found is not None else ""
 
     @staticmethod
     async def _party(connection: AsyncConnection, kind: str, name: str) -> Party | None:

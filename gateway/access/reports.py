@@ -239,7 +239,7 @@ def _conditions(of: Table, where: Mapping[str, str], known: Sequence[str]) -> li
         elif value.isascii() and value.isdigit() and len(value) < 10:
             conditions.append(of.c.status == int(value))
         else:
-            return None
+            raise ValueError(f"status is {value[:64]!r}: it is a number, such as 429")
     return conditions
 
 

@@ -49,6 +49,7 @@ class ScriptLine:
         self._pause_s = pause_s
         self._failed = failed
         self._paused_until = 0.0
+        self._failing = False
         self._waiting: list[_Call] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -72,10 +73,14 @@ class ScriptLine:
         if self.paused:
             raise NotAsked("Redis failed a moment ago")
         try:
-            return await self._patiently(act)
+            answer = await self._patiently(act)
         except Exception as error:
             self._fail(error)
             raise Unreachable(type(error).__name__) from None
+        if self._failing:
+            self._failing = False
+            structlog.get_logger().info("Redis can be asked again")
+        return answer
 
     async def _send(self) -> None:
         try:
@@ -137,7 +142,10 @@ class ScriptLine:
     def _fail(self, error: BaseException) -> None:
         self._paused_until = time.monotonic() + self._pause_s
         self._failed()
-        structlog.get_logger().warning("Redis does not count for now", problem=type(error).__name__)
+        # Once, however often it is tried.
+        if not self._failing:
+            self._failing = True
+            structlog.get_logger().warning("Redis does not count for now", problem=type(error).__name__)
 
 
 def _heard(task: asyncio.Future[Any]) -> None:

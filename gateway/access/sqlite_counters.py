@@ -98,6 +98,7 @@ class SqliteCounters:
         self._late: list[tuple[str, Sequence[Settlement]]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
+        path.touch(0o600)
         # Many workers may start at once.
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         self._connection.execute("PRAGMA journal_mode = WAL")

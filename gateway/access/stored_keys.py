@@ -89,6 +89,16 @@ def digest_of(key: str, pepper: bytes) -> str:
     return hmac.new(pepper, key.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
+def mark_of(pepper: bytes) -> int:
+    """What the database remembers of a pepper: enough to know it again, and nothing of use to anybody else."""
+    return int.from_bytes(hmac.new(pepper, b"gatehouse pepper", hashlib.sha256).digest()[:6])
+
+
+OTHER_PEPPER = (
+    "the keys of this database were hashed with another pepper: set server.pepper to that one, or put its file back"
+)
+
+
 def read_pepper(path: Path) -> bytes:
     """The pepper in a file, which is made with the first one; only its owner may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,8 +145,10 @@ class StoredKeys:
         """Counts the copies: whoever keeps something made from one sees that it is old."""
 
     async def start(self) -> None:
-        """Reads the first copy, from the database or the disk, and follows."""
+        """Reads the first copy, from the database or the disk, and follows. Raises `ValueError` for another pepper."""
         await self.refresh()
+        if self._problem == OTHER_PEPPER:
+            raise ValueError(OTHER_PEPPER)
         if self._snapshot.version < 0:
             self._load()
         self._polling = asyncio.create_task(self._poll())
@@ -196,13 +208,16 @@ class StoredKeys:
         try:
             async with asyncio.timeout(5.0):
                 await self._database.prepare()
-                version = await self._version()
+                version, mark = await self._marks()
+                if mark not in (None, mark_of(self._pepper)):
+                    raise ValueError(OTHER_PEPPER)
                 if version != self._snapshot.version:
                     await self._read(version)
         except Exception as error:
+            problem = OTHER_PEPPER if str(error) == OTHER_PEPPER else type(error).__name__
             if not self._problem:
-                structlog.get_logger().error("keys can't be confirmed", problem=type(error).__name__)
-            self._problem = type(error).__name__
+                structlog.get_logger().error("keys can't be confirmed", problem=problem)
+            self._problem = problem
             return False
         if self._problem:
             structlog.get_logger().info("keys are confirmed again")
@@ -217,14 +232,15 @@ class StoredKeys:
             await asyncio.sleep(POLL_S)
             await self.refresh()
 
-    async def _version(self) -> int:
+    async def _marks(self) -> tuple[int, int | None]:
+        """The version, and the mark of the pepper that keys were hashed with; None before the first key."""
         from sqlalchemy import select
 
         from gateway.access.database.tables import META
 
         async with self._database.engine.connect() as connection:
-            found = await connection.execute(select(META.c.value).where(META.c.name == "callers"))
-            return int(found.scalar() or 0)
+            found = {name: int(value) for name, value in await connection.execute(select(META.c.name, META.c.value))}
+        return found.get("callers", 0), found.get("pepper")
 
     async def _read(self, version: int) -> None:
         from sqlalchemy import select

@@ -74,6 +74,7 @@ class QuotaTicket:
         ]
         admitted, standings, self._alone = await self._quota.reserve(self._exchange.ledger_id, charged)
         self._tell(charged, standings)
+        self._tell_ends(charged, standings)
         if not admitted:
             raise _refusal(charged, standings)
         for (bound, demand), standing in zip(charged, standings, strict=True):
@@ -82,6 +83,11 @@ class QuotaTicket:
             # What was over a rate or had no slot was not counted.
             if not standing.wait_us or demand.kind == SPEND:
                 self._charged.append((bound, demand))
+
+    def _tell_ends(self, charged: Sequence[Charged], standings: Sequence[Standing]) -> None:
+        for (bound, demand), standing in zip(charged, standings, strict=True):
+            if standing.wait_us and demand.kind == SPEND:
+                self._quota.spent_up(bound, demand, demand.limit - standing.left)
 
     def _amount(self, rule: Rule) -> int:
         if rule.what == "spend":
@@ -145,6 +151,7 @@ class QuotaTicket:
         asked = [(each, msgspec.structs.replace(before, amount=more)) for (each, _), (_, before) in
                  zip(asked, moneys, strict=True)]  # fmt: skip
         admitted, standings, _ = await quota.reserve(self._exchange.ledger_id, asked)
+        self._tell_ends(asked, standings)
         if not admitted:
             raise _refusal(asked, standings)
         self._reserved += more
@@ -269,12 +276,16 @@ def noun_of(bound: Bound) -> str:
 def _refusal(charged: Sequence[Charged], standings: Sequence[Standing]) -> GatehouseError:
     """The error for the rule that would let the request wait longest."""
     refusing = [
-        (s.wait_us, bound) for (bound, demand), s in zip(charged, standings, strict=True) if s.wait_us and demand.hard
+        (standing, bound, demand)
+        for (bound, demand), standing in zip(charged, standings, strict=True)
+        if standing.wait_us and demand.hard
     ]
-    wait_us, bound = max(refusing, key=lambda each: each[0])
-    rule = bound.rule
+    standing, bound, demand = max(refusing, key=lambda each: each[0].wait_us)
+    wait_us, rule = standing.wait_us, bound.rule
     if rule.what == "spend":
-        return BudgetSpent(f"The {noun_of(bound)} ({rule.text}) leaves no room for this request")
+        told = f"it may cost {_dollars(demand.amount)} USD and {_dollars(standing.left)} are left"
+        cure = "; a smaller bound on the answer may fit" if standing.left else ""
+        return BudgetSpent(f"The {noun_of(bound)} ({rule.text}) leaves no room for this request: {told}{cure}")
     if rule.what in SLOTTED:
         what = "requests" if rule.what == "parallel" else "streams"
         return TooManyRequests(f"The {noun_of(bound)} is {rule.limit} {what} at a time", retry_after_s=1.0)
@@ -283,3 +294,8 @@ def _refusal(charged: Sequence[Charged], standings: Sequence[Standing]) -> Gateh
         f"The {noun_of(bound)} is {rule.text} ({rule.what.replace('_', ' ')}); try again in {math.ceil(wait_s)} s",
         retry_after_s=wait_s,
     )
+
+
+def _dollars(amount: int) -> str:
+    """Nano-dollars for people."""
+    return f"{amount / NANO:.6f}".rstrip("0").rstrip(".")

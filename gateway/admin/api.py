@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from gateway import __version__
 from gateway.access.registry import InTheWay, NotThere
@@ -20,10 +22,38 @@ if TYPE_CHECKING:
     from gateway.admin.plane import AdminPlane
 
 
+class Told(BaseModel):
+    """What is wrong: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: Told
+
+
+class _AdminApp(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """As FastAPI makes it, with the key, and without the answer that it thinks wrong input gets."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"key": []}]
+            for methods in schema["paths"].values():
+                for operation in methods.values():
+                    operation["responses"].pop("422", None)
+        return self.openapi_schema or {}
+
+
 def admin_api(plane: AdminPlane) -> FastAPI:
     """To be mounted at `/admin`, or served by itself."""
-    app = FastAPI(
+    app = _AdminApp(
         title="Gatehouse admin",
+        servers=[{"url": "/admin"}],
+        responses={status: {"model": Problem} for status in (400, 401, 403, 404, 409, 503)},
         version=__version__,
         docs_url=None,
         redoc_url=None,
@@ -40,9 +70,25 @@ def admin_api(plane: AdminPlane) -> FastAPI:
     for status in _CODES:
         app.add_exception_handler(status, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_input)
-    for kind in (NotThere, InTheWay, ValueError, Exception):
+    kinds: list[type[Exception]] = [NotThere, InTheWay, ValueError, *_outages(plane)]
+    for kind in kinds:
         app.add_exception_handler(kind, _failed)
     return app
+
+
+def _outages(plane: AdminPlane) -> list[type[Exception]]:
+    """What a database that is gone may raise; its packages are there only where there is one."""
+    found: list[type[Exception]] = [OSError, TimeoutError]
+    if plane.config().server.database is not None:
+        with contextlib.suppress(ImportError):
+            from sqlalchemy.exc import SQLAlchemyError
+
+            found.append(SQLAlchemyError)
+        with contextlib.suppress(ImportError):
+            from asyncpg import InterfaceError, PostgresError  # type: ignore[import-untyped]
+
+            found += [InterfaceError, PostgresError]
+    return found
 
 
 def _told(status: int, code: str, message: str) -> Response:
@@ -75,15 +121,12 @@ async def _wrong_input(_: Request, error: Exception) -> Response:
     return _told(400, "invalid_request", told[:1000])
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _failed(_: Request, error: Exception) -> Response:
     if isinstance(error, NotThere):
         return _told(404, "not_found", str(error))
     if isinstance(error, InTheWay):
         return _told(409, "conflict", str(error))
     if isinstance(error, ValueError):
         return _told(400, "invalid_request", str(error))
-    if isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(("sqlalchemy", "asyncpg")):
-        structlog.get_logger().error("the admin API's database failed", problem=type(error).__name__)
-        return _told(503, "unavailable", "The database can't be reached")
-    structlog.get_logger().error("a mistake of ours", path=request.url.path, exc_info=error)
-    return _told(500, "error", "Something went wrong in the gateway")
+    structlog.get_logger().error("the admin API's database failed", problem=type(error).__name__)
+    return _told(503, "unavailable", "The database can't be reached")

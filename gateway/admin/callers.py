@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +35,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     overlap: str = Field(default="24h", description="How long the old key goes on; 0 ends it now.")
+    expires: str = Field(default="", description="A time, or how long from now; without it as the old key.")
 
 
 class NewParty(BaseModel):
@@ -109,8 +111,8 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
     @router.post("/keys/{identity}/rotate", status_code=201, tags=["keys"])
     async def rotate_key(identity: str, asked: Rotation | None = None, actor: Actor = writes) -> MadeKey:
         """A new key in the place of one that goes on for a while."""
-        overlap = (asked or Rotation()).overlap
-        return _made(*await plane.administration().rotate_key(actor.name, identity, overlap))
+        asked = asked or Rotation()
+        return _made(*await plane.administration().rotate_key(actor.name, identity, asked.overlap, asked.expires))
 
     @router.delete("/keys/{identity}", status_code=204, tags=["keys"])
     async def revoke_key(identity: str, actor: Actor = writes) -> None:
@@ -124,31 +126,40 @@ def _made(view: KeyView, key: str) -> MadeKey:
 
 def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
     reads, writes = Depends(plane.needs("viewer")), Depends(plane.needs("admin"))
-    path, tags = f"/{kind}s", [f"{kind}s"]
+    path = f"/{kind}s"
+    tags: list[str | Enum] = [path[1:]]
 
-    @router.get(path, dependencies=[reads], tags=tags, operation_id=f"list_{kind}s")  # type: ignore[arg-type]
+    @router.get(path, dependencies=[reads], tags=tags, operation_id=f"list_{kind}s", summary=f"List {kind}s")
     async def list_parties() -> list[Party]:
         """Those of the configuration file and of the database."""
         return [Party(**msgspec.to_builtins(each)) for each in await plane.administration().parties(kind)]
 
-    @router.post(path, status_code=201, tags=tags, operation_id=f"create_{kind}")  # type: ignore[arg-type]
+    @router.post(path, status_code=201, tags=tags, operation_id=f"create_{kind}", summary=f"Add to the {kind}s")
     async def create_party(asked: NewParty, actor: Actor = writes) -> Party:
         """Adds one to the database."""
         made = await plane.administration().put_party(actor.name, kind, asked.name, asked.options, new=True)
         return Party(**msgspec.to_builtins(made))
 
-    @router.get(path + "/{name}", dependencies=[reads], tags=tags, operation_id=f"get_{kind}")  # type: ignore[arg-type]
+    @router.get(
+        path + "/{name}", dependencies=[reads], tags=tags, operation_id=f"get_{kind}", summary=f"One of the {kind}s"
+    )
     async def get_party(name: str) -> Party:
         """One of them."""
         return Party(**msgspec.to_builtins(await plane.administration().party(kind, name)))
 
-    @router.put(path + "/{name}", tags=tags, operation_id=f"change_{kind}")  # type: ignore[arg-type]
+    @router.put(path + "/{name}", tags=tags, operation_id=f"change_{kind}", summary=f"Change one of the {kind}s")
     async def change_party(name: str, asked: Options, actor: Actor = writes) -> Party:
         """Puts other options in the place of all it had."""
         made = await plane.administration().put_party(actor.name, kind, name, asked.options, new=False)
         return Party(**msgspec.to_builtins(made))
 
-    @router.delete(path + "/{name}", status_code=204, tags=tags, operation_id=f"remove_{kind}")  # type: ignore[arg-type]
+    @router.delete(
+        path + "/{name}",
+        status_code=204,
+        tags=tags,
+        operation_id=f"remove_{kind}",
+        summary=f"Remove one of the {kind}s",
+    )
     async def remove_party(name: str, actor: Actor = writes) -> None:
         """Takes it away; the keys of an app are revoked with it."""
         await plane.administration().remove_party(actor.name, kind, name)

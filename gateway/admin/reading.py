@@ -15,6 +15,9 @@ from gateway.access.counters import Unreachable
 if TYPE_CHECKING:
     from gateway.admin.plane import AdminPlane
 
+# Those of `gateway.access.reports`, which needs a database's packages.
+USAGE_FILTERS = ("organisation", "team", "app", "key", "user", "model", "target")
+REQUEST_FILTERS = (*USAGE_FILTERS, "status", "outcome", "request_id")
 _TIMES = ("since", "until")
 _Time = Annotated[str, Query(description="2026-07-21, 2026-07-21T14:30Z, or 90m, 24h, 7d ago.")]
 
@@ -26,10 +29,14 @@ def reading(plane: AdminPlane) -> APIRouter:
     _audit(router, plane)
 
     @router.get("/budgets", tags=["budgets"])
-    async def budgets() -> list[dict[str, Any]]:
-        """How much of each budget is left now, reservations counted as spent."""
+    async def budgets(
+        app: str = "", user: Annotated[str, Query(description="Of this user of `app`.")] = ""
+    ) -> list[dict[str, Any]]:
+        """How much of each budget is left now, reservations counted as spent; with `app` and `user` that user's."""
+        if bool(app) != bool(user):
+            raise HTTPException(400, "app and user go together")
         try:
-            return await plane.runtime.resources.accounts.budgets()
+            return await plane.runtime.resources.accounts.budgets(app, user)
         except Unreachable as error:
             raise HTTPException(503, f"The counters can't be asked now: {error}") from None
 
@@ -37,7 +44,7 @@ def reading(plane: AdminPlane) -> APIRouter:
 
 
 def _ledger(router: APIRouter, plane: AdminPlane) -> None:
-    @router.get("/usage", tags=["usage"], response_model=None)
+    @router.get("/usage", tags=["usage"], response_model=None, openapi_extra=_filters_of(USAGE_FILTERS))
     async def usage(
         request: Request,
         by: Annotated[str, Query(description="Groups, with commas: organisation, team, app, key, user, model, "
@@ -59,7 +66,7 @@ def _ledger(router: APIRouter, plane: AdminPlane) -> None:
             return PlainTextResponse(reports.csv(groups, lines), headers=name, media_type="text/csv; charset=utf-8")
         return JSONResponse([reports.as_object(groups, each) for each in lines])
 
-    @router.get("/requests", tags=["requests"])
+    @router.get("/requests", tags=["requests"], openapi_extra=_filters_of(REQUEST_FILTERS))
     async def requests(
         request: Request, before: str = "", limit: int = 50, since: _Time = "", until: _Time = ""
     ) -> dict[str, Any]:
@@ -99,6 +106,11 @@ def _audit(router: APIRouter, plane: AdminPlane) -> None:
         """Goes through the chain; give an earlier `head` to find a cut-off end as well."""
         found = await plane.administration().audit.verify(head)
         return {"intact": found.wrong == 0, **msgspec.to_builtins(found)}
+
+
+def _filters_of(names: tuple[str, ...]) -> dict[str, Any]:
+    """For the schema: FastAPI does not see them."""
+    return {"parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names]}
 
 
 def _filters(request: Request, known: tuple[str, ...]) -> Mapping[str, str]:

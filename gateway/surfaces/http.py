@@ -110,24 +110,25 @@ class HttpCall:
     def key(self) -> str:
         """The key as each vendor's SDK sends it.
 
-        Raises `InvalidRequest` for one in the URL, which ends in logs, and for two in one header's name: what stands
-        in front of us may have looked at the other one.
+        Raises `InvalidRequest` for one in the URL, which ends in logs, and for two: what stands in front of us may
+        have looked at the other one.
         """
         headers = self.headers
         if len(headers) != len(self._raw):
             names = [name for name, _ in self._raw]
             if any(names.count(name) > 1 for name in _KEY_HEADERS):
                 raise InvalidRequest("There are two keys: send one")
-        value = headers.get(b"authorization")
-        if value is not None and value[:7].lower() == b"bearer ":
-            return value[7:].strip().decode("latin-1")
-        for name in _KEY_HEADERS[1:]:
-            value = headers.get(name)
-            if value is not None:
-                return value.strip().decode("latin-1")
         if b"key=" in self.query and any(part.startswith(b"key=") for part in self.query.split(b"&")):
             raise InvalidRequest("A key in the URL ends in logs: send it in 'x-goog-api-key'", param="key")
-        return ""
+        value = headers.get(b"authorization")
+        shown = value[7:].strip() if value is not None and value[:7].lower() == b"bearer " else b""
+        for name in _KEY_HEADERS[1:]:
+            value = headers.get(name)
+            if value:
+                if shown and value.strip() != shown:
+                    raise InvalidRequest("There are two different keys: send one")
+                shown = value.strip()
+        return shown.decode("latin-1")
 
     def shown(self) -> Shown:
         """What the request shows of who sends it. Raises `InvalidRequest`."""

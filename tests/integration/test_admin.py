@@ -89,7 +89,11 @@ def test_a_key_from_its_making_to_its_end(gateway: Gateway) -> None:
     new = rotated.json()["key"]
     until(gateway, new, 200, 1.0)
     assert chat(gateway, key).status == 200
-    assert call(gateway, "POST", f"/v1/keys/{identity}/rotate", {"overlap": "0"}).status == 201
+    # Whoever has lost the answer rotates the new one: the old one's days are numbered.
+    again = call(gateway, "POST", f"/v1/keys/{identity}/rotate", {"overlap": "0"})
+    assert again.status == 409
+    assert rotated.json()["id"] in again.json()["error"]["message"]
+    assert call(gateway, "DELETE", f"/v1/keys/gh-{identity}").status == 204
     assert until(gateway, key, 401, 1.0) < 1.0
 
     assert call(gateway, "DELETE", f"/v1/keys/{rotated.json()['id']}").status == 204
@@ -316,3 +320,39 @@ def test_metrics_tell_how_the_ledger_and_the_keys_are(gateway: Gateway) -> None:
     assert "gatehouse_ledger_lost_rows_total 0.0" in told
     assert "gatehouse_keys_unconfirmed_seconds 0.0" in told
     assert "gatehouse_ledger_waiting_bytes " in told
+
+
+def test_the_schema_leads_to_the_right_place(gateway: Gateway) -> None:
+    schema = call(gateway, "GET", "/openapi.json", key=VIEWER).json()
+    assert schema["servers"] == [{"url": "/admin"}]
+    assert schema["security"] == [{"key": []}]
+    filters = {each["name"] for each in schema["paths"]["/v1/requests"]["get"]["parameters"]}
+    assert {"app", "user", "status", "before", "limit", "since"} <= filters
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            assert "422" not in operation["responses"]
+            assert {"401", "403", "503"} <= set(operation["responses"])
+    summaries = [each["summary"] for methods in schema["paths"].values() for each in methods.values()]
+    assert len(set(summaries)) == len(summaries)
+
+
+def test_what_one_user_has_left(tmp_path: Path) -> None:
+    text = yaml(tmp_path).replace(
+        "team: support, budget", "per_user: {budget: 0.01 USD per day}, team: support, budget"
+    )
+    with running_gateway(text, tmp_path) as gateway:
+        body = {"model": "clever", "messages": [{"role": "user", "content": "Hello"}], "user": "anna", "max_tokens": 50}
+        assert gateway.request("POST", "/v1/chat/completions", body).status == 200
+        (anna,) = call(gateway, "GET", "/v1/budgets?app=one&user=anna").json()
+        (bert,) = call(gateway, "GET", "/v1/budgets?app=one&user=bert").json()
+        assert float(anna["left_usd"]) < float(bert["left_usd"]) == 0.01
+        assert call(gateway, "GET", "/v1/budgets?user=anna").status == 400
+
+
+def test_another_pepper_is_refused_at_the_start(tmp_path: Path) -> None:
+    with running_gateway(yaml(tmp_path), tmp_path) as gateway:
+        key = call(gateway, "POST", "/v1/keys", {"app": "one"}).json()["key"]
+        until(gateway, key, 200, 1.0)
+    (tmp_path / "pepper").write_text("q" * 64)
+    with pytest.raises(RuntimeError), running_gateway(yaml(tmp_path), tmp_path):
+        pass

@@ -58,6 +58,7 @@ apps:
   team-one: {{keys: [team-one-key], team: both}}
   team-two: {{keys: [team-two-key], team: both}}
   other-team: {{keys: [other-team-key], team: others}}
+  ended: {{keys: [ended-key], budget: {{spend: 0.025 USD per month, warn: [100%], webhook: "{webhook}"}}}}
   warned: {{keys: [warned-key], budget: {{spend: 0.08 USD per month, warn: [50%, 100%], webhook: "{webhook}"}}}}
   refuse: {{keys: [refuse-key], budget: 1 USD per month}}
   unpriced: {{keys: [unpriced-key], budget: {{spend: 0.01 USD per month, unknown_price: allow}}}}
@@ -307,3 +308,13 @@ def test_an_attempt_that_failed_is_covered_and_given_back(gateway: Gateway) -> N
     answer = ask(gateway, "retried", "failing")
     assert (answer.status, answer.headers["x-gatehouse-attempts"]) == (200, "2")
     assert asked(gateway, "retried", 2) == [200, 429]
+
+
+def test_whoever_wants_to_hear_of_the_end_hears_of_the_first_refusal(gateway: Gateway, webhook: Webhook) -> None:
+    """The last of the money can seldom be spent: what is left has no room for a request."""
+    assert asked(gateway, "ended", 6) == [200, 200, 429, 429, 429, 429]
+    until(lambda: any(each["name"] == "ended" for each in webhook.told))
+    time.sleep(0.3)
+    assert [each["share"] for each in webhook.told if each["name"] == "ended"] == [1.0]
+    refused = ask(gateway, "ended").json()["error"]["message"]
+    assert "it may cost 0.01 USD and 0.005 are left" in refused

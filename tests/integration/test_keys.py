@@ -145,10 +145,15 @@ def test_wrong_keys_are_refused_in_the_words_of_the_surface(gateway: Gateway, pl
 def test_who_calls_is_what_the_key_says_and_nothing_else(gateway: Gateway) -> None:
     forged = {
         "x_gatehouse_app": "two", "x_gatehouse_team": "blue", "x_gatehouse_organisation": "acme", "x_app": "two",
-        "openai_organization": "acme", "openai_project": "two", "x_gatehouse_models": "clever", "x_api_key": "near-key",
+        "openai_organization": "acme", "openai_project": "two", "x_gatehouse_models": "clever",
     }  # fmt: skip
     assert chat(gateway, "test-key", "clever", **forged).status == 404
-    assert chat(gateway, "wrong", "quick", x_api_key="test-key", x_goog_api_key="test-key").status == 401
+    # What stands in front of us may have looked at the other key.
+    assert chat(gateway, "wrong", x_api_key="test-key").status == 400
+    assert chat(gateway, "test-key", x_goog_api_key="near-key").status == 400
+    assert chat(gateway, "test-key", x_api_key="test-key").status == 200
+    url = gateway.request("POST", "/v1/chat/completions?key=test-key", {}, {"authorization": "Bearer test-key"})
+    assert url.status == 400
     assert gateway.request("POST", "/v1/chat/completions?key=test-key", {}, {"authorization": ""}).status == 400
 
 

@@ -282,14 +282,16 @@ def test_hostile_names_find_nothing(url: str) -> None:
     async def act(database: Database) -> None:
         await insert(database, [entry(BEGAN, 1, "app", "user")])
         for value in HOSTILE:
-            for name in reports.REQUEST_FILTERS:
+            for name in set(reports.REQUEST_FILTERS) - {"status"}:
                 assert await reports.requests(database, {name: value}) == reports.Page([], "")
             for name in reports.FILTERS:
                 assert await reports.usage(database, ["app"], where={name: value}) == []
             assert await reports.request(database, value) is None
             await reports.requests(database, {}, before=value)
-        for status in ("-1", "2e2", "٢٠٠", "9" * 9, "9" * 40, " 200"):
-            assert (await reports.requests(database, {"status": status})).rows == []
+        assert (await reports.requests(database, {"status": "9" * 9})).rows == []
+        for status in ("-1", "2e2", "٢٠٠", "9" * 40, " 200", "abc", ""):
+            with pytest.raises(ValueError, match="it is a number"):
+                await reports.requests(database, {"status": status})
         for wrong in ("id", "at_ms", "app; DROP TABLE requests", "", "cost"):
             with pytest.raises(ValueError, match="known are organisation, team"):
                 await reports.requests(database, {wrong: "x"})
