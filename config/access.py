@@ -20,9 +20,9 @@ from pydantic import (
 
 from config.findings import wrong
 from config.listening import Networks, check_listen
-from config.secret import Secret, check_hashed
+from config.secret import Secret, SecretUrl, check_hashed
 from config.sources import folder_of
-from config.struct import ExactUrl, Flag, HttpUrl, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several
+from config.struct import ExactUrl, Flag, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several
 from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -106,7 +106,7 @@ class BudgetConfig(Struct):
     warn: tuple[Percentage, ...] = Field(
         default=(), description="Shares at which the webhook is called, once each.", examples=["[80%, 100%]"]
     )
-    webhook: HttpUrl | None = Field(default=None, description="What is called then, with a POST of JSON.")
+    webhook: SecretUrl | None = Field(default=None, description="What is called then, with a POST of JSON.")
     answer: Tokens = Field(
         default=4096,
         description="The longest answer to a request that names no bound: so much is reserved, and asked for.",

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.findings import wrong
-from config.secret import Secret
-from config.struct import Flag, HttpUrl, Ref, Struct, Whole
+from config.secret import Secret, SecretUrl
+from config.struct import Flag, Ref, Struct, Whole
 from config.units import Duration, Percentage
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -81,7 +81,7 @@ class GuardrailBase(Struct):
         default="closed", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
     )
     timeout: Duration = Field(default=5.0, description="How long it may take.")
-    webhook: HttpUrl | None = Field(
+    webhook: SecretUrl | None = Field(
         default=None, description="Where `human` is told, as JSON with the request's id and the reason."
     )
 

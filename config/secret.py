@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from config.findings import wrong
@@ -91,3 +91,13 @@ def _read(value: object) -> Secret:
         # It goes out in an HTTP header; a stray newline there would be refused, or worse, split the header.
         raise wrong("the secret holds a character that no HTTP header may carry", "look for spaces and line ends")
     return Secret(str(value))
+
+
+def _address(secret: Secret) -> Secret:
+    if re.match(r"https?://[^/\s@]+(?:/\S*)?\Z", secret.reveal()) is None:
+        raise wrong("this is no address of the web", "write it like https://hooks.example.com/...")
+    return secret
+
+
+SecretUrl = Annotated[Secret, AfterValidator(_address)]
+"""An http or https URL whose path or query is a credential, as webhooks have them."""

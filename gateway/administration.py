@@ -16,7 +16,7 @@ import msgspec
 
 from config.units import parse_duration
 from gateway.access.audit import Audit
-from gateway.access.registry import InTheWay, NotThere, Registry
+from gateway.access.registry import InTheWay, NotThere, Registry, masked
 from gateway.accounting import pepper_of
 from gateway.admission import check_key_options, check_options, read_key_options
 
@@ -111,7 +111,7 @@ class Administration:
         declared = _declared(self._config(), kind)
         stored = [each for each in await self._registry.parties(kind) if each.name not in declared]
         views = [PartyView(kind, name, "config", _shown(each)) for name, each in sorted(declared.items())]
-        return views + [PartyView(kind, each.name, "database", _read_options(each.options)) for each in stored]
+        return views + [PartyView(kind, each.name, "database", masked(_read_options(each.options))) for each in stored]
 
     async def party(self, kind: Kind, name: str) -> PartyView:
         """One of them."""
@@ -133,7 +133,7 @@ class Administration:
         if above is not None and named is not None and await self._options(above, named) is None:
             raise ValueError(f"{above}: there is no {above} {str(named)[:128]}")
         await self._registry.put_party(actor, kind, name, kept, new=new)
-        return PartyView(kind, name, "database", json.loads(kept))
+        return PartyView(kind, name, "database", masked(json.loads(kept)))
 
     async def remove_party(self, actor: str, kind: Kind, name: str) -> None:
         """Takes one of the database away; an app's keys are revoked with it."""

@@ -89,7 +89,7 @@ def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]
         answer=budget.answer if not budget.shadow else 0,
         refuse_unpriced=budget.unknown_price == "refuse" and not budget.shadow,
         warn=budget.warn,
-        webhook=budget.webhook or "",
+        webhook=budget.webhook.reveal() if budget.webhook is not None else "",
         number=number,
     )
 

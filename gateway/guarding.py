@@ -295,5 +295,5 @@ def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None 
         shadow=config.shadow,
         fail_open=config.on_error == "open",
         timeout_s=config.timeout,
-        handover=Handover(config.webhook) if config.webhook is not None else None,
+        handover=Handover(config.webhook.reveal()) if config.webhook is not None else None,
     )

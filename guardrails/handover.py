@@ -74,7 +74,7 @@ class Handover:
             await asyncio.to_thread(post_event, self._url, event)
         except Exception as error:
             # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
-            structlog.get_logger().error("a hand-over could not be told", webhook=self._url, error=type(error).__name__)
+            structlog.get_logger().error("a hand-over could not be told", error=type(error).__name__)
 
 
 class HandoverGuard:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
+from config.secret import mask
 from gateway.access.database.tables import KEYS, META, PARTIES
 from gateway.access.stored_keys import OTHER_PEPPER, PREFIX, Party, StoredKey, digest_of, make_key, mark_of, read_record
 
@@ -123,7 +125,7 @@ class Registry:
             else:
                 where = (PARTIES.c.kind == kind, PARTIES.c.name == name)
                 await connection.execute(update(PARTIES).where(*where).values(options=options))
-            detail = {"options": options, "before": known.options if known is not None else None}
+            detail = {"options": _told(options), "before": _told(known.options) if known is not None else None}
             await self._audit.append(connection, (actor, f"{kind}.{'create' if new else 'change'}", name), detail)
 
     async def remove_party(self, actor: str, kind: str, name: str) -> None:
@@ -200,6 +202,21 @@ class Registry:
         asked = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options)
         row = (await connection.execute(asked.where(PARTIES.c.kind == kind, PARTIES.c.name == _plain(name)))).first()
         return Party(*row) if row is not None else None
+
+
+def _told(options: str) -> Any:
+    """For the audit."""
+    try:
+        return masked(json.loads(options))
+    except ValueError:
+        return "unreadable"
+
+
+def masked(options: Any) -> Any:
+    """What was said of somebody, without the addresses of webhooks, which are credentials."""
+    if isinstance(options, dict):
+        return {name: mask(str(each)) if name == "webhook" else masked(each) for name, each in options.items()}
+    return [masked(each) for each in options] if isinstance(options, list) else options
 
 
 def _plain(name: str) -> str:

@@ -356,3 +356,21 @@ def test_another_pepper_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "pepper").write_text("q" * 64)
     with pytest.raises(RuntimeError), running_gateway(yaml(tmp_path), tmp_path):
         pass
+
+
+def test_the_address_of_a_webhook_is_a_secret(gateway: Gateway) -> None:
+    secret = "https://hooks.example.com/services/T0/B0/very-secret-indeed"
+    budget = {"spend": "5 USD per day", "warn": ["80%"], "webhook": secret}
+    for method, path, body in (
+        ("POST", "/v1/apps", {"name": "x", "options": {"budget": budget}}),
+        ("PUT", "/v1/apps/x", {"options": {"per_user": {"budget": [budget]}}}),
+    ):
+        answer = call(gateway, method, path, body)
+        assert answer.status in (200, 201)
+        assert b"very-secret" not in answer.body
+    for path in ("/v1/apps", "/v1/apps/x", "/v1/audit", "/v1/budgets"):
+        assert b"very-secret" not in call(gateway, "GET", path, key=VIEWER).body, path
+    wrong = {"name": "y", "options": {"budget": {**budget, "webhook": "ftp://very-secret"}}}
+    refused = call(gateway, "POST", "/v1/apps", wrong)
+    assert refused.status == 400
+    assert b"very-secret" not in refused.body
