@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Attempt, Exchange
 
 
+# We went away, and the provider may have gone on: it bills the prompt at least.
+_GIVEN_UP = frozenset({"cancelled", "timeout"})
+
+
 def complete_usage(exchange: Exchange) -> None:
     """Counts for ourselves what was generated of answers that ended early, or whose provider counts nothing."""
     for attempt in exchange.attempts:
@@ -28,8 +32,8 @@ def _complete(attempt: Attempt) -> None:
     ended_well = bool(attempt.ended) and not attempt.error
     if attempt.usage is not None and ended_well:
         return
-    if not heard and not ended_well:
-        return  # it was never answered: nobody bills for that
+    if not heard and not ended_well and not (attempt.sent and attempt.error in _GIVEN_UP):
+        return  # it failed before it said anything: nobody bills for that
     usage = attempt.usage or Usage()
     output = max(usage.output, estimate_tokens("".join(attempt.said)))
     prompt = usage.input

@@ -101,6 +101,8 @@ class Attempt(msgspec.Struct):
     cost: Decimal = Decimal(0)
     unpriced: bool = False
     """Whether it has cost what nobody knows, so that `cost` is too little."""
+    sent: bool = False
+    """Whether the provider has been given the whole request, and may bill for it whatever becomes of the answer."""
     said: list[str] = []
     asked: Any = None
     losses: tuple[Loss, ...] = ()

@@ -21,6 +21,7 @@ from gateway.providers.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from gateway.contract.errors import TimeoutPhase
+    from gateway.contract.exchange import Attempt
 
 HIGH_WATER = 256 * 1024
 MAX_IDLE = 512
@@ -364,25 +365,30 @@ class ConnectionPool:
             raise ValueError("a header holds a line break")
         return text.encode("latin-1") + b"\r\n"
 
-    async def post(self, head: bytes, body: bytes, *, connect_s: float, deadline: float) -> Response:
+    async def post(
+        self, head: bytes, body: bytes, *, connect_s: float, deadline: float, attempt: Attempt | None = None
+    ) -> Response:
         """Sends a request; returns when status and headers are there. Raises `UpstreamError`.
 
         `head` is from `head()`, with further header lines added or not. `deadline` (loop time) bounds the wait for the
-        first byte. A kept connection that turns out dead before it answered is replaced once by a new one.
+        first byte. A kept connection that turns out dead before it answered is replaced once by a new one. That the
+        request is out is written on `attempt`.
         """
         data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         kept = self._take_idle()
         if kept is not None:
             try:
-                return await self._call(kept, data, deadline)
+                return await self._call(kept, data, deadline, attempt)
             except ConnectFailed:
                 pass
-        return await self._call(await self._connect(connect_s), data, deadline)
+        return await self._call(await self._connect(connect_s), data, deadline, attempt)
 
-    async def _call(self, connection: _Connection, data: bytes, deadline: float) -> Response:
+    async def _call(self, connection: _Connection, data: bytes, deadline: float, attempt: Attempt | None) -> Response:
         response = Response(connection, asyncio.get_running_loop())
         response.expect_by(deadline, "first_token")
         connection.send(data, response)
+        if attempt is not None:
+            attempt.sent = True
         try:
             await response.head()
         except BaseException:

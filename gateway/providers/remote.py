@@ -127,7 +127,7 @@ class RemoteProvider:
         wait_s = min(timeouts.first_token_s, timeouts.total_s) if call.stream else timeouts.total_s
         deadline = asyncio.get_running_loop().time() + wait_s
         connect_s = min(timeouts.connect_s or self._connect_s, timeouts.total_s)
-        response = await self._pool.post(head, wire.body, connect_s=connect_s, deadline=deadline)
+        response = await self._pool.post(head, wire.body, connect_s=connect_s, deadline=deadline, attempt=attempt)
         attempt.status = response.status
         if response.status < 300:
             return response

@@ -3,7 +3,7 @@
 An answer that went out whole with its usage costs that usage. One that never says it, and a stream that broke off or
 whose client left, cost what its usage had said by then, and no less than the words that were written, counted as
 `estimate_tokens` counts. A call that failed costs nothing, nor does a body that did not go out whole, nor a stream
-that had said nothing.
+that had said nothing: unless its client has left, who pays for the prompt.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ class Books:
         self.bills.clear()
         self.totals.clear()
 
-    def enter(self, request: Request, reply: Reply, play: Play) -> None:
-        """A reply has been played as far as it went."""
+    def enter(self, request: Request, reply: Reply, play: Play, *, left: bool) -> None:
+        """A reply has been played as far as it went; `left` says that the client did not wait for more."""
         count, told = _count(reply, play)
+        if left and count is _FREE and reply.wire is not None and reply.status == 200:
+            count = Tokens(_prompt(reply), 0)
         trace = request.headers.get("traceparent", "").split("-")
         bill = Bill(
             request.serial,
@@ -98,9 +100,14 @@ def _count(reply: Reply, play: Play) -> tuple[Tokens, bool]:
     said = next((each.usage for each in reversed(heard) if each.usage is not None), None)
     if not words and said is None:
         return _FREE, False
-    prompt = said.prompt if said is not None else sum(TOKENS_PER_MESSAGE + estimate_tokens(t) for t in reply.prompt)
+    prompt = said.prompt if said is not None else _prompt(reply)
     said = said or _FREE
     return Tokens(prompt, max(said.completion, estimate_tokens(words)), said.cached, said.thoughts), False
+
+
+def _prompt(reply: Reply) -> int:
+    """As long as nobody has counted it."""
+    return sum(TOKENS_PER_MESSAGE + estimate_tokens(text) for text in reply.prompt)
 
 
 def _events(reply: Reply, play: Play) -> Iterator[dict[str, Any]]:

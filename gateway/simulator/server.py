@@ -107,7 +107,7 @@ class Simulator:
 
     def settle(self, request: Request, record: dict[str, Any], reply: Reply, play: Play) -> None:
         """A reply has been played to its end, or the client has gone."""
-        self.books.enter(request, reply, play)
+        self.books.enter(request, reply, play, left=bool(record["client_left"]))
         record["events"] = play.frames_sent
         if play.complete and reply.count is not None:
             self._count(record["key"], reply)

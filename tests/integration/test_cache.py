@@ -244,6 +244,11 @@ def test_an_answer_dies_with_its_documents(gateway: Gateway, upstream: Recording
     def put(text: str) -> None:
         documents = [{"id": "toner.md", "text": text}]
         assert gateway.request("POST", "/v1/sources/notes/documents", {"documents": documents}).status == 200
+        # Its words are found at once, its meaning a little later: that is another state of the source.
+        deadline = time.monotonic() + 10
+        while not (told := gateway.request("GET", "/health").json()["parts"]["notes"]).endswith("and meaning"):
+            assert time.monotonic() < deadline, told
+            time.sleep(0.02)
 
     put("A toner cartridge goes for nine thousand pages.")
     upstream.answers += [lambda _: "Nine [1].", lambda _: "Eight [1].", lambda _: "?"]
