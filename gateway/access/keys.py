@@ -81,7 +81,7 @@ class KeyRing:
     async def identify(self, shown: Shown) -> Caller:
         """The caller. Raises `Unauthenticated`, `NotAllowed`, or `Unavailable` where nobody can tell now."""
         caller = await self._find(shown.key)
-        if caller.networks and not _within(shown.address, caller.networks):
+        if caller.networks and not within(shown.address, caller.networks):
             raise NotAllowed("This key may not be used from where the request comes from")
         if caller.surfaces and shown.surface and shown.surface not in caller.surfaces:
             raise NotAllowed(f"This key may not use the {shown.surface} API")
@@ -105,7 +105,8 @@ class KeyRing:
         raise Unauthenticated(_UNKNOWN)
 
 
-def _within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+def within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Whether a connection's end is in one of the networks; IPv4 in IPv6's clothes is IPv4."""
     try:
         where = ipaddress.ip_address(address)
     except ValueError:

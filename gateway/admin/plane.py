@@ -12,6 +12,7 @@ from fastapi import HTTPException, Request
 
 from config.access import Role
 from config.secret import hash_key
+from gateway.access.keys import within
 from gateway.administration import Administration
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class AdminPlane:
         if not admin.keys:
             raise HTTPException(404, "Not Found")
         where = request.client.host if request.client is not None else ""
-        if admin.networks and not _within(where, admin.networks):
+        if admin.networks and not within(where, map(ipaddress.ip_network, admin.networks)):
             structlog.get_logger().warning("an administrator was refused", problem="network", address=where)
             raise HTTPException(403, "The admin API may not be used from where the request comes from")
         if len(request.headers.getlist("authorization")) > 1:
@@ -90,13 +91,3 @@ class AdminPlane:
             structlog.get_logger().warning("an administrator was refused", problem="key", address=where)
             raise HTTPException(401, "Send an admin key: authorization: Bearer ...", {"www-authenticate": "Bearer"})
         return Actor(found[0], found[1].role)
-
-
-def _within(address: str, networks: tuple[str, ...]) -> bool:
-    try:
-        where = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(where, ipaddress.IPv6Address) and where.ipv4_mapped is not None:
-        where = where.ipv4_mapped
-    return any(where in ipaddress.ip_network(each) for each in networks)
