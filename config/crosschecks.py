@@ -205,7 +205,8 @@ def _asks_again(config: object) -> bool:
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
     owners: dict[str, Path] = {}
     for spot in spots:
-        is_key = spot.annotation is Secret and spot.path[0:1] in (("apps",), ("admin",))
+        of_app = spot.path[:1] == ("apps",) and spot.path[2:3] == ("keys",)
+        is_key = spot.annotation is Secret and (of_app or spot.path[:2] == ("admin", "keys"))
         if not is_key or not isinstance(spot.value, str):
             continue
         owner = owners.setdefault(Secret(spot.value).digest(), spot.path)

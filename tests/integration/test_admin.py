@@ -349,6 +349,7 @@ def test_what_one_user_has_left(tmp_path: Path) -> None:
         assert call(gateway, "GET", "/v1/budgets?user=anna").status == 400
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_another_pepper_is_refused_at_the_start(tmp_path: Path) -> None:
     with running_gateway(yaml(tmp_path), tmp_path) as gateway:
         key = call(gateway, "POST", "/v1/keys", {"app": "one"}).json()["key"]

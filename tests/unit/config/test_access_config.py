@@ -77,8 +77,10 @@ prices:
     - {since: 2027-01-01, input: 1, output: 4, tiers: [{above: 200000 tokens, input: 2, output: 8}]}
   p/n: {input: 1, output: 2, searches: 10}
 organisations: {acme: {budget: [5000 EUR per month, 300 USD in 24 hours]}}
-teams: {support: {organisation: acme, limits: {tokens: 90000 per minute, parallel: 20}}}
+teams: {support: {organisation: acme, limits: {tokens: 90000 per minute, parallel: 20},
+  budget: {spend: 9 EUR per week, warn: [80%], webhook: "https://hooks.example.com/x"}}}
 apps:
+  same: {keys: [k], budget: {spend: 9 EUR per week, warn: [80%], webhook: "https://hooks.example.com/x"}}
   bot:
     team: support
     budget: {spend: 5 EUR per week, zone: Europe/Berlin, warn: [80%, 100%], webhook: "https://hooks.example.com/x"}
