@@ -13,40 +13,27 @@ from sqlalchemy import select
 from bench.mixed_load import Try
 from bench.traffic import prices
 from gateway.access.database.store import Database
-from gateway.access.database.tables import ATTEMPTS, HOURS, PICO, REQUESTS
+from gateway.access.database.tables import ATTEMPTS, HOURS, REQUESTS
+from gateway.access.entry import PICO, WHOSE
 from gateway.access.ledger import HOUR_MS
+from gateway.simulator.bills import Bill
 
 # What a process that is killed may not have written yet.
 GRACE_S = 1.0
 _SUMS = ("input", "output", "cache_read", "reasoning", "cost")
-_WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
 Row = dict[str, Any]
 
 
-class Bill(msgspec.Struct, frozen=True):
-    """One call as the provider has it; see `gateway.simulator.bills`."""
-
-    serial: str
-    model: str
-    trace: str
-    status: int
-    whole: bool
-    told: bool
-    input: int
-    output: int
-    cached: int
-    reasoning: int
-
-    def sums(self, provider: str) -> Counter[str]:
-        """In the ledger's words, with the cost by its own reckoning."""
-        free = (Decimal(0),) * 3
-        prompt, cached, answer = prices().get(f"{provider}/{self.model}", free)
-        dollars = (self.input - self.cached) * prompt + self.cached * cached + self.output * answer
-        picos = dollars * PICO / 1_000_000
-        assert picos == int(picos)
-        return Counter(
-            input=self.input, output=self.output, cache_read=self.cached, reasoning=self.reasoning, cost=int(picos)
-        )
+def sums_of(bill: Bill, provider: str) -> Counter[str]:
+    """In the ledger's words, with the cost by its own reckoning."""
+    free = (Decimal(0),) * 3
+    prompt, cached, answer = prices().get(f"{provider}/{bill.model}", free)
+    dollars = (bill.input - bill.cached) * prompt + bill.cached * cached + bill.output * answer
+    picos = dollars * PICO / 1_000_000
+    assert picos == int(picos)
+    return Counter(
+        input=bill.input, output=bill.output, cache_read=bill.cached, reasoning=bill.reasoning, cost=int(picos)
+    )
 
 
 class Findings(msgspec.Struct):
@@ -193,7 +180,7 @@ class Check:
         for attempt in attempts:
             ledger.update({name: attempt[name] for name in _SUMS})
         for bill in bills:
-            billed.update(bill.sums(provider))
+            billed.update(sums_of(bill, provider))
         self.found.ledger.update(ledger)
         self.found.provider.update(billed)
         given_up = row["outcome"] == "cancelled" or any(attempt["error"] == "cancelled" for attempt in attempts)
@@ -214,10 +201,10 @@ class Check:
         """The sums by hour are those of the rows."""
         sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
         for row in self._requests:
-            key = (row["at_ms"] - row["at_ms"] % HOUR_MS, *(row[name] for name in _WHOSE))
+            key = (row["at_ms"] - row["at_ms"] % HOUR_MS, *(row[name] for name in WHOSE))
             failed = row["outcome"] in ("error", "cut")
             sums[key].update({name: cast("int", row[name]) for name in _SUMS}, requests=1, failures=int(failed))
-        kept = {(row["hour_ms"], *(row[name] for name in _WHOSE)): row for row in self._hours}
+        kept = {(row["hour_ms"], *(row[name] for name in WHOSE)): row for row in self._hours}
         if set(kept) != set(sums):
             self.found.faults.append("the hours are others than those of the rows")
         for key, row in kept.items():

@@ -22,9 +22,10 @@ from typing import IO, Any
 
 import msgspec
 
-from bench.ledger_check import Bill, Check, Findings, rows_of
+from bench.ledger_check import Check, Findings, rows_of
 from bench.mixed_load import MixedLoad
 from bench.traffic import config, script
+from gateway.simulator.bills import Bill
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S = 30.0

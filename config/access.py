@@ -20,7 +20,7 @@ from pydantic import (
 
 from config.findings import wrong
 from config.listening import Networks, check_listen
-from config.secret import Secret, SecretUrl, check_hashed
+from config.secret import Secret, SecretUrl, at_least, check_hashed
 from config.sources import folder_of
 from config.struct import ExactUrl, Flag, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several
 from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
@@ -283,16 +283,10 @@ def _another(name: str) -> str:
     return name
 
 
-def _long(secret: Secret) -> Secret:
-    if len(secret.reveal()) < LEAST_ADMIN_KEY:
-        raise wrong("an admin key this short can be guessed", "take 20 characters or more: openssl rand -hex 32")
-    return secret
-
-
 class AdminKeyConfig(Struct):
     """A person or a program that administrates."""
 
-    key: Annotated[Secret, AfterValidator(check_hashed), AfterValidator(_long)] = Field(
+    key: Annotated[Secret, AfterValidator(check_hashed), at_least(LEAST_ADMIN_KEY)] = Field(
         description="Its key: a reference, or `sha256:` and the key's hash.", examples=["${GATEHOUSE_ADMIN_KEY}"]
     )
     role: Role = Field(

@@ -93,6 +93,19 @@ def _read(value: object) -> Secret:
     return Secret(str(value))
 
 
+def at_least(length: int) -> AfterValidator:
+    """Refuses a secret that is shorter, for it can be guessed."""
+
+    def check(secret: Secret) -> Secret:
+        if len(secret.reveal()) < length:
+            raise wrong(
+                "this is so short that it can be guessed", f"take {length} characters or more: openssl rand -hex 32"
+            )
+        return secret
+
+    return AfterValidator(check)
+
+
 def _address(secret: Secret) -> Secret:
     if re.match(r"https?://[^/\s@]+(?:/\S*)?\Z", secret.reveal()) is None:
         raise wrong("this is no address of the web", "write it like https://hooks.example.com/...")

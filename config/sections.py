@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Va
 from config.findings import Substituted, wrong
 from config.listening import Networks, check_listen, split_listen
 from config.providers import Headers
-from config.secret import Secret
+from config.secret import Secret, at_least
 from config.sources import folder_of
 from config.struct import Flag, HttpUrl, Ref, Struct, Whole
 from config.units import Duration, Percentage, Size, Tokens
@@ -53,12 +53,6 @@ def _database(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _long(secret: Secret) -> Secret:
-    if len(secret.reveal()) < LEAST_PEPPER:
-        raise wrong("a pepper this short can be guessed", "take 32 characters or more: openssl rand -hex 32")
-    return secret
-
-
 class ServerConfig(Struct):
     """Where Gatehouse listens, and how it starts, reloads and ends."""
 
@@ -95,7 +89,7 @@ class ServerConfig(Struct):
         "Without it there are none.",
         examples=["${DATABASE_URL:-sqlite:///var/gatehouse.db}"],
     )
-    pepper: Annotated[Secret, AfterValidator(_long)] | None = Field(
+    pepper: Annotated[Secret, at_least(LEAST_PEPPER)] | None = Field(
         default=None,
         description="What keys in the database are hashed with; without it, a file beside the data.",
         examples=["${GATEHOUSE_PEPPER}"],

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from config.findings import wrong
 
-_DURATIONS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_DURATIONS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86_400)}
 _SIZES = {
     "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
@@ -26,8 +26,8 @@ _REFERENCE = r"\$\{.+\}"
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `500ms`, `20s`, `1.5m` or `1h`. Raises `ValueError`."""
-    match = re.fullmatch(rf"{_NUMBER}\s?(ms|s|m|h)", text)
+    """Seconds of `500ms`, `20s`, `1.5m`, `1h` or `7d`. Raises `ValueError`."""
+    match = re.fullmatch(rf"{_NUMBER}\s?(ms|s|m|h|d)", text)
     if match is None:
         raise ValueError(text)
     return float(Decimal(match[1]) * _DURATIONS[match[2]])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gateway.access.aligned import aligned
 from gateway.command_options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def list_keys(
         (each.id, each.app, each.name, each.state, each.created, each.expires or "never", _flat(each.options))
         for each in found
     ]
-    _print_table([head, *rows])
+    typer.echo(aligned([head, *rows]), nl=False)
 
 
 @keys.command("rotate")
@@ -179,9 +180,8 @@ def _add_party_commands(kind: Kind) -> None:
         if as_json:
             _print_json(found)
         else:
-            _print_table(
-                [("name", "from", "options"), *((each.name, each.source, _flat(each.options)) for each in found)]
-            )
+            rows = [(each.name, each.source, _flat(each.options)) for each in found]
+            typer.echo(aligned([("name", "from", "options"), *rows]), nl=False)
 
     @group.command("remove")
     def remove(name: _NameArgument, config: FileOption = DEFAULT_CONFIG) -> None:
@@ -245,13 +245,15 @@ def list_audit(
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
     """List who did what, the newest first."""
+    from gateway.administration import written_time
+
     found = _administrate(config, lambda desk: desk.audit.rows(before=before, limit=limit))
     if as_json:
         _print_json(found)
         return
-    rows = [(str(each.number), _written(each.at_ms), each.actor, each.action, each.subject, _flat(each.detail))
+    rows = [(str(each.number), written_time(each.at_ms), each.actor, each.action, each.subject, _flat(each.detail))
             for each in found]  # fmt: skip
-    _print_table([("number", "at (UTC)", "who", "what", "whom", "how"), *rows])
+    typer.echo(aligned([("number", "at", "who", "what", "whom", "how"), *rows]), nl=False)
 
 
 @audit.command("verify")
@@ -297,10 +299,6 @@ def _read_options(text: str) -> dict[str, Any]:
     return read
 
 
-def _written(ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms / 1000))
-
-
 def _flat(value: Any) -> str:
     if not value:
         return ""
@@ -312,11 +310,3 @@ def _print_json(structs: Any) -> None:
     import msgspec
 
     typer.echo(json.dumps(msgspec.to_builtins(structs), indent=2, ensure_ascii=False))
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    """Aligned; what names themselves could steer a terminal with is shown as its code."""
-    shown = [["".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cell) for cell in row] for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
-    for row in shown:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -262,10 +262,10 @@ class Accounts:
                     return
                 if counters.counts and await counters.seed(await self.seeds(began), int(began * 1e6)):
                     return
-            except Unreachable:
-                pass
             except Exception as error:
-                structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
+                # Counters that can't be asked have said so themselves.
+                if not isinstance(error, Unreachable):
+                    structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
             await asyncio.sleep(1.0)
 
     def _warned(self, bound: Bound, share: float, spent: Spent) -> None:

@@ -5,14 +5,14 @@ The command line and the admin API both come here. What the YAML declares is sho
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import msgspec
 
 from config.units import parse_duration
 from gateway.access.audit import Audit
@@ -35,8 +35,12 @@ _MOST_SHOWN = 200
 LONGEST_LIFE_S = 10 * 366 * 86_400
 
 
-class KeyView(msgspec.Struct, frozen=True):
-    """A key as administrators see it: all but the key. Times are UTC, empty for never."""
+@dataclass(frozen=True)
+class KeyView:
+    """A key as administrators see it: all but the key. Times are UTC, empty for never.
+
+    `state` is good, expired, revoked or unreadable.
+    """
 
     id: str
     app: str
@@ -49,7 +53,8 @@ class KeyView(msgspec.Struct, frozen=True):
     options: dict[str, Any]
 
 
-class PartyView(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class PartyView:
     """An organisation, team or app. `source` is "config" for those that only the YAML can change."""
 
     kind: str
@@ -193,9 +198,9 @@ class Administration:
             record.app,
             record.name,
             state,
-            _written(record.created_ms),
-            _written(record.expires_ms),
-            _written(record.revoked_ms),
+            written_time(record.created_ms),
+            written_time(record.expires_ms),
+            written_time(record.revoked_ms),
             record.replaces,
             options if options is not None else {"unreadable": record.options[:_MOST_SHOWN]},
         )
@@ -222,13 +227,8 @@ def _shown(declared: Any) -> dict[str, Any]:
 
 
 def _read_end(text: str, now: float) -> float:
-    days = re.fullmatch(r"([0-9]{1,5})d", text)
-    if days is not None:
-        return now + int(days[1]) * 86_400
-    try:
+    with contextlib.suppress(ValueError):
         return now + parse_duration(text)
-    except ValueError:
-        pass
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
@@ -236,7 +236,8 @@ def _read_end(text: str, now: float) -> float:
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def _written(ms: int) -> str:
+def written_time(ms: int) -> str:
+    """Of milliseconds since 1970, in UTC; empty for 0 and for what is no time."""
     if not ms:
         return ""
     try:

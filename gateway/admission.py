@@ -118,6 +118,8 @@ class Directory:
         self._stored = stored
         self._parties: dict[tuple[str, str], Any] = {}
         self._callers: dict[str, Caller | None] = {}
+        # By app and issuer.
+        self._of_tokens: dict[tuple[str, str], Caller] = {}
         self._seen = -1
         self._follow()
 
@@ -202,7 +204,10 @@ class Directory:
             if app.team is None or app.team not in named:
                 raise Unauthenticated("The token does not name the team of its app")
         user = claims.get(identity.user_claim)
-        caller = self.caller(name, app, key=_token_key(identity))
+        key = _token_key(identity)
+        caller = self._of_tokens.get((name, key))
+        if caller is None:
+            caller = self._of_tokens[name, key] = self.caller(name, app, key=key)
         return _with_user(caller, str(user)[:128] if isinstance(user, str | int) else "")
 
     def caller(self, name: str, app: AppConfig, key: str = "") -> Caller:
@@ -240,7 +245,7 @@ class Directory:
         if self._stored is None or self._stored.changed == self._seen:
             return
         self._seen = self._stored.changed
-        self._callers = {}
+        self._callers, self._of_tokens = {}, {}
         self._parties = {}
         for party in self._stored.parties:
             try:
@@ -318,12 +323,12 @@ def read_key_options(text: str) -> dict[str, Any] | None:
     """What narrows a key, as the database has it; None for what this version does not understand."""
     try:
         options = json.loads(text)
-        if isinstance(options, dict):
-            check_key_options(options)
-            return options
+        if not isinstance(options, dict):
+            return None
+        check_key_options(options)
     except (ValueError, TypeError, RecursionError):
-        pass
-    return None
+        return None
+    return options
 
 
 def narrowed(caller: Caller, options: Mapping[str, Any]) -> Caller:

@@ -12,6 +12,10 @@ from gateway.contract.deltas import Usage
 if TYPE_CHECKING:
     from gateway.contract.exchange import Attempt, Exchange
 
+# Whose a request is, and what of it is counted: columns of the ledger, and groups and sums of its reports.
+WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
+COUNTS = ("requests", "failures", "unpriced", "input", "output", "cache_read", "cache_write", "reasoning")
+REQUEST_FILTERS = (*WHOSE, "status", "outcome", "request_id")
 PICO = 1_000_000_000_000
 UNKNOWN = "unknown"
 # What a provider says may be absurd; a number that the database can't hold would keep every other row from it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.access.entry import Entry, entry_of
+from gateway.access.entry import COUNTS, WHOSE, Entry, entry_of
 from gateway.access.journal import Journal, read_journal
 
 if TYPE_CHECKING:
@@ -245,8 +245,7 @@ def _fields(struct: Any) -> dict[str, Any]:
 
 
 _MOST = 2**63 - 1
-_WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
-_SUMS = ("requests", "failures", "unpriced", "input", "output", "cache_read", "cache_write", "reasoning", "cost")
+_SUMS = (*COUNTS, "cost")
 
 
 async def _add_up(database: Database, connection: Any, entries: Sequence[Entry]) -> None:
@@ -261,7 +260,7 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[Entry])
         from sqlalchemy.dialects.postgresql import insert as upsert  # type: ignore[assignment]
     sums: dict[tuple[Any, ...], list[int]] = {}
     for each in entries:
-        key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in _WHOSE))
+        key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in WHOSE))
         new = (1, each.outcome in ("error", "cut"), each.cost is None, each.input, each.output, each.cache_read,
                each.cache_write, each.reasoning, each.cost or 0)  # fmt: skip
         so_far = sums.get(key, [0] * len(_SUMS))
@@ -273,10 +272,10 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[Entry])
         name: case((full[name], literal_column(str(_MOST), BigInteger)), else_=HOURS.c[name] + statement.excluded[name])
         for name in _SUMS
     }
-    statement = statement.on_conflict_do_update(index_elements=["hour_ms", *_WHOSE], set_=added)
+    statement = statement.on_conflict_do_update(index_elements=["hour_ms", *WHOSE], set_=added)
     # In one order, so that replicas never wait for each other in a circle.
     rows = [
-        dict(zip(("hour_ms", *_WHOSE, *_SUMS), (*key, *values), strict=True)) for key, values in sorted(sums.items())
+        dict(zip(("hour_ms", *WHOSE, *_SUMS), (*key, *values), strict=True)) for key, values in sorted(sums.items())
     ]
     await connection.execute(statement, rows)
 

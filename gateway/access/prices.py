@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -144,17 +145,19 @@ class Prices:
         self._vendors = dict(vendors)
         self._found: dict[str, Rates | None] = {}
         self._day = datetime.date.min
+        self._until = 0.0
         self._looking = threading.Lock()
 
     def rates(self, target: str) -> Rates | None:
         """The rates of a target today; None where they are not known."""
-        own = self._own.get(target)
-        if own is not None and len(own) == 1 and own[0][0] is None:
-            return own[0][1]
-        today = datetime.datetime.now(tz=datetime.UTC).date()
+        found = self._found
+        if time.time() < self._until and target in found:
+            return found[target]
         with self._looking:
-            if today != self._day:
-                self._found, self._day = {}, today
+            today = datetime.datetime.now(tz=datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            if today.date() != self._day:
+                self._found, self._day = {}, today.date()
+                self._until = (today + datetime.timedelta(days=1)).timestamp()
             if target not in self._found:
                 self._found[target] = self._look_up(target)
             return self._found[target]

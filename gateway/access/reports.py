@@ -6,7 +6,6 @@ import csv as comma_separated
 import datetime
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,21 +13,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
 
+from gateway.access.aligned import aligned
 from gateway.access.database.tables import ATTEMPTS, HOURS, REQUESTS
+from gateway.access.entry import COUNTS, REQUEST_FILTERS, WHOSE
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
     from gateway.access.database.store import Database
 
-BY = ("organisation", "team", "app", "key", "user", "model", "target", "day", "hour")
-SCOPES = ("organisation", "team", "app", "key", "user")
-FILTERS = BY[:7]
-REQUEST_FILTERS = (*FILTERS, "status", "outcome", "request_id")
+BY = (*WHOSE, "day", "hour")
+SCOPES = WHOSE[:5]
 MOST_ROWS = 500
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-COUNTS = ("requests", "failures", "unpriced", "input", "output", "cache_read", "cache_write", "reasoning")
 _TIMES = {"day": DAY_MS, "hour": HOUR_MS}
 # The last hour that 16 hexadecimal digits of nanoseconds can name: ids hold no later one.
 _LATEST_MS = 2**64 // 1_000_000 // HOUR_MS * HOUR_MS
@@ -76,7 +74,7 @@ async def usage(
     It knows whole hours only: `since_ms` is rounded down, `until_ms` up. Raises `ValueError` for an unknown name.
     """
     _check("group", by, BY)
-    conditions = _conditions(HOURS, where or {}, FILTERS)
+    conditions = _conditions(HOURS, where or {}, WHOSE)
     if conditions is None:
         return []
     since, until = _bounds(since_ms, until_ms)
@@ -172,20 +170,11 @@ def table(by: Sequence[str], lines: Sequence[Line]) -> str:
     total = sum(costs, Decimal(0))
     places = max(6, *(len(_text(cost).partition(".")[2]) for cost in (*costs, total)))
     head = [*by, *COUNTS, "cost $"]
-    body = [
-        [*(_printable(name) or "-" for name in line.by), *_counts(line), f"{line.cost:.{places}f}"] for line in lines
-    ]
+    body = [[*(name or "-" for name in line.by), *_counts(line), f"{line.cost:.{places}f}"] for line in lines]
     sums = [str(sum(getattr(line, name) for line in lines)) for name in COUNTS]
     labels = ["total", *[""] * (len(by) - 1)][: len(by)]
     rows = [head, *body, [*labels, *sums, f"{total:.{places}f}"]]
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    texts = []
-    for row in rows:
-        spaces = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
-        cells = [cell + space for cell, space in zip(row, spaces, strict=True)][: len(by)]
-        numbers = [space + cell for cell, space in zip(row, spaces, strict=True)][len(by) :]
-        texts.append("  ".join(cells + numbers) + "\n")
-    return "".join(texts)
+    return aligned(rows, len(by))
 
 
 def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
@@ -319,14 +308,3 @@ def _text(dollars: Decimal) -> str:
 
 def _counts(line: Line) -> list[str]:
     return [str(getattr(line, name)) for name in COUNTS]
-
-
-def _printable(text: str) -> str:
-    """Users name themselves: nothing they write may steer a terminal."""
-    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
-
-
-def _width(text: str) -> int:
-    """Columns on a terminal."""
-    wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
-    return len(text) + wide - sum(unicodedata.combining(each) > 0 for each in text)

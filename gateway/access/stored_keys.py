@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from config.sections import LEAST_PEPPER
 from gateway.contract.errors import Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def read_pepper(path: Path) -> bytes:
     if path.stat().st_mode & 0o077:
         structlog.get_logger().warning("others of this machine can read the pepper: chmod 600", path=str(path))
     text = path.read_text().strip()
-    if len(text) < 32:
-        raise ValueError(f"the pepper in {path} is too short: it must have 32 characters or more")
+    if len(text) < LEAST_PEPPER:
+        raise ValueError(f"the pepper in {path} is too short: it must have {LEAST_PEPPER} characters or more")
     return text.encode()
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.plane import Actor
-from gateway.administration import KINDS, KeyView, Kind
+from gateway.administration import KINDS, KeyView, Kind, PartyView
 
 if TYPE_CHECKING:
     from gateway.admin.plane import AdminPlane
@@ -53,33 +53,11 @@ class Options(BaseModel):
     options: dict[str, Any]
 
 
-class Key(BaseModel):
-    """A key, without the key. Times are UTC, empty for never; `state` is good, expired, revoked or unreadable."""
-
-    id: str
-    app: str
-    name: str
-    state: str
-    created: str
-    expires: str
-    revoked: str
-    replaces: str
-    options: dict[str, Any]
-
-
-class MadeKey(Key):
+@dataclass(frozen=True)
+class MadeKey(KeyView):
     """A key that was just made. `key` is told this once and kept nowhere."""
 
     key: str
-
-
-class Party(BaseModel):
-    """`source` is `config` for what only the configuration file can change."""
-
-    kind: str
-    name: str
-    source: str
-    options: dict[str, Any]
 
 
 def callers(plane: AdminPlane) -> APIRouter:
@@ -95,9 +73,9 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
     reads, writes = Depends(plane.needs("viewer")), Depends(plane.needs("admin"))
 
     @router.get("/keys", dependencies=[reads], tags=["keys"])
-    async def list_keys(app: str = "") -> list[Key]:
+    async def list_keys(app: str = "") -> list[KeyView]:
         """Keys that were made while it ran, the newest first."""
-        return [Key(**msgspec.to_builtins(each)) for each in await plane.administration().keys(app)]
+        return await plane.administration().keys(app)
 
     @router.post("/keys", status_code=201, tags=["keys"])
     async def create_key(asked: NewKey, actor: Actor = writes) -> MadeKey:
@@ -121,7 +99,7 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
 
 
 def _made(view: KeyView, key: str) -> MadeKey:
-    return MadeKey(**msgspec.to_builtins(view), key=key)
+    return MadeKey(**asdict(view), key=key)
 
 
 def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
@@ -130,28 +108,26 @@ def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
     tags: list[str | Enum] = [path[1:]]
 
     @router.get(path, dependencies=[reads], tags=tags, operation_id=f"list_{kind}s", summary=f"List {kind}s")
-    async def list_parties() -> list[Party]:
+    async def list_parties() -> list[PartyView]:
         """Those of the configuration file and of the database."""
-        return [Party(**msgspec.to_builtins(each)) for each in await plane.administration().parties(kind)]
+        return await plane.administration().parties(kind)
 
     @router.post(path, status_code=201, tags=tags, operation_id=f"create_{kind}", summary=f"Add to the {kind}s")
-    async def create_party(asked: NewParty, actor: Actor = writes) -> Party:
+    async def create_party(asked: NewParty, actor: Actor = writes) -> PartyView:
         """Adds one to the database."""
-        made = await plane.administration().put_party(actor.name, kind, asked.name, asked.options, new=True)
-        return Party(**msgspec.to_builtins(made))
+        return await plane.administration().put_party(actor.name, kind, asked.name, asked.options, new=True)
 
     @router.get(
         path + "/{name}", dependencies=[reads], tags=tags, operation_id=f"get_{kind}", summary=f"One of the {kind}s"
     )
-    async def get_party(name: str) -> Party:
+    async def get_party(name: str) -> PartyView:
         """One of them."""
-        return Party(**msgspec.to_builtins(await plane.administration().party(kind, name)))
+        return await plane.administration().party(kind, name)
 
     @router.put(path + "/{name}", tags=tags, operation_id=f"change_{kind}", summary=f"Change one of the {kind}s")
-    async def change_party(name: str, asked: Options, actor: Actor = writes) -> Party:
+    async def change_party(name: str, asked: Options, actor: Actor = writes) -> PartyView:
         """Puts other options in the place of all it had."""
-        made = await plane.administration().put_party(actor.name, kind, name, asked.options, new=False)
-        return Party(**msgspec.to_builtins(made))
+        return await plane.administration().put_party(actor.name, kind, name, asked.options, new=False)
 
     @router.delete(
         path + "/{name}",

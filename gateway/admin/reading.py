@@ -11,13 +11,11 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from gateway.access.counters import Unreachable
+from gateway.access.entry import REQUEST_FILTERS, WHOSE
 
 if TYPE_CHECKING:
     from gateway.admin.plane import AdminPlane
 
-# Those of `gateway.access.reports`, which needs a database's packages.
-USAGE_FILTERS = ("organisation", "team", "app", "key", "user", "model", "target")
-REQUEST_FILTERS = (*USAGE_FILTERS, "status", "outcome", "request_id")
 _TIMES = ("since", "until")
 _Time = Annotated[str, Query(description="2026-07-21, 2026-07-21T14:30Z, or 90m, 24h, 7d ago.")]
 
@@ -44,7 +42,7 @@ def reading(plane: AdminPlane) -> APIRouter:
 
 
 def _ledger(router: APIRouter, plane: AdminPlane) -> None:
-    @router.get("/usage", tags=["usage"], response_model=None, openapi_extra=_filters_of(USAGE_FILTERS))
+    @router.get("/usage", tags=["usage"], response_model=None, openapi_extra=_filters_of(WHOSE))
     async def usage(
         request: Request,
         by: Annotated[str, Query(description="Groups, with commas: organisation, team, app, key, user, model, "

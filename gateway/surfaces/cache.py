@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from config.units import parse_duration
 from gateway.contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from gateway.surfaces.http import HttpCall
 
 _PATH = re.compile(r"/v1/cache(?:/(?P<entry>[0-9a-f]{32}))?\Z")
-_AGE = re.compile(r"([0-9]{1,9})(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class CacheSurface:
@@ -63,10 +62,10 @@ def _asked(call: HttpCall, app: str, entry: str) -> Purge:
         raise InvalidRequest(f"'{unknown[0][:50]}' is unknown: give 'model' or 'older_than'", param=unknown[0][:50])
     before = None
     if "older_than" in query:
-        match = _AGE.fullmatch(query["older_than"][0])
-        if match is None:
-            raise InvalidRequest("'older_than' is a number with s, m, h or d, such as 1h", param="older_than")
-        before = time.time() - int(match[1]) * _SECONDS[match[2]]
+        try:
+            before = time.time() - parse_duration(query["older_than"][0])
+        except ValueError:
+            raise InvalidRequest("'older_than' is a number with s, m, h or d, such as 1h", param="older_than") from None
     return Purge(app, query.get("model", [""])[0], before, bytes.fromhex(entry))
 
 

@@ -104,7 +104,11 @@ def test_imports_run_downward(path: Path) -> None:
         assert other[0] < place[0] or other[1] == place[1], f"{module} imports {name}: not downward"
 
 
-@pytest.mark.parametrize("path", sources(), ids=module_of)
+def beside() -> list[Path]:
+    return sorted(path for folder in ("bench", "deploy", "training") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*sources(), *beside()], ids=module_of)
 def test_house_numbers(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= 500, "files stay under 500 lines"

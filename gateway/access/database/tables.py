@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
-PICO = 1_000_000_000_000
+from gateway.access.entry import REQUEST_FILTERS
+
 METADATA = MetaData()
 
 # Counted up by whatever changes who may call: replicas look at it to know that their copy is old.
@@ -49,9 +50,6 @@ def _tokens() -> list[Column[int]]:
     return [Column(name, BigInteger, nullable=False) for name in _TOKENS]
 
 
-REQUEST_INDEXES = (
-    "organisation", "team", "app", "key", "user", "model", "target", "status", "outcome", "request_id",
-)  # fmt: skip
 REQUESTS = Table(
     "requests",
     METADATA,
@@ -76,7 +74,7 @@ REQUESTS = Table(
     Column("estimated", Boolean, nullable=False),
     Column("duration_ms", Integer, nullable=False),
     # What people look for among millions.
-    *[Index(f"requests_by_{name}", name, "id") for name in REQUEST_INDEXES],
+    *[Index(f"requests_by_{name}", name, "id") for name in REQUEST_FILTERS],
 )
 
 ATTEMPTS = Table(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,44 +16,11 @@ from sqlalchemy import delete, insert, select, update
 from gateway.access.audit import FIRST, SLICE, Audit, Verified
 from gateway.access.database.store import Database
 from gateway.access.database.tables import AUDIT
-from tests.services import postgres_server
+from tests.databases import change, emptied
 
-Result = TypeVar("Result")
 ROWS = 9
 TEXTS = ("actor", "action", "subject", "detail", "previous", "hash")
 AFEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("audit")
-    if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'audit.sqlite'}"
-    else:
-        with postgres_server(folder) as address:
-            yield address
-
-
-def emptied(url: str, act: Callable[[Database], Awaitable[Result]]) -> Result:
-    """What `act` gives on a database without rows."""
-
-    async def run() -> Result:
-        database = Database(url)
-        try:
-            await database.prepare()
-            await change(database, delete(AUDIT))
-            return await act(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
-async def change(database: Database, *statements: Any) -> None:
-    async with database.engine.begin() as connection:
-        await database.lock(connection)
-        for statement in statements:
-            await connection.execute(statement)
 
 
 async def filled(database: Database) -> Audit:

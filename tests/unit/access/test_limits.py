@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from gateway.contract.errors import BudgetSpent, GatehouseError, NotAllowed, Too
 from gateway.contract.exchange import Attempt, Caller, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.quota import NANO, Bound, Rule
-from tests.services import RedisServer, redis_server
+from tests.services import RedisServer
 
 FAR_US = 10**18
 
@@ -135,12 +135,6 @@ def test_what_a_dead_holder_had_reserved_counts_as_spent_and_its_slot_is_free() 
         assert (await counters.reserve("next", [money]))[0]
 
     asyncio.run(run())
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

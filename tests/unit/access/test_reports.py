@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import datetime
 import io
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
 
 from gateway.access import reports
 from gateway.access.database.store import Database
-from gateway.access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from gateway.access.entry import AttemptEntry, Entry
+from gateway.access.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, Entry
 from gateway.access.ledger import insert
-from gateway.access.reports import COUNTS, Line, read_time
-from tests.services import postgres_server
+from gateway.access.reports import Line, read_time
+from tests.databases import emptied
 
-Result = TypeVar("Result")
 HOUR, DAY = 3_600_000, 86_400_000
 # Two hours before a day ends.
 BEGAN = 20_000 * DAY + 22 * HOUR
@@ -43,34 +37,6 @@ HOSTILE = (
     "",
 )
 AFEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("reports")
-    if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'ledger.sqlite'}"
-    else:
-        with postgres_server(folder) as address:
-            yield address
-
-
-def emptied(url: str, act: Callable[[Database], Awaitable[Result]]) -> Result:
-    """What `act` gives on a database without rows."""
-
-    async def run() -> Result:
-        database = Database(url)
-        try:
-            await database.prepare()
-            async with database.engine.begin() as connection:
-                await database.lock(connection)
-                for each in (ATTEMPTS, HOURS, REQUESTS):
-                    await connection.execute(delete(each))
-            return await act(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 def entry(at_ms: int, number: int = 0, app: str = "app", user: str = "", cost: int | None = 1000) -> Entry:
@@ -282,9 +248,9 @@ def test_hostile_names_find_nothing(url: str) -> None:
     async def act(database: Database) -> None:
         await insert(database, [entry(BEGAN, 1, "app", "user")])
         for value in HOSTILE:
-            for name in set(reports.REQUEST_FILTERS) - {"status"}:
+            for name in set(REQUEST_FILTERS) - {"status"}:
                 assert await reports.requests(database, {name: value}) == reports.Page([], "")
-            for name in reports.FILTERS:
+            for name in WHOSE:
                 assert await reports.usage(database, ["app"], where={name: value}) == []
             assert await reports.request(database, value) is None
             await reports.requests(database, {}, before=value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from gateway.access.counters import (
 )
 from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
-from tests.services import RedisServer, redis_server
+from tests.services import RedisServer
 
 Result = TypeVar("Result")
 FAR_US = 2**52
@@ -165,12 +165,6 @@ def test_processes_with_a_file_are_exact(file: Path, limit: int, schedule: list[
             await each.close()
 
     asyncio.run(run())
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -17,6 +17,15 @@ def upgrade() -> None:
         make()
 
 
+def _counts(*names: str) -> list[sa.Column[int]]:
+    return [sa.Column(name, sa.BigInteger(), nullable=False) for name in names]
+
+
+def _whose(*, primary: bool = False) -> list[sa.Column[str]]:
+    names = ("organisation", "team", "app", "key", "user")
+    return [sa.Column(name, sa.String(128), primary_key=primary, nullable=False) for name in names]
+
+
 def _attempts() -> None:
     op.create_table(
         "attempts",
@@ -26,11 +35,7 @@ def _attempts() -> None:
         sa.Column("reason", sa.String(16), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(64), nullable=False),
-        sa.Column("input", sa.BigInteger(), nullable=False),
-        sa.Column("output", sa.BigInteger(), nullable=False),
-        sa.Column("cache_read", sa.BigInteger(), nullable=False),
-        sa.Column("cache_write", sa.BigInteger(), nullable=False),
-        sa.Column("reasoning", sa.BigInteger(), nullable=False),
+        *_counts("input", "output", "cache_read", "cache_write", "reasoning"),
         sa.Column("cost", sa.BigInteger()),
         sa.Column("estimated", sa.Boolean(), nullable=False),
         sa.Column("duration_ms", sa.Integer(), nullable=False),
@@ -92,11 +97,7 @@ def _requests() -> None:
         sa.Column("request_id", sa.String(160), nullable=False),
         sa.Column("trace_id", sa.String(32), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
-        sa.Column("organisation", sa.String(128), nullable=False),
-        sa.Column("team", sa.String(128), nullable=False),
-        sa.Column("app", sa.String(128), nullable=False),
-        sa.Column("key", sa.String(128), nullable=False),
-        sa.Column("user", sa.String(128), nullable=False),
+        *_whose(),
         sa.Column("surface", sa.String(64), nullable=False),
         sa.Column("model", sa.String(256), nullable=False),
         sa.Column("target", sa.String(256), nullable=False),
@@ -106,11 +107,7 @@ def _requests() -> None:
         sa.Column("cache", sa.String(16), nullable=False),
         sa.Column("stream", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("input", sa.BigInteger(), nullable=False),
-        sa.Column("output", sa.BigInteger(), nullable=False),
-        sa.Column("cache_read", sa.BigInteger(), nullable=False),
-        sa.Column("cache_write", sa.BigInteger(), nullable=False),
-        sa.Column("reasoning", sa.BigInteger(), nullable=False),
+        *_counts("input", "output", "cache_read", "cache_write", "reasoning"),
         sa.Column("cost", sa.BigInteger()),
         sa.Column("estimated", sa.Boolean(), nullable=False),
         sa.Column("duration_ms", sa.Integer(), nullable=False),
@@ -125,22 +122,11 @@ def _usage_by_hour() -> None:
     op.create_table(
         "usage_by_hour",
         sa.Column("hour_ms", sa.BigInteger(), primary_key=True),
-        sa.Column("organisation", sa.String(128), primary_key=True),
-        sa.Column("team", sa.String(128), primary_key=True),
-        sa.Column("app", sa.String(128), primary_key=True),
-        sa.Column("key", sa.String(128), primary_key=True),
-        sa.Column("user", sa.String(128), primary_key=True),
+        *_whose(primary=True),
         sa.Column("model", sa.String(256), primary_key=True),
         sa.Column("target", sa.String(256), primary_key=True),
-        sa.Column("requests", sa.BigInteger(), nullable=False),
-        sa.Column("failures", sa.BigInteger(), nullable=False),
-        sa.Column("unpriced", sa.BigInteger(), nullable=False),
-        sa.Column("input", sa.BigInteger(), nullable=False),
-        sa.Column("output", sa.BigInteger(), nullable=False),
-        sa.Column("cache_read", sa.BigInteger(), nullable=False),
-        sa.Column("cache_write", sa.BigInteger(), nullable=False),
-        sa.Column("reasoning", sa.BigInteger(), nullable=False),
-        sa.Column("cost", sa.BigInteger(), nullable=False),
+        *_counts("requests", "failures", "unpriced"),
+        *_counts("input", "output", "cache_read", "cache_write", "reasoning", "cost"),
     )
 
 
