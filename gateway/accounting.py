@@ -20,7 +20,7 @@ from gateway.access.quota import Quota, describe, user_digest
 from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.stored_keys import StoredKeys, read_pepper
-from gateway.admission import Directory, limits_by_name
+from gateway.admission import limits_by_name
 from gateway.contract.quota import NANO, AccountsState, Bound
 from observability.webhook import post_event
 from rag.export_minilm import cache_folder
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.access.database.store import Database
     from gateway.access.ledger import Ledger
     from gateway.access.prices import Prices
+    from gateway.admission import Directory
     from gateway.contract.exchange import Exchange
 
 SEED_DEADLINE_S = 30.0
@@ -124,22 +125,20 @@ class Accounts:
                 folder=str(folder),
             )
 
-    def directory(self, config: Config) -> Directory:
-        """The callers of a config, which is the one that budgets are read from for now on."""
-        self._directory = Directory(config, self.keys)
-        return self._directory
-
     def quota(self, config: Config, prices: Prices) -> Quota:
         """The limits and budgets of a config."""
-        self._quota = Quota(
+        return Quota(
             self.counters, prices, limits_by_name(config, "models"), limits_by_name(config, "providers"), self._warned
         )
+
+    def follow(self, directory: Directory, quota: Quota) -> None:
+        """The callers and budgets of the config that serves from now on: what was spent is read for them."""
+        self._directory, self._quota = directory, quota
         if self.database is not None:
             if self._seeding is not None:
                 self._seeding.cancel()
             # Nobody has spent by these rules yet.
             self._seeding = asyncio.create_task(self._seed(self.counters, time.time(), self._seeding is not None))
-        return self._quota
 
     def finished(self, exchange: Exchange) -> None:
         """Takes a finished request into the ledger."""
@@ -201,7 +200,7 @@ class Accounts:
         Raises where the ledger can't be asked.
         """
         if self._directory is None or self._quota is None:
-            raise RuntimeError("no config has been taken up yet")
+            raise Unreachable("no config has been taken up yet")
         if self.ledger is not None and not await self.ledger.flush():
             raise OSError("the ledger's database can't be reached")
         found: list[Seed] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import operator
 import os
 import signal
 import sys
@@ -215,9 +216,10 @@ class Process:
             except Exception as error:
                 log.error("reload failed, the old config serves on", error=type(error).__name__)
                 return False
-            for part in ("server", "observe"):
-                if getattr(config, part) != getattr(self._config, part):
-                    log.warning("changes in this section take effect at the next start", section=part)
+            for part in ("server", "observe", "admin.listen"):
+                now, then = operator.attrgetter(part)(config), operator.attrgetter(part)(self._config)
+                if now != then:
+                    log.warning("changes of this take effect at the next start", section=part)
             self._config = config
             self.runtime.install(engine)
             self._note_config()

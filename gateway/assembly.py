@@ -77,9 +77,10 @@ async def build(config: Config, resources: Resources) -> Engine:
         }
         dispatcher = Dispatcher(providers, resources.health)
         prices = _prices(config)
-        directory = resources.accounts.directory(config)
+        directory = Directory(config, resources.accounts.keys)
+        quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory))
-        pipeline = Pipeline(routes, keys, dispatcher, pipelines, resources.accounts.quota(config, prices))
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota)
         owned = stack.pop_all()
     _bind(resources, routes, dispatcher)
     caches = _caches(config, resources)
@@ -87,6 +88,8 @@ async def build(config: Config, resources: Resources) -> Engine:
         asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
     )
     resources.keep(learning)
+    # Nothing fails from here on: a config that is refused leaves no trace.
+    resources.accounts.follow(directory, quota)
     return Engine(
         pipeline,
         owned.aclose,

@@ -86,7 +86,8 @@ class ChatSurface:
         try:
             await self._respond(call, exchange, request, engine)
         finally:
-            engine.prices.settle(exchange)
+            if exchange.cost is None:
+                engine.prices.settle(exchange)
 
     async def _respond(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
         reply = await engine.pipeline.handle(request, exchange)

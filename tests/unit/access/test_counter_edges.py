@@ -279,8 +279,9 @@ def test_after_a_restart_and_a_reload_budgets_of_keys_tokens_and_users_know_what
         await asyncio.sleep(0.02)
 
         def take_up(config: Config) -> Quota:
-            accounts.directory(config)
-            return accounts.quota(config, PRICES)
+            quota = accounts.quota(config, PRICES)
+            accounts.follow(Directory(config), quota)
+            return quota
 
         async def left(quota: Quota, config: Config) -> dict[str, int]:
             directory = Directory(config)
