@@ -114,3 +114,10 @@ def _address(secret: Secret) -> Secret:
 
 SecretUrl = Annotated[Secret, AfterValidator(_address)]
 """An http or https URL whose path or query is a credential, as webhooks have them."""
+
+
+def masked(options: Any) -> Any:
+    """What was said of somebody, without the addresses of webhooks, which are credentials."""
+    if isinstance(options, dict):
+        return {name: mask(str(each)) if name == "webhook" else masked(each) for name, each in options.items()}
+    return [masked(each) for each in options] if isinstance(options, list) else options

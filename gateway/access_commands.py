@@ -58,8 +58,8 @@ def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, 
     """
     from sqlalchemy.exc import SQLAlchemyError
 
+    from gateway.access.conflicts import InTheWay, NotThere
     from gateway.access.database.store import Database
-    from gateway.access.registry import InTheWay, NotThere
     from gateway.administration import Administration
 
     config = load_config(path)

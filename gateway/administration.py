@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from config.secret import masked
 from config.units import parse_duration
-from gateway.access.audit import Audit
-from gateway.access.registry import InTheWay, NotThere, Registry, masked
+from gateway.access.conflicts import InTheWay, NotThere
 from gateway.accounting import pepper_of
 from gateway.admission import check_key_options, check_options, read_key_options
 
@@ -70,6 +70,9 @@ class Administration:
         self, config: Callable[[], Config], database: Database, clock: Callable[[], float] = time.time
     ) -> None:
         """`config` gives the one that serves now. Raises `ValueError` for a pepper that is none."""
+        from gateway.access.audit import Audit
+        from gateway.access.registry import Registry
+
         self._config = config
         self._clock = clock
         self.database = database

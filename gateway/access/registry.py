@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
-from config.secret import mask
+from config.secret import masked
+from gateway.access.conflicts import InTheWay, NotThere
 from gateway.access.database.tables import KEYS, META, PARTIES
 from gateway.access.stored_keys import OTHER_PEPPER, PREFIX, Party, StoredKey, digest_of, make_key, mark_of, read_record
 
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 10.0
 MOST_OVERLAP_S = 90 * 86_400
-
-
-class NotThere(LookupError):
-    """What was named does not exist."""
-
-
-class InTheWay(ValueError):
-    """Something else must be changed first."""
 
 
 class Registry:
@@ -210,13 +203,6 @@ def _told(options: str) -> Any:
         return masked(json.loads(options))
     except ValueError:
         return "unreadable"
-
-
-def masked(options: Any) -> Any:
-    """What was said of somebody, without the addresses of webhooks, which are credentials."""
-    if isinstance(options, dict):
-        return {name: mask(str(each)) if name == "webhook" else masked(each) for name, each in options.items()}
-    return [masked(each) for each in options] if isinstance(options, list) else options
 
 
 def _plain(name: str) -> str:

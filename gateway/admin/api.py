@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from gateway import __version__
-from gateway.access.registry import InTheWay, NotThere
+from gateway.access.conflicts import InTheWay, NotThere
 from gateway.admin.callers import callers
 from gateway.admin.door import Door
 from gateway.admin.operating import operating

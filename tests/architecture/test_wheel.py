@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from gateway.cli import PACKAGES, foreign_package
+from tests.live import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_wheel_holds_exactly_our_packages(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+# Runs the command line with none of the packages that only extras bring, as after `pip install gatehouse-platform`.
+WITHOUT_EXTRAS = """
+import importlib.metadata, sys
+from packaging.requirements import Requirement
+
+def needs(name, seen):
+    if name not in seen:
+        seen.add(name)
+        for text in importlib.metadata.requires(name) or ():
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                needs(need.name.lower().replace("_", "-"), seen)
+
+allowed = {"gatehouse-platform"}
+for requirement in sys.argv.pop(1).split(","):
+    need = Requirement(requirement)
+    if need.marker is None or need.marker.evaluate({"extra": ""}):
+        needs(need.name.lower(), allowed)
+missing = {
+    module for module, owners in importlib.metadata.packages_distributions().items()
+    if not any(owner.lower().replace("_", "-") in allowed for owner in owners)
+}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from gateway.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
-    (wheel,) = tmp_path.glob("gatehouse_platform-*.whl")
+    (built,) = folder.glob("gatehouse_platform-*.whl")
+    return built
+
+
+def test_the_wheel_holds_exactly_our_packages(wheel: Path, tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert top == set(PACKAGES)
@@ -39,6 +87,42 @@ def test_the_wheel_holds_exactly_our_packages(tmp_path: Path) -> None:
         check=False,
     )
     assert run.stdout.startswith("ok: "), run.stderr
+
+
+def test_the_wheel_serves_without_any_extra(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    port = free_port()
+    (tmp_path / "gatehouse.yaml").write_text(
+        "version: 1\nproviders: {s: {kind: simulated}}\nmodels: {quick: {targets: [s/sim-ok]}}\n"
+    )
+    command = [sys.executable, "-P", "-c", WITHOUT_EXTRAS, ",".join(project["dependencies"])]
+    process = subprocess.Popen(
+        [*command, "serve", "--listen", f"127.0.0.1:{port}"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        asked = {"model": "quick", "messages": [{"role": "user", "content": "Hello"}]}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            json.dumps(asked).encode(),
+            {"content-type": "application/json"},
+        )
+        while True:
+            assert process.poll() is None, process.stdout.read() if process.stdout is not None else ""
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    assert json.load(answer)["choices"][0]["finish_reason"] == "stop"
+                break
+            except urllib.error.URLError:
+                time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def test_a_foreign_package_of_our_name_is_noticed(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import structlog
 from sqlalchemy import event
 
 from config import Config, ConfigError, load
+from gateway.access.conflicts import NotThere
 from gateway.access.database.store import Database
 from gateway.access.entry import entry_of
-from gateway.access.registry import NotThere
 from gateway.access.stored_keys import Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
 from gateway.administration import Administration, KeyView, Kind
 from gateway.admission import Directory, check_key_options, check_options, narrowed
