@@ -65,6 +65,28 @@ class ServerConfig(Struct):
         examples=["[10.0.0.0/8]"],
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
+    head_timeout: Duration = Field(
+        default=20.0, description="How long a caller may take for a request's headers; then 408, or the end."
+    )
+    body_timeout: Duration = Field(
+        default=20.0, description="How long a body may be under way before `slowest` holds; then 408."
+    )
+    write_timeout: Duration = Field(
+        default=30.0, description="How long a caller that reads slower than `slowest` is waited for."
+    )
+    idle_timeout: Duration = Field(default=75.0, description="How long a connection without a request is kept.")
+    slowest: Size = Field(default=1000, description="What a caller has to send or to read at least, in a second.")
+    connections: Whole = Field(
+        default=10_000,
+        ge=10,
+        description="Connections at the same time, for each worker; fewer where the limit of open files is low. Beyond "
+        "it the longest silent ones are closed, then 503.",
+    )
+    connections_per_address: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="Of these from one address, if it is none of `proxies`; without it half of them.",
+    )
     drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")
     notice: Duration | None = Field(
         default=None,
@@ -104,6 +126,12 @@ class ServerConfig(Struct):
         le=64,
         description="Processes that serve. They share limits by Redis, else by a file of `data`.",
     )
+
+    @model_validator(mode="after")
+    def _no_address_has_more_than_all(self) -> ServerConfig:
+        if (self.connections_per_address or 0) > self.connections:
+            raise wrong("connections_per_address is more than connections", "write at most the number of connections")
+        return self
 
     @property
     def host(self) -> str:

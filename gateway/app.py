@@ -7,6 +7,7 @@ import contextlib
 import gc
 import operator
 import os
+import resource
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,11 @@ from gateway.admin.server import AdminServer
 from gateway.assembly import build
 from gateway.resources import Resources
 from gateway.runtime import Runtime
+from gateway.surfaces.connections import Connections, bounds_of
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.operations import operations
 from gateway.surfaces.paths import Paths
+from gateway.surfaces.protocol import front_protocol
 from gateway.worker_metrics import WorkerMetrics
 from gateway.workers import supervise, tell_serving, this_worker, watch_parent
 from observability.logs import configure_logging
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 RELOAD_LOOK_S = 1.0
 # Requests are taken without what the ledger says if that takes longer; budgets refuse them meanwhile.
 SEED_WAIT_S = 5.0
+OPEN_FILES = 65_536
 
 
 class Gatehouse(FastAPI):
@@ -114,6 +118,7 @@ class Process:
         self._seen: object = None
         self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
+        self.bounds = bounds_of(config.server, _open_files())
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -161,7 +166,7 @@ class Process:
             app = FastAPI(openapi_url=None, redirect_slashes=False)
             app.mount("/admin", self.admin)
             app.add_exception_handler(HTTPException, _http_error)
-            server = AdminServer(app, self.admin_listen, self._config.server.proxies)
+            server = AdminServer(app, self.admin_listen, self._config.server.proxies, self.bounds)
             await server.start()
             stack.push_async_callback(server.close)
 
@@ -277,6 +282,7 @@ def serve(config_path: Path, listen: str | None = None) -> int:
             command += ["--listen", listen] if listen is not None else []
             return supervise(command, settings.host, settings.port, settings.workers, drain_s)
     watch_parent(grace_s=drain_s + 5)
+    _raise_open_files()
     server = make_server(config, config_path, listen, worker)
     try:
         server.run([worker.listener] if worker is not None else None)
@@ -284,6 +290,20 @@ def serve(config_path: Path, listen: str | None = None) -> int:
         # uvicorn's own word for a start that failed; it has said why.
         return 1
     return 0 if server.started else 1
+
+
+def _open_files() -> int:
+    """How many files the process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def _raise_open_files() -> None:
+    """As many as the system allows: the soft limit is for programs that use `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def make_server(config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None) -> Server:
@@ -295,14 +315,13 @@ def make_server(config: Config, path: Path | None, listen: str | None = None, wo
             host=config.server.host,
             port=config.server.port,
             loop="uvloop",
-            http="httptools",
+            http=front_protocol(Connections(process.bounds)),
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=bool(config.server.proxies),
             forwarded_allow_ips=list(config.server.proxies),
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(config.server.drain)),
             backlog=4096,
         )

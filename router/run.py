@@ -123,6 +123,7 @@ class Run(Generic[R]):
         if left_s < timeouts.total_s:
             timeouts = msgspec.structs.replace(timeouts, total_s=max(0.0, left_s))
         self._started = True
+        attempt.timeout_s = timeouts.total_s
         exchange = self._exchange
         call = UpstreamCall(
             attempt.model, self._conduct.stream, timeouts, attempt, exchange.traceparent(attempt.span_id),

@@ -11,9 +11,13 @@ import structlog
 import uvicorn
 
 from config.listening import split_listen
+from gateway.surfaces.connections import Connections, bounds_of_admin
+from gateway.surfaces.protocol import front_protocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from gateway.surfaces.connections import Bounds
 
 DRAIN_S = 5
 
@@ -21,12 +25,12 @@ DRAIN_S = 5
 class AdminServer:
     """One more server on the running loop."""
 
-    def __init__(self, app: FastAPI, listen: str, proxies: Sequence[str]) -> None:
+    def __init__(self, app: FastAPI, listen: str, proxies: Sequence[str], bounds: Bounds) -> None:
         self._listen = listen
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=front_protocol(Connections(bounds_of_admin(bounds))),
                 ws="none",
                 lifespan="off",
                 log_config=None,

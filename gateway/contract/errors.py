@@ -12,7 +12,8 @@ GatehouseError
 │   ├── BudgetSpent               429  no retry helps before somebody raises it or its period ends
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
-│   └── BodyTooLarge              413
+│   ├── BodyTooLarge              413
+│   └── BodyTooSlow               408
 ├── UpstreamError                 one attempt failed; `kind` is the class that policies name
 │   ├── ConnectFailed             connect
 │   ├── TimedOut                  timeout          `phase`: connect, first_token, idle, total
@@ -163,6 +164,13 @@ class BodyTooLarge(RequestError):
 
     status = 413
     code = "request_too_large"
+
+
+class BodyTooSlow(RequestError):
+    """The body does not come, or comes at a crawl."""
+
+    status = 408
+    code = "request_timeout"
 
 
 class UpstreamError(GatehouseError):

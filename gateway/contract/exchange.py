@@ -75,8 +75,9 @@ class Step(msgspec.Struct, gc=False):
 class Attempt(msgspec.Struct):
     """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
 
-    `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it. `said` and
-    `asked` are what it has said so far and the request that it got, until its usage is settled.
+    `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it, `timeout_s` how
+    long it may take. `said` and `asked` are what it has said so far and the request that it got, until its usage is
+    settled.
     """
 
     target: str
@@ -86,6 +87,7 @@ class Attempt(msgspec.Struct):
     number: int = 1
     reason: Literal["first", "retry", "fallback", "hedge"] = "first"
     started: float = 0.0
+    timeout_s: float = 0.0
     first_token: float = 0.0
     ended: float = 0.0
     status: int = 0

@@ -148,6 +148,8 @@ class ChatSurface:
     ) -> None:
         keepalive = KeepAlive(call, self._dialect.name, keepalive_s)
         write = call.write
+        if exchange.attempts and (timeout_s := exchange.attempts[-1].timeout_s):
+            call.end_by(asyncio.get_running_loop().time() + timeout_s)
         try:
             while deltas is not None:
                 data = writer.feed(deltas)

@@ -46,7 +46,7 @@ async def conduct(
     except GatehouseError as error:
         await _respond_error(call, exchange, dialect, error)
     except asyncio.CancelledError:
-        note_departure(exchange)
+        note_departure(exchange, call.cut_off)
         if not call.departed:
             raise
     except Exception:
@@ -95,8 +95,10 @@ def note_error(exchange: Exchange, error: GatehouseError, status: int) -> None:
     exchange.outcome = "refused" if isinstance(error, (RequestError, Refusal)) else "error"
 
 
-def note_departure(exchange: Exchange) -> None:
-    """The caller left before the end."""
+def note_departure(exchange: Exchange, why: str = "") -> None:
+    """The caller left before the end; or, with `why`, was left, because he did not read."""
     exchange.status = exchange.status or CLIENT_CLOSED
-    exchange.outcome = "cancelled"
     exchange.cancelled = True
+    exchange.outcome = "cancelled"
+    if why:
+        exchange.outcome, exchange.error, exchange.error_message = "cut", "slow_reader", why

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gateway.access.keys import Shown
-from gateway.contract.errors import BodyTooLarge, InvalidRequest
+from gateway.contract.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 from gateway.contract.messages import CacheControl
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 
+# Who stands in front of us may have looked at the other one.
+_ONCE = (b"x-gatehouse-user", b"x-gatehouse-conversation", b"x-gatehouse-include", b"x-request-id", b"host")
 _KEY_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 
@@ -36,10 +38,21 @@ def vendor_of(path: str) -> str:
     return "openai" if rest.startswith(("chat/", "embeddings", "completions", "responses")) else ""
 
 
+class Connection(Protocol):
+    """What a request's connection knows of it. `late`: its body comes too slowly; `why` it was cut off; `due`: when (in
+    the loop's time) it is to be cut off if the caller does not read.
+    """
+
+    late: bool
+    why: str
+    due: float
+
+
 class HttpCall:
     """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
 
     __slots__ = (
+        "_connection",
         "_raw",
         "_receive",
         "_send",
@@ -64,6 +77,8 @@ class HttpCall:
         self.address: str = peer[0] if peer else ""
         self.began = False
         self.departed = False
+        extensions = scope.get("extensions")
+        self._connection: Connection | None = extensions.get("gatehouse.connection") if extensions else None
         self._receive = receive
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
@@ -118,6 +133,10 @@ class HttpCall:
             names = [name for name, _ in self._raw]
             if any(names.count(name) > 1 for name in _KEY_HEADERS):
                 raise InvalidRequest("There are two keys: send one")
+            for name in _ONCE:
+                if names.count(name) > 1:
+                    header = name.decode()
+                    raise InvalidRequest(f"There are two headers '{header}': send one", param=header)
         if b"key=" in self.query and any(part.startswith(b"key=") for part in self.query.split(b"&")):
             raise InvalidRequest("A key in the URL ends in logs: send it in 'x-goog-api-key'", param="key")
         value = headers.get(b"authorization")
@@ -145,7 +164,7 @@ class HttpCall:
         return value.decode("ascii")
 
     async def read_body(self, limit: int) -> bytes:
-        """The body, then starts to watch for the caller's departure. Raises `BodyTooLarge` past `limit` bytes."""
+        """The body. Raises `BodyTooLarge` past `limit` bytes, `BodyTooSlow`."""
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
@@ -156,6 +175,8 @@ class HttpCall:
             size = len(body)
             while message.get("more_body"):
                 message = await self._receive()
+                if self._connection is not None and self._connection.late:
+                    raise BodyTooSlow("The body comes too slowly (server.body_timeout, server.slowest)")
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limit:
@@ -184,6 +205,16 @@ class HttpCall:
         if self._task is not None:
             self.departed = True
             self._task.cancel()
+
+    def end_by(self, due: float) -> None:
+        """The answer is over at `due` (loop time), also if the caller does not read it."""
+        if self._connection is not None:
+            self._connection.due = due
+
+    @property
+    def cut_off(self) -> str:
+        """Why we have left the caller, instead of he us; empty if we have not."""
+        return self._connection.why if self._connection is not None else ""
 
     def unwatch(self) -> None:
         """Ends the watch: the answer is complete."""
