@@ -128,7 +128,12 @@ class Accounts:
     def quota(self, config: Config, prices: Prices) -> Quota:
         """The limits and budgets of a config."""
         return Quota(
-            self.counters, prices, limits_by_name(config, "models"), limits_by_name(config, "providers"), self._warned
+            self.counters,
+            prices,
+            limits_by_name(config, "models"),
+            limits_by_name(config, "providers"),
+            self._warned,
+            begin=self.ledger.begin if self.ledger is not None else None,
         )
 
     def follow(self, directory: Directory, quota: Quota) -> None:
@@ -194,15 +199,18 @@ class Accounts:
             lines["limits"] = self.counters.status()
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
-    async def seeds(self, before: float) -> list[Seed]:
+    async def seeds(self, before: float | None) -> list[Seed]:
         """What the budgets that are known had spent on requests that ended before a time, for their counters.
 
-        Raises where the ledger can't be asked.
+        None is at any time: a clock that has been set back makes nothing unspent. Raises where the ledger can't be asked.
         """
         if self._directory is None or self._quota is None:
             raise Unreachable("no config has been taken up yet")
-        if self.ledger is not None and not await self.ledger.flush():
-            raise OSError("the ledger's database can't be reached")
+        if self.ledger is not None:
+            # First what others have left: it is spent too.
+            await self.ledger.adopt()
+            if not await self.ledger.flush():
+                raise OSError("the ledger's database can't be reached")
         found: list[Seed] = []
         by_period: dict[tuple[object, ...], dict[str, dict[str, int]]] = {}
         for bound in self._budgets():
@@ -223,7 +231,7 @@ class Accounts:
             return
         yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")
 
-    async def _spent(self, scope: str, since: float, before: float) -> dict[str, dict[str, int]]:
+    async def _spent(self, scope: str, since: float, before: float | None) -> dict[str, dict[str, int]]:
         """Nano-dollars by whose budget it is; for users by app, then by what their counters call them."""
         from gateway.access.reports import spent
 
@@ -231,7 +239,8 @@ class Accounts:
             return {}
         await self.database.prepare()
         async with asyncio.timeout(SEED_DEADLINE_S):
-            sums = await spent(self.database, scope, int(since * 1000), int(before * 1000), ended=True)
+            until = int(before * 1000) if before is not None else None
+            sums = await spent(self.database, scope, int(since * 1000), until, ended=True)
         if scope != "user":
             return {name: {"": amount} for name, amount in sums.items()}
         found: dict[str, dict[str, int]] = {}
@@ -255,7 +264,7 @@ class Accounts:
             try:
                 if isinstance(counters, MemoryCounters | SqliteCounters):
                     before = began if again else time.time()
-                    counters.seed(await self.seeds(before), int(before * 1e6))
+                    counters.seed(await self.seeds(began if again else None), int(before * 1e6))
                     return
                 if not isinstance(counters, RedisCounters):
                     return
