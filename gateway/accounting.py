@@ -41,7 +41,7 @@ SEED_DEADLINE_S = 30.0
 
 async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts:
     """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
-    folder = server.data if server.data is not None else cache_folder()
+    folder = data_folder(server)
     accounts = Accounts(_counters(server, folder, alone=alone))
     if server.database is None:
         return accounts
@@ -64,9 +64,27 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     return accounts
 
 
+async def open_ledger(server: ServerConfig) -> Accounts:
+    """For a command that asks providers: only what it has spent is kept. Raises `ValueError`, `OSError`."""
+    accounts = Accounts()
+    if server.database is not None:
+        from gateway.access.database.store import Database
+        from gateway.access.ledger import Ledger
+
+        accounts.database = Database(server.database.reveal())
+        accounts.ledger = Ledger(accounts.database, data_folder(server) / "journal", server.retention)
+        accounts.ledger.start()
+    return accounts
+
+
+def data_folder(server: ServerConfig) -> Path:
+    """Where a machine's own files are."""
+    return server.data if server.data is not None else cache_folder()
+
+
 def pepper_file(server: ServerConfig) -> Path:
     """Where the pepper is that nobody has configured."""
-    return (server.data if server.data is not None else cache_folder()) / "pepper"
+    return data_folder(server) / "pepper"
 
 
 def pepper_of(server: ServerConfig) -> bytes:
@@ -202,7 +220,8 @@ class Accounts:
     async def seeds(self, before: float | None) -> list[Seed]:
         """What the budgets that are known had spent on requests that ended before a time, for their counters.
 
-        None is at any time: a clock that has been set back makes nothing unspent. Raises where the ledger can't be asked.
+        None is at any time: a clock that has been set back makes nothing unspent.
+        Raises where the ledger can't be asked.
         """
         if self._directory is None or self._quota is None:
             raise Unreachable("no config has been taken up yet")

@@ -101,7 +101,9 @@ class Ledger:
     @property
     def problem(self) -> str:
         """What keeps rows from the database or the disk; empty where nothing does."""
-        told = [f"waits for its database ({self._problem}), {self.waiting_bytes} bytes on disk"] if self._problem else []
+        told = []
+        if self._problem:
+            told.append(f"waits for its database ({self._problem}), {self.waiting_bytes} bytes on disk")
         if self._full:
             told.append(f"its journal can't be written, {len(self._held) + len(self._waiting)} rows are in memory only")
         return "; ".join(told)
@@ -277,11 +279,16 @@ class Ledger:
             structlog.get_logger().error(
                 "a process died with requests under way: what they had reserved counts as spent", requests=count
             )
-        if unread:
-            structlog.get_logger().error("a journal has lines that are no entries", file=str(path), lines=unread)
-            path.rename(path.with_suffix(".unread"))
-        else:
-            path.unlink(missing_ok=True)
+        _put_away(path, unread)
+
+
+def _put_away(path: Path, unread: int) -> None:
+    """All that can be read of it is in the database."""
+    if not unread:
+        path.unlink(missing_ok=True)
+        return
+    structlog.get_logger().error("a journal has lines that are no entries", file=str(path), lines=unread)
+    path.rename(path.with_suffix(".unread"))
 
 
 def _named(error: Exception) -> str:

@@ -82,13 +82,20 @@ class Quota:
         self._told: set[str] = set()
 
     async def admit(
-        self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]
+        self,
+        exchange: Exchange,
+        request: ChatRequest | EmbeddingRequest,
+        targets: Sequence[str],
+        *,
+        aside: bool = False,
     ) -> QuotaTicket | None:
-        """The request's ticket; None where nothing limits it.
+        """The request's ticket; None where nothing limits it. `aside` is for a call of ours on its caller's behalf.
 
         Raises `TooManyRequests`, `BudgetSpent`, `NotAllowed` for a price that nobody knows, `Unavailable`.
         """
         bounds = self._bounds(exchange)
+        if aside:
+            bounds = tuple(each for each in bounds if each.rule.what == "spend" or each.scope == "model")
         if not bounds and not self.providers and self.begin is None:
             return None
         sized = any(each.rule.what in _SIZED for each in bounds)
@@ -167,7 +174,7 @@ class Quota:
 
     def knows(self, targets: Sequence[str]) -> bool:
         """Whether the price of each is known."""
-        return all([self._prices.rates(target) is not None for target in targets])
+        return all(self._prices.rates(target) is not None for target in targets)
 
     def cost_of(self, attempt: Attempt) -> int | None:
         """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""

@@ -26,6 +26,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "rag": (3, "rag"),
     "gateway.pump": (4, "path"),
     "gateway.tool_loop": (4, "path"),
+    "gateway.asides": (4, "path"),
     "gateway.pipeline": (4, "path"),
     "gateway.resources": (5, "assembly"),
     "gateway.admission": (5, "assembly"),

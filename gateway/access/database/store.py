@@ -56,8 +56,8 @@ class Database:
                 version = await connection.run_sync(_version)
                 if version not in (*STEPS, ""):
                     raise SchemaTooNew(
-                        f"the tables of server.database are those of a later version of Gatehouse (step {version}; this "
-                        f"one knows {HEAD}): start that version, or put back a backup that is older than it"
+                        f"the tables of server.database are those of a later version (step {version}; this one "
+                        f"knows {HEAD}): start that version, or put back a backup that is older than it"
                     )
                 if version != HEAD:
                     await connection.run_sync(upgrade)
