@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sqlite3
 import time
 from collections.abc import Coroutine, Iterable
 from decimal import Decimal
@@ -60,7 +61,7 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
-    accounts.ledger.start()
+    accounts.ledger.start(accounts.keys.problem)
     return accounts
 
 
@@ -99,7 +100,11 @@ def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
     if server.redis is None:
         if alone:
             return MemoryCounters(waits=waits)
-        return SqliteCounters(folder / "counters.sqlite", waits=waits, replicas=server.workers)
+        path = folder / "counters.sqlite"
+        try:
+            return SqliteCounters(path, waits=waits, replicas=server.workers)
+        except sqlite3.Error as error:
+            raise ValueError(f"the counters of all workers in {path} can't be opened: {error}") from None
     try:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
@@ -122,7 +127,7 @@ class Accounts:
         self.keys: StoredKeys | None = None
         self.ledger: Ledger | None = None
         self.audit: Audit | None = None
-        self._directory: Directory | None = None
+        self.directory: Directory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._held: IO[str] | None = None
@@ -156,7 +161,7 @@ class Accounts:
 
     def follow(self, directory: Directory, quota: Quota) -> None:
         """The callers and budgets of the config that serves from now on: what was spent is read for them."""
-        self._directory, self._quota = directory, quota
+        self.directory, self._quota = directory, quota
         if self.database is not None:
             if self._seeding is not None:
                 self._seeding.cancel()
@@ -170,7 +175,7 @@ class Accounts:
 
     def apps(self) -> list[str]:
         """The names of all apps, of the YAML and the database."""
-        return self._directory.apps() if self._directory is not None else []
+        return self.directory.apps() if self.directory is not None else []
 
     async def budgets(self, app: str = "", user: str = "") -> list[dict[str, object]]:
         """What is left of each budget now, users' aside; or of those of an app's user. Raises `Unreachable`."""
@@ -213,8 +218,9 @@ class Accounts:
     def status(self) -> dict[str, str]:
         """One line for each part that is there."""
         lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
-        if isinstance(self.counters, RedisCounters):
-            lines["limits"] = self.counters.status()
+        problem = self.counters.condition.problem
+        if isinstance(self.counters, RedisCounters) or problem:
+            lines["limits"] = problem or "ready"
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
     async def seeds(self, before: float | None) -> list[Seed]:
@@ -223,7 +229,7 @@ class Accounts:
         None is at any time: a clock that has been set back makes nothing unspent.
         Raises where the ledger can't be asked.
         """
-        if self._directory is None or self._quota is None:
+        if self.directory is None or self._quota is None:
             raise Unreachable("no config has been taken up yet")
         if self.ledger is not None:
             # First what others have left: it is spent too.
@@ -245,7 +251,7 @@ class Accounts:
 
     def _budgets(self) -> Iterable[Bound]:
         """Those of known scopes, and of each app's users with the app's name in place of theirs."""
-        directory = self._directory
+        directory = self.directory
         if directory is None:
             return
         yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")

@@ -31,6 +31,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.resources": (5, "assembly"),
     "gateway.admission": (5, "assembly"),
     "gateway.accounting": (5, "assembly"),
+    "gateway.readiness": (5, "assembly"),
     "gateway.runtime": (5, "assembly"),
     "gateway.catalog": (5, "assembly"),
     "gateway.guarding": (5, "assembly"),
