@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sqlite3
 import time
 from collections.abc import Coroutine, Iterable
 from decimal import Decimal
@@ -41,7 +42,7 @@ SEED_DEADLINE_S = 30.0
 
 async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts:
     """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
-    folder = server.data if server.data is not None else cache_folder()
+    folder = data_folder(server)
     accounts = Accounts(_counters(server, folder, alone=alone))
     if server.database is None:
         return accounts
@@ -60,13 +61,31 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
-    accounts.ledger.start()
+    accounts.ledger.start(accounts.keys.problem)
     return accounts
+
+
+async def open_ledger(server: ServerConfig) -> Accounts:
+    """For a command that asks providers: only what it has spent is kept. Raises `ValueError`, `OSError`."""
+    accounts = Accounts()
+    if server.database is not None:
+        from gateway.access.database.store import Database
+        from gateway.access.ledger import Ledger
+
+        accounts.database = Database(server.database.reveal())
+        accounts.ledger = Ledger(accounts.database, data_folder(server) / "journal", server.retention)
+        accounts.ledger.start()
+    return accounts
+
+
+def data_folder(server: ServerConfig) -> Path:
+    """Where a machine's own files are."""
+    return server.data if server.data is not None else cache_folder()
 
 
 def pepper_file(server: ServerConfig) -> Path:
     """Where the pepper is that nobody has configured."""
-    return (server.data if server.data is not None else cache_folder()) / "pepper"
+    return data_folder(server) / "pepper"
 
 
 def pepper_of(server: ServerConfig) -> bytes:
@@ -81,7 +100,11 @@ def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
     if server.redis is None:
         if alone:
             return MemoryCounters(waits=waits)
-        return SqliteCounters(folder / "counters.sqlite", waits=waits, replicas=server.workers)
+        path = folder / "counters.sqlite"
+        try:
+            return SqliteCounters(path, waits=waits, replicas=server.workers)
+        except sqlite3.Error as error:
+            raise ValueError(f"the counters of all workers in {path} can't be opened: {error}") from None
     try:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
@@ -104,7 +127,7 @@ class Accounts:
         self.keys: StoredKeys | None = None
         self.ledger: Ledger | None = None
         self.audit: Audit | None = None
-        self._directory: Directory | None = None
+        self.directory: Directory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._held: IO[str] | None = None
@@ -128,12 +151,17 @@ class Accounts:
     def quota(self, config: Config, prices: Prices) -> Quota:
         """The limits and budgets of a config."""
         return Quota(
-            self.counters, prices, limits_by_name(config, "models"), limits_by_name(config, "providers"), self._warned
+            self.counters,
+            prices,
+            limits_by_name(config, "models"),
+            limits_by_name(config, "providers"),
+            self._warned,
+            begin=self.ledger.begin if self.ledger is not None else None,
         )
 
     def follow(self, directory: Directory, quota: Quota) -> None:
         """The callers and budgets of the config that serves from now on: what was spent is read for them."""
-        self._directory, self._quota = directory, quota
+        self.directory, self._quota = directory, quota
         if self.database is not None:
             if self._seeding is not None:
                 self._seeding.cancel()
@@ -147,7 +175,7 @@ class Accounts:
 
     def apps(self) -> list[str]:
         """The names of all apps, of the YAML and the database."""
-        return self._directory.apps() if self._directory is not None else []
+        return self.directory.apps() if self.directory is not None else []
 
     async def budgets(self, app: str = "", user: str = "") -> list[dict[str, object]]:
         """What is left of each budget now, users' aside; or of those of an app's user. Raises `Unreachable`."""
@@ -190,19 +218,24 @@ class Accounts:
     def status(self) -> dict[str, str]:
         """One line for each part that is there."""
         lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
-        if isinstance(self.counters, RedisCounters):
-            lines["limits"] = self.counters.status()
+        problem = self.counters.condition.problem
+        if isinstance(self.counters, RedisCounters) or problem:
+            lines["limits"] = problem or "ready"
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
-    async def seeds(self, before: float) -> list[Seed]:
+    async def seeds(self, before: float | None) -> list[Seed]:
         """What the budgets that are known had spent on requests that ended before a time, for their counters.
 
+        None is at any time: a clock that has been set back makes nothing unspent.
         Raises where the ledger can't be asked.
         """
-        if self._directory is None or self._quota is None:
+        if self.directory is None or self._quota is None:
             raise Unreachable("no config has been taken up yet")
-        if self.ledger is not None and not await self.ledger.flush():
-            raise OSError("the ledger's database can't be reached")
+        if self.ledger is not None:
+            # First what others have left: it is spent too.
+            await self.ledger.adopt()
+            if not await self.ledger.flush():
+                raise OSError("the ledger's database can't be reached")
         found: list[Seed] = []
         by_period: dict[tuple[object, ...], dict[str, dict[str, int]]] = {}
         for bound in self._budgets():
@@ -218,12 +251,12 @@ class Accounts:
 
     def _budgets(self) -> Iterable[Bound]:
         """Those of known scopes, and of each app's users with the app's name in place of theirs."""
-        directory = self._directory
+        directory = self.directory
         if directory is None:
             return
         yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")
 
-    async def _spent(self, scope: str, since: float, before: float) -> dict[str, dict[str, int]]:
+    async def _spent(self, scope: str, since: float, before: float | None) -> dict[str, dict[str, int]]:
         """Nano-dollars by whose budget it is; for users by app, then by what their counters call them."""
         from gateway.access.reports import spent
 
@@ -231,7 +264,8 @@ class Accounts:
             return {}
         await self.database.prepare()
         async with asyncio.timeout(SEED_DEADLINE_S):
-            sums = await spent(self.database, scope, int(since * 1000), int(before * 1000), ended=True)
+            until = int(before * 1000) if before is not None else None
+            sums = await spent(self.database, scope, int(since * 1000), until, ended=True)
         if scope != "user":
             return {name: {"": amount} for name, amount in sums.items()}
         found: dict[str, dict[str, int]] = {}
@@ -255,7 +289,7 @@ class Accounts:
             try:
                 if isinstance(counters, MemoryCounters | SqliteCounters):
                     before = began if again else time.time()
-                    counters.seed(await self.seeds(before), int(before * 1e6))
+                    counters.seed(await self.seeds(began if again else None), int(before * 1e6))
                     return
                 if not isinstance(counters, RedisCounters):
                     return

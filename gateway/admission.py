@@ -121,6 +121,9 @@ class Directory:
         # By app and issuer.
         self._of_tokens: dict[tuple[str, str], Caller] = {}
         self._seen = -1
+        self._strict: dict[bool, list[str]] = {}
+        # Whether anybody may call without a key.
+        self.is_open = config.access == "open"
         self._follow()
 
     def key_ring(self, tokens: TokenCallers | None = None) -> KeyRing:
@@ -161,6 +164,27 @@ class Directory:
         """All names, in their order."""
         self._follow()
         return sorted({*self._config.apps, *(name for kind, name in self._parties if kind == "app")})
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether anybody may call whom the database need not know."""
+        declared = any(app.key_digests for app in self._config.apps.values())
+        return self.is_open or bool(self._config.identity) or declared
+
+    def strict_apps(self, *, money_only: bool) -> list[str]:
+        """Those who are refused while their rules (`money_only`: their budgets) can't be counted."""
+        self._follow()
+        if money_only not in self._strict:
+            self._strict[money_only] = [name for name in self.apps() if self._is_strict(name, money_only)]
+        return self._strict[money_only]
+
+    def _is_strict(self, name: str, money_only: bool) -> bool:
+        app = self.app(name)
+        if app is None:
+            return False
+        caller = self.caller(name, app, key="any")
+        rules = [*(bound.rule for bound in caller.rules), *caller.user_rules]
+        return any(rule.strict and not rule.soft and (rule.what == "spend" or not money_only) for rule in rules)
 
     def known_bounds(self) -> list[Bound]:
         """The rules of all organisations, teams, apps and keys that are known; users' under their app's name."""
@@ -245,7 +269,7 @@ class Directory:
         if self._stored is None or self._stored.changed == self._seen:
             return
         self._seen = self._stored.changed
-        self._callers, self._of_tokens = {}, {}
+        self._callers, self._of_tokens, self._strict = {}, {}, {}
         self._parties = {}
         for party in self._stored.parties:
             try:

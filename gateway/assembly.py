@@ -25,8 +25,8 @@ from gateway import catalog
 from gateway.access.keys import TokenCallers
 from gateway.access.prices import Prices, Rates, Vendor
 from gateway.admission import Directory, key_sets
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import EmbeddingRequest
+from gateway.asides import Asides
+from gateway.contract.exchange import Caller
 from gateway.contract.protocols import Timeouts
 from gateway.pipeline import Pipeline, Route
 from gateway.providers.credentials import Credentials
@@ -80,9 +80,10 @@ async def build(config: Config, resources: Resources) -> Engine:
         directory = Directory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory))
-        pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota)
+        asides = Asides(dispatcher, quota, prices, resources.accounts.finished)
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota, asides)
         owned = stack.pop_all()
-    _bind(resources, routes, dispatcher)
+    _bind(resources, routes, asides)
     caches = _caches(config, resources)
     learning = asyncio.create_task(
         asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
@@ -249,27 +250,30 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
                 name,
                 each,
                 place,
-                embedder_of(each, resources),
-                partial(_known_embedder, config, resources),
+                embedder_of(name, each, resources),
+                partial(_known_embedder, config, resources, name),
             ),
         )
         stack.push_async_callback(resources.leave_source, made[name])
     return made
 
 
-def embedder_of(config: DocumentSource, resources: Resources) -> Vectors:
+def embedder_of(source: str, config: DocumentSource, resources: Resources) -> Vectors:
     """What embeds a source's documents; a provider's model is asked once an engine has been built."""
+    from rag.provider_embedder import SourceEmbedder
+
     embedder = config.embedder
     if embedder is None:
         return resources.embedder()
     if embedder.sentence_transformers is not None:
         return resources.local_embedder(embedder.sentence_transformers, embedder.dimensions)
-    return resources.provider_embedder(embedder.model or "", embedder.dimensions)
+    return SourceEmbedder(resources.provider_embedder(embedder.model or "", embedder.dimensions), source)
 
 
-def _known_embedder(config: Config, resources: Resources, name: str) -> Vectors | None:
+def _known_embedder(config: Config, resources: Resources, source: str, name: str) -> Vectors | None:
     """The embedder whose vectors are kept under `name`, if it can still be asked."""
     from rag.minilm import NAME
+    from rag.provider_embedder import SourceEmbedder
 
     model, _, dimensions = name.rpartition("-")
     if name == NAME:
@@ -278,20 +282,15 @@ def _known_embedder(config: Config, resources: Resources, name: str) -> Vectors 
     if model.startswith("st:") and dimensions.isdigit() and folder.is_dir():
         return resources.local_embedder(folder, int(dimensions))
     if model in config.models and dimensions.isdigit():
-        return resources.provider_embedder(model, int(dimensions))
+        return SourceEmbedder(resources.provider_embedder(model, int(dimensions)), source)
     return None
 
 
-def _bind(resources: Resources, routes: Mapping[str, Route], dispatcher: Dispatcher) -> None:
+def _bind(resources: Resources, routes: Mapping[str, Route], asides: Asides) -> None:
     """Sources ask their embedding models through this engine from now on."""
     for name, embedder in resources.provider_embedders():
         if (route := routes.get(name)) is not None:
-            embedder.bind(partial(_embed, name, route.policy, dispatcher))
-
-
-async def _embed(name: str, policy: RoutePolicy, dispatcher: Dispatcher, texts: Sequence[str]) -> list[list[float]]:
-    asked = EmbeddingRequest(dialect="openai", model=name, texts=tuple(texts))
-    return (await dispatcher.embed(asked, policy, Exchange("embedding of a source"))).vectors
+            embedder.bind(partial(asides.embed, route.policy))
 
 
 async def _tables(config: Config, stack: AsyncExitStack) -> dict[str, TableSource]:

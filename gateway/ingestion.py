@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.sources import DocumentsConfig, SqlConfig
+from gateway.accounting import open_ledger
 from gateway.assembly import build, embedder_of
 from gateway.resources import Resources
 from gateway.sourcing import open_source, place_of
@@ -38,6 +39,8 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
     resources = Resources(HealthBook())
     bar = ProgressBar()
     try:
+        # What a provider's model embeds costs money here too.
+        resources.accounts = await open_ledger(config.server)
         async with opened(config, name, resources) as source:
             report = Report()
             if paths:
@@ -53,7 +56,7 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
 async def opened(config: Config, name: str, resources: Resources) -> AsyncIterator[Source]:
     """A source that nobody keeps up but the caller. Raises `ValueError`, `OSError`."""
     source_config = _documents(config, name)
-    embedder = embedder_of(source_config, resources)
+    embedder = embedder_of(name, source_config, resources)
     # A provider's model is asked through an engine with nothing but the providers.
     models = {each: model for each, model in config.models.items() if model.pipeline is None}
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})

@@ -40,6 +40,7 @@ from router.shorten import shorten
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from gateway.asides import Asides
     from gateway.contract.deltas import Delta
     from gateway.contract.exchange import Caller, Exchange
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
@@ -73,9 +74,11 @@ class Pipeline:
         dispatcher: Dispatcher,
         pipelines: Mapping[str, Route] | None = None,
         quota: Quota | None = None,
+        asides: Asides | None = None,
     ) -> None:
         """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
         self._quota = quota
+        self._asides = asides
         self._routes = routes
         self._pipelines = pipelines or {}
         self._keys = keys
@@ -110,7 +113,7 @@ class Pipeline:
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
             return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
 
-        under = UnderGuard(again, _as_it_is, _same)
+        under = UnderGuard(again, _as_it_is, _same, self._aside(exchange))
 
         async def make() -> Made:
             taken = await self._take(route, decided, request, exchange, again)
@@ -123,6 +126,16 @@ class Pipeline:
         decided = _by_rules(route, request, exchange)
         made = await self._recall(route, decided, request, exchange, make, under)
         return Pump(made.reply, self._citations(made), exchange)
+
+    def _aside(self, exchange: Exchange) -> Callable[[ChatRequest, str], Awaitable[str]] | None:
+        asides = self._asides
+        if asides is None:
+            return None
+
+        async def aside(request: ChatRequest, model: str) -> str:
+            return await asides.ask(request, self._routes[model].policy, "judge of context", exchange)
+
+        return aside
 
     async def _handle_guarded(
         self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
@@ -157,7 +170,7 @@ class Pipeline:
         guarded = await guards.open(request, exchange, again)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        under = UnderGuard(again, guard, guarded.reveal_arguments)
+        under = UnderGuard(again, guard, guarded.reveal_arguments, self._aside(exchange))
         decided = _by_rules(route, guarded.request, exchange)
         made = await self._recall(route, decided, guarded.request, exchange, make, under)
         # Places in the answer are those of the text that the caller reads: after all that changes it.

@@ -15,6 +15,7 @@ import structlog
 
 from gateway import __version__
 from gateway.access.prices import Prices
+from gateway.readiness import can_serve, impaired
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -117,7 +118,22 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether requests can be served."""
-        return self._engine is not None and not (self.draining or self.leaving)
+        return self._engine is not None and not (self.draining or self.leaving) and can_serve(self.resources.accounts)
+
+    @property
+    def status(self) -> str:
+        """`starting`, `waiting` for what it can't serve without, `draining`, `degraded` or `ready`."""
+        if self.draining or self.leaving:
+            return "draining"
+        if self._engine is None:
+            return "starting"
+        if not self.ready:
+            return "waiting"
+        return "degraded" if self.impaired() else "ready"
+
+    def impaired(self) -> dict[str, str]:
+        """See `gateway.readiness.impaired`."""
+        return impaired(self.resources.accounts)
 
     @property
     def version(self) -> str:

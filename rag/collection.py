@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gateway.contract.errors import GatehouseError
+from gateway.contract.errors import BudgetSpent, GatehouseError
 from gateway.contract.passages import Passage
 from rag.fuse import WORDS_WEIGHT, Fusion, by_ranks, ranked, weighted
 from rag.local_index import LocalIndex
+from rag.provider_embedder import vectors_for
 from rag.recent import Recent
 from rag.store import Counts, may_see
 from rag.vectors_index import Kind, build
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gateway.contract.embedding import Vectors
+    from gateway.contract.exchange import Caller
     from rag.store import KeptChunk, Store
 
 # So many candidates of either kind are fused.
@@ -197,15 +199,22 @@ class Collection:
         """Whether the log has been read to its end, and all of it is found by its meaning too."""
         return self._caught_up and not self.unembedded
 
-    async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
-        """Up to `top` passages that somebody with `labels` may see (None: all), best first, scored from 0 to 1."""
-        return [found.passage for found in await self.explain(query, top, labels)]
+    async def search(
+        self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
+    ) -> list[Passage]:
+        """Up to `top` passages that somebody with `labels` may see (None: all), best first, scored from 0 to 1.
 
-    async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
+        `payer` pays for the question's vector where a provider makes it. Raises `BudgetSpent` where it can't.
+        """
+        return [found.passage for found in await self.explain(query, top, labels, payer)]
+
+    async def explain(
+        self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
+    ) -> list[Found]:
         """The same, each with what the words and the meaning said."""
         if not query.strip():
             return []
-        hits = await self._hits(query, labels)
+        hits = await self._hits(query, labels, payer)
         # What was removed a moment ago may still be in the indexes: others take its place.
         best = hits.ranked[: 2 * top]
         kept = await self.store.passages([chunk for chunk, _ in best])
@@ -215,9 +224,9 @@ class Collection:
             if chunk in kept and (labels is None or may_see(kept[chunk].partition, labels))
         ][:top]
 
-    async def _hits(self, query: str, labels: frozenset[str] | None) -> Hits:
+    async def _hits(self, query: str, labels: frozenset[str] | None, payer: Caller | None) -> Hits:
         """What the indexes say; remembered as long as they have not read on."""
-        vector = await self._vector(query)
+        vector = await self._vector(query, payer)
         key = (query, labels, self.index.cursor, vector is None, self.search_options)
         known = self._recent.get(key)
         if known is not None:
@@ -267,12 +276,15 @@ class Collection:
         moved: NDArray[np.float32] = vector + FEEDBACK_WEIGHT * np.mean(list(kept.values()), axis=0)
         return moved / np.float32(np.linalg.norm(moved))
 
-    async def _vector(self, query: str) -> NDArray[np.float32] | None:
+    async def _vector(self, query: str, payer: Caller | None) -> NDArray[np.float32] | None:
         """The question's vector; None where there is no model, or it is not ready yet."""
         if self.embedder is None or not self.embedder.ready or self.search_options.fusion == "words":
             return None
         try:
-            row: NDArray[np.float32] = (await self.embedder.vectors([query]))[0]
+            row: NDArray[np.float32] = (await vectors_for(payer, self.embedder, [query]))[0]
+        except BudgetSpent:
+            # That is its caller's trouble, not the source's.
+            raise
         except GatehouseError as error:
             self._trouble = error.message
             return None

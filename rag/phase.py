@@ -13,7 +13,7 @@ import msgspec
 from gateway.contract.answering import words_of
 from gateway.contract.context_block import read_blocks, write_block
 from gateway.contract.errors import GatehouseError
-from gateway.contract.exchange import Attributes, Exchange
+from gateway.contract.exchange import Attributes, Caller, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
 from gateway.contract.passages import Passage
 from gateway.contract.prompt_tokens import prompt_tokens
@@ -37,8 +37,10 @@ _RECENT, _KEEP_S = 256, 60.0
 class Retriever(Protocol):
     """Finds passages."""
 
-    async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
-        """Up to `top` passages that somebody with `labels` may see, best first."""
+    async def search(
+        self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
+    ) -> list[Passage]:
+        """Up to `top` passages that somebody with `labels` may see, best first; `payer` pays for it."""
         ...
 
 
@@ -89,7 +91,7 @@ class RetrievedContext:
         chosen = choose([*rows, *found], self._budget_tokens)
         if self._judge is not None:
             ranked = sorted(chosen, key=[*rows, *found].index)
-            self._judge.sample(rewritten.question, ranked, ask)
+            self._judge.sample(rewritten.question, ranked, under.aside or ask)
         block = (write_block(chosen) if chosen else "") + (_ask_back(rewritten.unknown) if rewritten.unknown else "")
         if not block:
             return Constructed(request)
@@ -206,16 +208,17 @@ class RetrievedContext:
 
     async def _search(self, question: str, sight: Sight, top: int) -> list[Passage]:
         asked = [each for name, each in self._retrievers.items() if sight.reaches(name)]
-        found = await asyncio.gather(*[each.search(question, top, sight.labels) for each in asked])
+        found = await asyncio.gather(*[each.search(question, top, sight.labels, sight.payer) for each in asked])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[:top]
 
 
 class Sight(NamedTuple):
-    """What a caller may see: documents by their labels, in these sources (None: all)."""
+    """What a caller may see: documents by their labels, in these sources (None: all). `payer` pays for the search."""
 
     labels: frozenset[str]
     sources: frozenset[str] | None
+    payer: Caller | None = None
 
     def reaches(self, source: str) -> bool:
         """Whether the source is among them."""
@@ -224,7 +227,12 @@ class Sight(NamedTuple):
 
 def _sight(exchange: Exchange) -> Sight:
     caller = exchange.caller
-    return Sight(caller.labels, caller.sources) if caller is not None else Sight(frozenset(), None)
+    if caller is None:
+        return Sight(frozenset(), None)
+    payer = caller
+    if exchange.user and exchange.user != caller.user:
+        payer = msgspec.structs.replace(caller, user=exchange.user)
+    return Sight(caller.labels, caller.sources, payer)
 
 
 def _last_question(request: ChatRequest) -> int | None:

@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gateway.contract.embedding import Vectors
+    from gateway.contract.exchange import Caller
+
 BATCH = 64
 _RECENT = 512
-Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+# Texts, what they are of, and who pays: None for ourselves.
+Embed = Callable[[Sequence[str], str, "Caller | None"], Awaitable[list[list[float]]]]
 
 
 class ProviderEmbedder:
-    """Fits `gateway.contract.embedding.Vectors`. It outlives a reload; `bind` says how to ask from now on."""
+    """What all sources share that name it. It outlives a reload; `bind` says how to ask from now on."""
 
     def __init__(self, model: str, dimensions: int) -> None:
         """`model` by its name in the config; `dimensions` that it gives."""
@@ -42,12 +46,11 @@ class ProviderEmbedder:
         """One line for people."""
         return f"{self._model}: {self.dimensions} dimensions"
 
-    async def wait(self) -> bool:
-        """Nothing has to be loaded."""
-        return self.ready
+    async def vectors(self, texts: Sequence[str], what: str, payer: Caller | None) -> NDArray[np.float32]:
+        """(len(texts), dimensions), each of length 1, for `what`, at the cost of `payer` (None: our own).
 
-    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), dimensions), each of length 1. Raises what the targets raise, `Unavailable` for odd answers."""
+        Raises what the targets raise, `Unavailable` for odd answers.
+        """
         import numpy as np
 
         if len(texts) == 1 and (known := self._recent.get(texts[0])) is not None:
@@ -57,7 +60,7 @@ class ProviderEmbedder:
         parts = [np.empty((0, self.dimensions), dtype=np.float32)]
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
-            rows = np.asarray(await self._embed(batch), dtype=np.float32)
+            rows = np.asarray(await self._embed(batch, what, payer), dtype=np.float32)
             if rows.shape != (len(batch), self.dimensions):
                 raise Unavailable(f"The embedding model gave {rows.shape}, not {(len(batch), self.dimensions)}")
             parts.append(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9).astype(np.float32))
@@ -65,3 +68,43 @@ class ProviderEmbedder:
         if len(texts) == 1:
             self._recent.put(texts[0], made)
         return made
+
+
+class SourceEmbedder:
+    """The model for one source. Fits `gateway.contract.embedding.Vectors`."""
+
+    def __init__(self, shared: ProviderEmbedder, source: str) -> None:
+        """`source` by its name in the config."""
+        self.name = shared.name
+        self.dimensions = shared.dimensions
+        self._shared = shared
+        self._source = source
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked."""
+        return self._shared.ready
+
+    def status(self) -> str:
+        """One line for people."""
+        return self._shared.status()
+
+    async def wait(self) -> bool:
+        """Nothing has to be loaded."""
+        return self.ready
+
+    async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Of the source's documents: nobody's request pays. Raises as `ProviderEmbedder.vectors`."""
+        return await self._shared.vectors(texts, f"documents of {self._source}", None)
+
+    async def asked_by(self, payer: Caller | None, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Of questions to the source. Raises as `ProviderEmbedder.vectors`."""
+        return await self._shared.vectors(texts, f"question to {self._source}", payer)
+
+
+async def vectors_for(payer: Caller | None, embedder: Vectors, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Vectors of questions, paid for where they cost something. Raises as the embedder."""
+    if isinstance(embedder, SourceEmbedder):
+        return await embedder.asked_by(payer, texts)
+    found: NDArray[np.float32] = await embedder.vectors(texts)
+    return found

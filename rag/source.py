@@ -16,6 +16,7 @@ from gateway.contract.errors import GatehouseError
 from rag.ingest import Item, Report, Tell, embed, keep, unique
 
 if TYPE_CHECKING:
+    from gateway.contract.exchange import Caller
     from gateway.contract.passages import Passage
     from rag.chunkers import Chunking
     from rag.collection import Collection, Found
@@ -92,9 +93,11 @@ class Source:
             await self._before.release()
         await self.collection.close()
 
-    async def search(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Passage]:
+    async def search(
+        self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
+    ) -> list[Passage]:
         """See `Collection.search`."""
-        return await self.serving.search(query, top, labels)
+        return await self.serving.search(query, top, labels, payer)
 
     async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
         """See `Collection.explain`."""

@@ -98,6 +98,17 @@ class Money(msgspec.Struct):
         return sum(self.spent.values()) + sum(amount for amount, _ in self.reserved.values())
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """`problem` is why not all can be counted now, in a line for people; with `only_money` that concerns budgets alone.
+
+    `has_counted` says that it has been known at some time what was spent.
+    """
+
+    problem: str = ""
+    only_money: bool = True
+    has_counted: bool = True
+
+
 class Counters(Protocol):
     """Where counters are. `reserve` gives one standing per demand and whether all hard ones had room.
 
@@ -105,6 +116,11 @@ class Counters(Protocol):
     """
 
     replicas: int
+
+    @property
+    def condition(self) -> Condition:
+        """How they are doing."""
+        ...
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """All of it or nothing. Raises `Unreachable`."""
@@ -128,6 +144,9 @@ class Counters(Protocol):
 
 class Unreachable(Exception):
     """The counters can't be asked now."""
+
+
+WAITS = "budgets wait for what the ledger says was spent"
 
 
 def refuse_to_spend(demands: Sequence[Demand]) -> None:
@@ -318,6 +337,11 @@ class MemoryCounters:
         self._waits = waits
         self._late: list[tuple[str, Sequence[Settlement]]] = []
         self.replicas = 1
+
+    @property
+    def condition(self) -> Condition:
+        """See `Counters.condition`."""
+        return Condition(WAITS, has_counted=False) if self._waits else Condition()
 
     def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
         """Sets what budgets had spent (`before` a time), where this process has not counted it itself."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.contract.deltas import Usage
+from gateway.contract.quota import NANO
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Attempt, Exchange
@@ -23,6 +24,10 @@ MOST_TOKENS = 10**12
 MOST_PICOS = 100_000 * PICO
 _MOST_MS = 2**31 - 1
 _LONGEST = {"request_id": 160, "key": 128, "user": 128, "surface": 64, "model": 256, "target": 256, "error": 64}
+
+
+# How a request ended that nobody saw the end of: its process died. Its cost is the most that it may have been.
+NOBODY_KNOWS = "unknown"
 
 
 class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +83,61 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         row = msgspec.structs.asdict(self)
         row["attempts"] = len(self.attempts)
         return row
+
+
+class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="reserved"):
+    """A request that is under way, with what it may cost at most: what is known of it if its process dies.
+
+    `cost` is in billionths of a dollar, None where nothing was reserved and so nobody knows; `target` is empty before
+    one of several has been chosen.
+    """
+
+    id: str
+    request_id: str
+    trace_id: str
+    at_ms: int
+    organisation: str
+    team: str
+    app: str
+    key: str
+    user: str
+    surface: str
+    model: str
+    target: str
+    stream: bool
+    cost: int | None = None
+
+    def as_entry(self) -> Entry:
+        """Its row, where nobody saw its end."""
+        cost = None if self.cost is None else min(self.cost * (PICO // NANO), MOST_PICOS)
+        counts = (0, 0, 0, 0, 0, cost, True, 0)
+        attempt = AttemptEntry(1, self.target, "first", 0, NOBODY_KNOWS, *counts)
+        return Entry(
+            self.id, self.request_id, self.trace_id, self.at_ms, self.organisation, self.team, self.app, self.key,
+            self.user, self.surface, self.model, self.target, 0, NOBODY_KNOWS, "process_died", "off", self.stream,
+            *counts, (attempt,),
+        )  # fmt: skip
+
+
+def reservation_of(exchange: Exchange, target: str, cost: int | None, *, stream: bool) -> Reservation:
+    """What is kept of a request before its end, in the words of its row."""
+    caller = exchange.caller
+    return Reservation(
+        exchange.ledger_id,
+        _short("request_id", exchange.id),
+        exchange.trace_id,
+        exchange.started_ns // 1_000_000,
+        caller.organisation if caller else "",
+        caller.team if caller else "",
+        caller.app if caller else "",
+        _short("key", caller.key) if caller else "",
+        user_of(exchange),
+        exchange.surface[:64],
+        _short("model", exchange.model) if exchange.route else UNKNOWN,
+        _short("target", target),
+        stream,
+        cost,
+    )
 
 
 def entry_of(exchange: Exchange) -> Entry:

@@ -1,4 +1,8 @@
-"""The ledger: every request and attempt, kept for good. Nothing in the path of a request waits for it."""
+"""The ledger: every request and attempt, kept for good. Nothing in the path of a request waits for its database.
+
+Who begins is on disk before anything is asked of a provider, and the row before its budgets are settled: so whenever
+the process is killed, what it had reserved and not settled is in the journal, and becomes a row that says so.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.access.entry import COUNTS, WHOSE, Entry, entry_of
+from gateway.access.database.problems import SchemaTooNew
+from gateway.access.entry import COUNTS, NOBODY_KNOWS, WHOSE, Entry, Reservation, entry_of
 from gateway.access.journal import Journal, read_journal
 
 if TYPE_CHECKING:
@@ -24,8 +29,11 @@ if TYPE_CHECKING:
 DISK_S = 0.05
 EVERY_S = 0.2
 SYNC_S = 1.0
-# How often journals are looked for whose processes have died.
+# How often journals are looked for whose processes have died, and how long one waits for another who does.
 ADOPT_S = 10.0
+ADOPTING_S = 20.0
+# How often a database is asked whether it takes rows while there are none.
+ASK_S = 2.0
 BATCH = 500
 # While the disk is full, this is how often it is tried again, and so much is held in memory.
 FULL_S = 1.0
@@ -48,22 +56,37 @@ class Ledger:
         self._journal: Journal | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._flushing = asyncio.Lock()
+        self._adopting = asyncio.Lock()
+        self._heard = -math.inf
         self._problem = ""
         self._pause_s = 0.0
+        self._told = False
         self._full = False
         self._lost = 0
 
-    def start(self) -> None:
-        """Opens the journal. Raises `OSError`."""
+    def start(self, problem: str = "") -> None:
+        """Opens the journal. `problem` is why the database can't be asked now, if it can't. Raises `OSError`."""
+        self._problem = problem
         self._journal = Journal(self._folder)
         # Apart: neither a slow database nor a slow disk keeps what is finished in memory, and no load keeps what the
         # dead have left from the database.
         loops = (self._keep_on_disk(), self._keep_synced(), self._keep_in_database(), self._keep_tidy())
         self._tasks = [asyncio.get_running_loop().create_task(each) for each in loops]
 
+    def begin(self, reservation: Reservation) -> None:
+        """Keeps on disk that a request is under way, and what it may cost at most."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.begin(reservation)
+        except OSError as error:
+            self._note_full(error)
+
     def add(self, exchange: Exchange) -> None:
-        """Takes a finished request."""
+        """Takes a finished request, onto the disk at once unless that is full."""
         self._waiting.append(exchange)
+        if not self._full:
+            self._to_disk()
 
     @property
     def waiting_bytes(self) -> int:
@@ -75,14 +98,25 @@ class Ledger:
         """Those that neither the database nor the disk could take."""
         return self._lost
 
+    @property
+    def problem(self) -> str:
+        """What keeps rows from the database or the disk; empty where nothing does."""
+        told = []
+        if self._problem:
+            told.append(f"waits for its database ({self._problem}), {self.waiting_bytes} bytes on disk")
+        if self._full:
+            told.append(f"its journal can't be written, {len(self._held) + len(self._waiting)} rows are in memory only")
+        return "; ".join(told)
+
+    @property
+    def in_memory_only(self) -> bool:
+        """Whether what ends now is lost with this process: neither the disk nor the database takes it."""
+        return self._full and bool(self._problem)
+
     def status(self) -> str:
         """In a line for people."""
         lost = f", {self._lost} rows lost" if self._lost else ""
-        return (
-            f"waits for its database ({self._problem}), {self.waiting_bytes} bytes on disk"
-            if self._problem
-            else "ready"
-        ) + lost
+        return (self.problem or "ready") + lost
 
     async def flush(self) -> bool:
         """Brings all that is finished to the database; False where it can't be reached now."""
@@ -136,7 +170,7 @@ class Ledger:
         while True:
             try:
                 await self._database.prepare()
-                await self._adopt()
+                await self.adopt()
                 if time.monotonic() - swept > SWEEP_S:
                     await sweep(self._database, self._retention_days)
                     swept = time.monotonic()
@@ -160,60 +194,106 @@ class Ledger:
         try:
             self._journal.write(entries)
         except OSError as error:
-            if not self._full:
-                structlog.get_logger().error("the ledger's journal can't be written", problem=str(error.strerror))
-            self._full = True
+            self._note_full(error)
             self._held = entries[:MOST_HELD]
             self._lost += len(entries) - len(self._held)
             return False
         self._full = False
         return True
 
+    def _note_full(self, error: OSError) -> None:
+        if not self._full:
+            structlog.get_logger().error("the ledger's journal can't be written", problem=str(error.strerror))
+        self._full = True
+
     async def _to_database(self) -> bool:
         journal = self._journal
         if journal is None:
             return False
-        # What comes meanwhile is for the next time: under load this would never end.
-        left = journal.waiting
-        while left > 0 or self._held:
-            # Those on disk first; what a full disk has not taken goes straight to the database.
-            entries, place = journal.take(BATCH)
-            held: list[Entry] = []
-            if not journal.waiting:
-                held, self._held = self._held[:BATCH], self._held[BATCH:]
-            try:
-                await self._database.prepare()
-                await insert(self._database, entries + held)
-            except Exception as error:
-                self._held = held + self._held
-                if not self._problem:
-                    structlog.get_logger().error("the ledger waits for its database", problem=type(error).__name__)
-                self._problem = type(error).__name__
-                self._pause_s = min(LONGEST_PAUSE_S, max(0.5, 2 * self._pause_s))
-                return False
-            left -= journal.taken(place)
-        if self._problem:
+        try:
+            await self._database.prepare()
+            # What comes meanwhile is for the next time: under load this would never end.
+            left = journal.waiting
+            if left <= 0 and not self._held and time.monotonic() - self._heard > ASK_S:
+                await self._database.check()
+                self._heard = time.monotonic()
+            while left > 0 or self._held:
+                left -= await self._take(journal)
+        except Exception as error:
+            if not self._told:
+                structlog.get_logger().error("the ledger waits for its database", problem=_named(error))
+            self._told, self._problem, self._heard = True, _named(error), -math.inf
+            self._pause_s = min(LONGEST_PAUSE_S, max(0.5, 2 * self._pause_s))
+            return False
+        if self._told:
             structlog.get_logger().info("the ledger's database is back")
-        self._problem, self._pause_s = "", 0.0
+        self._told, self._problem, self._pause_s = False, "", 0.0
         return True
 
-    async def _adopt(self) -> None:
-        """What processes left behind that were killed: at the last start, or beside this one. Raises as a database."""
-        if self._journal is None:
+    async def _take(self, journal: Journal) -> int:
+        """Some rows to the database; so many bytes of the journal. Raises as a database."""
+        # Those on disk first; what a full disk has not taken goes straight to the database.
+        entries, place = journal.take(BATCH)
+        held: list[Entry] = []
+        if not journal.waiting:
+            held, self._held = self._held[:BATCH], self._held[BATCH:]
+        try:
+            if entries or held:
+                await insert(self._database, entries + held)
+                self._heard = time.monotonic()
+        except BaseException:
+            self._held = held + self._held
+            raise
+        journal.ended(held)
+        return journal.taken(place)
+
+    async def adopt(self) -> None:
+        """Brings to the database what processes have left that were killed: at the last start, or beside this one.
+
+        Nobody else does at the same time: who has waited for another knows that it is done. Raises as a database.
+        """
+        journal = self._journal
+        if journal is None:
             return
-        with contextlib.closing(self._journal.left_behind()) as paths:
-            for path in paths:
-                unread = 0
-                for entries, broken in read_journal(path, BATCH):
-                    unread += broken
-                    await insert(self._database, entries)
-                if unread:
-                    structlog.get_logger().error(
-                        "a journal has lines that are no entries", file=str(path), lines=unread
-                    )
-                    path.rename(path.with_suffix(".unread"))
-                else:
-                    path.unlink(missing_ok=True)
+        async with self._adopting, asyncio.timeout(ADOPTING_S):
+            await self._database.prepare()
+            while True:
+                with journal.alone() as mine:
+                    if mine:
+                        with contextlib.closing(journal.left_behind()) as paths:
+                            for path in paths:
+                                await self._adopt(path)
+                        return
+                await asyncio.sleep(0.05)
+
+    async def _adopt(self, path: Path) -> None:
+        unread, under_way = 0, dict[str, Reservation]()
+        for entries, broken in read_journal(path, BATCH, under_way):
+            unread += broken
+            if entries:
+                await insert(self._database, entries)
+        unknown = [each.as_entry() for each in under_way.values()]
+        # Those whose row has come another way are known, and stay as they are.
+        count = sum([await insert(self._database, unknown[at : at + BATCH]) for at in range(0, len(unknown), BATCH)])
+        if count:
+            structlog.get_logger().error(
+                "a process died with requests under way: what they had reserved counts as spent", requests=count
+            )
+        _put_away(path, unread)
+
+
+def _put_away(path: Path, unread: int) -> None:
+    """All that can be read of it is in the database."""
+    if not unread:
+        path.unlink(missing_ok=True)
+        return
+    structlog.get_logger().error("a journal has lines that are no entries", file=str(path), lines=unread)
+    path.rename(path.with_suffix(".unread"))
+
+
+def _named(error: Exception) -> str:
+    """The kind of an error, and what it says where it is ours."""
+    return str(error) if isinstance(error, SchemaTooNew) else type(error).__name__
 
 
 async def insert(database: Database, entries: Sequence[Entry]) -> int:
@@ -244,6 +324,7 @@ def _fields(struct: Any) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
+FAILURES = frozenset({"error", "cut", NOBODY_KNOWS})
 _MOST = 2**63 - 1
 _SUMS = (*COUNTS, "cost")
 
@@ -261,7 +342,7 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[Entry])
     sums: dict[tuple[Any, ...], list[int]] = {}
     for each in entries:
         key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in WHOSE))
-        new = (1, each.outcome in ("error", "cut"), each.cost is None, each.input, each.output, each.cache_read,
+        new = (1, each.outcome in FAILURES, each.cost is None, each.input, each.output, each.cache_read,
                each.cache_write, each.reasoning, each.cost or 0)  # fmt: skip
         so_far = sums.get(key, [0] * len(_SUMS))
         sums[key] = [min(old + int(more), _MOST) for old, more in zip(so_far, new, strict=True)]

@@ -41,6 +41,7 @@ from gateway.contract.messages import ChatRequest, EmbeddingRequest
 from gateway.contract.quota import Bound
 
 if TYPE_CHECKING:
+    from gateway.access.entry import Reservation
     from gateway.access.prices import Prices
     from gateway.contract.exchange import Attempt, Exchange
 
@@ -60,14 +61,20 @@ class Quota:
         providers: Mapping[str, tuple[Bound, ...]] | None = None,
         warned: Warned | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        begin: Callable[[Reservation], None] | None = None,
     ) -> None:
-        """`models` by the name that is asked for; `warned` hears once of every threshold that a budget passes."""
+        """`models` by the name that is asked for; `warned` hears once of every threshold that a budget passes.
+
+        `begin` keeps what requests have reserved, in case that this process dies with them under way.
+        """
         self._counters = counters
         self._prices = prices
         self._models = models or {}
         self.providers = providers or {}
         self._warned = warned
         self._clock = clock
+        self.begin = begin
         self._calendar = Calendar()
         self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()
@@ -75,20 +82,28 @@ class Quota:
         self._told: set[str] = set()
 
     async def admit(
-        self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]
+        self,
+        exchange: Exchange,
+        request: ChatRequest | EmbeddingRequest,
+        targets: Sequence[str],
+        *,
+        aside: bool = False,
     ) -> QuotaTicket | None:
-        """The request's ticket; None where nothing limits it.
+        """The request's ticket; None where nothing limits it. `aside` is for a call of ours on its caller's behalf.
 
         Raises `TooManyRequests`, `BudgetSpent`, `NotAllowed` for a price that nobody knows, `Unavailable`.
         """
         bounds = self._bounds(exchange)
-        if not bounds and not self.providers:
+        if aside:
+            bounds = tuple(each for each in bounds if each.rule.what == "spend" or each.scope == "model")
+        if not bounds and not self.providers and self.begin is None:
             return None
         sized = any(each.rule.what in _SIZED for each in bounds)
         ticket = QuotaTicket(self, exchange, request, size_of(request) if sized else None)
         if bounds:
             await ticket.open(bounds, targets)
         exchange.ticket = ticket
+        ticket.keep(targets)
         return ticket
 
     def _bounds(self, exchange: Exchange) -> tuple[Bound, ...]:
@@ -156,6 +171,10 @@ class Quota:
                     "under prices, or set unknown_price: allow"
                 )
         return most
+
+    def knows(self, targets: Sequence[str]) -> bool:
+        """Whether the price of each is known."""
+        return all(self._prices.rates(target) is not None for target in targets)
 
     def cost_of(self, attempt: Attempt) -> int | None:
         """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""

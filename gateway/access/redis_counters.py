@@ -26,6 +26,7 @@ from gateway.access.counters import (
     RATE,
     ROLLING_PARTS,
     SPEND,
+    Condition,
     Demand,
     Seed,
     Settlement,
@@ -80,6 +81,7 @@ class RedisCounters:
         self._run = ""
         self._began = 0.0
         self._ready = False
+        self._has_counted = False
         self._held: dict[str, dict[str, Demand]] = {}
         # What budgets had spent when last heard: the best that is known without a ledger. And with what is reserved.
         self._known: dict[str, tuple[int, int, int]] = {}
@@ -116,6 +118,12 @@ class RedisCounters:
         if not self.reachable:
             return "Redis can't be asked"
         return "ready" if self._ready else "budgets wait for what was spent before this run of Redis"
+
+    @property
+    def condition(self) -> Condition:
+        """See `Counters.condition`."""
+        problem = "" if self.reachable and self._ready else self.status()
+        return Condition(problem, only_money=self.reachable, has_counted=self._has_counted)
 
     @property
     def counts(self) -> bool:
@@ -283,7 +291,7 @@ class RedisCounters:
             else:
                 told = [Seed(key, *known) for key, known in self._known.items()]
             if await self._seed(run, told, 0) and run == self._run:
-                self._ready = True
+                self._ready = self._has_counted = True
         except Unreachable:
             return
         except Exception as error:

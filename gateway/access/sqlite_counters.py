@@ -18,6 +18,8 @@ import msgspec
 from gateway.access.counters import (
     SLOTS,
     SPEND,
+    WAITS,
+    Condition,
     Demand,
     Money,
     Seed,
@@ -95,6 +97,8 @@ class SqliteCounters:
         """With `waits` nobody spends before `seed` has been called. `replicas` is how many processes share the file."""
         self.replicas = replicas
         self._waits = waits
+        # What is wrong with the file, as its last step has shown.
+        self._broken = ""
         self._late: list[tuple[str, Sequence[Settlement]]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
@@ -107,6 +111,14 @@ class SqliteCounters:
         self._tidied = 0
         self._tidy(clock())
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    @property
+    def condition(self) -> Condition:
+        """See `Counters.condition`."""
+        if self._broken:
+            problem = f"the counters' file in server.data can't be written ({self._broken})"
+            return Condition(problem, only_money=False, has_counted=not self._waits)
+        return Condition(WAITS, has_counted=False) if self._waits else Condition()
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """See `Counters.reserve`."""
@@ -186,8 +198,11 @@ class SqliteCounters:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 # Others hold the file for too long, or the disk is full.
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    self._broken = str(error)
                 raise Unreachable(str(error)) from None
             raise
+        self._broken = ""
         return done
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from config.sections import LEAST_PEPPER
+from gateway.access.database.problems import SchemaTooNew
 from gateway.contract.errors import Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -142,14 +143,15 @@ class StoredKeys:
         self._polling: asyncio.Task[None] | None = None
         self._saved = 0.0
         self._problem = ""
+        self._wrong = False
         self.changed = 0
         """Counts the copies: whoever keeps something made from one sees that it is old."""
 
     async def start(self) -> None:
         """Reads the first copy, from the database or the disk, and follows. Raises `ValueError` for another pepper."""
         await self.refresh()
-        if self._problem == OTHER_PEPPER:
-            raise ValueError(OTHER_PEPPER)
+        if self._wrong:
+            raise ValueError(self._problem)
         if self._snapshot.version < 0:
             self._load()
         self._polling = asyncio.create_task(self._poll())
@@ -173,10 +175,21 @@ class StoredKeys:
         """How long nobody has confirmed them; 0 while somebody does."""
         return self._clock() - self._snapshot.confirmed if self._problem else 0.0
 
+    @property
+    def problem(self) -> str:
+        """Why the database can't be asked; empty where it can."""
+        return self._problem
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody has confirmed them for longer than they are taken unconfirmed."""
+        return self._clock() - self._snapshot.confirmed > self._max_age_s
+
     def status(self) -> str:
         """In a line for people."""
         if self._problem:
-            return f"the database can't be asked ({self._problem}); keys are as of {self.unconfirmed_s:.0f} s ago"
+            known = f"keys are as of {self.unconfirmed_s:.0f} s ago" if self._snapshot.confirmed else "no key is known"
+            return f"the database can't be asked ({self._problem}); {known}"
         return f"ready, {len(self._by_id)} keys"
 
     def find(self, key: str) -> StoredKey:
@@ -201,7 +214,7 @@ class StoredKeys:
 
     def check_age(self) -> None:
         """Raises `Unavailable` where the copy is too old to tell who may call."""
-        if self._clock() - self._snapshot.confirmed > self._max_age_s:
+        if self.expired:
             raise Unavailable("Keys can't be checked: the database is out of reach", retry_after_s=5.0)
 
     async def refresh(self) -> bool:
@@ -215,7 +228,9 @@ class StoredKeys:
                 if version != self._snapshot.version:
                     await self._read(version)
         except Exception as error:
-            problem = OTHER_PEPPER if str(error) == OTHER_PEPPER else type(error).__name__
+            # What time does not mend is said in full.
+            self._wrong = isinstance(error, SchemaTooNew) or str(error) == OTHER_PEPPER
+            problem = str(error) if self._wrong else type(error).__name__
             if not self._problem:
                 structlog.get_logger().error("keys can't be confirmed", problem=problem)
             self._problem = problem

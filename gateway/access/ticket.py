@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.access.counters import SPEND, Demand, Settlement, Standing
+from gateway.access.entry import reservation_of
 from gateway.access.estimate import USUAL_ANSWER, Size, size_of, size_with
 from gateway.contract.deltas import Usage
 from gateway.contract.errors import BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
@@ -31,8 +32,8 @@ class QuotaTicket:
     """See `gateway.contract.quota.Ticket`."""
 
     __slots__ = (
-        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_measured", "_opened", "_quota", "_refuse",
-        "_reserved", "_size", "_stream", "model",
+        "_alone", "_answer", "_attempts", "_charged", "_exchange", "_held", "_kept", "_measured", "_opened", "_quota",
+        "_refuse", "_reserved", "_size", "_stream", "model",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +55,8 @@ class QuotaTicket:
         # What attempts may cost at most, by number; and what they hold of their providers.
         self._attempts: dict[int, int] = {}
         self._held: list[tuple[str, list[Charged], bool]] = []
+        # What is on disk of it: its target, and what it had reserved. None where nothing has to be.
+        self._kept: tuple[str, int] | None = None
         self.model = ""
 
     async def open(self, bounds: Sequence[Bound], targets: Sequence[str]) -> None:
@@ -73,7 +76,7 @@ class QuotaTicket:
             if bound.rule.what != "streams" or self._stream
         ]
         admitted, standings, self._alone = await self._quota.reserve(self._exchange.ledger_id, charged)
-        self._tell(charged, standings)
+        self._tell(charged, standings, admitted=admitted)
         self._tell_ends(charged, standings)
         if not admitted:
             raise _refusal(charged, standings)
@@ -107,12 +110,29 @@ class QuotaTicket:
         finding = Finding(guardrail, f"{bound.scope}:{rule.what}", action, "input", shadow=rule.shadow)
         self._exchange.findings.append(finding)
 
-    def _tell(self, charged: Sequence[Charged], standings: Sequence[Standing]) -> None:
+    def keep(self, targets: Sequence[str]) -> None:
+        """Sees to it that the request is known of if this process dies, before anything is asked of `targets`."""
+        if self._quota.begin is not None and self._exchange.caller is not None:
+            self._keep(targets[0] if len(targets) == 1 else "", targets)
+
+    def _keep(self, target: str, targets: Sequence[str]) -> None:
+        begin = self._quota.begin
+        if begin is None:
+            return
+        self._kept = target, self._reserved
+        counted = any(demand.kind == SPEND for _, demand in self._charged)
+        known = counted and (self._reserved or self._quota.knows(targets))
+        cost = self._reserved if known else None
+        begin(reservation_of(self._exchange, target, cost, stream=self._stream))
+
+    def _tell(self, charged: Sequence[Charged], standings: Sequence[Standing], *, admitted: bool) -> None:
         told = self._exchange.allowances
         for (bound, demand), standing in zip(charged, standings, strict=True):
             kind = _KIND_OF_LIMIT.get(bound.rule.what)
             if kind is None or not demand.hard:
                 continue
+            if not admitted and not standing.wait_us:
+                standing = _untaken(demand, standing)
             before = told.get(kind)
             if before is None or standing.left / demand.limit < before.left / before.limit:
                 told[kind] = Allowance(bound.rule.limit, standing.left, standing.reset_us / 1e6)
@@ -126,6 +146,11 @@ class QuotaTicket:
     async def cover(self, attempt: Attempt, request: object) -> None:
         """See `Ticket.cover`."""
         await self._enter(attempt)
+        await self._cover(attempt, request)
+        if self._kept is not None and (not self._kept[0] or self._kept[1] < self._reserved):
+            self._keep(attempt.target, [attempt.target])
+
+    async def _cover(self, attempt: Attempt, request: object) -> None:
         moneys = [each for each in self._charged if each[1].kind == SPEND]
         if not moneys or not isinstance(request, ChatRequest | EmbeddingRequest):
             return
@@ -226,7 +251,7 @@ class QuotaTicket:
             done = [Settlement(demand, _actual(bound.rule, demand, usage, 0)) for bound, demand in charged]
             if done:
                 await self._quota.settle(request, charged, done, alone=alone)
-        self._charged, self._held = [], []
+        self._charged, self._held, self._kept = [], [], None
 
     def _known_cost(self) -> int:
         """What is not known counts as what was reserved for it."""
@@ -240,6 +265,13 @@ _AT_LEAST_A_PROMPT = 500
 _LONGEST_DEBT = 100
 # No call costs more, whatever it asks for or its provider says: counters must be able to add it up. As in the ledger.
 MOST_COST = 100_000 * NANO
+
+
+def _untaken(demand: Demand, standing: Standing) -> Standing:
+    """How a rule stands that had room for a request which another one refused."""
+    took = demand.window_us * demand.amount // demand.limit
+    left = min(demand.limit, standing.left + demand.amount)
+    return Standing(left, max(0, standing.reset_us - took), 0)
 
 
 def nanos(dollars: Decimal) -> int:

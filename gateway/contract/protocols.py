@@ -213,6 +213,8 @@ class UnderGuard(msgspec.Struct, frozen=True):
     again: Again
     guard: Callable[[ChatRequest], Awaitable[ChatRequest]]
     reveal_arguments: Callable[[str, str], str]
+    aside: Callable[[ChatRequest, str], Awaitable[str]] | None = None
+    """Asks a masked question that the request does not wait for: it may be over by then, and has a row of its own."""
 
 
 class Decision(msgspec.Struct, frozen=True):

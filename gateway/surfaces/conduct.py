@@ -60,12 +60,13 @@ async def conduct(
                 await _see_out(runtime, exchange)
         finally:
             try:
+                # Its row first: whenever the process dies, no budget holds less than the ledger says.
+                runtime.resources.accounts.finished(exchange)
                 if exchange.ticket is not None:
                     await exchange.ticket.settle(exchange)
             except Exception as error:
                 structlog.get_logger().error("a request could not be settled", problem=type(error).__name__)
             finally:
-                runtime.resources.accounts.finished(exchange)
                 runtime.recorder.finish(exchange)
 
 

@@ -21,17 +21,18 @@ def operations(runtime: Runtime) -> APIRouter:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        body: dict[str, Any] = {
-            "status": "ready" if runtime.ready else "draining" if runtime.draining or runtime.leaving else "starting"
-        }
+        body: dict[str, Any] = {"status": runtime.status}
+        if wrong := runtime.impaired():
+            body["degraded"] = wrong
         body["parts"] = runtime.parts()
         return JSONResponse(body, 200 if runtime.ready else 503)
 
     async def health() -> Response:
-        engine = runtime.engine
+        engine, status = runtime.engine, runtime.status
         return JSONResponse(
             {
-                "status": "draining" if runtime.draining else "ok",
+                "status": "ok" if status == "ready" else status,
+                "degraded": runtime.impaired(),
                 "version": runtime.version,
                 "config": engine.digest,
                 "uptime_s": round(time.monotonic() - started, 1),

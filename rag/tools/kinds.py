@@ -149,5 +149,5 @@ class SourceTool:
         if caller is not None and caller.sources is not None and self._source_name not in caller.sources:
             return _NOTHING
         labels = caller.labels if caller is not None else frozenset()
-        found = await self._source.search(query, self._top, labels)
+        found = await self._source.search(query, self._top, labels, caller)
         return "\n\n".join(f"[{each.source}, {each.place}]\n{each.text}" for each in found)[:MAX_RESULT] or _NOTHING

@@ -10,11 +10,14 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from gateway.access.database.problems import SchemaTooNew
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-HEAD = "0001"
+STEPS = ("0001",)
+HEAD = STEPS[-1]
 DEADLINE_S = 5.0
 _LOCK = 0x6761_7465
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -50,9 +53,27 @@ class Database:
                 return
             async with asyncio.timeout(60), self.engine.begin() as connection:
                 await self.lock(connection)
-                if await connection.run_sync(_version) != HEAD:
+                version = await connection.run_sync(_version)
+                if version not in (*STEPS, ""):
+                    raise SchemaTooNew(
+                        f"the tables of server.database are those of a later version (step {version}; this one "
+                        f"knows {HEAD}): start that version, or put back a backup that is older than it"
+                    )
+                if version != HEAD:
                     await connection.run_sync(upgrade)
             self._ready = True
+
+    async def check(self) -> None:
+        """Whether it takes rows now. Raises where it does not: it is gone, or can only be read."""
+        try:
+            async with asyncio.timeout(DEADLINE_S), self.engine.begin() as connection:
+                if self.is_sqlite:
+                    await self.lock(connection)
+                await connection.execute(text("UPDATE meta SET value = value WHERE name = ''"))
+        except BaseException:
+            # Whatever comes back may be another, without tables.
+            self._ready = False
+            raise
 
     async def lock(self, connection: AsyncConnection) -> None:
         """Lets nobody else write until the transaction ends."""
