@@ -44,7 +44,8 @@ _TAG_LETTERS = re.compile("[\U000e0020-\U000e007e]+")
 _SPACED = re.compile(r"(?<!\w)(?:\w[ \-._*]){3,}\w(?!\w)")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Fa-f])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){10,}")
-_ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2}|[\w.+-]){3,}%[0-9A-Fa-f]{2}[%\w.+-]*")
+_ESCAPED = re.compile(r"[%\w.+-]{6,}")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 MAX_VIEWS = 24
 
 
@@ -172,7 +173,8 @@ def _encoded(text: str) -> Iterator[tuple[int, int, str, str]]:
             yield match.start(), match.end(), decoded, "hex"
     if "%" in text:
         for match in _ESCAPED.finditer(text):
-            yield match.start(), match.end(), unquote(match[0].replace("+", " ")), "url"
+            if _ESCAPE.search(match[0], 3) is not None:
+                yield match.start(), match.end(), unquote(match[0].replace("+", " ")), "url"
 
 
 def _decodings(text: str) -> Iterator[tuple[int, int, str, str]]:

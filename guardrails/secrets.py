@@ -101,15 +101,13 @@ _CONNECTION = re.compile(
     r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/@:\"'<>]{0,100}:(?P<value>[^\s/@\"'<>${}]{3,200})@[^\s\"'<>]{1,300}"
 )
 _NAMED = re.compile(
-    r"(?i)(?:api|access|auth|secret|private|client|signing|encryption|session|bearer|master|account|refresh|db|database|user|"
-    r"admin|root|service|app|webhook|deploy)?[\w.-]{0,30}"
-    r"(?:token|secret|passw(?:or)?d|passphrase|pwd|pass|api[_-]?key|apikey|access[_-]?key|secret[_-]?key|private[_-]?key|"
+    r"(?i)(?:token|secret|passw(?:or)?d|passphrase|pwd|pass|api[_-]?key|apikey|access[_-]?key|secret[_-]?key|private[_-]?key|"
     r"credentials?|client[_-]?key|auth[_-]?key|signature[_-]?key|encryption[_-]?key)[\w.-]{0,20}[\"'`]?\]?"
     r"\s{0,3}(?:=>|:=|=|:|\bis\b|,|\|\|)\s{0,3}(?:bearer\s|basic\s)?[\"'`]{0,3}(?P<value>[^\s\"'`,;<>(){}\[\]]{8,300})"
 )
 _NAMED_GATE = re.compile(r"(?i)authorization|token|secret|passw|pwd|passphrase|pass|key|credential")
 _BEARER = re.compile(
-    r"(?i)\b(?:authorization|x-api-key|api-key)[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|token)?\s*(?P<value>[A-Za-z0-9._~+/=-]{16,2000})"
+    r"(?i)\b(?:authorization|x-api-key|api-key)[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:bearer|basic|token)?\s{0,9}(?P<value>[A-Za-z0-9._~+/=-]{16,2000})"
 )
 _ENCODED = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{24,4000}={0,2})(?![A-Za-z0-9+/])|(?<![0-9a-fA-F])(?:[0-9a-f]{2}){16,2000}(?![0-9a-fA-F])"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A sentence that does not end is judged in parts of about this size.
 MAX_HELD = 600
-_END = re.compile(r"[.!?\u2026\u3002]+[\"'\u201d\u2019)\]]*\s+|\n+")
+_END = re.compile(r"(?<![.!?\u2026\u3002])[.!?\u2026\u3002]+[\"'\u201d\u2019)\]]*\s+|\n+")
 _WORDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
 
 

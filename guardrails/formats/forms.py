@@ -1,18 +1,27 @@
-"""Whether a text is of a form, why not, and the nearest text that is when only little is wrong."""
+"""Whether a text is of a form, why not, and the nearest text that is when only little is wrong.
+
+Nothing is said of an answer that was cut off: no beginning of a form is that form, even where it happens to parse.
+"""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from guardrails.formats.json_values import Schema, depth_problem, loads
+from guardrails.formats.mending import Unclear, mended, within
+
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _FENCE_WITHIN = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+# Longer answers are not read: what reads them takes about a second for so much.
 MAX_CHARACTERS = 1_000_000
+MAX_PARSED = 100_000
+MAX_MATCHED = 10_000
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -25,8 +34,11 @@ class Verdict(msgspec.Struct, frozen=True):
     repaired: str = ""
 
 
+CUT = Verdict("it was cut off before its end")
+
+
 class Form(Protocol):
-    """One form. Pure and blocking; `cut` says that the answer ended before its end, so that nothing may be guessed."""
+    """One form. Pure and blocking; `cut` says that the answer ended before its end: that is of no form."""
 
     name: str
 
@@ -44,6 +56,32 @@ def _unfenced(text: str) -> str:
     return str(blocks[0]) if len(blocks) == 1 else text
 
 
+def _unreadable(text: str, most: int) -> str:
+    """What is wrong with a text of whatever form: too long to be read, or no text at all."""
+    if len(text) > most:
+        return f"it is longer than can be checked ({most} characters)"
+    return "it holds half a letter (a lone surrogate)" if _HALF.search(text) is not None else ""
+
+
+class _Parsed:
+    """What the forms have in common that are parsed: right as it stands, or the code within a block."""
+
+    def check(self, text: str, *, cut: bool) -> Verdict:
+        """See `Form.check`."""
+        if cut:
+            return CUT
+        if problem := _unreadable(text, MAX_PARSED):
+            return Verdict(problem)
+        problem = self._problem(text)
+        if not problem:
+            return Verdict()
+        bare = _unfenced(text)
+        return Verdict(problem, bare if bare != text and not self._problem(bare) else "")
+
+    def _problem(self, text: str) -> str:
+        raise NotImplementedError
+
+
 class JsonForm:
     """JSON (RFC 8259), of a schema if one is given."""
 
@@ -51,125 +89,44 @@ class JsonForm:
 
     def __init__(self, schema: dict[str, Any] | None = None) -> None:
         """Raises `ValueError` for a schema that is none."""
-        self._validator: Any = None
-        if schema is not None:
-            from jsonschema import SchemaError  # type: ignore[import-untyped]
-            from jsonschema.validators import validator_for  # type: ignore[import-untyped]
-
-            made = validator_for(schema)
-            try:
-                made.check_schema(schema)
-            except SchemaError as error:
-                raise ValueError(f"the schema is no JSON schema: {error.message}") from None
-            self._validator = made(schema)
+        self._schema = Schema(schema) if schema is not None else None
 
     def check(self, text: str, *, cut: bool) -> Verdict:
         """See `Form.check`."""
-        try:
-            value = _loads(text)
-        except ValueError as error:
-            problem = f"it is no valid JSON: {error}"
-        else:
-            problem = self._against_schema(value)
-            if not problem:
-                return Verdict()
-        return Verdict(problem, "" if cut else self._repair(text))
+        if cut:
+            return CUT
+        problem = _unreadable(text, MAX_CHARACTERS) or self._problem(text)
+        return Verdict(problem, self._repair(text)) if problem and len(text) <= MAX_CHARACTERS else Verdict(problem)
 
-    def _against_schema(self, value: Any) -> str:
-        if self._validator is None:
-            return ""
-        errors = sorted(self._validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
-        return "; ".join(_told(error) for error in errors[:3])
+    def _problem(self, text: str) -> str:
+        try:
+            value = loads(text)
+        except ValueError as error:
+            return f"it is no valid JSON: {error}"
+        return self._schema.problem(value) if self._schema is not None else ""
 
     def _repair(self, text: str) -> str:
-        """Takes away what stands around the JSON, and mends commas, quotes and the like, but invents no value."""
-        import json_repair
-
-        candidate = _unfenced(text)
-        starts = [place for place in (candidate.find("{"), candidate.find("[")) if place >= 0]
-        if starts:
-            end = max(candidate.rfind("}"), candidate.rfind("]"))
-            candidate = candidate[min(starts) : end + 1] if end > min(starts) else candidate[min(starts) :]
-        for attempt in (candidate, None):
-            try:
-                value = _loads(candidate) if attempt is not None else json_repair.loads(candidate, skip_json_loads=True)
-            except (ValueError, RecursionError):
-                continue
-            if value in ("", None) or (attempt is None and not isinstance(value, (dict, list))):
-                continue
-            if attempt is None and not _balanced(candidate):
-                return ""
-            if not self._against_schema(value):
-                return candidate if attempt is not None else json.dumps(value, ensure_ascii=False)
+        """Takes away what stands around the JSON, and mends commas, quotes and the like, but changes no value."""
+        if _HALF.search(text) is not None:
+            return ""
+        bare = _unfenced(text)
+        try:
+            candidate = within(bare) if bare == text else bare
+            for attempt in (candidate.strip(), mended(candidate)):
+                if attempt != text and not self._problem(attempt):
+                    return attempt
+        except Unclear:
+            pass
         return ""
 
 
-def _loads(text: str) -> Any:
-    """Strict: no NaN, no duplicate keys, no comments. Raises `ValueError` without the text in it."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if len(found) != len(items):
-            raise ValueError("a key comes twice")
-        return found
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not allowed")
-
-    try:
-        return json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at line {error.lineno} column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _balanced(text: str) -> bool:
-    """Whether every bracket outside strings is closed: what is not may have been cut off, and is not completed."""
-    depth, quoted, escaped = 0, False, False
-    for letter in text:
-        if escaped:
-            escaped = False
-        elif letter == "\\":
-            escaped = quoted
-        elif letter == '"':
-            quoted = not quoted
-        elif not quoted and letter in "{[":
-            depth += 1
-        elif not quoted and letter in "}]":
-            depth -= 1
-    return depth <= 0
-
-
-def _told(error: Any) -> str:
-    """A schema's complaint without the value that it is about."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    what = f"'{place}'" if place else "the whole"
-    rule = error.validator
-    if rule == "required":
-        absent = [name for name in error.validator_value if name not in error.instance]
-        return f"{what} lacks {', '.join(map(repr, absent))}"
-    if rule == "additionalProperties":
-        return f"{what} has properties that the schema does not know"
-    limit = json.dumps(error.validator_value, ensure_ascii=False)
-    return f"{what} breaks {rule}: {limit if len(limit) <= 200 else limit[:200] + '...'}"
-
-
-class YamlForm:
-    """YAML 1.2, of a JSON schema if one is given."""
+class YamlForm(_Parsed):
+    """YAML 1.2: a mapping or a list, or what a JSON schema says."""
 
     name = "yaml"
 
     def __init__(self, schema: dict[str, Any] | None = None) -> None:
-        self._json = JsonForm(schema)
-
-    def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
-        problem = self._problem(text)
-        if not problem:
-            return Verdict()
-        bare = _unfenced(text)
-        return Verdict(problem, bare if not cut and bare != text and not self._problem(bare) else "")
+        self._schema = Schema(schema) if schema is not None else None
 
     def _problem(self, text: str) -> str:
         from ruamel.yaml import YAML
@@ -179,40 +136,56 @@ class YamlForm:
             return "it stands in a code block"
         try:
             value = YAML(typ="safe", pure=True).load(text)
-        except (YAMLError, ValueError, RecursionError) as error:
+        except RecursionError:
+            return "it is nested too deeply"
+        except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+            # The library raises its own bare mistakes for some texts that are no YAML.
             mark = getattr(error, "problem_mark", None)
             place = f" at line {mark.line + 1} column {mark.column + 1}" if mark is not None else ""
             return f"it is no valid YAML{place}"
-        return self._json._against_schema(value)
+        if problem := depth_problem(value):
+            return problem
+        if self._schema is not None:
+            return self._schema.problem(value)
+        return "" if isinstance(value, (dict, list)) else "it is neither a mapping nor a list"
 
 
-class PythonForm:
+class PythonForm(_Parsed):
     """Python source, of the version that runs here."""
 
     name = "python"
 
-    def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
-        problem = self._problem(text)
-        if not problem:
-            return Verdict()
-        bare = _unfenced(text)
-        return Verdict(problem, bare if not cut and bare != text and not self._problem(bare) else "")
-
-    @staticmethod
-    def _problem(text: str) -> str:
-        if not text.strip():
-            return "it is empty"
+    def _problem(self, text: str) -> str:
         try:
-            ast.parse(text)
+            tree = ast.parse(text)
         except SyntaxError as error:
             return f"it is no valid Python: {error.msg} at line {error.lineno}"
         except (ValueError, RecursionError, MemoryError):
             return "it is no valid Python"
-        return ""
+        if not tree.body:
+            return "it is empty"
+        if any(isinstance(each, ast.Return) for each in tree.body):
+            return "it is no valid Python: 'return' outside function"
+        return "it is prose" if all(_is_prose(each) for each in tree.body) else ""
 
 
-class SqlForm:
+# What words, commas and full stops can be taken for: names, and the operators that are words.
+_WORDS_ONLY = (
+    ast.Expr, ast.AnnAssign, ast.Name, ast.Attribute, ast.Tuple, ast.BoolOp, ast.Compare, ast.UnaryOp, ast.IfExp,
+    ast.expr_context, ast.boolop, ast.Is, ast.IsNot, ast.In, ast.NotIn, ast.Not, ast.Raise, ast.Delete, ast.Assert,
+)  # fmt: skip
+
+
+def _is_prose(statement: ast.stmt) -> bool:
+    """Whether a statement is words that only happen to parse: `yes`, `this is fine`, `Answer: none`."""
+    return all(
+        isinstance(each, _WORDS_ONLY)
+        or (isinstance(each, ast.Constant) and (each.value is None or isinstance(each.value, bool)))
+        for each in ast.walk(statement)
+    )
+
+
+class SqlForm(_Parsed):
     """One statement of SQL."""
 
     name = "sql"
@@ -224,18 +197,11 @@ class SqlForm:
         sqlglot.Dialect.get_or_raise(dialect or None)
         self._dialect = dialect or None
 
-    def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
-        problem = self._problem(text)
-        if not problem:
-            return Verdict()
-        bare = _unfenced(text).strip()
-        return Verdict(problem, bare if not cut and bare != text and not self._problem(bare) else "")
-
     def _problem(self, text: str) -> str:
         import sqlglot
         from sqlglot.errors import SqlglotError
-        from sqlglot.expressions import Command
+
+        from guardrails.formats.statements import statement_problem
 
         try:
             statements = [each for each in sqlglot.parse(text, read=self._dialect) if each is not None]
@@ -245,9 +211,12 @@ class SqlForm:
             return "it is no valid SQL" + (f" at line {line}" if line else "")
         except RecursionError:
             return "it is nested too deeply"
+        except (ValueError, TypeError, AttributeError, LookupError):
+            # The parser's own mistakes about what is no SQL.
+            return "it is no valid SQL"
         if len(statements) != 1:
             return "it is not one statement"
-        return "it is no statement that is understood" if isinstance(statements[0], Command) else ""
+        return statement_problem(statements[0])
 
 
 class ChoiceForm:
@@ -261,10 +230,12 @@ class ChoiceForm:
 
     def check(self, text: str, *, cut: bool) -> Verdict:
         """See `Form.check`."""
+        if cut:
+            return CUT
         if text in self._choices:
             return Verdict()
         problem = f"it is none of: {', '.join(self._choices)}"
-        if cut:
+        if len(text) > _LONGEST_CHOICE + max(map(len, self._choices), default=0):
             return Verdict(problem)
         exact = self._known.get(_plain(text))
         if exact is not None:
@@ -273,6 +244,7 @@ class ChoiceForm:
         return Verdict(problem, within[0] if len(within) == 1 and len(text) <= 200 and not _NOT.search(text) else "")
 
 
+_LONGEST_CHOICE = 200
 _NOT = re.compile(r"(?i)\b(?:not|no|never|n't|neither)\b|n't\b")
 
 
@@ -290,8 +262,12 @@ class PatternForm:
 
     def check(self, text: str, *, cut: bool) -> Verdict:
         """See `Form.check`."""
+        if cut:
+            return CUT
+        if problem := _unreadable(text, MAX_MATCHED):
+            return Verdict(problem)
         if self._pattern.fullmatch(text):
             return Verdict()
         trimmed = text.strip()
         problem = f"it does not match the pattern {self._pattern.pattern}"
-        return Verdict(problem, trimmed if not cut and self._pattern.fullmatch(trimmed) else "")
+        return Verdict(problem, trimmed if self._pattern.fullmatch(trimmed) else "")

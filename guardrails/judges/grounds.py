@@ -30,7 +30,8 @@ _STOP = frozenset({
     "very", "really", "about", "into", "out", "up", "down", "over", "more", "most", "some", "any", "all", "each",
     "both", "don't", "yes", "well", "oh", "ok", "know", "think", "like", "one",
 })  # fmt: skip
-SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?![.!?]*(?:\s|\Z)))+[.!?]*")
+# Runs are taken whole or not at all, so that a line of dots is read once.
+SENTENCE = re.compile(r"(?:[^.!?\n]++|(?<![.!?])[.!?]++(?!\s|\Z))+[.!?]*")
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _ENDINGS = ("ingly", "edly", "ing", "ed", "ies", "es", "s", "ly")
 LEAST_WORDS = 3

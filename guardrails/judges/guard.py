@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from guardrails.verdict import Policy
 
 Step = tuple[str, str]
-_CUT: frozenset[FinishReason] = frozenset({"length", "context_window", "pause"})
+_CUT: frozenset[FinishReason] = frozenset({"length", "context_window", "pause", "content_filter", "malformed"})
 MAX_HELD_CHARACTERS = 4_000_000
 
 
@@ -266,10 +266,7 @@ class FormJudge:
             return Judgement()
         cut = finish in _CUT
         verdict = await asyncio.to_thread(self._form.check, text, cut=cut)
-        problem = verdict.problem
-        if problem and cut:
-            problem = f"it was cut off before its end, and {problem}"
-        return Judgement(problem, verdict.repaired)
+        return Judgement(verdict.problem, verdict.repaired)
 
 
 class CompleteJudge:

@@ -6,6 +6,7 @@ never searched for mails; and what must hold of a match beyond its form (`holds`
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -209,7 +210,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "DRIVER_LICENCE",
-        re.compile(_B + r"(?=[A-Z0-9-]*\d{3})[A-Z0-9]{1,5}(?:-?[A-Z0-9]{2,8}){1,4}" + _E),
+        re.compile(_B + r"(?=[A-Z0-9-]{0,50}\d{3})[A-Z0-9]{1,5}(?:-?[A-Z0-9]{2,8}){1,4}" + _E),
         re.compile(r"(?i)licen[cs]e|driv|führerschein|permis|rijbewijs"),
         None,
         _words(
@@ -282,20 +283,47 @@ _CHECKED = frozenset({"CARD", "IBAN"})
 
 
 def _without(text: str, spans: Sequence[Span]) -> str:
+    parts: list[str] = []
+    place = 0
     for span in spans:
-        text = f"{text[: span.start]}{'#' * (span.end - span.start)}{text[span.end :]}"
-    return text
+        parts += [text[place : span.start], "#" * (span.end - span.start)]
+        place = span.end
+    return "".join([*parts, text[place:]])
 
 
 def resolve(spans: list[Span], order: dict[str, int] | None = None) -> list[Span]:
     """Without overlaps, by place: the surer span wins, then the longer, then the earlier kind in `order`."""
     ranks = order or _ORDER
     ranked = sorted(spans, key=lambda s: (-s.score, s.start - s.end, ranks.get(s.kind, len(ranks)), s.start))
-    kept: list[Span] = []
-    for span in ranked:
-        if span.end > span.start and all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept)
+    taken = Taken()
+    return sorted([span for span in ranked if span.end > span.start and taken.take(span.start, span.end)])
+
+
+class Taken:
+    """Stretches of a text without overlaps; each is found by bisection."""
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self, spans: Sequence[Span] = ()) -> None:
+        """`spans` by place, without overlaps."""
+        self._starts = [span.start for span in spans]
+        self._ends = [span.end for span in spans]
+
+    def take(self, start: int, end: int) -> bool:
+        """Takes a stretch if all of it is free; whether it was."""
+        if not self.is_free(start, end):
+            return False
+        place = bisect.bisect_right(self._starts, start)
+        self._starts.insert(place, start)
+        self._ends.insert(place, end)
+        return True
+
+    def is_free(self, start: int, end: int) -> bool:
+        """Whether nothing of a stretch is taken."""
+        place = bisect.bisect_right(self._starts, start)
+        return not (place and self._ends[place - 1] > start) and not (
+            place < len(self._starts) and self._starts[place] < end
+        )
 
 
 _ORDER = {kind: place for place, kind in enumerate(KINDS)}
