@@ -16,14 +16,17 @@ MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
 class SseParser:
-    """Any split of the bytes gives the same events."""
+    """Any split of the bytes gives the same events. Each byte is looked at once, however the event is split."""
 
-    __slots__ = ("_buffer", "_carriage", "_data", "_event", "_started")
+    __slots__ = ("_carriage", "_data", "_event", "_held", "_line", "_started")
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._carriage = False
+        # The pieces of a line whose end has not come, and the lines of an event whose end has not come.
+        self._line: list[bytes] = []
         self._data: list[bytes] = []
+        # How many bytes the two hold.
+        self._held = 0
+        self._carriage = False
         self._event = ""
         self._started = False
 
@@ -33,7 +36,7 @@ class SseParser:
             self._started
             and data[:6] == b"data: "
             and data[-2:] == b"\n\n"
-            and not (self._buffer or self._data or self._event or self._carriage)
+            and not (self._held or self._data or self._event or self._carriage)
             and data.find(b"\n") == len(data) - 2
             and b"\r" not in data
         ):
@@ -46,49 +49,69 @@ class SseParser:
             self._carriage = False
             if data[:1] == b"\n":
                 data = data[1:]
-        if self._buffer:
-            data = self._buffer + data
         if b"\r" in data:
             self._carriage = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n" not in data:
+            self._keep(data)
+            return []
         lines = data.split(b"\n")
-        self._buffer = lines.pop()
+        if self._line:
+            lines[0] = self._take_line(lines[0])
+        last = lines.pop()
         events: list[Event] = []
         for line in lines:
             self._take(line, events)
-        if len(self._buffer) + sum(map(len, self._data)) > MAX_EVENT_BYTES:
-            raise MalformedReply("The provider sent an event that is too large")
+        self._keep(last)
         return events
 
     def finish(self) -> list[Event]:
         """An event that lacks its closing blank line. The format says to drop it; providers exist that end so."""
         events: list[Event] = []
-        if self._buffer:
-            self._take(self._buffer, events)
-            self._buffer = b""
+        if self._line:
+            self._take(self._take_line(b""), events)
         self._take(b"", events)
         return events
 
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._line.append(piece)
+            self._held += len(piece)
+        if self._held > MAX_EVENT_BYTES:
+            raise MalformedReply("The provider sent an event that is too large")
+
+    def _take_line(self, end: bytes) -> bytes:
+        """The line whose end has come."""
+        self._held -= sum(map(len, self._line))
+        line = b"".join([*self._line, end])
+        self._line = []
+        return line
+
     def _begin(self, data: bytes) -> bytes:
-        data = self._buffer + data
-        self._buffer = b""
+        if self._line:
+            data = self._take_line(data)
         mark = b"\xef\xbb\xbf"
         if len(data) < len(mark) and mark.startswith(data):
-            self._buffer = data
+            self._keep(data)
             return b""
         self._started = True
         return data.removeprefix(mark)
 
     def _take(self, line: bytes, events: list[Event]) -> None:
         if line.startswith(b"data:"):
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._add(line[6:] if line[5:6] == b" " else line[5:])
         elif not line:
             if self._data:
                 data = self._data
                 events.append((self._event, data[0] if len(data) == 1 else b"\n".join(data)))
+                self._held -= sum(map(len, data)) + len(data)
                 self._data = []
             self._event = ""
         elif line.startswith(b"event:"):
             self._event = line[6:].strip().decode("utf-8", "replace")
         elif line == b"data":
-            self._data.append(b"")
+            self._add(b"")
+
+    def _add(self, line: bytes) -> None:
+        self._data.append(line)
+        self._held += len(line) + 1

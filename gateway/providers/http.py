@@ -16,185 +16,18 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut, UpstreamError
-from gateway.providers.wakeup import Wakeup
+from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from gateway.providers.response import Response
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import TimeoutPhase
     from gateway.contract.exchange import Attempt
 
-HIGH_WATER = 256 * 1024
 MAX_IDLE = 512
 IDLE_S = 55.0
 LINGER_S = 1.0
+# Of headers; and of anything else that is no body: interim answers, extensions of chunks, trailers.
 MAX_HEADER_BYTES = 64 * 1024
-
-
-class Response:
-    """One answer under way: status and headers, then the body as it comes. Whoever holds it closes it."""
-
-    __slots__ = (
-        "_chunks",
-        "_connection",
-        "_deadline",
-        "_error",
-        "_loop",
-        "_patience_s",
-        "_phase",
-        "_size",
-        "_timer",
-        "_waiter",
-        "ended",
-        "held",
-        "raw_headers",
-        "status",
-    )
-
-    def __init__(self, connection: _Connection, loop: asyncio.AbstractEventLoop) -> None:
-        self.status = 0
-        self.raw_headers: dict[bytes, bytes] = {}
-        self.ended = False
-        self.held = False
-        self._connection: _Connection | None = connection
-        self._loop = loop
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._waiter: Wakeup | None = None
-        self._error: UpstreamError | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
-        self._patience_s = 0.0
-        self._phase: TimeoutPhase = "total"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """By lower-case name."""
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers.items()}
-
-    @property
-    def content_type(self) -> str:
-        """Lower case, without parameters; empty when unsaid."""
-        return self.raw_headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-
-    def expect_by(self, deadline: float, phase: TimeoutPhase) -> None:
-        """The next byte must come before `deadline` (loop time), else the answer fails with `TimedOut`."""
-        self._deadline = deadline
-        if phase != self._phase:
-            self._phase = phase
-            self._patience_s = deadline - self._loop.time()
-        timer = self._timer
-        if timer is None:
-            self._timer = self._loop.call_at(deadline, self._on_timer)
-        elif deadline < timer.when():
-            timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._on_timer)
-
-    def _on_timer(self) -> None:
-        # A deadline that moved on is not worth a timer of its own: this one looks again.
-        self._timer = None
-        if self.ended or self._error is not None:
-            return
-        now = self._loop.time()
-        if self._phase == "idle" and self._waiter is None:
-            # Nobody waits for the provider: it is the caller who is slow to read.
-            self._deadline = max(self._deadline, now + self._patience_s)
-        if now < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._on_timer)
-            return
-        self.fail(TimedOut(f"The provider did not answer in time ({self._phase.replace('_', ' ')})", phase=self._phase))
-        self.close()
-        self.wake()
-
-    async def head(self) -> None:
-        """Waits for status and headers. Raises `UpstreamError`."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
-
-    async def read(self) -> bytes | None:
-        """What has come of the body since the last call, at least a byte; None at its end. Raises `UpstreamError`."""
-        while True:
-            chunks = self._chunks
-            if chunks:
-                data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                chunks.clear()
-                self._size = 0
-                if self.held:
-                    self._hold(held=False)
-                return data
-            if self.ended:
-                return None
-            if self._error is not None:
-                raise self._error
-            await self._wait()
-
-    async def read_all(self, limit: int) -> bytes:
-        """The whole body, at most `limit` bytes of it; an early end counts as the end."""
-        parts: list[bytes] = []
-        size = 0
-        try:
-            while size < limit and (data := await self.read()) is not None:
-                parts.append(data)
-                size += len(data)
-        except (CutShort, MalformedReply):
-            pass
-        return b"".join(parts)[:limit]
-
-    def _wait(self) -> Wakeup:
-        wakeup = self._waiter = Wakeup(self._loop)
-        return wakeup
-
-    def wake(self) -> None:
-        """Lets whoever waits go on, in this call: not to be made from within the parser."""
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            waiter.wake()
-
-    def _hold(self, *, held: bool) -> None:
-        connection = self._connection
-        self.held = held
-        if connection is not None:
-            connection.hold(held=held)
-
-    def take(self, data: bytes) -> None:
-        """A piece of the body has come."""
-        self._chunks.append(data)
-        self._size += len(data)
-        if self._size > HIGH_WATER and not self.held:
-            self._hold(held=True)
-
-    def begin(self, status: int) -> None:
-        """Status and headers are complete."""
-        self.status = status
-
-    def end(self) -> None:
-        """The body is complete; the connection is no longer ours."""
-        self.ended = True
-        self._let_go()
-
-    def fail(self, error: UpstreamError) -> None:
-        """Nothing more will come."""
-        if self._error is None and not self.ended:
-            self._error = error
-
-    def _let_go(self) -> None:
-        self._connection = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def close(self, *, linger: bool = False) -> None:
-        """Ends the call at once. `linger`: all that matters has come, but the last bytes may save the connection."""
-        connection = self._connection
-        self._let_go()
-        if connection is None:
-            return
-        if linger and self._error is None:
-            connection.discard()
-        else:
-            connection.abort()
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class _Connection(asyncio.Protocol):
@@ -202,7 +35,7 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_delimited",
-        "_header_bytes",
+        "_dry_bytes",
         "_lingering",
         "_loop",
         "_parser",
@@ -220,7 +53,8 @@ class _Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._transport: asyncio.Transport | None = None
         self._delimited = False
-        self._header_bytes = 0
+        # What has come since the last piece of a body.
+        self._dry_bytes = 0
         self._lingering: asyncio.TimerHandle | None = None
         self.closed = False
         self.idle_since = 0.0
@@ -228,7 +62,7 @@ class _Connection(asyncio.Protocol):
     def send(self, data: bytes, response: Response) -> None:
         self._response = response
         self._delimited = False
-        self._header_bytes = 0
+        self._dry_bytes = 0
         assert self._transport is not None
         self._transport.write(data)
 
@@ -263,8 +97,11 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         response = self._response
+        self._dry_bytes += len(data)
         try:
             self._parser.feed_data(data)
+            if self._dry_bytes > MAX_HEADER_BYTES:
+                raise ValueError("too much that is no body")
         except Exception:  # whatever the parser dislikes, the answer is not HTTP
             if self._response is not None:
                 self._response.fail(MalformedReply("The provider's answer is not HTTP"))
@@ -293,22 +130,29 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("headers too large")
-        if response is not None:
-            key = name.lower()
-            response.raw_headers[key] = value
-            if key in (b"content-length", b"transfer-encoding"):
-                self._delimited = True
+        if response is None or response.status:
+            return  # trailers say nothing that we ask for
+        key = name.lower()
+        if key in (b"content-length", b"transfer-encoding"):
+            self._delimited = True
+        elif key == b"content-encoding" and key in response.raw_headers:
+            value = b"%b, %b" % (response.raw_headers[key], value)
+        response.raw_headers[key] = value
 
     def on_headers_complete(self) -> None:
         response = self._response
         status = self._parser.get_status_code()
-        if response is not None and status >= 200:
+        if response is None:
+            return
+        if status >= 200:
             response.begin(status)
+        else:
+            # An interim answer: its headers are not those of the answer.
+            response.raw_headers.clear()
+            self._delimited = False
 
     def on_body(self, data: bytes) -> None:
+        self._dry_bytes = 0
         if self._response is not None:
             self._response.take(data)
 
@@ -335,8 +179,15 @@ class _Connection(asyncio.Protocol):
 class ConnectionPool:
     """Connections to one origin, `http` or `https`, kept alive and used newest first."""
 
-    def __init__(self, base_url: str, *, tls: ssl.SSLContext | None = None, max_connections: int = 1000) -> None:
-        """`base_url` may hold a path, which `post` puts before its own."""
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = 1000,
+        max_answer: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        """`base_url` may hold a path, which `post` puts before its own. `max_answer` is in bytes of one body."""
         parts = urlsplit(base_url)
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or "127.0.0.1"
@@ -347,6 +198,7 @@ class ConnectionPool:
         name = f"[{self._host}]" if ":" in self._host else self._host
         self._authority = name if default else f"{name}:{self._port}"
         self._max_connections = max_connections
+        self._max_answer = max_answer
         self._opening = 0
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
@@ -384,7 +236,7 @@ class ConnectionPool:
         return await self._call(await self._connect(connect_s), data, deadline, attempt)
 
     async def _call(self, connection: _Connection, data: bytes, deadline: float, attempt: Attempt | None) -> Response:
-        response = Response(connection, asyncio.get_running_loop())
+        response = Response(connection, asyncio.get_running_loop(), self._max_answer)
         response.expect_by(deadline, "first_token")
         connection.send(data, response)
         if attempt is not None:
