@@ -285,7 +285,9 @@ def test_who_leaves_closes_the_upstream_call(
         connection.sendall(b"".join(caller.asks(surface, model, stream=stream)))
         until(lambda: len(odd_ones(upstream, began)) == 1)
         if model == "paced":
-            connection.recv(100)
+            got = b""
+            while b"word3" not in got:
+                got += connection.recv(1000)
         leaves(connection)
         caller.ends("cancelled", status)
     (record,) = odd_ones(upstream, began)
