@@ -24,9 +24,33 @@ TOKENS_PER_IMAGE = 1_500  # what Anthropic and OpenAI bill for a picture of abou
 BYTES_PER_DOCUMENT_TOKEN = 8
 
 
+MANY_MESSAGES = 100
+_COUNTED_CHARS = 1_000_000
+_LEAST_TOKENS_PER_CHAR = 0.2
+
+
+class _Sampled:
+    """Counts a million characters, and judges the rest by those: it must not hold up the event loop."""
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        self._count = count
+        self._chars = 0
+        self._tokens = 0
+
+    def __call__(self, text: str) -> int:
+        if self._chars > _COUNTED_CHARS:
+            return round(len(text) * max(_LEAST_TOKENS_PER_CHAR, self._tokens / self._chars))
+        tokens = self._count(text)
+        self._chars += len(text)
+        self._tokens += tokens
+        return tokens
+
+
 def prompt_tokens(request: ChatRequest, count: Callable[[str], int] = estimate_tokens) -> int:
     """The estimated tokens of a request's messages and tools. `count` is asked for each text."""
     total = 0
+    if len(request.messages) > MANY_MESSAGES:
+        count = _Sampled(count)
     for message in request.messages:
         total += TOKENS_PER_MESSAGE + sum([_part_tokens(part, count) for part in message.parts])
     for tool in request.tools:

@@ -100,6 +100,10 @@ class OpenAIEmbeddings:
         return errors.write(error)
 
 
+# As the vendor has it.
+MOST_INPUTS = 2048
+
+
 def _read_input(source: dict[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     value = source.get("input")
     if type(value) is str:
@@ -108,11 +112,15 @@ def _read_input(source: dict[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[in
         raise fields.missing("input") if value is None else fields.wrong("input", _INPUT, value)
     if not value:
         raise InvalidRequest("'input' must not be empty", param="input")
+    if all(type(item) is int for item in value):
+        return (), (tuple(fields.few(value, "input", fields.MOST_NUMBERS)),)
+    fields.few(value, "input", MOST_INPUTS)
     if all(type(item) is str for item in value):
         return tuple(value), ()
-    if all(type(item) is int for item in value):
-        return (), (tuple(value),)
     if all(type(item) is list and all(type(token) is int for token in item) for item in value):
+        if (size := sum([len(item) for item in value])) > fields.MOST_NUMBERS:
+            most = fields.MOST_NUMBERS
+            raise InvalidRequest(f"'input' holds {size} tokens, and at most {most} are taken", param="input")
         return (), tuple([tuple(item) for item in value])
     raise InvalidRequest(f"'input' must be {_INPUT}", param="input")
 

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.contract.protocols import InboundCall
+from gateway.surfaces.bodies import SMALL, bounded
 from gateway.surfaces.conduct import conduct, note_error
 from gateway.surfaces.costing import CostedReply
 from gateway.surfaces.headers import reply_headers, stream_headers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.contract.protocols import Dialect, ReplyWriter
     from gateway.pump import Pump
     from gateway.runtime import Engine, Runtime
+    from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
 
 
@@ -34,9 +36,10 @@ EXTENSION = "gatehouse"
 class ChatSurface:
     """One dialect's endpoint."""
 
-    def __init__(self, runtime: Runtime, dialect: Dialect, surface: str) -> None:
+    def __init__(self, runtime: Runtime, dialect: Dialect, surface: str, bodies: BodyReader) -> None:
         """`surface` is the name in traces and metrics, such as `POST /v1/chat/completions`."""
         self._runtime = runtime
+        self._bodies = bodies
         self._dialect = dialect
         self._surface = surface
 
@@ -54,7 +57,10 @@ class ChatSurface:
             await engine.pipeline.identify(call.shown(), exchange)
             exchange.user = exchange.user or call.user
             body = await call.read_body(engine.max_body)
-            request = self._dialect.read_request(body, inbound)
+            if len(body) <= SMALL:
+                request = self._dialect.read_request(body, inbound)
+            else:
+                request = await self._bodies.read(exchange, body, lambda body: self._read(body, inbound))
             if conversation := call.conversation:
                 request = msgspec.structs.replace(request, conversation=conversation)
             if request.extra and EXTENSION in request.extra:
@@ -74,6 +80,9 @@ class ChatSurface:
                     engine.prices.settle(exchange)
             else:
                 await self._whole(call, exchange, request, engine)
+
+    def _read(self, body: bytes, inbound: InboundCall) -> ChatRequest:
+        return bounded(self._dialect.read_request(body, inbound))
 
     def _writer(
         self, request: ChatRequest, reply: Pump | CostedReply, exchange: Exchange, *, opened: bool

@@ -18,8 +18,10 @@ from gateway.surfaces.headers import reply_headers
 if TYPE_CHECKING:
     from gateway.contract.exchange import Caller, Exchange
     from gateway.runtime import Engine, Runtime
+    from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
+    from rag.ingest import Item
     from rag.source import Source
 
 MAX_DOCUMENTS = 1000
@@ -58,8 +60,9 @@ class Searched(msgspec.Struct, forbid_unknown_fields=True):
 class DocumentSurface:
     """The endpoints below `/v1/sources`."""
 
-    def __init__(self, runtime: Runtime, dialect: WritesErrors) -> None:
+    def __init__(self, runtime: Runtime, dialect: WritesErrors, bodies: BodyReader) -> None:
         self._runtime = runtime
+        self._bodies = bodies
         self._dialect = dialect
 
     async def serve(self, call: HttpCall, method: str, path: str) -> None:
@@ -75,7 +78,7 @@ class DocumentSurface:
                     raise UnknownPath("There is no endpoint at this path below /v1/sources")
                 source = _source(engine, caller, match["source"], match["what"])
                 document = match["document"] or None
-                body = await self._answer(call, engine, caller, (method, match["what"]), source, document)
+                body = await self._answer(call, exchange, engine, (method, match["what"]), source, document)
                 exchange.status, exchange.outcome = 200, "ok"
                 await call.respond(200, reply_headers(exchange, "application/json"), msgspec.json.encode(body))
 
@@ -84,16 +87,20 @@ class DocumentSurface:
     async def _answer(
         self,
         call: HttpCall,
+        exchange: Exchange,
         engine: Engine,
-        caller: Caller,
         asked: tuple[str, str],
         source: Source,
         document: str | None,
     ) -> object:
         if asked == ("POST", "documents") and document is None:
-            return await _hand_in(_read(await call.read_body(engine.max_body), HandedIn), source)
+            data = await call.read_body(engine.max_body)
+            items = await self._bodies.read(exchange, data, _items)
+            return await _hand_in(items, source)
         if asked == ("POST", "search") and document is None:
-            return await _search(_read(await call.read_body(engine.max_body), Searched), source, caller)
+            data = await call.read_body(engine.max_body)
+            labels = exchange.caller.labels if exchange.caller is not None else frozenset[str]()
+            return await _search(await self._bodies.read(exchange, data, _searched), source, labels)
         if asked == ("GET", "documents") and document is None:
             return await _list(call, source)
         if asked == ("DELETE", "documents") and document is not None:
@@ -120,11 +127,20 @@ def _read(body: bytes, shape: type[Any]) -> Any:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body can't be read: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("The body can't be read: it is nested too deeply") from None
 
 
-async def _hand_in(handed: HandedIn, source: Source) -> object:
+def _searched(body: bytes) -> Searched:
+    asked: Searched = _read(body, Searched)
+    return asked
+
+
+def _items(body: bytes) -> list[Item]:
+    """The documents of a body; their contents are read later, each by itself."""
     from rag.ingest import Item
 
+    handed: HandedIn = _read(body, HandedIn)
     if len(handed.documents) > MAX_DOCUMENTS:
         raise InvalidRequest(f"At most {MAX_DOCUMENTS} documents at once", param="documents")
     items = []
@@ -138,6 +154,10 @@ async def _hand_in(handed: HandedIn, source: Source) -> object:
             raise InvalidRequest(f"'{where}.labels' must be made of {words}", param=f"{where}.labels")
         data, media_type = _content(each, where)
         items.append(Item(each.id, partial(_loaded, data, media_type), each.labels, each.title))
+    return items
+
+
+async def _hand_in(items: list[Item], source: Source) -> object:
     report = await source.add(items)
     failed = [{"id": name, "reason": reason} for name, reason in report.failed]
     return {
@@ -164,10 +184,10 @@ def _loaded(data: bytes, media_type: str) -> tuple[bytes, str]:
     return data, media_type
 
 
-async def _search(asked: Searched, source: Source, caller: Caller) -> object:
+async def _search(asked: Searched, source: Source, labels: frozenset[str]) -> object:
     if not 1 <= asked.top <= MAX_TOP:
         raise InvalidRequest(f"'top' must be 1 to {MAX_TOP}", param="top")
-    found = await source.explain(asked.query, asked.top, caller.labels)
+    found = await source.explain(asked.query, asked.top, labels)
     return {
         "data": [
             {

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.messages import EmbeddingRequest, Embeddings
     from gateway.runtime import Runtime
+    from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
 
 
@@ -30,8 +31,9 @@ class EmbeddingWire(WritesErrors, Protocol):
 class EmbeddingSurface:
     """One endpoint."""
 
-    def __init__(self, runtime: Runtime, surface: str) -> None:
+    def __init__(self, runtime: Runtime, surface: str, bodies: BodyReader) -> None:
         self._runtime = runtime
+        self._bodies = bodies
         self._surface = surface
 
     async def serve(self, call: HttpCall, wire: EmbeddingWire) -> None:
@@ -47,7 +49,8 @@ class EmbeddingSurface:
             exchange.config = engine.digest
             await engine.pipeline.identify(call.shown(), exchange)
             exchange.user = exchange.user or call.user
-            request = wire.read_request(await call.read_body(engine.max_body))
+            data = await call.read_body(engine.max_body)
+            request = await self._bodies.read(exchange, data, wire.read_request)
             call.watch()
             try:
                 answer = await engine.pipeline.embed(request, exchange)

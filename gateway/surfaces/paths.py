@@ -16,6 +16,7 @@ from gateway.dialects.gemini_generate.tokens import count_tokens_reply as gemini
 from gateway.dialects.gemini_generate.tokens import read_count_tokens as read_gemini_count
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from gateway.surfaces.bodies import BodyReader
 from gateway.surfaces.cache import CacheSurface
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.conduct import WritesErrors, conduct
@@ -49,24 +50,25 @@ class Paths:
         self._anthropic = AnthropicMessages()
         self._gemini = GeminiGenerate()
         self._gemini_array = GeminiArray()
-        chat = ChatSurface(runtime, self._openai, "POST /v1/chat/completions")
-        messages = ChatSurface(runtime, self._anthropic, "POST /v1/messages")
-        count = TokenSurface(runtime, "POST /v1/messages/count_tokens", self._anthropic, count_tokens_reply)
-        embeddings = EmbeddingSurface(runtime, "POST /v1/embeddings")
+        bodies = BodyReader()
+        chat = ChatSurface(runtime, self._openai, "POST /v1/chat/completions", bodies)
+        messages = ChatSurface(runtime, self._anthropic, "POST /v1/messages", bodies)
+        count = TokenSurface(runtime, "POST /v1/messages/count_tokens", self._anthropic, count_tokens_reply, bodies)
+        embeddings = EmbeddingSurface(runtime, "POST /v1/embeddings", bodies)
         self._posts: dict[str, Endpoint] = {}
         self._mount("openai", "/v1/chat/completions", partial(chat.serve, inbound=InboundCall()))
         self._mount("openai", "/v1/embeddings", partial(embeddings.serve, wire=OpenAIEmbeddings()))
         self._mount("anthropic", "/v1/messages", partial(messages.serve, inbound=InboundCall()))
         self._mount("anthropic", "/v1/messages/count_tokens", partial(count.serve, read=read_count_tokens))
-        self._documents = DocumentSurface(runtime, self._openai)
+        self._documents = DocumentSurface(runtime, self._openai, bodies)
         self._cache = CacheSurface(runtime, self._openai)
         name = "POST /v1beta/models/{model}:"
         self._models = ModelSurface(runtime, "GET /v1/models")
-        self._generate = ChatSurface(runtime, self._gemini, name + "generateContent")
-        self._stream = ChatSurface(runtime, self._gemini, name + "streamGenerateContent")
-        self._stream_array = ChatSurface(runtime, self._gemini_array, name + "streamGenerateContent")
-        self._gemini_count = TokenSurface(runtime, name + "countTokens", self._gemini, gemini_count_reply)
-        self._gemini_embed = EmbeddingSurface(runtime, name + "embedContent")
+        self._generate = ChatSurface(runtime, self._gemini, name + "generateContent", bodies)
+        self._stream = ChatSurface(runtime, self._gemini, name + "streamGenerateContent", bodies)
+        self._stream_array = ChatSurface(runtime, self._gemini_array, name + "streamGenerateContent", bodies)
+        self._gemini_count = TokenSurface(runtime, name + "countTokens", self._gemini, gemini_count_reply, bodies)
+        self._gemini_embed = EmbeddingSurface(runtime, name + "embedContent", bodies)
 
     def _mount(self, vendor: str, path: str, endpoint: Endpoint) -> None:
         self._posts[path] = endpoint

@@ -190,7 +190,10 @@ class FrontProtocol(HttpToolsProtocol):
         self._body = self._between = self._trailers = 0
         self.late = False
         super().on_headers_complete()
-        if not self.pipeline:
+        if self.pipeline:
+            # Who does not read on does not see either that the caller leaves.
+            self.flow.resume_reading()
+        else:
             self._running = self.cycle
 
     def _without_upgrade(self) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.contract.prompt_tokens import prompt_tokens
+from gateway.surfaces.bodies import bounded
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
     from gateway.contract.messages import ChatRequest
     from gateway.runtime import Runtime
+    from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
 
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 class TokenSurface:
     """One endpoint."""
 
-    def __init__(self, runtime: Runtime, surface: str, dialect: WritesErrors, write: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, runtime: Runtime, surface: str, dialect: WritesErrors, write: Callable[[int], bytes], bodies: BodyReader
+    ) -> None:
         self._runtime = runtime
+        self._bodies = bodies
         self._surface = surface
         self._dialect = dialect
         self._write = write
@@ -33,13 +38,18 @@ class TokenSurface:
     async def serve(self, call: HttpCall, read: Callable[[bytes], ChatRequest]) -> None:
         """Answers one HTTP request."""
 
+        def counted(body: bytes) -> tuple[str, int]:
+            request = bounded(read(body))
+            return request.model, prompt_tokens(request)
+
         async def answer(call: HttpCall, exchange: Exchange) -> None:
             with self._runtime.borrow() as engine:
                 exchange.config = engine.digest
                 await engine.pipeline.identify(call.shown(), exchange)
-                request = read(await call.read_body(engine.max_body))
-                engine.pipeline.admit(request.model, exchange)
-                body = self._write(prompt_tokens(request))
+                data = await call.read_body(engine.max_body)
+                model, tokens = await self._bodies.read(exchange, data, counted)
+                engine.pipeline.admit(model, exchange)
+                body = self._write(tokens)
                 exchange.status = 200
                 exchange.outcome = "ok"
                 headers = reply_headers(exchange, "application/json")

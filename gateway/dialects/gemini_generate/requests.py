@@ -82,7 +82,7 @@ def read_object(body: dict[str, Any], call: InboundCall) -> ChatRequest:
         max_tokens=fields.integer(config, "maxOutputTokens", where),
         stop=_read_stop(config),
         seed=fields.integer(config, "seed", where),
-        n=fields.integer(config, "candidateCount", where),
+        n=fields.count(config, "candidateCount", where),
         presence_penalty=fields.number(config, "presencePenalty", where),
         frequency_penalty=fields.number(config, "frequencyPenalty", where),
         logprobs=fields.boolean(config, "responseLogprobs", where),

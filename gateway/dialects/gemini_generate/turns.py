@@ -90,6 +90,7 @@ class _Reader:
             items = [items]
         if type(items) is not list:
             raise fields.wrong(where + ".parts", "an array", items)
+        fields.few(items, where + ".parts")
         found: list[Part] = []
         for index, item in enumerate(items):
             at = f"{where}.parts[{index}]"

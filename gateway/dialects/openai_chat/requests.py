@@ -81,7 +81,7 @@ def read(body: bytes) -> ChatRequest:
         max_tokens=fields.integer(source, "max_tokens") if max_tokens is None else max_tokens,
         stop=_read_stop(source),
         seed=fields.integer(source, "seed"),
-        n=fields.integer(source, "n"),
+        n=fields.count(source, "n"),
         presence_penalty=fields.number(source, "presence_penalty"),
         frequency_penalty=fields.number(source, "frequency_penalty"),
         logprobs=fields.boolean(source, "logprobs"),
@@ -100,7 +100,7 @@ def _read_stop(source: dict[str, Any]) -> tuple[str, ...]:
         return (stop,)
     if type(stop) is not list:
         raise fields.wrong("stop", "a string or an array of strings", stop)
-    for index, item in enumerate(stop):
+    for index, item in enumerate(fields.few(stop, "stop")):
         if type(item) is not str:
             raise fields.wrong(f"stop[{index}]", "a string", item)
     return tuple(stop)
