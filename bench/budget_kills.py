@@ -214,7 +214,9 @@ class Run:
     async def _left(self) -> dict[str, int]:
         """What the counters say that is left, in picodollars, once all that ended has been settled."""
         await asyncio.sleep(1.0)
-        head = f"GET /admin/v1/budgets HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\nconnection: close\r\n\r\n"
+        head = (
+            f"GET /admin/v1/budgets HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\nconnection: close\r\n\r\n"
+        )
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(head.encode())
         answer = await reader.read()

@@ -99,14 +99,10 @@ class Money(msgspec.Struct):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """`problem` is why not all can be counted now, in a line for people; with `only_money` that concerns budgets alone.
-
-    `has_counted` says that it has been known at some time what was spent.
-    """
+    """`problem` is why not all can be counted now, for people; with `only_money` that concerns budgets alone."""
 
     problem: str = ""
     only_money: bool = True
-    has_counted: bool = True
 
 
 class Counters(Protocol):
@@ -341,7 +337,7 @@ class MemoryCounters:
     @property
     def condition(self) -> Condition:
         """See `Counters.condition`."""
-        return Condition(WAITS, has_counted=False) if self._waits else Condition()
+        return Condition(WAITS) if self._waits else Condition()
 
     def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
         """Sets what budgets had spent (`before` a time), where this process has not counted it itself."""

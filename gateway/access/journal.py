@@ -82,6 +82,10 @@ class Journal:
         self._under_way[reservation.id] = line
         self._append(line)
 
+    def probe(self) -> None:
+        """Whether the disk takes anything. Raises as `write`."""
+        self._append(b"\n")
+
     def ended(self, entries: Sequence[Entry]) -> None:
         """Their rows are on disk, or in the database."""
         if self._under_way:
@@ -229,7 +233,7 @@ def _read(
         size *= 4
     entries: list[Entry] = []
     broken = 0
-    for line in lines:
+    for line in filter(None, lines):
         try:
             if not line.startswith(_RESERVED):
                 entries.append(_DECODER.decode(line))

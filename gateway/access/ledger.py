@@ -189,10 +189,10 @@ class Ledger:
                 # It must not take the others with it.
                 structlog.get_logger().exception("a request can't be kept")
                 self._lost += 1
-        if not entries or self._journal is None:
+        if self._journal is None or not (entries or self._full):
             return True
         try:
-            self._journal.write(entries)
+            self._journal.write(entries) if entries else self._journal.probe()
         except OSError as error:
             self._note_full(error)
             self._held = entries[:MOST_HELD]
