@@ -32,7 +32,7 @@ models:
   answerer: {{targets: [sim/answerer]}}
   help: {{pipeline: help}}
 sources:
-  manuals: {{kind: files, path: "{folder}/manuals", embedder: {{model: embedder, dimensions: {dimensions}}}}}
+  manuals: {{kind: folder, path: "{folder}/manuals", embedder: {{model: embedder, dimensions: {dimensions}}}}}
 pipelines:
   help: {{context: {{from: [manuals], quality: {{model: judge, share: 100%}}}}, answer: answerer}}
 prices:

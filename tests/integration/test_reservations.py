@@ -9,6 +9,8 @@ import asyncio
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 
 from bench.budget_kills import Run
 from tests.live import free_port
-from tests.processes import Fleet, Upstream, chat, serving, statuses, until, upstream
+from tests.processes import ROOT, Fleet, Upstream, chat, serving, statuses, until, upstream
 
 SURVIVES = pytest.mark.guarantee(
     "money", "No budget is overshot by kill -9, and every request that a provider saw has a row"
@@ -118,6 +120,10 @@ def test_what_was_under_way_at_a_kill_is_spent_at_the_next_start(tmp_path: Path,
         assert {row["target"] for row in found} == {"up/quick", "up/embedder"}
         spent = sum(cost or 0 for (app, _), cost in costs.items() if app == "bot")
         assert left(fleet) == pytest.approx(1 - spent / 10**12, abs=1e-8)
+        command = [sys.executable, "-m", "gateway", "usage", "--config", str(next(tmp_path.glob("*.yaml")))]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        assert "3 requests were under way when a process of the gateway died" in told.stderr
+        assert f"{spent / 10**12:.4f}" in told.stderr
         # It may ask for what is left, and for no more.
         assert asyncio.run(fleet.ask(chat(max_tokens=601), "bot-key")).status == 429
     # A third start counts nothing twice.

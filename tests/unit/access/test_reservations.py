@@ -23,7 +23,7 @@ from gateway.access.journal import COMPACT_BYTES, Journal, read_journal
 from gateway.access.ledger import Ledger, insert
 from gateway.access.prices import Prices, Rates
 from gateway.access.quota import Quota
-from gateway.access.reports import spent
+from gateway.access.reports import requests, spent, unknown
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.contract.deltas import Usage
 from gateway.contract.errors import BudgetSpent
@@ -177,6 +177,10 @@ def test_who_did_not_end_has_a_row_of_his_own_and_who_did_has_no_other(tmp_path:
         assert (first["cost"], first["target"], first["estimated"]) == (7_000_000, "p/m", True)
         assert (first["app"], first["model"], first["status"]) == (rows["r2"]["app"], rows["r2"]["model"], 0)
         assert third["cost"] is None
+        assert await unknown(database) == (2, Decimal("0.000007"))
+        assert await unknown(database, where={"app": "nobody"}) == (0, Decimal(0))
+        assert await unknown(database, until_ms=AT_MS - 3_600_000) == (0, Decimal(0))
+        assert [row.get("cost_is_at_most") for row in (await requests(database, {"request_id": "r1"})).rows] == [True]
         assert sum(each["cost"] or 0 for each in attempts if each["request"] == first["id"]) == 7_000_000
         assert sum(each["requests"] for each in hours) == 4
         assert sum(each["unpriced"] for each in hours) == sum(row["cost"] is None for row in rows.values())
