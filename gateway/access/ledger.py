@@ -137,6 +137,8 @@ class Ledger:
                     await self._to_database()
             self._journal.sync()
             self._journal.close()
+            # Who ends after this is in it as one who was under way.
+            self._journal = None
 
     async def _keep_on_disk(self) -> None:
         while True:
@@ -255,8 +257,10 @@ class Ledger:
         journal = self._journal
         if journal is None:
             return
-        async with self._adopting, asyncio.timeout(ADOPTING_S):
+        async with self._adopting:
             await self._database.prepare()
+            # For another, not for the work: what an outage has left may be much, and would begin anew each time.
+            until = time.monotonic() + ADOPTING_S
             while True:
                 with journal.alone() as mine:
                     if mine:
@@ -264,6 +268,8 @@ class Ledger:
                             for path in paths:
                                 await self._adopt(path)
                         return
+                if time.monotonic() > until:
+                    raise TimeoutError
                 await asyncio.sleep(0.05)
 
     async def _adopt(self, path: Path) -> None:

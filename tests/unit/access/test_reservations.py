@@ -399,3 +399,46 @@ def test_a_reservation_is_written_as_its_row_would_be() -> None:
     row, kept = entry_of(exchange), reservation_of(exchange, "p/m", 3, stream=True).as_entry()
     same = set(Entry.__struct_fields__) - {"status", "outcome", "error", "cost", "estimated", "attempts"}
     assert {name: getattr(row, name) for name in same} == {name: getattr(kept, name) for name in same}
+
+
+@KILLED
+def test_who_ends_after_the_ledger_is_found_by_the_next_start(tmp_path: Path) -> None:
+    async def run() -> None:
+        database, folder = Database(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"
+        ledger = Ledger(database, folder, 400)
+        ledger.start()
+        exchange = Exchange("test")
+        exchange.caller, exchange.model = Caller("bot"), "m"
+        ledger.begin(reservation_of(exchange, "p/m", 5, stream=False))
+        await ledger.close()
+        ledger.add(exchange)
+        again = Ledger(database, folder, 400)
+        again.start()
+        await again.adopt()
+        async with database.engine.connect() as connection:
+            assert [row[0] for row in await connection.execute(select(REQUESTS.c.outcome))] == [NOBODY_KNOWS]
+        await again.close()
+        await database.close()
+
+    asyncio.run(run())
+
+
+@KILLED
+def test_what_a_long_outage_has_left_is_adopted_however_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.ledger.ADOPTING_S", 0.0)
+    monkeypatch.setattr("gateway.access.ledger.BATCH", 2)
+
+    async def run() -> None:
+        database, folder = Database(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"
+        leave_behind(folder, *[entry(AT_MS, number) for number in range(40)], *[reserved(100 + n) for n in range(20)])
+        ledger = Ledger(database, folder, 400)
+        ledger.start()
+        await ledger.adopt()
+        async with database.engine.connect() as connection:
+            assert len((await connection.execute(select(REQUESTS.c.id))).all()) == 60
+        await ledger.close()
+        await database.close()
+
+    asyncio.run(run())
