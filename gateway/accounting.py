@@ -61,6 +61,8 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
+    if not isinstance(accounts.counters, MemoryCounters):
+        accounts.ledger.settle = accounts.counters.settle
     accounts.ledger.start(accounts.keys.problem)
     return accounts
 

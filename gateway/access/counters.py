@@ -316,6 +316,9 @@ def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlemen
             more -= money.expired.pop(request)
         elif demand.amount:
             more = 0
+            if not before and demand.key not in state:
+                # It is of other counters than these: nobody has asked these for the budget yet.
+                return Spent(demand.key, 0, 0)
     part = part_of(demand.window_us, now)
     money.spent[part] = money.spent.get(part, 0) + more
     state[demand.key] = money

@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
@@ -197,11 +198,15 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 def read_journal(
-    path: Path, most: int, under_way: dict[str, Reservation] | None = None
+    path: Path,
+    most: int,
+    under_way: dict[str, Reservation] | None = None,
+    ended: deque[tuple[Reservation, Entry]] | None = None,
 ) -> Iterator[tuple[list[Entry], int]]:
     """All entries of a file, so many at a time, each time with the number of lines that are none.
 
-    What was not wholly written when its process died is left out. `under_way` has at the end who began and did not end.
+    What was not wholly written when its process died is left out. `under_way` has at the end who began and did not
+    end, `ended` those who did.
     """
     place = 0
     begun = under_way if under_way is not None else {}
@@ -212,7 +217,9 @@ def read_journal(
                 return
             place = after
             for each in entries:
-                begun.pop(each.id, None)
+                before = begun.pop(each.id, None)
+                if before is not None and ended is not None:
+                    ended.append((before, each))
             yield entries, broken
 
 

@@ -79,6 +79,8 @@ class Quota:
         self._warned = warned
         self._clock = clock
         self.begin = begin
+        # Whether what the counters hold is still there when this process is not.
+        self.outlives = not isinstance(counters, MemoryCounters)
         self._calendar = Calendar()
         self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()

@@ -135,7 +135,12 @@ class QuotaTicket:
         counted = any(demand.kind == SPEND for _, demand in self._charged)
         known = counted and (self._reserved or self._quota.knows(targets))
         cost = self._reserved if known else None
-        begin(reservation_of(self._exchange, target, cost, stream=self._stream))
+        budgets: tuple[tuple[str, int, int], ...] = ()
+        if counted and self._quota.outlives and not self._alone:
+            budgets = tuple(
+                [(each.key, each.window_us, each.ends_us) for _, each in self._charged if each.kind == SPEND]
+            )
+        begin(reservation_of(self._exchange, target, cost, stream=self._stream, budgets=budgets))
 
     def _tell(self, charged: Sequence[Charged], standings: Sequence[Standing], *, admitted: bool) -> None:
         told = self._exchange.allowances
