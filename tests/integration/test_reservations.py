@@ -22,6 +22,7 @@ import pytest
 from bench.budget_kills import Run
 from tests.live import free_port
 from tests.processes import ROOT, Fleet, Upstream, chat, serving, statuses, until, upstream
+from tests.services import redis_server
 
 SURVIVES = pytest.mark.guarantee(
     "money", "No budget is overshot by kill -9, and every request that a provider saw has a row"
@@ -52,6 +53,17 @@ def test_three_budgets_outlive_kills_at_random_moments(tmp_path: Path) -> None:
     assert found.unknown > 0
     assert found.asked[200] > 50
     assert found.asked[429] > 0
+
+
+@SURVIVES
+def test_counters_in_redis_hold_what_the_ledger_says_after_kills(tmp_path: Path) -> None:
+    """What a process that died had settled in the ledger and not yet in Redis, the one that adopts it tells."""
+    with redis_server(tmp_path) as redis:
+        server = f", redis: '{redis.url}'"
+        found = asyncio.run(Run(tmp_path, (free_port(), free_port()), 12, seed=5, server=server).run(3))
+    assert not found.faults, "\n".join(found.lines())
+    assert found.overshoot == 0
+    assert found.unknown > 0
 
 
 @pytest.fixture(scope="module")
