@@ -23,7 +23,9 @@ from redis.asyncio import Redis
 from config import load
 from config.root import Config
 from gateway.access.counters import Counters, Demand, MemoryCounters, Standing
+from gateway.access.database.store import Database
 from gateway.access.keys import Shown
+from gateway.access.ledger import Ledger
 from gateway.access.prices import Prices, Rates
 from gateway.access.quota import Quota
 from gateway.access.redis_counters import GRACE_S, RedisCounters
@@ -56,15 +58,20 @@ REQUEST = ChatRequest(dialect="openai", model="m", messages=(Message("user", (QU
 class Bench:
     """The way of a request through access, over some counters."""
 
-    def __init__(self, config: Config, counters: Counters, stored: StoredKeys | None = None) -> None:
+    def __init__(
+        self, config: Config, counters: Counters, stored: StoredKeys | None = None, ledger: Ledger | None = None
+    ) -> None:
+        """With a `ledger` its journal is written: who begins, and the row."""
         self._ring = Directory(config, stored).key_ring()
-        self._quota = Quota(counters, Prices({"p/m": [(None, Rates(Decimal(1), Decimal(2)))]}, {}))
+        prices = Prices({"p/m": [(None, Rates(Decimal(1), Decimal(2)))]}, {})
+        self._ledger = ledger
+        self._quota = Quota(counters, prices, begin=ledger.begin if ledger is not None else None)
 
     async def once(self, key: str) -> None:
         """One request from its key to its settlement."""
         exchange = Exchange("bench")
         exchange.caller = await self._ring.identify(Shown(key, "127.0.0.1", "openai"))
-        exchange.model = "m"
+        exchange.model = exchange.route = "m"
         ticket = await self._quota.admit(exchange, REQUEST, ("p/m",))
         if ticket is None:
             return
@@ -73,7 +80,9 @@ class Bench:
         exchange.attempts.append(attempt)
         await ticket.cover(attempt, request)
         attempt.usage = Usage(input=120, output=80)
-        attempt.ended = time.perf_counter()
+        attempt.ended = exchange.ended = time.perf_counter()
+        if self._ledger is not None:
+            self._ledger.add(exchange)
         await ticket.settle(exchange)
 
     async def cost_us(self, key: str, times: int = TIMES) -> float:
@@ -85,6 +94,8 @@ class Bench:
                 await self.once(key)
             await self._quota.close()
             best = min(best, (time.process_time() - began) / times * 1e6)
+            if self._ledger is not None:
+                await self._ledger.flush()
         return best
 
 
@@ -162,6 +173,14 @@ async def run() -> None:
         print(f"a key of the file, no limits:                        {key:7.1f} us")
         print(f"a key of the file, limits, three budgets, memory:    {await memory.cost_us('bench-key'):7.1f} us")
         print(f"one of 10,000 stored keys, the same:                 {await memory.cost_us(stored.key):7.1f} us")
+        ledger = Ledger(Database(f"sqlite:///{folder / 'l.sqlite'}"), folder / "journal", 400)
+        ledger.start()
+        for task in ledger._tasks:
+            task.cancel()
+        kept = Bench(config, MemoryCounters(), stored, ledger)
+        print(f"a key of the file, no limits, a ledger:              {await kept.cost_us('plain-key', 1000):7.1f} us")
+        print(f"a key of the file, limits, three budgets, a ledger:  {await kept.cost_us('bench-key', 1000):7.1f} us")
+        await ledger.close()
         sqlite = SqliteCounters(folder / "counters.sqlite")
         cost = await Bench(config, sqlite).cost_us("bench-key")
         print(f"the same, counters in SQLite:                        {cost:7.1f} us")

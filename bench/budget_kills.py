@@ -38,6 +38,8 @@ MODELS = {
     "second": "[s/sim-500, s/sim-n8]",
     "hedged": "[s/sim-latency5000-n6, s/sim-n9-pace20]",
 }
+# Tokens of the answer that the slower one of a hedge has.
+MOST_IN_FLIGHT = 9
 CALLERS = 16
 PAUSE_S = 0.02
 # A round without kills, at the end: what is left of the budgets is asked for.
@@ -89,6 +91,8 @@ class Outcome(msgspec.Struct):
     unknown: int = 0
     unknown_cost: int = 0
     unknown_billed: int = 0
+    in_flight: int = 0
+    """Billed for words of the slower one of a hedge that were on their way when it was given up."""
     faults: list[str] = []
 
     @property
@@ -110,6 +114,7 @@ class Outcome(msgspec.Struct):
             f"overshoot: {self.overshoot / PICO:.4f} USD",
             f"rows {self.rows}, of them unknown {self.unknown}: at most {self.unknown_cost / PICO:.4f} USD in the "
             f"ledger, {self.unknown_billed / PICO:.4f} billed",
+            f"billed for words on their way when a hedge was given up: {self.in_flight / PICO:.4f} USD",
             f"faults: {len(self.faults)}",
             *self.faults[:20],
         ]
@@ -214,7 +219,9 @@ class Run:
     async def _left(self) -> dict[str, int]:
         """What the counters say that is left, in picodollars, once all that ended has been settled."""
         await asyncio.sleep(1.0)
-        head = f"GET /admin/v1/budgets HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\nconnection: close\r\n\r\n"
+        head = (
+            f"GET /admin/v1/budgets HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\nconnection: close\r\n\r\n"
+        )
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(head.encode())
         answer = await reader.read()
@@ -253,6 +260,8 @@ class Run:
             found.unknown_billed += cost
             if row["cost"] is None or row["cost"] < cost:
                 found.faults.append(f"{told}, of unknown outcome")
+        elif row["model"] == "hedged" and 0 < cost - row["cost"] <= MOST_IN_FLIGHT * OUTPUT:
+            found.in_flight += cost - row["cost"]
         elif row["cost"] != cost:
             found.faults.append(told)
 

@@ -20,6 +20,8 @@ from gateway.access.aligned import aligned
 from gateway.command_options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from gateway.administration import Administration, Kind
 
 R = TypeVar("R")
@@ -222,19 +224,24 @@ def usage(
         fail(f"--only {wrong[0][:60]} is no filter; write it like team=support")
     where = dict(each.partition("=")[::2] for each in only or ())
 
-    async def ask(desk: Administration) -> list[reports.Line]:
+    async def ask(desk: Administration) -> tuple[list[reports.Line], tuple[int, Decimal]]:
         begin, end = (reports.read_time(each, time.time()) if each else None for each in (since, until))
         if begin is not None and end is not None and begin >= end:
             raise ValueError("--since is not before --until")
-        return await reports.usage(desk.database, groups, begin, end, where)
+        lines = await reports.usage(desk.database, groups, begin, end, where)
+        return lines, await reports.unknown(desk.database, begin, end, where)
 
-    lines = _administrate(config, ask)
+    lines, (died, at_most) = _administrate(config, ask)
     if as_csv:
         typer.echo(reports.csv(groups, lines), nl=False)
     elif as_json:
         typer.echo(json.dumps([reports.as_object(groups, each) for each in lines], indent=2, ensure_ascii=False))
     else:
         typer.echo(reports.table(groups, lines), nl=False)
+    if died:
+        requests = "1 request was" if died == 1 else f"{died} requests were"
+        told = f"{requests} under way when a process of the gateway died: {at_most:f} $ of the cost is the most that"
+        typer.echo(f"{told} they may have cost (outcome unknown)", err=True)
 
 
 @audit.command("list")

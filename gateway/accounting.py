@@ -61,6 +61,8 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
+    if not isinstance(accounts.counters, MemoryCounters):
+        accounts.ledger.settle = accounts.counters.settle
     accounts.ledger.start(accounts.keys.problem)
     return accounts
 
@@ -285,6 +287,7 @@ class Accounts:
 
         `again`, after a reload, it is for budgets that are new, and may have been spent from since they `began`.
         """
+        told = False
         while True:
             try:
                 if isinstance(counters, MemoryCounters | SqliteCounters):
@@ -297,7 +300,8 @@ class Accounts:
                     return
             except Exception as error:
                 # Counters that can't be asked have said so themselves.
-                if not isinstance(error, Unreachable):
+                if not told and not isinstance(error, Unreachable):
+                    told = True
                     structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
             await asyncio.sleep(1.0)
 

@@ -1,8 +1,8 @@
 """Whether requests can be served, and what of access does not do all that it should.
 
-A process that has never known what its budgets had spent is not ready while it refuses anybody for that: others may
-serve, or its database comes in a moment. Once it has, what is shared may go: then it is ready as long as it can serve
-anybody, for else an outage of Redis would keep even those out who need none; what is wrong is named.
+A process is ready as long as it can serve anybody, for else an outage of Redis would keep even those out who need
+none; it is not where it refuses everybody, or what it serves would be in no ledger. What is wrong is named in both
+cases, and whoever wants to send requests only to where every app is served asks for that.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def impaired(accounts: Accounts) -> dict[str, str]:
     return found
 
 
-def can_serve(accounts: Accounts) -> bool:
-    """See the top."""
+def can_serve(accounts: Accounts, *, everybody: bool = False) -> bool:
+    """See the top. `everybody`: whether no app is refused."""
     if accounts.ledger is not None and accounts.ledger.in_memory_only:
         # What is served now would be in no ledger if this process died.
         return False
@@ -42,7 +42,7 @@ def can_serve(accounts: Accounts) -> bool:
     if not condition.problem:
         return True
     refused, all_apps = _refused(accounts)
-    return not refused or (condition.has_counted and len(refused) < all_apps)
+    return not refused or (not everybody and len(refused) < all_apps)
 
 
 def _refused(accounts: Accounts) -> tuple[list[str], int]:

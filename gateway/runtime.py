@@ -118,7 +118,12 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether requests can be served."""
-        return self._engine is not None and not (self.draining or self.leaving) and can_serve(self.resources.accounts)
+        return self.can_serve()
+
+    def can_serve(self, *, everybody: bool = False) -> bool:
+        """See `gateway.readiness.can_serve`; never while starting and ending."""
+        serving = self._engine is not None and not (self.draining or self.leaving)
+        return serving and can_serve(self.resources.accounts, everybody=everybody)
 
     @property
     def status(self) -> str:

@@ -99,14 +99,10 @@ class Money(msgspec.Struct):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """`problem` is why not all can be counted now, in a line for people; with `only_money` that concerns budgets alone.
-
-    `has_counted` says that it has been known at some time what was spent.
-    """
+    """`problem` is why not all can be counted now, for people; with `only_money` that concerns budgets alone."""
 
     problem: str = ""
     only_money: bool = True
-    has_counted: bool = True
 
 
 class Counters(Protocol):
@@ -320,6 +316,9 @@ def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlemen
             more -= money.expired.pop(request)
         elif demand.amount:
             more = 0
+            if not before and demand.key not in state:
+                # It is of other counters than these: nobody has asked these for the budget yet.
+                return Spent(demand.key, 0, 0)
     part = part_of(demand.window_us, now)
     money.spent[part] = money.spent.get(part, 0) + more
     state[demand.key] = money
@@ -341,7 +340,7 @@ class MemoryCounters:
     @property
     def condition(self) -> Condition:
         """See `Counters.condition`."""
-        return Condition(WAITS, has_counted=False) if self._waits else Condition()
+        return Condition(WAITS) if self._waits else Condition()
 
     def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
         """Sets what budgets had spent (`before` a time), where this process has not counted it itself."""

@@ -89,7 +89,8 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
     """A request that is under way, with what it may cost at most: what is known of it if its process dies.
 
     `cost` is in billionths of a dollar, None where nothing was reserved and so nobody knows; `target` is empty before
-    one of several has been chosen.
+    one of several has been chosen. `budgets` are the counters that hold it and outlive the process: key, window and
+    end of each.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
     target: str
     stream: bool
     cost: int | None = None
+    budgets: tuple[tuple[str, int, int], ...] = ()
 
     def as_entry(self) -> Entry:
         """Its row, where nobody saw its end."""
@@ -119,7 +121,14 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
         )  # fmt: skip
 
 
-def reservation_of(exchange: Exchange, target: str, cost: int | None, *, stream: bool) -> Reservation:
+def reservation_of(
+    exchange: Exchange,
+    target: str,
+    cost: int | None,
+    *,
+    stream: bool,
+    budgets: tuple[tuple[str, int, int], ...] = (),
+) -> Reservation:
     """What is kept of a request before its end, in the words of its row."""
     caller = exchange.caller
     return Reservation(
@@ -137,6 +146,7 @@ def reservation_of(exchange: Exchange, target: str, cost: int | None, *, stream:
         _short("target", target),
         stream,
         cost,
+        budgets,
     )
 
 

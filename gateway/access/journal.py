@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
@@ -81,6 +82,10 @@ class Journal:
         line = _ENCODER.encode(reservation) + b"\n"
         self._under_way[reservation.id] = line
         self._append(line)
+
+    def probe(self) -> None:
+        """Whether the disk takes anything. Raises as `write`."""
+        self._append(b"\n")
 
     def ended(self, entries: Sequence[Entry]) -> None:
         """Their rows are on disk, or in the database."""
@@ -193,11 +198,15 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 def read_journal(
-    path: Path, most: int, under_way: dict[str, Reservation] | None = None
+    path: Path,
+    most: int,
+    under_way: dict[str, Reservation] | None = None,
+    ended: deque[tuple[Reservation, Entry]] | None = None,
 ) -> Iterator[tuple[list[Entry], int]]:
     """All entries of a file, so many at a time, each time with the number of lines that are none.
 
-    What was not wholly written when its process died is left out. `under_way` has at the end who began and did not end.
+    What was not wholly written when its process died is left out. `under_way` has at the end who began and did not
+    end, `ended` those who did.
     """
     place = 0
     begun = under_way if under_way is not None else {}
@@ -208,7 +217,9 @@ def read_journal(
                 return
             place = after
             for each in entries:
-                begun.pop(each.id, None)
+                before = begun.pop(each.id, None)
+                if before is not None and ended is not None:
+                    ended.append((before, each))
             yield entries, broken
 
 
@@ -229,7 +240,7 @@ def _read(
         size *= 4
     entries: list[Entry] = []
     broken = 0
-    for line in lines:
+    for line in filter(None, lines):
         try:
             if not line.startswith(_RESERVED):
                 entries.append(_DECODER.decode(line))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.access.adoption import Settle, put_away, settle_ended
 from gateway.access.database.problems import SchemaTooNew
 from gateway.access.entry import COUNTS, NOBODY_KNOWS, WHOSE, Entry, Reservation, entry_of
 from gateway.access.journal import Journal, read_journal
@@ -35,6 +36,8 @@ ADOPTING_S = 20.0
 # How often a database is asked whether it takes rows while there are none.
 ASK_S = 2.0
 BATCH = 500
+# So many of those who ended last may not have been settled when their process died.
+MOST_UNSETTLED = 2_000
 # While the disk is full, this is how often it is tried again, and so much is held in memory.
 FULL_S = 1.0
 MOST_HELD = 200_000
@@ -57,6 +60,8 @@ class Ledger:
         self._tasks: list[asyncio.Task[None]] = []
         self._flushing = asyncio.Lock()
         self._adopting = asyncio.Lock()
+        # The counters' own, where they outlive a process.
+        self.settle: Settle | None = None
         self._heard = -math.inf
         self._problem = ""
         self._pause_s = 0.0
@@ -137,6 +142,8 @@ class Ledger:
                     await self._to_database()
             self._journal.sync()
             self._journal.close()
+            # Who ends after this is in it as one who was under way.
+            self._journal = None
 
     async def _keep_on_disk(self) -> None:
         while True:
@@ -189,10 +196,10 @@ class Ledger:
                 # It must not take the others with it.
                 structlog.get_logger().exception("a request can't be kept")
                 self._lost += 1
-        if not entries or self._journal is None:
+        if self._journal is None or not (entries or self._full):
             return True
         try:
-            self._journal.write(entries)
+            self._journal.write(entries) if entries else self._journal.probe()
         except OSError as error:
             self._note_full(error)
             self._held = entries[:MOST_HELD]
@@ -255,8 +262,10 @@ class Ledger:
         journal = self._journal
         if journal is None:
             return
-        async with self._adopting, asyncio.timeout(ADOPTING_S):
+        async with self._adopting:
             await self._database.prepare()
+            # For another, not for the work: what an outage has left may be much, and would begin anew each time.
+            until = time.monotonic() + ADOPTING_S
             while True:
                 with journal.alone() as mine:
                     if mine:
@@ -264,31 +273,26 @@ class Ledger:
                             for path in paths:
                                 await self._adopt(path)
                         return
+                if time.monotonic() > until:
+                    raise TimeoutError
                 await asyncio.sleep(0.05)
 
     async def _adopt(self, path: Path) -> None:
         unread, under_way = 0, dict[str, Reservation]()
-        for entries, broken in read_journal(path, BATCH, under_way):
+        ended: deque[tuple[Reservation, Entry]] = deque(maxlen=MOST_UNSETTLED)
+        for entries, broken in read_journal(path, BATCH, under_way, ended):
             unread += broken
             if entries:
                 await insert(self._database, entries)
         unknown = [each.as_entry() for each in under_way.values()]
         # Those whose row has come another way are known, and stay as they are.
         count = sum([await insert(self._database, unknown[at : at + BATCH]) for at in range(0, len(unknown), BATCH)])
+        await settle_ended(self.settle, [*ended, *((each, each.as_entry()) for each in under_way.values())])
         if count:
             structlog.get_logger().error(
                 "a process died with requests under way: what they had reserved counts as spent", requests=count
             )
-        _put_away(path, unread)
-
-
-def _put_away(path: Path, unread: int) -> None:
-    """All that can be read of it is in the database."""
-    if not unread:
-        path.unlink(missing_ok=True)
-        return
-    structlog.get_logger().error("a journal has lines that are no entries", file=str(path), lines=unread)
-    path.rename(path.with_suffix(".unread"))
+        put_away(path, unread)
 
 
 def _named(error: Exception) -> str:

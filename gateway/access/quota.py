@@ -8,6 +8,7 @@ together, however many ask at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import time
@@ -18,6 +19,7 @@ import msgspec
 import structlog
 
 from gateway.access.counters import (
+    LEASE_US,
     RATE,
     ROLLING_PARTS,
     SLOTS,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 _SIZED = frozenset({"tokens", "input_tokens", "output_tokens", "spend"})
 MOST_TOLD = 10_000
+# Slots are held on to so often.
+RENEW_S = LEASE_US / 3_000_000
 Warned: TypeAlias = Callable[[Bound, float, Spent], None]
 
 
@@ -75,9 +79,13 @@ class Quota:
         self._warned = warned
         self._clock = clock
         self.begin = begin
+        # Whether what the counters hold is still there when this process is not.
+        self.outlives = not isinstance(counters, MemoryCounters)
         self._calendar = Calendar()
         self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        self._holding: set[QuotaTicket] = set()
+        self._renewing: asyncio.Task[None] | None = None
         # The counters of budgets whose end this process has told of.
         self._told: set[str] = set()
 
@@ -265,6 +273,26 @@ class Quota:
         if first and self._warned is not None:
             self._warned(bound, min(share for share in bound.rule.warn if share >= 1), Spent(demand.key, spent, spent))
 
+    def hold(self, ticket: QuotaTicket) -> None:
+        """Keeps a ticket's slots as long as it lives: an answer may take longer than a lease."""
+        self._holding.add(ticket)
+        if self._renewing is None:
+            self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    def let_go(self, ticket: QuotaTicket) -> None:
+        """It is over."""
+        self._holding.discard(ticket)
+
+    async def _renew(self) -> None:
+        while self._holding:
+            await asyncio.sleep(RENEW_S)
+            for ticket in list(self._holding):
+                for request, demands in ticket.slots():
+                    # Who can't be asked now gives the slot away no sooner than its lease ends.
+                    with contextlib.suppress(Unreachable):
+                        await self._counters.reserve(request, demands)
+        self._renewing = None
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._settling.add(task)
@@ -272,6 +300,8 @@ class Quota:
 
     async def close(self) -> None:
         """Waits for what is being settled."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._settling:
             await asyncio.wait(self._settling, timeout=2.0)
 

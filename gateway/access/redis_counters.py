@@ -81,7 +81,6 @@ class RedisCounters:
         self._run = ""
         self._began = 0.0
         self._ready = False
-        self._has_counted = False
         self._held: dict[str, dict[str, Demand]] = {}
         # What budgets had spent when last heard: the best that is known without a ledger. And with what is reserved.
         self._known: dict[str, tuple[int, int, int]] = {}
@@ -123,7 +122,7 @@ class RedisCounters:
     def condition(self) -> Condition:
         """See `Counters.condition`."""
         problem = "" if self.reachable and self._ready else self.status()
-        return Condition(problem, only_money=self.reachable, has_counted=self._has_counted)
+        return Condition(problem, only_money=self.reachable)
 
     @property
     def counts(self) -> bool:
@@ -291,7 +290,7 @@ class RedisCounters:
             else:
                 told = [Seed(key, *known) for key, known in self._known.items()]
             if await self._seed(run, told, 0) and run == self._run:
-                self._ready = self._has_counted = True
+                self._ready = True
         except Unreachable:
             return
         except Exception as error:

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_col
 
 from gateway.access.aligned import aligned
 from gateway.access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from gateway.access.entry import COUNTS, REQUEST_FILTERS, WHOSE
+from gateway.access.entry import COUNTS, NOBODY_KNOWS, REQUEST_FILTERS, WHOSE
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -88,6 +88,28 @@ async def usage(
     lines = [_line(by, row) for row in await _all(database, statement) if row[len(by)] is not None]
     places = [place for place, name in enumerate(by) if name in _TIMES]
     return sorted(lines, key=lambda line: ([line.by[place] for place in places], -line.cost, line.by))
+
+
+async def unknown(
+    database: Database,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    where: Mapping[str, str] | None = None,
+) -> tuple[int, Decimal]:
+    """How many requests were under way when their process died, and the most that they may have cost, in dollars.
+
+    Of the hours that `usage` sums up, as long as single requests are kept. Raises `ValueError` for an unknown filter.
+    """
+    conditions = _conditions(REQUESTS, where or {}, WHOSE)
+    if conditions is None:
+        return 0, Decimal(0)
+    since, until = _bounds(since_ms, until_ms)
+    within = _within(since // HOUR_MS * HOUR_MS, min(_ceiling(until), _LATEST_MS))
+    statement = select(func.count(), *_sums(REQUESTS.c.cost)).where(
+        REQUESTS.c.outcome == NOBODY_KNOWS, within, *conditions
+    )
+    ((count, high, low),) = await _all(database, statement)
+    return int(count), _dollars(_total(high, low))
 
 
 async def requests(
@@ -293,6 +315,8 @@ def _row(row: Any) -> dict[str, Any]:
     made = dict(row._mapping)
     if made["cost"] is not None:
         made["cost"] = _text(_dollars(made["cost"]))
+        if made.get("outcome") == NOBODY_KNOWS:
+            made["cost_is_at_most"] = True
     return made
 
 

@@ -117,8 +117,8 @@ class SqliteCounters:
         """See `Counters.condition`."""
         if self._broken:
             problem = f"the counters' file in server.data can't be written ({self._broken})"
-            return Condition(problem, only_money=False, has_counted=not self._waits)
-        return Condition(WAITS, has_counted=False) if self._waits else Condition()
+            return Condition(problem, only_money=False)
+        return Condition(WAITS) if self._waits else Condition()
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """See `Counters.reserve`."""

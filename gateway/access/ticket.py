@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.access.counters import SPEND, Demand, Settlement, Standing
+from gateway.access.counters import SLOTS, SPEND, Demand, Settlement, Standing
 from gateway.access.entry import reservation_of
 from gateway.access.estimate import USUAL_ANSWER, Size, size_of, size_with
 from gateway.contract.deltas import Usage
@@ -86,6 +86,18 @@ class QuotaTicket:
             # What was over a rate or had no slot was not counted.
             if not standing.wait_us or demand.kind == SPEND:
                 self._charged.append((bound, demand))
+        if any(demand.kind == SLOTS for _, demand in self._charged):
+            self._quota.hold(self)
+
+    def slots(self) -> list[tuple[str, list[Demand]]]:
+        """What it holds of what is counted at a time, by the name that it is held under."""
+        held = [] if self._alone else [(self._exchange.ledger_id, self._charged)]
+        held += [(request, charged) for request, charged, alone in self._held if not alone]
+        found = [
+            (request, [msgspec.structs.replace(demand, hard=False) for _, demand in charged if demand.kind == SLOTS])
+            for request, charged in held
+        ]
+        return [each for each in found if each[1]]
 
     def _tell_ends(self, charged: Sequence[Charged], standings: Sequence[Standing]) -> None:
         for (bound, demand), standing in zip(charged, standings, strict=True):
@@ -123,7 +135,12 @@ class QuotaTicket:
         counted = any(demand.kind == SPEND for _, demand in self._charged)
         known = counted and (self._reserved or self._quota.knows(targets))
         cost = self._reserved if known else None
-        begin(reservation_of(self._exchange, target, cost, stream=self._stream))
+        budgets: tuple[tuple[str, int, int], ...] = ()
+        if counted and self._quota.outlives and not self._alone:
+            budgets = tuple(
+                [(each.key, each.window_us, each.ends_us) for _, each in self._charged if each.kind == SPEND]
+            )
+        begin(reservation_of(self._exchange, target, cost, stream=self._stream, budgets=budgets))
 
     def _tell(self, charged: Sequence[Charged], standings: Sequence[Standing], *, admitted: bool) -> None:
         told = self._exchange.allowances
@@ -225,6 +242,8 @@ class QuotaTicket:
             raise OwnLimitReached("our own limit for this provider is reached", retry_after_s=max(waits) / 1e6)
         held = [each for each, standing in zip(charged, standings, strict=True) if not standing.wait_us]
         self._held.append((request, held, alone))
+        if any(demand.kind == SLOTS for _, demand in held):
+            self._quota.hold(self)
 
     async def _leave(self) -> None:
         """Frees the places of attempts that are over: a step of tools must not wait for the one before it."""
@@ -239,6 +258,7 @@ class QuotaTicket:
 
     async def settle(self, exchange: Exchange) -> None:
         """See `Ticket.settle`."""
+        self._quota.let_go(self)
         spent = min(max(0, nanos(exchange.cost)), MOST_COST) if exchange.cost is not None else self._known_cost()
         used = _tokens_of(exchange)
         settled = [Settlement(demand, _actual(bound.rule, demand, used, spent)) for bound, demand in self._charged]

@@ -25,7 +25,8 @@ def operations(runtime: Runtime) -> APIRouter:
         if wrong := runtime.impaired():
             body["degraded"] = wrong
         body["parts"] = runtime.parts()
-        return JSONResponse(body, 200 if runtime.ready else 503)
+        everybody = "all" in request.query_params
+        return JSONResponse(body, 200 if runtime.can_serve(everybody=everybody) else 503)
 
     async def health() -> Response:
         engine, status = runtime.engine, runtime.status

@@ -8,15 +8,13 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.access.counters import (
-    MemoryCounters,
-)
+from gateway.access.counters import LEASE_US, MemoryCounters
 from gateway.access.entry import entry_of
 from gateway.access.estimate import size_of
 from gateway.access.prices import Prices, Rates, Vendor
 from gateway.access.quota import Quota
 from gateway.contract.deltas import Delta, Usage
-from gateway.contract.errors import BudgetSpent, NotAllowed, OwnLimitReached
+from gateway.contract.errors import BudgetSpent, NotAllowed, OwnLimitReached, TooManyRequests
 from gateway.contract.exchange import Attempt, Caller, Exchange
 from gateway.contract.messages import (
     Audio,
@@ -271,5 +269,51 @@ def test_a_step_does_not_wait_for_the_place_of_the_one_before() -> None:
                 await ticket.cover(attempt_of(exchange), asking())
             attempt.ended = 1.0
         await ticket.settle(exchange)
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_takes_longer_than_a_lease_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.access.quota.RENEW_S", 0.01)
+
+    async def run() -> None:
+        now = [1_790_000_000 * 10**6]
+        counters = MemoryCounters(lambda: now[0])
+        quota = Quota(counters, Prices({}, {}))
+        bound = Bound("app", "bot", Rule("parallel", 1, "1 at a time", strict=True))
+
+        def exchange() -> Exchange:
+            made = Exchange("test")
+            made.caller, made.model = Caller("bot", rules=(bound,)), "m"
+            return made
+
+        first = exchange()
+        ticket = await quota.admit(first, asking(), ["p/m"])
+        for _ in range(5):
+            now[0] += LEASE_US // 2
+            await asyncio.sleep(0.1)
+        with pytest.raises(TooManyRequests):
+            await quota.admit(exchange(), asking(), ["p/m"])
+        assert ticket is not None
+        await ticket.settle(first)
+        assert await quota.admit(exchange(), asking(), ["p/m"]) is not None
+        await quota.close()
+
+    asyncio.run(run())
+
+
+def test_a_refusal_takes_nothing_of_what_the_headers_say_is_left() -> None:
+    async def run() -> None:
+        quota = Quota(MemoryCounters(), Prices({"p/m": [(None, Rates(Decimal(1), Decimal(1)))]}, {}))
+        rate = Bound("app", "bot", Rule("requests", 10, "10 per minute", 60))
+        poor = Bound("app", "bot", Rule("spend", 1, "hardly any", calendar="day", strict=True))
+        for _ in range(2):
+            exchange = Exchange("test")
+            exchange.caller, exchange.model = Caller("bot", rules=(rate, poor)), "m"
+            with pytest.raises(BudgetSpent):
+                await quota.admit(exchange, asking(), ["p/m"])
+            assert (exchange.allowances["requests"].left, exchange.allowances["requests"].reset_s) == (10, 0)
+        exchange.caller = Caller("bot", rules=(rate,))
+        await quota.admit(exchange, asking(), ["p/m"])
 
     asyncio.run(run())
