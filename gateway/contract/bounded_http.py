@@ -18,6 +18,8 @@ class BoundedSocket:
         """`until` on the clock of `time.monotonic`."""
         self._sock = sock
         self._until = until
+        self._readers = 0
+        self._closed = False
 
     def _left_s(self) -> float:
         left = self._until - time.monotonic()
@@ -31,7 +33,8 @@ class BoundedSocket:
         self._sock.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """What is read from it."""
+        """What is read from it; the socket stays open until this is closed too."""
+        self._readers += 1
         return io.BufferedReader(_Reads(self))
 
     def receive(self, buffer: Any) -> int:
@@ -40,8 +43,16 @@ class BoundedSocket:
         return self._sock.recv_into(buffer)
 
     def close(self) -> None:
-        """Closes it at once: who reads from it reads nothing more."""
-        self._sock.close()
+        """Lets go of it: it closes with the last of those who read from it."""
+        self._closed = True
+        if not self._readers:
+            self._sock.close()
+
+    def leave(self) -> None:
+        """One reader less."""
+        self._readers -= 1
+        if self._closed:
+            self.close()
 
 
 class _Reads(io.RawIOBase):
@@ -59,10 +70,10 @@ class _Reads(io.RawIOBase):
         return self._sock.receive(buffer)
 
     def close(self) -> None:
-        """The response has been read, or given up: the connection is used once."""
+        """The response has been read, or given up."""
         if not self.closed:
-            self._sock.close()
-        super().close()
+            super().close()
+            self._sock.leave()
 
 
 class _Plain(http.client.HTTPConnection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
@@ -56,11 +57,13 @@ def fetch(
     address = _checked_address(host, port, private=private)
     context = ssl.create_default_context() if secure else None
     connection = _Pinned(host, port, address, until, context)
+    stack = contextlib.ExitStack()
+    stack.callback(connection.close)
     try:
         path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         method = "GET" if body is None else "POST"
         connection.request(method, path, body, {"user-agent": "gatehouse", "accept": "*/*", **headers})
-        response = connection.getresponse()
+        response = stack.enter_context(contextlib.closing(connection.getresponse()))
         if response.status != 200:
             moved = 300 <= response.status < 400
             raise FetchFailed(f"it answered {response.status}{', and redirects are not followed' if moved else ''}")
@@ -75,7 +78,7 @@ def fetch(
     except (OSError, http.client.HTTPException) as error:
         raise FetchFailed(f"it can't be reached ({type(error).__name__})") from None
     finally:
-        connection.close()
+        stack.close()
 
 
 def _checked_address(host: str, port: int, *, private: bool) -> str:
