@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.context_block import read_blocks
@@ -13,6 +14,7 @@ from guardrails.injection import SIZE, InjectionFinder, features
 from guardrails.judges.grounds import SENTENCE, sentences
 from guardrails.judges.guard import Judgement
 from guardrails.outside import REMOVED
+from guardrails.personal.patterns import Span, Taken
 from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
     from guardrails.judges.attack import AttackJudge
-    from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 
 _REMEMBERED = 4096
@@ -173,13 +174,7 @@ class InjectionClassifier:
             text, spans, again
         ):
             return None
-        parts: list[str] = []
-        place = 0
-        for match in SENTENCE.finditer(text):
-            hit = any(span.start < match.end() and span.end > match.start() for span in spans)
-            parts += [text[place : match.start()], REMOVED if hit else match[0]]
-            place = match.end()
-        return "".join([*parts, text[place:]])
+        return _without(text, spans)
 
     async def _spans(self, text: str, caller: str) -> list[Span]:
         if len(text) <= _INLINE_CHARACTERS:
@@ -194,3 +189,26 @@ class InjectionClassifier:
             return await self._judge.is_attack(text, again)
         # What rules alone are sure of needs no second opinion.
         return score >= self._threshold or ruled[0] >= max(0.8, self._threshold)
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    """The text without the sentences that hold a span. What is one long word, as base64 is, goes alone."""
+    words = [span for span in spans if _is_one_word(text, span)]
+    orders = Taken(sorted(span for span in spans if not _is_one_word(text, span)))
+    cuts = [match.span() for match in SENTENCE.finditer(text) if not orders.is_free(*match.span())]
+    cuts += [(span.start, span.end) for span in words]
+    parts: list[str] = []
+    place = 0
+    for start, end in sorted(cuts):
+        if start >= place:
+            parts += [text[place:start], REMOVED]
+        place = max(place, end)
+    return "".join([*parts, text[place:]])
+
+
+def _is_one_word(text: str, span: Span) -> bool:
+    word = text[span.start : span.end]
+    return len(word) >= _LONG_WORD and len(word.split()) == 1
+
+
+_LONG_WORD = 16

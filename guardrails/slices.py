@@ -7,13 +7,14 @@ found by it. A cut never lies within a word or a block of a key, up to `_LONGEST
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from guardrails.personal.patterns import Span
 
 if TYPE_CHECKING:
     from gateway.contract.work import WorkPool
 
+T = TypeVar("T")
 SIZE = 16_000
 # What is found across a cut is at most so long, the words before it that it needs included.
 REACH = 1_500
@@ -41,10 +42,15 @@ def pieces(text: str, size: int = SIZE, reach: int = REACH) -> Iterator[Piece]:
 
 
 def _cut(text: str, first: int, place: int) -> int:
-    """Where a part that should end at `place` ends: behind a blank, and not within a block."""
+    """Where a part that should end at `place` ends: behind a blank, and before or behind a block."""
     begins = text.rfind("-----BEGIN", max(first, place - _LONGEST_BLOCK), place)
-    if begins > first and text.find("-----END", begins, place) < 0:
-        place = begins
+    if begins >= 0 and text.find("-----END", begins, place) < 0:
+        if begins > first:
+            return begins
+        ends = text.find("-----END", place, begins + _LONGEST_BLOCK)
+        closed = text.find("-----", ends + 8, ends + 130) if ends >= 0 else -1
+        if closed >= 0:
+            return closed + 5
     before = max(text.rfind(blank, first, place) for blank in _BLANKS) + 1
     if before > first:
         return before
@@ -100,6 +106,10 @@ class Slicer:
                 if spans:
                     found.setdefault(text, []).extend(spans)
         return {text: apart(spans) for text, spans in found.items()}
+
+    async def run(self, caller: str, size: int, work: Callable[[], T]) -> T:
+        """`work` over `size` characters: at once where that is short, else in the caller's turn."""
+        return work() if size <= self._size else await self._pool.run(caller, work)
 
     def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, Piece]]]:
         batch: list[tuple[str, Piece]] = []

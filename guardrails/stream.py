@@ -30,11 +30,13 @@ _WORDS = ("reasoning", "text", "refusal")
 class _Channel:
     """One run of text under way: what is held, and a little of what went before."""
 
-    __slots__ = ("before", "held")
+    __slots__ = ("before", "held", "until")
 
     def __init__(self) -> None:
         self.before = ""
         self.held = ""
+        # What is still growing is looked at again when so much is held, not at every token.
+        self.until = 0
 
 
 class SpanFilter:
@@ -123,6 +125,9 @@ class SpanFilter:
         if channel is None:
             channel = self._channels[index, name] = _Channel()
         held = channel.held + text
+        if not last and len(held) < channel.until:
+            channel.held = held
+            return ""
         seen = channel.before + held
         skip = len(channel.before)
         spans = [span for span in self._finder.find(seen) if span.end > skip and not self._passes(seen, span)]
@@ -136,6 +141,7 @@ class SpanFilter:
         self._decide(out)
         released = held[:place]
         channel.held = held[place:]
+        channel.until = len(channel.held) * 9 // 8 if not place and len(held) > 2 * self._hold_back else 0
         channel.before = (channel.before + released)[-LOOK_BACK:]
         return released if self._policy.shadow else redact(released, out, self._policy)
 

@@ -13,7 +13,7 @@ from gateway.contract.guards import Finding, Stage
 from guardrails.handover import Handover
 
 # A text beyond this that can't be checked in time is too long; a shorter one means that the guardrail is too slow.
-LONG_TEXT = 50_000
+LONG_TEXT = 20_000
 Action: TypeAlias = Literal["allow", "flag", "mask", "block", "say", "human"]
 
 

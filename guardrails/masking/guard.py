@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Again, Stage
     from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch
+    from guardrails.slices import Slicer
     from guardrails.verdict import Policy
 
 _HINT_TEXT = (
@@ -90,6 +91,11 @@ class PersonalGuard:
     def unmask(self, vault: Vault) -> Unmask:
         """The filter for one answer."""
         return Unmask(vault, self._tools)
+
+    @property
+    def slicer(self) -> Slicer:
+        """Does what is too long for the event loop."""
+        return self._search.slicer
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -168,7 +174,11 @@ class Masking:
         for part in name_parts(value for value, kind in known.items() if kind == "PERSON"):
             known.setdefault(part, "PERSON")
         values = Values(known)
-        replaced = {text: self._mask(text, found.get(text, ()), values, authors[text]) for text in texts}
+
+        def mask_all() -> dict[str, str]:
+            return {text: self._mask(text, found.get(text, ()), values, authors[text]) for text in texts}
+
+        replaced = await self._guard.slicer.run(caller_of(exchange), sum(map(len, texts)), mask_all)
 
         def change(text: str, author: Author) -> str:
             masked = replaced.get(text, text)

@@ -64,7 +64,7 @@ class PersonalSearch:
 
         `more` finds what else has a form; `slicer` searches what is too long for the event loop.
         """
-        self._slicer = slicer or Slicer(WorkPool("searches"))
+        self.slicer = slicer or Slicer(WorkPool("searches"))
         self._more = more
         own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
@@ -98,7 +98,7 @@ class PersonalSearch:
 
     async def _search(self, texts: list[str], caller: str) -> dict[str, list[Span]]:
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            formal = await self._slicer.find(caller, self._with_form, texts)
+            formal = await self.slicer.find(caller, self._with_form, texts)
         else:
             formal = {text: self._with_form(text) for text in texts}
         if self._thread is None:
