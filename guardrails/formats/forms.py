@@ -14,6 +14,7 @@ import msgspec
 
 from guardrails.formats.json_values import Schema, depth_problem, loads
 from guardrails.formats.mending import Unclear, mended, within
+from guardrails.matching import Matcher, TooSlow
 
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _FENCE_WITHIN = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```", re.DOTALL)
@@ -258,7 +259,8 @@ class PatternForm:
     name = "pattern"
 
     def __init__(self, pattern: str) -> None:
-        self._pattern = re.compile(pattern)
+        self._pattern = pattern
+        self._matcher = Matcher(pattern, whole=True)
 
     def check(self, text: str, *, cut: bool) -> Verdict:
         """See `Form.check`."""
@@ -266,8 +268,15 @@ class PatternForm:
             return CUT
         if problem := _unreadable(text, MAX_MATCHED):
             return Verdict(problem)
-        if self._pattern.fullmatch(text):
+        if self._matches(text):
             return Verdict()
         trimmed = text.strip()
-        problem = f"it does not match the pattern {self._pattern.pattern}"
-        return Verdict(problem, trimmed if self._pattern.fullmatch(trimmed) else "")
+        problem = f"it does not match the pattern {self._pattern}"
+        return Verdict(problem, trimmed if trimmed != text and self._matches(trimmed) else "")
+
+    def _matches(self, text: str) -> bool:
+        try:
+            return bool(self._matcher.find(text))
+        except TooSlow:
+            # What can't be matched in time is not known to match.
+            return False

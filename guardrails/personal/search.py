@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.contract.work import WorkPool
 from guardrails.canonical import disguises
 from guardrails.keywords import KeywordFinder
+from guardrails.matching import Matcher
 from guardrails.personal.patterns import PATTERNS, Pattern, Span, find, resolve
 from guardrails.slices import Slicer
 
@@ -66,8 +67,12 @@ class PersonalSearch:
         """
         self.slicer = slicer or Slicer(WorkPool("searches"))
         self._more = more
-        own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
-        self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
+        own = [(kind, Matcher(form)) for kind, form in (patterns or {}).items()]
+        # What may be slow is matched apart, and never waited for on the event loop.
+        self._apart = tuple((kind, matcher) for kind, matcher in own if not matcher.is_quick)
+        self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + tuple(
+            Pattern(kind, re.compile(matcher.form)) for kind, matcher in own if matcher.is_quick
+        )
         self._lists = KeywordFinder(lists, exact=True) if lists else None
         self.kinds = kinds
         self._thread = thread
@@ -97,7 +102,7 @@ class PersonalSearch:
         return {text: spans for text, spans in found.items() if spans}
 
     async def _search(self, texts: list[str], caller: str) -> dict[str, list[Span]]:
-        if sum(map(len, texts)) > _INLINE_CHARACTERS:
+        if self._apart or sum(map(len, texts)) > _INLINE_CHARACTERS:
             formal = await self.slicer.find(caller, self._with_form, texts)
         else:
             formal = {text: self._with_form(text) for text in texts}
@@ -111,6 +116,8 @@ class PersonalSearch:
         for finder in (self._lists, self._more):
             if finder is not None:
                 spans += finder.find(text)
+        for kind, matcher in self._apart:
+            spans += [Span(start, end, kind) for start, end in matcher.find(text) if start < end]
         return spans
 
     def search(self, text: str) -> list[Span]:
