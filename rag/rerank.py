@@ -129,8 +129,9 @@ class EndpointReranker:
             headers["authorization"] = f"Bearer {self._key}"
         try:
             body = json.dumps(asked).encode()
+            # Each call is a turn of its own: a reranker knows no callers.
             read = partial(fetch, self._url, headers, self._timeout_s, _MAX_ANSWER, private=self._private, body=body)
-            _, said = await self._pool.run("", read)
+            _, said = await self._pool.run(str(id(first)), read)
             scores = scores_of(json.loads(said), len(first))
         except (FetchFailed, ValueError) as error:
             structlog.get_logger().warning("a reranker gave no order", problem=str(error))

@@ -41,11 +41,16 @@ async def answer(
 
     `pool` has the threads that read the prompt; without it is read at once.
     """
-    prompt, sentences, scored = await pool.run("", _read, messages) if pool is not None else _read(messages)
+    prompt, sentences, scored = await _read_apart(messages, pool) if pool is not None else _read(messages)
     similarities = None
     if scored and prompt.question and embedder is not None and embedder.ready:
         similarities = await _similarities(prompt.question, scored, embedder)
     return write_answer(prompt, rank(scored, similarities) if sentences else [])
+
+
+async def _read_apart(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Prompt, list[Sentence], list[Scored]]:
+    # Each call is a turn of its own: a model knows no callers.
+    return await pool.run(str(id(messages)), _read, messages)
 
 
 class ExtractiveProvider:
