@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,10 @@ def _ask(gateway: Gateway, model: str) -> Answer:
 
 
 def _answers(upstream: Recording, *texts: str) -> None:
-    upstream.answers = [(lambda _, text=text: text) for text in texts]
+    def saying(text: str) -> Callable[[dict[str, Any]], str]:
+        return lambda _: text
+
+    upstream.answers = [saying(text) for text in texts]
 
 
 @pytest.mark.guarantee("guardrails", CUT)
