@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from guardrails.formats.json_values import Schema, depth_problem, loads
-from guardrails.formats.mending import Unclear, mended, within
+from guardrails.formats.mending import MAX_DEPTH, Unclear, mended, within
 from guardrails.matching import Matcher, TooSlow
 
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
@@ -136,6 +136,8 @@ class YamlForm(_Parsed):
         if text.lstrip().startswith("```"):
             return "it stands in a code block"
         try:
+            if _is_deep(YAML(typ="safe", pure=True).parse(text)):
+                return "it is nested too deeply"
             value = YAML(typ="safe", pure=True).load(text)
         except RecursionError:
             return "it is nested too deeply"
@@ -149,6 +151,21 @@ class YamlForm(_Parsed):
         if self._schema is not None:
             return self._schema.problem(value)
         return "" if isinstance(value, (dict, list)) else "it is neither a mapping nor a list"
+
+
+def _is_deep(events: Iterable[Any]) -> bool:
+    """Whether YAML goes deeper than any that somebody means: building that takes time by the square of its depth."""
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for event in events:
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 class PythonForm(_Parsed):
