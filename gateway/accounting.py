@@ -23,6 +23,7 @@ from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.stored_keys import StoredKeys, read_pepper
 from gateway.admission import limits_by_name
 from gateway.contract.quota import NANO, AccountsState, Bound
+from gateway.contract.work import WorkPool
 from observability.webhook import post_event
 from rag.export_minilm import cache_folder
 
@@ -132,6 +133,7 @@ class Accounts:
         self.directory: Directory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        self._webhooks = WorkPool("budgets' webhooks", 4)
         self._held: IO[str] | None = None
         self._seeding: asyncio.Task[None] | None = None
 
@@ -332,7 +334,7 @@ class Accounts:
             return
         for pause_s in (1.0, 5.0, None):
             try:
-                await asyncio.to_thread(post_event, bound.rule.webhook, event)
+                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event)
                 return
             except (OSError, ValueError) as error:
                 if pause_s is None:
@@ -348,6 +350,7 @@ class Accounts:
             await self._quota.close()
         if self._telling:
             await asyncio.wait(self._telling, timeout=2.0)
+        self._webhooks.close()
         for part in (self.keys, self.ledger):
             if part is not None:
                 await part.close()

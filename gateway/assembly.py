@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, OwnTools, Provider, Recall, Routing
+    from gateway.contract.work import WorkPool
     from gateway.resources import Resources
     from rag.quality import QualityJudge
     from rag.rerank import Reranker
@@ -66,7 +67,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
         sources = await _sources(config, resources, stack)
         tables = await _tables(config, stack)
-        reading = await _reading_tools(config, sources)
+        reading = await _reading_tools(config, sources, resources.pools.tools)
         routers = await _routers(config, resources, stack)
         pipelines = {
             name: _pipeline(name, config, sources, tables, reading, routers, resources) for name in config.pipelines
@@ -79,7 +80,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         prices = _prices(config)
         directory = Directory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
-        keys = directory.key_ring(_tokens(config, directory))
+        keys = directory.key_ring(_tokens(config, directory, resources.pools.identity))
         asides = Asides(dispatcher, quota, prices, resources.accounts.finished)
         pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota, asides)
         owned = stack.pop_all()
@@ -152,7 +153,7 @@ async def _provider(name: str, config: ProviderConfig, resources: Resources, sta
     if isinstance(config, ExtractiveConfig):
         from gateway.providers.extractive import ExtractiveProvider
 
-        provider = ExtractiveProvider(name, resources.embedder())
+        provider = ExtractiveProvider(name, resources.embedder(), resources.pools.quotes)
     elif isinstance(config, SimulatedConfig):
         provider = await _simulated(name, config, stack)
     else:
@@ -333,7 +334,7 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
     for name, each in config.routers.items():
         from gateway.routing import open_router
 
-        made[name] = open_router(name, each, resources.embedder() if each.intents else None)
+        made[name] = open_router(name, each, resources.embedder() if each.intents else None, resources.pools.learning)
         stack.push_async_callback(made[name].close)
         await made[name].start()
     return made
@@ -347,12 +348,14 @@ def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resour
     return open_recall(config, pipeline, sources, resources)
 
 
-async def _reading_tools(config: Config, sources: Mapping[str, Source]) -> dict[str, Sequence[ReadingTool]]:
+async def _reading_tools(
+    config: Config, sources: Mapping[str, Source], pool: WorkPool
+) -> dict[str, Sequence[ReadingTool]]:
     if not config.tools:
         return {}
     from gateway.sourcing import open_tools
 
-    return {name: await open_tools(name, each, sources) for name, each in config.tools.items()}
+    return {name: await open_tools(name, each, sources, pool) for name, each in config.tools.items()}
 
 
 def _tools(names: Sequence[str], reading: Mapping[str, Sequence[ReadingTool]], steps: int = 1) -> OwnTools | None:
@@ -424,7 +427,10 @@ def _reranker(config: RerankConfig | None, resources: Resources) -> Reranker | N
 
     if config.url is not None:
         key = config.key.reveal() if config.key is not None else ""
-        return EndpointReranker(config.url, key, config.model, timeout_s=config.timeout, private=config.private)
+        pool = resources.pools.reranking
+        return EndpointReranker(
+            config.url, key, config.model, timeout_s=config.timeout, pool=pool, private=config.private
+        )
     return SentenceReranker(resources.embedder()) if config.by == "sentences" else ModelReranker(config.by or "")
 
 
@@ -454,7 +460,7 @@ def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
     return frozenset(cast("tuple[ErrorKind, ...]", names))
 
 
-def _tokens(config: Config, directory: Directory) -> TokenCallers | None:
+def _tokens(config: Config, directory: Directory, pool: WorkPool) -> TokenCallers | None:
     """Identity providers, asked over the network only when a token comes."""
     if not config.identity:
         return None
@@ -463,7 +469,7 @@ def _tokens(config: Config, directory: Directory) -> TokenCallers | None:
 
     async def get(url: str) -> bytes:
         # The operator has named the issuer: it may well be in one's own network.
-        _, text = await asyncio.to_thread(fetch, url, {}, 5.0, 1_000_000, private=True)
+        _, text = await pool.run(url, partial(fetch, url, {}, 5.0, 1_000_000, private=True))
         return text.encode()
 
     pairs = key_sets(config, get)

@@ -34,10 +34,12 @@ from guardrails.chain import Chain, FindsInAnswers, InputCheck
 from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
 from guardrails.handover import PHRASES, Handover, HandoverGuard
 from guardrails.heads import Vectors, load_head
+from guardrails.injection import SIZE
 from guardrails.masking.conversations import Conversations, KeepsRows
 from guardrails.masking.guard import PersonalGuard, derive
 from guardrails.outside import OutsideGuard
 from guardrails.sentences import SentenceGuard
+from guardrails.slices import Slicer
 from guardrails.spans import Finder, SpanGuard
 from guardrails.verdict import Action, Policy
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from config.guardrails import GuardrailConfig
     from gateway.contract.embedding import Embeds
+    from gateway.contract.pools import Pools
     from guardrails.formats.forms import Form
     from guardrails.judges.guard import AnswerGuard
     from guardrails.personal.search import PersonalSearch, TaggerThread
@@ -60,6 +63,8 @@ _PROCESS_SECRET = secrets.token_hex(32)
 
 class Parts(Protocol):
     """What guardrails share with the rest of the process, opened when first asked for."""
+
+    pools: Pools
 
     def embedder(self) -> Embeds:
         """The embedding model."""
@@ -93,10 +98,10 @@ def chain(
     whole = (FormatGuardrail, ToxicityConfig)
     return Chain(
         ways_in,
-        [_on_output(name, config) for name, config in out if not isinstance(config, (*whole, BrandConfig))],
+        [_on_output(name, config, parts) for name, config in out if not isinstance(config, (*whole, BrandConfig))],
         [
             *[guard for name, config in out for guard in _on_sentences(name, config, parts)],
-            *[_on_answer(name, config, vectors) for name, config in out if isinstance(config, whole)],
+            *[_on_answer(name, config, vectors, parts.pools) for name, config in out if isinstance(config, whole)],
         ],
     )
 
@@ -104,6 +109,7 @@ def chain(
 def _on_input(
     name: str, config: GuardrailConfig, parts: Parts, vectors: Callable[[], Vectors], redis_url: str | None
 ) -> PersonalGuard | InputCheck:
+    policy = functools.partial(_policy, name, config, parts.pools)
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
             structlog.get_logger().warning(
@@ -113,27 +119,27 @@ def _on_input(
         secret = derive(config.key.reveal() if config.key is not None else _PROCESS_SECRET)
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return PersonalGuard(
-            _search(config, parts.tagger),
-            _policy(name, config, actions),
+            _search(config, parts, names=True),
+            policy(actions),
             secret,
             config.tools,
             hint=config.hint,
             conversations=Conversations(parts.rows(redis_url), secret, config.keep),
         )
     if isinstance(config, InjectionConfig):
-        return _against_injection(name, config, vectors())
+        return _against_injection(name, config, vectors(), parts.pools)
     if isinstance(config, AnomalyConfig):
         traffic = parts.traffic(name)
-        return AnomalyGuard(_policy(name, config, {"*": "flag"}), vectors(), traffic, config.after, config.share)
+        return AnomalyGuard(policy({"*": "flag"}), vectors(), traffic, config.after, config.share)
     if isinstance(config, HandoverConfig):
         phrases = (*PHRASES, *config.phrases)
-        return HandoverGuard(_policy(name, config), phrases, config.after_turns, config.repeated, angry=config.angry)
+        return HandoverGuard(policy(), phrases, config.after_turns, config.repeated, angry=config.angry)
     if isinstance(config, ToxicityConfig):
-        return ClassifierGuard(_toxicity(config, vectors()), _policy(name, config), frozenset(config.texts))
+        return ClassifierGuard(_toxicity(config, vectors()), policy(), frozenset(config.texts))
     if isinstance(config, TopicConfig):
-        return ClassifierGuard(_topics(config, vectors()), _policy(name, config), frozenset({"user"}), last_only=True)
+        return ClassifierGuard(_topics(config, vectors()), policy(), frozenset({"user"}), last_only=True)
     assert isinstance(config, TextGuardrail)
-    return SpanGuard(_finder(config), _policy(name, config), _authors(config))
+    return SpanGuard(_finder(config), policy(), _authors(config), slicer=Slicer(parts.pools.searches))
 
 
 def _authors(config: TextGuardrail) -> frozenset[Author]:
@@ -142,22 +148,26 @@ def _authors(config: TextGuardrail) -> frozenset[Author]:
     return frozenset(authors | {"call"} if "assistant" in authors else authors)
 
 
-def _against_injection(name: str, config: InjectionConfig, vectors: Vectors) -> ClassifierGuard | OutsideGuard:
-    classifier = _injection(config, vectors)
+def _against_injection(
+    name: str, config: InjectionConfig, vectors: Vectors, pools: Pools
+) -> ClassifierGuard | OutsideGuard:
+    classifier = _injection(config, vectors, pools)
+    policy = _policy(name, config, pools)
     authors = _authors(config) - {"label", "definition"}
     if config.outside == "block":
-        return ClassifierGuard(classifier, _policy(name, config), authors | {"tool"}, passages=True)
-    guard = ClassifierGuard(classifier, _policy(name, config), authors)
+        return ClassifierGuard(classifier, policy, authors | {"tool"}, passages=True)
+    guard = ClassifierGuard(classifier, policy, authors)
     return OutsideGuard(classifier, guard, mark=config.mark) if config.outside == "remove" else guard
 
 
-def _injection(config: InjectionConfig, vectors: Vectors) -> InjectionClassifier:
+def _injection(config: InjectionConfig, vectors: Vectors, pools: Pools) -> InjectionClassifier:
     judge = None
     if config.judge is not None:
         from guardrails.judges.attack import AttackJudge
 
         judge = AttackJudge(config.judge)
-    return InjectionClassifier(config.threshold, load_head("injection"), vectors, judge, config.grey)
+    slicer = Slicer(pools.searches, SIZE)
+    return InjectionClassifier(config.threshold, load_head("injection"), vectors, judge, config.grey, slicer)
 
 
 def _toxicity(config: ToxicityConfig, vectors: Vectors) -> ToxicityClassifier:
@@ -170,32 +180,36 @@ def _topics(config: TopicConfig, vectors: Vectors) -> TopicClassifier:
     return TopicClassifier(config.allowed, config.denied, vectors, config.false_refusals)
 
 
-def _on_output(name: str, config: GuardrailConfig) -> FindsInAnswers:
+def _on_output(name: str, config: GuardrailConfig, parts: Parts) -> FindsInAnswers:
+    policy = functools.partial(_policy, name, config, parts.pools)
     if isinstance(config, PromptLeakConfig):
         from guardrails.prompt_leak import PromptLeakGuard
 
-        return PromptLeakGuard(_policy(name, config))
+        return PromptLeakGuard(policy())
     if isinstance(config, PersonalDataConfig):
         actions = {kind.upper(): action for kind, action in config.actions.items()}
-        return SpanGuard(_Formal(_search(config)), _policy(name, config, actions), spares_sent=True)
-    return SpanGuard(_finder(config), _policy(name, config))
+        return SpanGuard(_Formal(_search(config, parts)), policy(actions), spares_sent=True)
+    return SpanGuard(_finder(config), policy())
 
 
-def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Callable[[], Vectors]) -> AnswerGuard:
+def _on_answer(
+    name: str, config: FormatGuardrail | ToxicityConfig, vectors: Callable[[], Vectors], pools: Pools
+) -> AnswerGuard:
     from guardrails.judges.guard import AnswerGuard, CompleteJudge, FormJudge
 
     steps = [parse_step(step) for step in config.then]
-    policy = _policy(name, config, {"*": "flag"})
+    policy = _policy(name, config, pools, {"*": "flag"})
     if isinstance(config, ToxicityConfig):
         return AnswerGuard(_toxicity(config, vectors()), policy, steps)
     if isinstance(config, GroundedConfig):
         from guardrails.judges.grounds import GroundedJudge
 
-        return AnswerGuard(GroundedJudge(config.threshold), policy, steps)
+        return AnswerGuard(GroundedJudge(config.threshold, pool=pools.judging), policy, steps)
     if isinstance(config, ConsistentConfig):
         from guardrails.judges.samples import SamplesJudge
 
-        return AnswerGuard(SamplesJudge(config.samples, config.share, config.threshold), policy, steps)
+        samples = SamplesJudge(config.samples, config.share, config.threshold, pool=pools.judging)
+        return AnswerGuard(samples, policy, steps)
     if isinstance(config, CompleteConfig):
         return AnswerGuard(CompleteJudge(), policy, steps)
     if isinstance(config, JudgeConfig):
@@ -203,7 +217,7 @@ def _on_answer(name: str, config: FormatGuardrail | ToxicityConfig, vectors: Cal
 
         return AnswerGuard(ModelJudge(config.model, config.rubric), policy, steps)
     assert isinstance(config, FormatConfig)
-    return AnswerGuard(FormJudge(_form(config)), policy, steps)
+    return AnswerGuard(FormJudge(_form(config), pools.formats), policy, steps)
 
 
 def _on_sentences(name: str, config: GuardrailConfig, parts: Parts) -> list[SentenceGuard]:
@@ -217,7 +231,7 @@ def _on_sentences(name: str, config: GuardrailConfig, parts: Parts) -> list[Sent
             any_own=config.when_own == "any",
             any_competitor=config.when_competitor == "any",
         )
-        return [SentenceGuard(judge, _policy(name, config))]
+        return [SentenceGuard(judge, _policy(name, config, parts.pools))]
     if isinstance(config, PersonalDataConfig) and config.names_in_answers:
         from guardrails.masking.answers import NamesInAnswers
         from guardrails.personal.search import PersonalSearch
@@ -225,7 +239,10 @@ def _on_sentences(name: str, config: GuardrailConfig, parts: Parts) -> list[Sent
         kinds = frozenset(kind.upper() for kind in config.names_in_answers)
         actions = {kind.upper(): action for kind, action in config.actions.items()}
         return [
-            SentenceGuard(NamesInAnswers(PersonalSearch(kinds, thread=parts.tagger())), _policy(name, config, actions))
+            SentenceGuard(
+                NamesInAnswers(PersonalSearch(kinds, thread=parts.tagger(), slicer=Slicer(parts.pools.searches))),
+                _policy(name, config, parts.pools, actions),
+            )
         ]
     return []
 
@@ -256,8 +273,8 @@ def _finder(config: GuardrailConfig) -> Finder:
     raise TypeError(f"no finder for {type(config).__name__}")
 
 
-def _search(config: PersonalDataConfig, tagger: Callable[[], TaggerThread] | None = None) -> PersonalSearch:
-    """All that the config asks for; without `tagger` what has a form, for answers as they stream."""
+def _search(config: PersonalDataConfig, parts: Parts, *, names: bool = False) -> PersonalSearch:
+    """All that the config asks for; without `names` what has a form, for answers as they stream."""
     from guardrails.personal.search import PersonalSearch
 
     wanted = frozenset(kind.upper() for kind, action in config.actions.items() if action != "allow")
@@ -268,8 +285,8 @@ def _search(config: PersonalDataConfig, tagger: Callable[[], TaggerThread] | Non
         from guardrails.personal.presidio import PresidioFinder
 
         more = PresidioFinder(config.presidio, config.languages)
-    thread = tagger() if tagger is not None and wanted & TAGGED else None
-    return PersonalSearch(wanted, patterns, lists, thread, more)
+    thread = parts.tagger() if names and wanted & TAGGED else None
+    return PersonalSearch(wanted, patterns, lists, thread, more, Slicer(parts.pools.searches))
 
 
 class _Formal:
@@ -279,7 +296,7 @@ class _Formal:
         self.find = search.search
 
 
-def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None = None) -> Policy:
+def _policy(name: str, config: GuardrailBase, pools: Pools, actions: Mapping[str, str] | None = None) -> Policy:
     say = HUMAN_WORDS
     if isinstance(config, HandoverConfig):
         actions, say = {"*": "human"}, config.say
@@ -295,5 +312,5 @@ def _policy(name: str, config: GuardrailBase, actions: Mapping[str, str] | None 
         shadow=config.shadow,
         fail_open=config.on_error == "open",
         timeout_s=config.timeout,
-        handover=Handover(config.webhook.reveal()) if config.webhook is not None else None,
+        handover=Handover(config.webhook.reveal(), pools.webhooks) if config.webhook is not None else None,
     )

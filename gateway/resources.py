@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.accounting import Accounts
+from gateway.contract.pools import Pools
 from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
@@ -34,6 +35,7 @@ class Resources:
 
     def __init__(self, health: HealthBook) -> None:
         self.health = health
+        self.pools = Pools()
         # Replaced before the first engine is built where a process serves others.
         self.accounts = Accounts()
         self.quality: dict[str, ContextQuality] = {}
@@ -63,7 +65,7 @@ class Resources:
             from guardrails.personal.search import TaggerThread
             from guardrails.personal.tagger import open_tagger
 
-            self._tagger = TaggerThread(open_tagger())
+            self._tagger = TaggerThread(open_tagger(), self.pools.tagger)
         return self._tagger
 
     def redis(self, url: str) -> Redis:
@@ -170,10 +172,9 @@ class Resources:
             await self._embedder.close()
         for embedder in self._local_embedders.values():
             await embedder.close()
-        if self._tagger is not None:
-            self._tagger.close()
         for cache in self._caches.values():
             await cache.close()
         await self.accounts.close()
         for client in self._redis.values():
             await client.aclose()
+        self.pools.close()

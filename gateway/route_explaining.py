@@ -158,7 +158,7 @@ async def _opened(config: Config, name: str, resources: Resources) -> Router:
     found = config.routers.get(name)
     if found is None:
         raise ValueError(f"there is no router {name}; known here: {', '.join(config.routers) or 'none'}")
-    router = open_router(name, found, resources.embedder() if found.intents else None)
+    router = open_router(name, found, resources.embedder() if found.intents else None, resources.pools.learning)
     await router.start()
     if found.intents and not await router.learned():
         status = router.status()

@@ -10,11 +10,14 @@ from router.intents.rules import Condition, Rule
 
 if TYPE_CHECKING:
     from config.routers import RouterConfig, RuleConfig, ThenConfig
+    from gateway.contract.work import WorkPool
     from rag.async_embedder import AsyncEmbedder
 
 
-def open_router(name: str, config: RouterConfig, embedder: AsyncEmbedder | None) -> Router:
-    """One router, not yet started. `embedder` is for its intents."""
+def open_router(
+    name: str, config: RouterConfig, embedder: AsyncEmbedder | None, pool: WorkPool | None = None
+) -> Router:
+    """One router, not yet started. `embedder` is for its intents, which are learned in `pool`."""
     ambiguous, cost = config.ambiguous, config.cost
     policy = RoutingPolicy(
         rules=tuple(_rule(each) for each in config.rules),
@@ -29,7 +32,7 @@ def open_router(name: str, config: RouterConfig, embedder: AsyncEmbedder | None)
         share=cost.share if cost is not None else None,
         below=cost.below if cost is not None else None,
     )
-    return Router(name, policy, embedder)
+    return Router(name, policy, embedder, pool=pool)
 
 
 def _rule(config: RuleConfig) -> Rule:

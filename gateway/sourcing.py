@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from config.sources import DocumentSource
     from config.tools import ToolConfig
     from gateway.contract.embedding import Vectors
+    from gateway.contract.work import WorkPool
     from rag.store import Store
     from rag.tables.engines import Engine
     from rag.tables.source import TableSource
@@ -96,9 +97,14 @@ def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
     )
 
 
-async def open_tools(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> Sequence[ReadingTool]:
-    """The tools of one entry: one, but for MCP servers. One that is away offers none until the next reload."""
-    made = await _tools(name, config, sources)
+async def open_tools(
+    name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool
+) -> Sequence[ReadingTool]:
+    """The tools of one entry: one, but for MCP servers. One that is away offers none until the next reload.
+
+    `pool` holds the threads that wait for their servers.
+    """
+    made = await _tools(name, config, sources, pool)
     # A source gives each caller what that one may see, and remembers by itself.
     if isinstance(config, SourceToolConfig) or not config.keep:
         return made
@@ -107,9 +113,9 @@ async def open_tools(name: str, config: ToolConfig, sources: Mapping[str, Source
     return [RememberedTool(tool, config.keep) for tool in made]
 
 
-async def _tools(name: str, config: ToolConfig, sources: Mapping[str, Source]) -> Sequence[ReadingTool]:
+async def _tools(name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool) -> Sequence[ReadingTool]:
     if not isinstance(config, McpConfig):
-        return [_tool(name, config, sources)]
+        return [_tool(name, config, sources, pool)]
     from rag.tools.mcp_server import McpServer
 
     headers = {key: value.reveal() for key, value in config.headers.items()}
@@ -122,18 +128,25 @@ async def _tools(name: str, config: ToolConfig, sources: Mapping[str, Source]) -
 
 
 def _tool(
-    name: str, config: HttpToolConfig | WebSearchConfig | SourceToolConfig, sources: Mapping[str, Source]
+    name: str,
+    config: HttpToolConfig | WebSearchConfig | SourceToolConfig,
+    sources: Mapping[str, Source],
+    pool: WorkPool,
 ) -> ReadingTool:
     from rag.tools import kinds
 
     if isinstance(config, HttpToolConfig):
         headers = {key: value.reveal() for key, value in config.headers.items()}
         definition = Tool(name, config.description, config.schema_of_arguments)
-        return kinds.HttpTool(definition, config.url, headers, timeout_s=config.timeout, private=config.private)
+        return kinds.HttpTool(
+            definition, config.url, headers, timeout_s=config.timeout, pool=pool, private=config.private
+        )
     if isinstance(config, WebSearchConfig):
         url = (config.url or ENGINES.get(config.engine, "")).rstrip("/")
         key = config.key.reveal() if config.key is not None else ""
-        return kinds.WebSearch(name, config.engine, url, key, timeout_s=config.timeout, private=config.private)
+        return kinds.WebSearch(
+            name, config.engine, url, key, timeout_s=config.timeout, pool=pool, private=config.private
+        )
     return kinds.SourceTool(name, config.description, sources[config.source], config.top, config.source)
 
 

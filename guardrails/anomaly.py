@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REMEMBERED = 500
 NEAREST = 5
+# The share of signs is counted in so many characters.
+_SHOWN = 20_000
 # The distances between those remembered are measured anew after so many more.
 _REFRESH = 50
 
@@ -116,7 +118,8 @@ class AnomalyGuard:
         vector = np.asarray(await self._vectors.of(text), dtype=np.float32).mean(0)
         vector /= max(1e-9, float(np.linalg.norm(vector)))
         size = math.log1p(len(text))
-        signs = sum(not (letter.isalnum() or letter.isspace()) for letter in text) / len(text)
+        shown = text[:_SHOWN]
+        signs = sum(not (letter.isalnum() or letter.isspace()) for letter in shown) / len(shown)
         traffic = self._traffic.setdefault(app, Traffic())
         found = traffic.unusual(vector, size, signs, self._share) if len(traffic) >= self._after else []
         traffic.add(vector, size, signs)

@@ -26,7 +26,7 @@ class BrandJudge:
         self._names = KeywordFinder({OWN: own, COMPETITOR: competitors})
         self._any = {OWN: any_own, COMPETITOR: any_competitor}
 
-    async def find(self, text: str, request: ChatRequest) -> Sequence[Span]:
+    async def find(self, text: str, request: ChatRequest, caller: str = "") -> Sequence[Span]:
         """See `SentenceJudge.find`."""
         found: list[Span] = []
         for sentence in SENTENCE.finditer(text):

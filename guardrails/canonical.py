@@ -13,7 +13,7 @@ import html
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -55,14 +55,15 @@ class View(msgspec.Struct, frozen=True):
     text: str
     start: int
     end: int
-    places: tuple[int, ...] | None = None
+    places: Sequence[int] | None = None
     how: str = "plain"
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Where `[start, end)` of this view stands in the original."""
         if self.places is None or start >= end:
             return self.start, self.end
-        return self.places[start], self.places[end - 1] + 1
+        first, last = self.places[start], self.places[end - 1]
+        return min(first, last), max(first, last) + 1
 
 
 def views(text: str) -> Iterator[View]:
@@ -85,7 +86,7 @@ def disguises(text: str) -> Iterator[View]:
 
 def _seen(text: str) -> View:
     if text.isascii() and not _SPACED.search(text):
-        return View(text, 0, len(text), tuple(range(len(text))))
+        return View(text, 0, len(text), range(len(text)))
     plain, _, size, places, _ = _undressed(text, _LOOKALIKES)
     return _close_up(plain, list(places), size)
 
@@ -120,11 +121,15 @@ def _close_up(text: str, places: list[int], size: int) -> View:
 
 
 def _hidden(text: str, depth: int = 2) -> Iterator[View]:
-    for start, end, decoded, how in _decodings(text):
-        yield View(decoded, start, end, None, how)
+    for outer in _decodings(text):
+        yield outer
         if depth > 1:
-            for view in _hidden(decoded, depth - 1):
-                yield View(view.text, start, end, None, f"{how}, {view.how}")
+            for inner in _hidden(outer.text, depth - 1):
+                start, end = outer.origin(inner.start, inner.end)
+                places = None
+                if outer.places is not None and inner.places is not None:
+                    places = [outer.places[place] for place in inner.places]
+                yield View(inner.text, start, end, places, f"{outer.how}, {inner.how}")
 
 
 def _spelled(text: str) -> View | None:
@@ -177,17 +182,20 @@ def _encoded(text: str) -> Iterator[tuple[int, int, str, str]]:
                 yield match.start(), match.end(), unquote(match[0].replace("+", " ")), "url"
 
 
-def _decodings(text: str) -> Iterator[tuple[int, int, str, str]]:
-    yield from _encoded(text)
+def _decodings(text: str) -> Iterator[View]:
+    """Other readings of a text; those that go letter by letter know where each letter comes from."""
+    for start, end, decoded, how in _encoded(text):
+        yield View(decoded, start, end, None, how)
+    letters = range(len(text))
     rotated = codecs.encode(text, "rot13")
     if _ENGLISH.search(rotated) and not _ENGLISH.search(text):
-        yield 0, len(text), rotated, "rot13"
+        yield View(rotated, 0, len(text), letters, "rot13")
     plain = text.translate(_LEET)
     if plain != text and re.search(r"[A-Za-z][013457@$!|]+[A-Za-z]", text):
-        yield 0, len(text), plain, "digits for letters"
+        yield View(plain, 0, len(text), letters, "digits for letters")
     backwards = text[::-1]
     if _ENGLISH.search(backwards) and not _ENGLISH.search(text):
-        yield 0, len(text), backwards, "backwards"
+        yield View(backwards, 0, len(text), letters[::-1], "backwards")
 
 
 _ENGLISH = re.compile(r"(?i)\b(?:the|and|ignore|instructions?|you|your|prompt|system|reveal|previous)\b")

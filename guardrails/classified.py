@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.context_block import read_blocks
+from gateway.contract.work import WorkPool, caller_of
 from guardrails.heads import Head, Vectors
-from guardrails.injection import InjectionFinder, features
+from guardrails.injection import SIZE, InjectionFinder, features
 from guardrails.judges.grounds import SENTENCE, sentences
 from guardrails.judges.guard import Judgement
 from guardrails.outside import REMOVED
+from guardrails.personal.patterns import Span, Taken
+from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
@@ -20,17 +24,19 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Again, Stage
     from gateway.contract.messages import ChatRequest
     from guardrails.judges.attack import AttackJudge
-    from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 
 _REMEMBERED = 4096
+_INLINE_CHARACTERS = 4000
 
 
 class Classifier(Protocol):
     """Judges texts."""
 
-    async def rules(self, text: str, again: Again | None = None) -> list[str]:
+    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
         """What is wrong with the text; empty for most. `again` asks a model, for those that do.
+
+        `caller` is whose turn long work takes.
 
         Raises what the embedder raises, and what the model's targets raise.
         """
@@ -66,11 +72,13 @@ class ClassifierGuard:
         """The request, if it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         if stage == "context" and self._last_only:
             return request
+        texts = self._texts(request)
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = [rule for text in self._texts(request) for rule in await self._rules(text, again)]
+                caller = caller_of(exchange)
+                found = [rule for text in texts for rule in await self._rules(text, again, caller)]
         except Exception as error:
-            self.policy.failed(error, stage, exchange)
+            self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             return request
         if found:
             self.policy.decide(Counter(found), stage, exchange)
@@ -91,11 +99,11 @@ class ClassifierGuard:
         rewrite(request, note)
         return [text for text in texts if text.strip()]
 
-    async def _rules(self, text: str, again: Again | None) -> tuple[str, ...]:
+    async def _rules(self, text: str, again: Again | None, caller: str) -> tuple[str, ...]:
         key = hash(text)
         known = self._judged.get(key)
         if known is None:
-            known = self._judged[key] = tuple(await self._classifier.rules(text, again))
+            known = self._judged[key] = tuple(await self._classifier.rules(text, again, caller))
             if len(self._judged) > _REMEMBERED:
                 self._judged.popitem(last=False)
         return known
@@ -112,13 +120,13 @@ class ToxicityClassifier:
         self._head = head
         self._vectors = vectors
 
-    async def rules(self, text: str, again: Again | None = None) -> list[str]:
+    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
         """See `Classifier.rules`."""
         scores = [self._head.score(vector) for vector in await self._vectors.of(text)]
         return ["toxicity"] if max(scores, default=0.0) >= self._threshold else []
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
         """See `guardrails.judges.guard.Judge.judge`: sentence by sentence, for one is enough."""
         for sentence in sentences(text):
@@ -137,11 +145,13 @@ class InjectionClassifier:
         vectors: Vectors,
         judge: AttackJudge | None = None,
         grey: tuple[float, float] = (0.0, 0.0),
+        slicer: Slicer | None = None,
     ) -> None:
         """`threshold` from 0 to 1: at 0.5 about one in a hundred ordinary prompts is flagged.
 
-        Scores in `grey` are decided by `judge`.
+        Scores in `grey` are decided by `judge`; `slicer` reads what is too long for the event loop.
         """
+        self._slicer = slicer or Slicer(WorkPool("searches"), SIZE)
         self._judge = judge
         self._grey = grey
         self._finder = InjectionFinder(0.0)
@@ -149,29 +159,27 @@ class InjectionClassifier:
         self._head = head
         self._vectors = vectors
 
-    async def rules(self, text: str, again: Again | None = None) -> list[str]:
+    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
         """See `Classifier.rules`: the rules that hit, or `likeness` for what only the head saw."""
-        spans = await self._spans(text)
+        spans = await self._spans(text, caller)
         return (
             (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans, again) else []
         )
 
-    async def cleaned(self, text: str, again: Again | None = None) -> str | None:
+    async def cleaned(self, text: str, again: Again | None = None, caller: str = "") -> str | None:
         """See `guardrails.outside.Cleaner`: without the sentences that hold an order."""
-        spans = await self._spans(text)
+        spans = await self._spans(text, caller)
         # Data is not talk: what only resembles an attack is left, unless a rule says so too.
-        if not spans or spans[0].score < self._threshold or not await self._is_attack(text, spans, again):
+        if max((span.score for span in spans), default=0.0) < self._threshold or not await self._is_attack(
+            text, spans, again
+        ):
             return None
-        parts: list[str] = []
-        place = 0
-        for match in SENTENCE.finditer(text):
-            hit = any(span.start < match.end() and span.end > match.start() for span in spans)
-            parts += [text[place : match.start()], REMOVED if hit else match[0]]
-            place = match.end()
-        return "".join([*parts, text[place:]])
+        return _without(text, spans)
 
-    async def _spans(self, text: str) -> list[Span]:
-        return await asyncio.to_thread(self._finder.find, text) if len(text) > 4000 else self._finder.find(text)
+    async def _spans(self, text: str, caller: str) -> list[Span]:
+        if len(text) <= _INLINE_CHARACTERS:
+            return self._finder.find_in_part(text)
+        return (await self._slicer.find(caller, self._finder.find_in_part, [text])).get(text, [])
 
     async def _is_attack(self, text: str, spans: list[Span], again: Again | None) -> bool:
         ruled = features(spans)
@@ -181,3 +189,26 @@ class InjectionClassifier:
             return await self._judge.is_attack(text, again)
         # What rules alone are sure of needs no second opinion.
         return score >= self._threshold or ruled[0] >= max(0.8, self._threshold)
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    """The text without the sentences that hold a span. What is one long word, as base64 is, goes alone."""
+    words = [span for span in spans if _is_one_word(text, span)]
+    orders = Taken(sorted(span for span in spans if not _is_one_word(text, span)))
+    cuts = [match.span() for match in SENTENCE.finditer(text) if not orders.is_free(*match.span())]
+    cuts += [(span.start, span.end) for span in words]
+    parts: list[str] = []
+    place = 0
+    for start, end in sorted(cuts):
+        if start >= place:
+            parts += [text[place:start], REMOVED]
+        place = max(place, end)
+    return "".join([*parts, text[place:]])
+
+
+def _is_one_word(text: str, span: Span) -> bool:
+    word = text[span.start : span.end]
+    return len(word) >= _LONG_WORD and len(word.split()) == 1
+
+
+_LONG_WORD = 16

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.contract.work import WorkPool
 from guardrails.keywords import KeywordFinder
 from observability.webhook import post_event
 
@@ -42,13 +43,17 @@ PHRASES = (
     "met een mens spreken",
 )
 _ALIKE = 0.85
+# So many turns, the last ones, may be the same question.
+_COMPARED = 30
 _LETTERS = re.compile(r"[^\W\d_]")
 
 
 class Handover:
     """Tells a webhook that a person is asked for. What it sends holds no word of the conversation."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool: WorkPool | None = None) -> None:
+        """`pool` has the threads that wait for the webhook."""
+        self._pool = pool or WorkPool("webhooks")
         self._url = url
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -71,7 +76,7 @@ class Handover:
         import structlog
 
         try:
-            await asyncio.to_thread(post_event, self._url, event)
+            await self._pool.run(event["app"], post_event, self._url, event)
         except Exception as error:
             # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
             structlog.get_logger().error("a hand-over could not be told", error=type(error).__name__)
@@ -105,7 +110,7 @@ class HandoverGuard:
             return "asked for"
         if self._after_turns and len(turns) > self._after_turns:
             return "too many turns"
-        if self._repeated and sum(_alike(last, turn) for turn in turns) >= self._repeated:
+        if self._repeated and sum(_alike(last, turn) for turn in turns[-_COMPARED:]) >= self._repeated:
             return "asked again and again"
         return "angry" if self._angry and _shouts(last) else ""
 

@@ -6,13 +6,16 @@ A rule has a weight; weights of different rules add up to a score from 0 to 1. T
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
 from guardrails.canonical import View, views
-from guardrails.personal.patterns import Span
+from guardrails.personal.patterns import Span, Taken
+from guardrails.slices import find_in_slices
 
-_MAX_CHARACTERS = 40_000
+# So much of a text is judged as one.
+SIZE = 40_000
 _OLD = r"(?:previous|prior|above|earlier|preceding|foregoing|initial|original|existing|former|past|system|all|any|your)"
 _ORDERS = r"(?:instructions?|prompts?|rules?|directives?|guidelines?|commands?|orders?|context|constraints?|programming|training|restrictions?|polic(?:y|ies)|messages?|directions?|tasks?|assignments?|information|statements?|conversations?|knowledge)"
 _FORGET = r"(?:ignor\w*|disregard\w*|forget\w*|overrid\w*|overlook|bypass\w*|discard\w*|neglect|dismiss|drop|erase|abandon|skip|do not (?:follow|obey)|don'?t (?:follow|obey|listen)|stop following|pay no attention to)"
@@ -49,6 +52,8 @@ _RULES: tuple[tuple[str, float, str], ...] = (
 _COMPILED = tuple((name, weight, re.compile(form, re.IGNORECASE)) for name, weight, form in _RULES)
 # A reading that had to be dug out is suspicious in itself.
 _HIDDEN_BONUS = 0.3
+# Of one rule in one reading.
+_MOST_HITS = 100
 # Naming a mode in capitals means it; the same letters in lower case are a name or a word.
 _CASED = re.compile(r"\b(?:DAN|STAN|DUDE|AIM)\b")
 
@@ -61,10 +66,14 @@ class InjectionFinder:
         self._threshold = threshold
 
     def find(self, text: str) -> list[Span]:
-        """Spans by place, of the whole text's score each."""
+        """Spans by place, of the score of the part of the text each that they stand in."""
+        return find_in_slices(self.find_in_part, text, SIZE)
+
+    def find_in_part(self, text: str) -> list[Span]:
+        """The same in a text that is short enough to be judged as one."""
         spans: list[Span] = []
         weights: dict[str, float] = {}
-        for view in views(text[:_MAX_CHARACTERS]):
+        for view in views(text):
             for name, weight, start, end in _hits(view):
                 weights[name] = max(weights.get(name, 0.0), weight)
                 spans.append(Span(*view.origin(start, end), name))
@@ -83,23 +92,22 @@ _RULE_NAMES = tuple(dict.fromkeys(name for name, _, _ in _RULES))
 def features(spans: Sequence[Span]) -> list[float]:
     """What the rules found, as numbers for a model: the score, and for each rule whether it is among them."""
     kinds = {span.kind for span in spans}
-    return [spans[0].score if spans else 0.0, *(0.5 * (name in kinds) for name in _RULE_NAMES)]
+    return [max((span.score for span in spans), default=0.0), *(0.5 * (name in kinds) for name in _RULE_NAMES)]
 
 
 def _hits(view: View) -> list[tuple[str, float, int, int]]:
     bonus = _HIDDEN_BONUS if view.how not in ("plain", "seen") else 0.0
     hits = []
     for name, weight, form in _COMPILED:
-        match = form.search(view.text)
-        if match is None or (match[0].lower() in ("dan", "stan", "dude", "aim") and not _CASED.fullmatch(match[0])):
-            continue
-        hits.append((name, min(1.0, weight + bonus), match.start(), match.end()))
+        for match in itertools.islice(form.finditer(view.text), _MOST_HITS):
+            if match[0].lower() in ("dan", "stan", "dude", "aim") and not _CASED.fullmatch(match[0]):
+                continue
+            hits.append((name, min(1.0, weight + bonus), match.start(), match.end()))
     return hits
 
 
 def _apart(spans: list[Span]) -> list[Span]:
-    kept: list[Span] = []
-    for span in sorted(spans, key=lambda each: each.start - each.end):
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return kept
+    taken = Taken()
+    # The shortest first: what leads to one sentence says more of the place than what leads to the whole text.
+    ranked = sorted(spans, key=lambda each: each.end - each.start)
+    return [span for span in ranked if taken.take(span.start, span.end)]

@@ -9,6 +9,7 @@ from gateway.contract.context_block import read_blocks, write_block
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Message, Text
 from gateway.contract.passages import Passage
+from gateway.contract.work import caller_of
 from guardrails.notes import with_note
 from guardrails.words_of import Author, rewrite
 
@@ -35,8 +36,8 @@ _BLOCK = "<retrieved_context>"
 class Cleaner(Protocol):
     """Takes out of a text what should not be in it."""
 
-    async def cleaned(self, text: str, again: Again | None = None) -> str | None:
-        """The text without it; None when there is nothing to take out."""
+    async def cleaned(self, text: str, again: Again | None = None, caller: str = "") -> str | None:
+        """The text without it; None when there is nothing to take out. `caller` is whose turn long work takes."""
         ...
 
 
@@ -63,11 +64,12 @@ class OutsideGuard:
 
         rewrite(request, note)
         try:
+            caller = caller_of(exchange)
             async with asyncio.timeout(self.policy.timeout_s):
-                cleaned = {text: await self._clean(text, author, again) for text, author in texts.items()}
+                cleaned = {text: await self._clean(text, author, again, caller) for text, author in texts.items()}
             changed = {text: new for text, new in cleaned.items() if new != text}
         except Exception as error:
-            self.policy.failed(error, stage, exchange)
+            self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             changed = {}
         if changed:
             finding = Finding(self.policy.name, "outside", "remove", stage, len(changed), shadow=self.policy.shadow)
@@ -78,13 +80,13 @@ class OutsideGuard:
             request = with_note(request, _NOTE)
         return await self._inner.check(request, exchange, stage, again)
 
-    async def _clean(self, text: str, author: Author, again: Again | None) -> str:
+    async def _clean(self, text: str, author: Author, again: Again | None, caller: str) -> str:
         passages, rest = read_blocks(text)
         if not passages:
-            return (await self._cleaner.cleaned(text, again) or text) if author == "tool" else text
+            return (await self._cleaner.cleaned(text, again, caller) or text) if author == "tool" else text
         kept: list[Passage] = []
         for passage in passages:
-            cleaned = await self._cleaner.cleaned(passage.text, again)
+            cleaned = await self._cleaner.cleaned(passage.text, again, caller)
             if cleaned is None:
                 kept.append(passage)
             elif cleaned.replace(REMOVED, "").strip():

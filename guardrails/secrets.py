@@ -94,8 +94,8 @@ _GATES = {
 _FORMS = tuple(
     (name, _GATES[name], re.compile(rf"(?<![A-Za-z0-9_-])(?:{form})(?![A-Za-z0-9])")) for name, form in _ISSUED.items()
 )
-_KEY_BEGINS = re.compile(r"-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_ENDS = re.compile(r"-----END[ A-Z0-9_-]{0,100}KEY(?: BLOCK)?-----")
+_KEY_BEGINS = re.compile(r"-----BEGIN[ A-Z0-9_-]{0,100}?PRIVATE KEY(?: BLOCK)?-----")
+_KEY_ENDS = re.compile(r"-----END[ A-Z0-9_-]{0,100}?KEY(?: BLOCK)?-----")
 _LONGEST_KEY = 20_000
 _CONNECTION = re.compile(
     r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/@:\"'<>]{0,100}:(?P<value>[^\s/@\"'<>${}]{3,200})@[^\s\"'<>]{1,300}"

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta
 from gateway.contract.stock import OWN_DIALECT
+from gateway.contract.work import caller_of
 from guardrails.spans import redact
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ _WORDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "tex
 class SentenceJudge(Protocol):
     """Finds what should not stand in a sentence of an answer."""
 
-    async def find(self, text: str, request: ChatRequest) -> Sequence[Span]:
-        """By place, without overlaps, in one or more whole sentences of an answer to `request`."""
+    async def find(self, text: str, request: ChatRequest, caller: str = "") -> Sequence[Span]:
+        """By place, without overlaps, in one or more whole sentences of an answer to `request`.
+
+        `caller` is whose turn long work takes.
+        """
         ...
 
 
@@ -54,7 +58,7 @@ class SentenceGuard:
     async def _judged(self, text: str, request: ChatRequest, exchange: Exchange) -> str:
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                spans = await self._judge.find(text, request)
+                spans = await self._judge.find(text, request, caller_of(exchange))
         except Exception as error:
             self.policy.failed(error, "output", exchange)
             return text

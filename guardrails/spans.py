@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.contract.work import WorkPool, caller_of
+from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from guardrails.verdict import Policy
 
 # Beyond this a search is long enough to be felt by others on the event loop.
-_INLINE_CHARACTERS = 20_000
+_INLINE_CHARACTERS = 8_000
 
 
 class Finder(Protocol):
@@ -38,8 +40,13 @@ class SpanGuard:
         authors: frozenset[Author] | None = None,
         *,
         spares_sent: bool = False,
+        slicer: Slicer | None = None,
     ) -> None:
-        """`authors` whose texts are searched; None means all. `spares_sent`: see `FindsInAnswers`."""
+        """`authors` whose texts are searched; None means all. `spares_sent`: see `FindsInAnswers`.
+
+        `slicer` searches what is too long for the event loop.
+        """
+        self._slicer = slicer or Slicer(WorkPool("searches"))
         self.finder = finder
         self.spares_sent = spares_sent
         self.policy = policy
@@ -63,9 +70,9 @@ class SpanGuard:
         rewrite(request, note)
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = await self._search(list(texts))
+                found = await self._search(list(texts), exchange)
         except Exception as error:
-            self.policy.failed(error, stage, exchange)
+            self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             return request
         if not found:
             return request
@@ -74,12 +81,9 @@ class SpanGuard:
             return request
         return rewrite(request, lambda text, _: redact(text, found.get(text, ()), self.policy))
 
-    async def _search(self, texts: list[str]) -> dict[str, list[Span]]:
+    async def _search(self, texts: list[str], exchange: Exchange) -> dict[str, list[Span]]:
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            return await asyncio.to_thread(self._search_all, texts)
-        return self._search_all(texts)
-
-    def _search_all(self, texts: list[str]) -> dict[str, list[Span]]:
+            return await self._slicer.find(caller_of(exchange), self.finder.find, texts)
         return {text: spans for text in texts if (spans := self.finder.find(text))}
 
 

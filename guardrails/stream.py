@@ -30,11 +30,13 @@ _WORDS = ("reasoning", "text", "refusal")
 class _Channel:
     """One run of text under way: what is held, and a little of what went before."""
 
-    __slots__ = ("before", "held")
+    __slots__ = ("before", "held", "until")
 
     def __init__(self) -> None:
         self.before = ""
         self.held = ""
+        # What is still growing is looked at again when so much is held, not at every token.
+        self.until = 0
 
 
 class SpanFilter:
@@ -123,9 +125,12 @@ class SpanFilter:
         if channel is None:
             channel = self._channels[index, name] = _Channel()
         held = channel.held + text
+        if not last and len(held) < channel.until:
+            channel.held = held
+            return ""
         seen = channel.before + held
         skip = len(channel.before)
-        spans = [span for span in self._finder.find(seen) if span.end > skip and not self._passes(seen, span)]
+        spans = [span for span in self._find(seen) if span.end > skip and not self._passes(seen, span)]
         place = len(held) if last or not self._holds else max(0, len(held) - self._hold_back)
         for span in spans if self._holds else ():
             # Never a cut through what is found; and what reaches the end may still grow.
@@ -136,8 +141,16 @@ class SpanFilter:
         self._decide(out)
         released = held[:place]
         channel.held = held[place:]
+        channel.until = len(channel.held) * 9 // 8 if not place and len(held) > 2 * self._hold_back else 0
         channel.before = (channel.before + released)[-LOOK_BACK:]
         return released if self._policy.shadow else redact(released, out, self._policy)
+
+    def _find(self, seen: str) -> list[Span]:
+        try:
+            return self._finder.find(seen)
+        except TimeoutError as error:
+            self._policy.failed(error, "output", self._exchange)
+            return []
 
     def _passes(self, seen: str, span: Span) -> bool:
         return self._allowed is not None and self._allowed(seen[span.start : span.end])

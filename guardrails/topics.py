@@ -40,7 +40,7 @@ class TopicClassifier:
         self._false_refusals = false_refusals
         self._learning: asyncio.Task[_Topics] | None = None
 
-    async def rules(self, text: str, again: Again | None = None) -> list[str]:
+    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
         """See `Classifier.rules`."""
         if self._learning is None or (self._learning.done() and self._learning.exception() is not None):
             self._learning = asyncio.create_task(self._learn())

@@ -7,11 +7,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.errors import ContentBlocked, GatehouseError
+from gateway.contract.errors import BodyTooLarge, ContentBlocked, GatehouseError, TooManyRequests
 from gateway.contract.exchange import Exchange
 from gateway.contract.guards import Finding, Stage
 from guardrails.handover import Handover
 
+# A text beyond this that can't be checked in time is too long; a shorter one means that the guardrail is too slow.
+LONG_TEXT = 20_000
 Action: TypeAlias = Literal["allow", "flag", "mask", "block", "say", "human"]
 
 
@@ -80,15 +82,24 @@ class Policy(msgspec.Struct, frozen=True):
             self.handover.tell(exchange, self.name, reason)
         return f"{self.say} (reference: {exchange.id})"
 
-    def failed(self, error: BaseException, stage: Stage, exchange: Exchange) -> None:
+    def failed(self, error: BaseException, stage: Stage, exchange: Exchange, characters: int = 0) -> None:
         """It broke or was too slow: a finding of its own, and an error unless it may fail open.
 
-        Only the error's class is told: its text may hold what was being checked.
+        Only the error's class is told: its text may hold what was being checked. What the caller itself did too much of
+        is the caller's error, not the guardrail's.
         """
-        kind = "timeout" if isinstance(error, TimeoutError) else type(error).__name__
+        too_long = isinstance(error, TimeoutError) and characters > LONG_TEXT
+        kind = "too long" if too_long else "timeout" if isinstance(error, TimeoutError) else type(error).__name__
         exchange.findings.append(Finding(self.name, kind, "failed", stage, shadow=self.shadow))
-        if not (self.fail_open or self.shadow):
-            raise GuardrailBroken(f"The guardrail '{self.name}' could not check this ({kind})", retry_after_s=1.0)
+        if self.fail_open or self.shadow:
+            return
+        if isinstance(error, TooManyRequests):
+            raise error
+        if too_long:
+            raise BodyTooLarge(
+                f"The guardrail '{self.name}' can't check {characters} characters in {self.timeout_s:g} s: send less"
+            )
+        raise GuardrailBroken(f"The guardrail '{self.name}' could not check this ({kind})", retry_after_s=1.0)
 
 
 _GRAVITY: dict[Action, int] = {"allow": 0, "flag": 1, "mask": 2, "say": 3, "human": 4, "block": 5}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.errors import Unavailable
+from gateway.contract.work import WorkPool
 from rag.embedder import EmbedderAbsent, open_embedder
 from rag.minilm import DIMENSIONS, NAME
 from rag.recent import Recent
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# So many texts at a time take the thread; between two of a document's batches a caller's question gets in.
+# So many texts at a time take the thread; between two batches of one call every other call has its turn.
 _BATCH = 8
 # So many questions are remembered with their vectors.
 _RECENT = 512
@@ -48,7 +49,8 @@ class AsyncEmbedder:
         self.name = name
         self.dimensions = dimensions
         self._opener = opener
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
+        self._pool = WorkPool("embedder")
+        self._calls = itertools.count()
         self._loading: asyncio.Task[None] | None = None
         self._embedder: Model | None = None
         self._absent = ""
@@ -90,22 +92,25 @@ class AsyncEmbedder:
             return await self._question(texts[0])
         import numpy as np
 
-        loop = asyncio.get_running_loop()
+        turn = str(next(self._calls))
         batches = [np.empty((0, self.dimensions), dtype=np.float32)]
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
-            batches.append(await loop.run_in_executor(self._thread, self._embedder.embed, batch))
+            batches.append(await self._pool.run(turn, self._embedding, batch))
         return np.concatenate(batches)
 
     async def _question(self, text: str) -> NDArray[np.float32]:
         """One text, as questions are: the same one is asked by several sources, heads and callers."""
         known = self._recent.get(text)
         if known is None:
-            assert self._embedder is not None
-            loop = asyncio.get_running_loop()
-            known = await loop.run_in_executor(self._thread, self._embedder.embed, [text])
+            known = await self._pool.run(str(next(self._calls)), self._embedding, [text])
             self._recent.put(text, known)
         return known
+
+    def _embedding(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if self._embedder is None:
+            raise Unavailable(f"There is no embedding model: {self._absent}")
+        return self._embedder.embed(texts)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """The same as plain lists."""
@@ -118,11 +123,13 @@ class AsyncEmbedder:
         self._absent = "closed"
         if self._loading is not None:
             await asyncio.wait([self._loading])
-        await asyncio.to_thread(self._thread.shutdown)
+        # Behind the batch that runs.
+        await self._pool.run("", bool)
+        self._pool.close()
 
     async def _load(self) -> None:
         try:
-            embedder = await asyncio.get_running_loop().run_in_executor(self._thread, self._opener)
+            embedder = await self._pool.run("", self._opener)
         except EmbedderAbsent as error:
             self._absent = self._absent or str(error)
         except Exception as error:

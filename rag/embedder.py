@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _EXPORT_TIMEOUT_S = 120.0
+# Of a longer text nothing but its beginning counts: the rest need not be cut into tokens.
+_MOST_CHARACTERS = 20_000
 
 
 class EmbedderAbsent(Exception):
@@ -45,7 +47,7 @@ class Embedder:
 
         vectors = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
-            ids = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
+            ids = np.array([self._tokenizer.encode(text[:_MOST_CHARACTERS]).ids], dtype=np.int64)
             vectors[row] = self._session.run(["vector"], {"ids": ids})[0]
         return vectors
 

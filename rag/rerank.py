@@ -3,11 +3,11 @@ which is asked as such, or at an endpoint for reranking."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ from rag.tools.fetch import FetchFailed, fetch
 
 if TYPE_CHECKING:
     from gateway.contract.embedding import Vectors
+    from gateway.contract.work import WorkPool
     from rag.tables.source import Asks
 
 # So many candidates are put in order; what comes after them stays behind them.
@@ -104,8 +105,11 @@ class ModelReranker:
 class EndpointReranker:
     """By a provider's endpoint for reranking, as Cohere, Jina, Voyage, vLLM and Text Embeddings Inference have it."""
 
-    def __init__(self, url: str, key: str, model: str, *, timeout_s: float, private: bool = False) -> None:
+    def __init__(
+        self, url: str, key: str, model: str, *, timeout_s: float, pool: WorkPool, private: bool = False
+    ) -> None:
         """`url` whole, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
+        self._pool = pool
         self._url = url
         self._key = key
         self._model = model
@@ -124,15 +128,10 @@ class EndpointReranker:
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         try:
-            _, said = await asyncio.to_thread(
-                fetch,
-                self._url,
-                headers,
-                self._timeout_s,
-                _MAX_ANSWER,
-                private=self._private,
-                body=json.dumps(asked).encode(),
-            )
+            body = json.dumps(asked).encode()
+            # Each call is a turn of its own: a reranker knows no callers.
+            read = partial(fetch, self._url, headers, self._timeout_s, _MAX_ANSWER, private=self._private, body=body)
+            _, said = await self._pool.run(str(id(first)), read)
             scores = scores_of(json.loads(said), len(first))
         except (FetchFailed, ValueError) as error:
             structlog.get_logger().warning("a reranker gave no order", problem=str(error))

@@ -10,9 +10,11 @@ from functools import partial
 from http.client import HTTPMessage
 from typing import IO
 
+from gateway.contract.bounded_http import bounded_opener
 from rag.documents.reading import MAX_BYTES, Unreadable
 from rag.ingest import Item
 
+# For a whole page.
 TIMEOUT_S = 20.0
 
 
@@ -26,7 +28,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         raise urllib.error.HTTPError(req.full_url, code, f"it redirects to {newurl}: list that", headers, fp)
 
 
-_OPENER = urllib.request.build_opener(_NoRedirects)
+_OPENER = bounded_opener(_NoRedirects())
 
 
 def web_items(urls: Sequence[str], labels: Sequence[str] = ()) -> list[Item]:

@@ -11,6 +11,7 @@ from gateway.contract.errors import GatehouseError, ServerFault, UnsupportedFeat
 from gateway.contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
 from gateway.contract.protocols import UpstreamCall
 from gateway.contract.tokens import estimate_tokens
+from gateway.contract.work import WorkPool
 from gateway.providers.quoting import (
     ExtractiveAnswer,
     Prompt,
@@ -33,13 +34,23 @@ _WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
-async def answer(messages: tuple[Message, ...], embedder: Embeds | None = None) -> ExtractiveAnswer:
-    """Quotes the sentences that answer the last user question, by meaning where an embedder is ready, else by words."""
-    prompt, sentences, scored = await asyncio.to_thread(_read, messages)
+async def answer(
+    messages: tuple[Message, ...], embedder: Embeds | None = None, pool: WorkPool | None = None
+) -> ExtractiveAnswer:
+    """Quotes the sentences that answer the last user question, by meaning where an embedder is ready, else by words.
+
+    `pool` has the threads that read the prompt; without it is read at once.
+    """
+    prompt, sentences, scored = await _read_apart(messages, pool) if pool is not None else _read(messages)
     similarities = None
     if scored and prompt.question and embedder is not None and embedder.ready:
         similarities = await _similarities(prompt.question, scored, embedder)
     return write_answer(prompt, rank(scored, similarities) if sentences else [])
+
+
+async def _read_apart(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Prompt, list[Sentence], list[Scored]]:
+    # Each call is a turn of its own: a model knows no callers.
+    return await pool.run(str(id(messages)), _read, messages)
 
 
 class ExtractiveProvider:
@@ -48,8 +59,9 @@ class ExtractiveProvider:
     dialect = DIALECT
     trusted = True
 
-    def __init__(self, name: str, embedder: Embeds | None = None) -> None:
+    def __init__(self, name: str, embedder: Embeds | None = None, pool: WorkPool | None = None) -> None:
         self.name = name
+        self._pool = pool
         self._embedder = embedder
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> ExtractiveReply:
@@ -61,7 +73,7 @@ class ExtractiveProvider:
         call.attempt.losses += tuple(
             Loss(field, "has no effect on quotes") for field in _WITHOUT_EFFECT if getattr(request, field) is not None
         )
-        found = await answer(request.messages, self._embedder)
+        found = await answer(request.messages, self._embedder, self._pool)
         call.attempt.status = 200
         return ExtractiveReply(_deltas(request, call.model, found), streamed=call.stream)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from guardrails.formats.json_values import Schema, depth_problem, loads
-from guardrails.formats.mending import Unclear, mended, within
+from guardrails.formats.mending import MAX_DEPTH, Unclear, mended, within
+from guardrails.matching import Matcher, TooSlow
 
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _FENCE_WITHIN = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```", re.DOTALL)
@@ -135,6 +136,8 @@ class YamlForm(_Parsed):
         if text.lstrip().startswith("```"):
             return "it stands in a code block"
         try:
+            if _is_deep(YAML(typ="safe", pure=True).parse(text)):
+                return "it is nested too deeply"
             value = YAML(typ="safe", pure=True).load(text)
         except RecursionError:
             return "it is nested too deeply"
@@ -148,6 +151,21 @@ class YamlForm(_Parsed):
         if self._schema is not None:
             return self._schema.problem(value)
         return "" if isinstance(value, (dict, list)) else "it is neither a mapping nor a list"
+
+
+def _is_deep(events: Iterable[Any]) -> bool:
+    """Whether YAML goes deeper than any that somebody means: building that takes time by the square of its depth."""
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for event in events:
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 class PythonForm(_Parsed):
@@ -258,7 +276,8 @@ class PatternForm:
     name = "pattern"
 
     def __init__(self, pattern: str) -> None:
-        self._pattern = re.compile(pattern)
+        self._pattern = pattern
+        self._matcher = Matcher(pattern, whole=True)
 
     def check(self, text: str, *, cut: bool) -> Verdict:
         """See `Form.check`."""
@@ -266,8 +285,15 @@ class PatternForm:
             return CUT
         if problem := _unreadable(text, MAX_MATCHED):
             return Verdict(problem)
-        if self._pattern.fullmatch(text):
+        if self._matches(text):
             return Verdict()
         trimmed = text.strip()
-        problem = f"it does not match the pattern {self._pattern.pattern}"
-        return Verdict(problem, trimmed if self._pattern.fullmatch(trimmed) else "")
+        problem = f"it does not match the pattern {self._pattern}"
+        return Verdict(problem, trimmed if trimmed != text and self._matches(trimmed) else "")
+
+    def _matches(self, text: str) -> bool:
+        try:
+            return bool(self._matcher.find(text))
+        except TooSlow:
+            # What can't be matched in time is not known to match.
+            return False

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from guardrails.formats.mending import MAX_DEPTH
+from guardrails.matching import Matcher, TooSlow
 
 # So many values are held against a schema; what refers to itself has more than that, whatever it is.
 MAX_VALUES = 200_000
 _MOST_DIGITS = 4000
+# A pattern of a schema is looked for in so many characters.
+_MOST_MATCHED = 10_000
 _TOO_DEEP = "it is nested too deeply"
 
 
@@ -76,12 +79,24 @@ class Schema:
             if wanted and isinstance(instance, list) and len({_key(each) for each in instance}) < len(instance):
                 yield ValidationError("an item comes twice")
 
+        def pattern(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            if isinstance(instance, str) and not self._matches(wanted, instance):
+                yield ValidationError("it does not match")
+
         made = validator_for(schema)
         try:
             made.check_schema(schema)
         except SchemaError as error:
             raise ValueError(f"the schema is no JSON schema: {error.message}") from None
-        self._validator = extend(made, {"uniqueItems": unique})(schema)
+        self._validator = extend(made, {"uniqueItems": unique, "pattern": pattern})(schema)
+        self._matchers: dict[str, Matcher] = {}
+
+    def _matches(self, form: str, text: str) -> bool:
+        matcher = self._matchers.setdefault(form, Matcher(form))
+        try:
+            return bool(matcher.find(text[:_MOST_MATCHED]))
+        except TooSlow:
+            return False
 
     def problem(self, value: Any) -> str:
         """What the value breaks, without the value; empty when it is of the schema."""

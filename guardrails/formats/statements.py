@@ -1,4 +1,4 @@
-"""Which parsed texts are statements of SQL: the parser takes a bare word for a column, and two for a column with a name."""
+"""Which parsed texts are statements of SQL: a bare word parses as a column, two as a column with a name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _STATEMENTS = (
 )  # fmt: skip
 # Written like a column, and a function without its brackets.
 _NO_COLUMNS = frozenset({
-    "user", "session_user", "system_user", "current_role", "current_catalog", "current_schema", "sysdate", "systimestamp",
-    "localtime", "localtimestamp", "rownum", "current_path",
+    "user", "session_user", "system_user", "current_role", "current_catalog", "current_schema", "sysdate",
+    "systimestamp", "localtime", "localtimestamp", "rownum", "current_path",
 })  # fmt: skip
 
 

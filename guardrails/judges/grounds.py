@@ -6,13 +6,14 @@ BEGIN benchmark's development set (Dziri et al., 2022; `training/grounds.py`). N
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gateway.contract.context_block import read_blocks
+from gateway.contract.work import WorkPool
 from guardrails.heads import Head, load_head
 from guardrails.judges.guard import Judgement
 
@@ -35,6 +36,10 @@ SENTENCE = re.compile(r"(?:[^.!?\n]++|(?<![.!?])[.!?]++(?!\s|\Z))+[.!?]*")
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _ENDINGS = ("ingly", "edly", "ing", "ed", "ies", "es", "s", "ly")
 LEAST_WORDS = 3
+# Passages beyond this are no context that a model was given.
+LONGEST = 2_000_000
+_LONGEST_SENTENCE = 2000
+_BATCH = 50
 
 
 def stems(text: str) -> list[str]:
@@ -88,8 +93,19 @@ class Grounds:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text."""
-    return [match[0].strip() for match in SENTENCE.finditer(text) if match[0].strip()]
+    """The sentences and lines of a text, none longer than `_LONGEST_SENTENCE`."""
+    return [
+        piece
+        for match in SENTENCE.finditer(text)
+        for place in range(0, len(match[0]), _LONGEST_SENTENCE)
+        if (piece := match[0][place : place + _LONGEST_SENTENCE].strip())
+    ]
+
+
+def batches(text: str) -> Iterator[list[str]]:
+    """The sentences of a text, so many at a time as are judged in one piece of work."""
+    left = sentences(text)
+    yield from (left[place : place + _BATCH] for place in range(0, len(left), _BATCH))
 
 
 class GroundedJudge:
@@ -97,24 +113,31 @@ class GroundedJudge:
 
     name = "grounded"
 
-    def __init__(self, threshold: float, head: Head | None = None) -> None:
-        """A sentence that is less likely than `threshold` to be supported is a problem."""
+    def __init__(self, threshold: float, head: Head | None = None, pool: WorkPool | None = None) -> None:
+        """A sentence that is less likely than `threshold` to be supported is a problem.
+
+        `pool` has the threads in which answers are compared.
+        """
+        self._pool = pool or WorkPool("judging")
         self._threshold = threshold
         self._head = head or load_head("grounds")
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`."""
         passages = [passage.text for message in request.messages for passage in read_blocks(message.text)[0]]
         if not passages or not text.strip():
             return Judgement()
-        unsupported, judged = await asyncio.to_thread(self._count, "\n".join(passages), text)
+        grounds = await self._pool.run(caller, Grounds, "\n".join(passages)[:LONGEST])
+        unsupported = judged = 0
+        for part in batches(text):
+            counted = await self._pool.run(caller, self._count, grounds, part)
+            unsupported, judged = unsupported + counted[0], judged + counted[1]
         if not unsupported:
             return Judgement()
         return Judgement(f"{unsupported} of its {judged} statements are not in the passages; say only what they say")
 
-    def _count(self, passages: str, text: str) -> tuple[int, int]:
-        grounds = Grounds(passages)
-        features = [found for sentence in sentences(text) if (found := grounds.features(sentence)) is not None]
+    def _count(self, grounds: Grounds, part: list[str]) -> tuple[int, int]:
+        features = [found for sentence in part if (found := grounds.features(sentence)) is not None]
         return sum(self._head.score(each) < self._threshold for each in features), len(features)

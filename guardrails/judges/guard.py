@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Message, Text
 from gateway.contract.stock import OWN_DIALECT, StockReply
+from gateway.contract.work import WorkPool, caller_of
 from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:
@@ -40,9 +42,12 @@ class Judge(Protocol):
     name: str
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
-        """`calls`: the answer calls tools as well. `again` asks a model, for judges that do."""
+        """`calls`: the answer calls tools as well. `again` asks a model, for judges that do.
+
+        `caller` is whose turn long work takes.
+        """
         ...
 
 
@@ -161,7 +166,9 @@ class AnswerGuard:
         try:
             async with asyncio.timeout(self.policy.timeout_s):
                 judgements = {
-                    index: await self._judge.judge(text, finish, calls=calls, request=request, again=again)
+                    index: await self._judge.judge(
+                        text, finish, calls=calls, request=request, again=again, caller=caller_of(exchange)
+                    )
                     for index, (text, finish, calls) in held.texts().items()
                 }
         except Exception as error:
@@ -254,18 +261,20 @@ def _with_reason(request: ChatRequest, problem: str) -> ChatRequest:
 class FormJudge:
     """Whether an answer is of a form. One that calls tools instead of speaking is left alone."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, pool: WorkPool | None = None) -> None:
+        """`pool` has the threads in which long answers are read."""
+        self._pool = pool or WorkPool("formats")
         self._form = form
         self.name = form.name
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`."""
         if calls and not text.strip():
             return Judgement()
         cut = finish in _CUT
-        verdict = await asyncio.to_thread(self._form.check, text, cut=cut)
+        verdict = await self._pool.run(caller, partial(self._form.check, text, cut=cut))
         return Judgement(verdict.problem, verdict.repaired)
 
 
@@ -275,7 +284,7 @@ class CompleteJudge:
     name = "complete"
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`."""
         if finish in _CUT:

@@ -37,7 +37,7 @@ class ModelJudge:
         self._rubric = rubric
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`. Raises `JudgeSilent`, and what the model's targets raise."""
         if calls and not text.strip():

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.contract.work import WorkPool
 from guardrails.heads import Head, load_head
-from guardrails.judges.grounds import Grounds, sentences
+from guardrails.judges.grounds import LONGEST, Grounds, batches
 from guardrails.judges.guard import Judgement, hold
 
 if TYPE_CHECKING:
@@ -30,15 +31,21 @@ class SamplesJudge:
 
     name = "inconsistent"
 
-    def __init__(self, count: int, share: float, threshold: float, head: Head | None = None) -> None:
-        """`threshold`: how likely a statement must be to be supported by a sample."""
+    def __init__(
+        self, count: int, share: float, threshold: float, head: Head | None = None, pool: WorkPool | None = None
+    ) -> None:
+        """`threshold`: how likely a statement must be to be supported by a sample.
+
+        `pool` has the threads in which answers are compared.
+        """
+        self._pool = pool or WorkPool("judging")
         self._count = count
         self._share = share
         self._threshold = threshold
         self._head = head or load_head("grounds")
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`. Raises what the model's targets raise."""
         if calls or not text.strip():
@@ -47,7 +54,14 @@ class SamplesJudge:
         warm = 1.0 if request.temperature is not None and request.temperature < 1.0 else request.temperature
         asked = msgspec.structs.replace(request, temperature=warm, n=None, stream=False, seed=None, logprobs=None)
         samples = await asyncio.gather(*[self._sample(asked, again) for _ in range(self._count)])
-        unsupported, judged = await asyncio.to_thread(self._compare, text, samples)
+        grounds = [await self._pool.run(caller, Grounds, sample[:LONGEST]) for sample in samples]
+        unsupported = judged = 0
+        for part in batches(text):
+            counted = await self._pool.run(caller, self._compare, part, grounds)
+            unsupported, judged = unsupported + counted[0], judged + counted[1]
+        if not judged:
+            same = sum(_plain(sample) == _plain(text) for sample in samples)
+            unsupported, judged = int(same < self._share * len(samples)), 1
         if not unsupported:
             return Judgement()
         return Judgement(
@@ -63,19 +77,15 @@ class SamplesJudge:
             await reply.close()
         return next((words for words, _, _ in held.texts().values()), "")
 
-    def _compare(self, text: str, samples: list[str]) -> tuple[int, int]:
-        grounds = [Grounds(sample) for sample in samples]
+    def _compare(self, part: list[str], grounds: list[Grounds]) -> tuple[int, int]:
         unsupported = judged = 0
-        for sentence in sentences(text):
+        for sentence in part:
             features = [each.features(sentence) for each in grounds]
             known = [each for each in features if each is not None]
             if known:
                 judged += 1
                 supported = sum(self._supports(each) for each in known)
                 unsupported += supported < self._share * len(known)
-        if not judged:
-            same = sum(_plain(sample) == _plain(text) for sample in samples)
-            return int(same < self._share * len(samples)), 1
         return unsupported, judged
 
     def _supports(self, features: list[float]) -> bool:

@@ -24,9 +24,9 @@ class NamesInAnswers:
         """`search` looks for what only the tagger finds."""
         self._search = search
 
-    async def find(self, text: str, request: ChatRequest) -> Sequence[Span]:
+    async def find(self, text: str, request: ChatRequest, caller: str = "") -> Sequence[Span]:
         """See `SentenceJudge.find`. Tags stand for what the caller sent, and so does what its texts hold."""
-        spans = (await self._search.find([text])).get(text, ())
+        spans = (await self._search.find([text], caller)).get(text, ())
         if not spans:
             return ()
         sent = sent_words(request)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.contract.messages import ChatRequest, Message, Text
-from guardrails.masking.mask import literal_spans, mask_text, name_parts, repeated, texts_of
+from gateway.contract.work import caller_of
+from guardrails.masking.mask import Values, literal_spans, mask_text, name_parts, texts_of
 from guardrails.masking.tags import LITERAL, TagKey
 from guardrails.masking.unmask import EVERY_TOOL, Unmask, as_json
 from guardrails.masking.vault import Vault
 from guardrails.notes import with_note
-from guardrails.personal.patterns import Span
+from guardrails.personal.patterns import Span, Taken
 from guardrails.words_of import Author, rewrite, unread_parts
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.contract.guards import Again, Stage
     from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch
+    from guardrails.slices import Slicer
     from guardrails.verdict import Policy
 
 _HINT_TEXT = (
@@ -91,6 +93,11 @@ class PersonalGuard:
         return Unmask(vault, self._tools)
 
     @property
+    def slicer(self) -> Slicer:
+        """Does what is too long for the event loop."""
+        return self._search.slicer
+
+    @property
     def kinds(self) -> frozenset[str]:
         """What is looked for."""
         return self._search.kinds
@@ -103,9 +110,9 @@ class PersonalGuard:
         """What is to be masked in each text. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = await self._search.find(texts)
+                found = await self._search.find(texts, caller_of(exchange))
         except Exception as error:
-            self.policy.failed(error, stage, exchange)
+            self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             return {}
         if not found:
             return {}
@@ -166,7 +173,12 @@ class Masking:
         known = {value: tag.strip("<>").rpartition("_")[0] for value, tag in self.vault.values().items()}
         for part in name_parts(value for value, kind in known.items() if kind == "PERSON"):
             known.setdefault(part, "PERSON")
-        replaced = {text: self._mask(text, found.get(text, ()), known, authors[text]) for text in texts}
+        values = Values(known)
+
+        def mask_all() -> dict[str, str]:
+            return {text: self._mask(text, found.get(text, ()), values, authors[text]) for text in texts}
+
+        replaced = await self._guard.slicer.run(caller_of(exchange), sum(map(len, texts)), mask_all)
 
         def change(text: str, author: Author) -> str:
             masked = replaced.get(text, text)
@@ -188,15 +200,14 @@ class Masking:
         ):
             exchange.findings.append(Finding(name, "picture, sound or file", "unread", stage, count))
 
-    def _mask(self, text: str, spans: Sequence[Span], known: Mapping[str, str], author: Author) -> str:
+    def _mask(self, text: str, spans: Sequence[Span], values: Values, author: Author) -> str:
         """Masks what was found here, what was found elsewhere in the request, and what looks like a tag.
 
         In the arguments of the model's own calls a tag is one that a tool was given for the value: it stays.
         """
         all_spans = list(spans)
-        for start, end, value in repeated(text, known):
-            if all(end <= span.start or start >= span.end for span in all_spans):
-                all_spans.append(Span(start, end, known[value]))
+        taken = Taken(sorted(all_spans))
+        all_spans += [span for span in values.find(text) if taken.take(span.start, span.end)]
         if author != "call":
             for start, end in literal_spans(text, all_spans, self.vault):
                 all_spans.append(Span(start, end, LITERAL))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from guardrails.masking.tags import LITERAL
+from guardrails.personal.patterns import Span, Taken
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
     from gateway.contract.messages import ChatRequest
     from guardrails.masking.vault import Vault
-    from guardrails.personal.patterns import Span
 
 _LEAST_REPEATED = 4
 # Names that are words as well: alone they are more often the word.
@@ -60,22 +60,46 @@ def literal_spans(text: str, spans: Sequence[Span], vault: Vault) -> list[tuple[
     """Where `text`, outside `spans`, is written like a tag that was given."""
     if vault.form is None:
         return []
+    taken = Taken(sorted(spans))
     return [
         match.span()
         for match in vault.form.finditer(text)
-        if vault.knows(match["name"])
-        and not any(match.start() < span.end and match.end() > span.start for span in spans)
+        if vault.knows(match["name"]) and taken.is_free(match.start(), match.end())
     ]
 
 
-def repeated(text: str, values: Iterable[str]) -> list[tuple[int, int, str]]:
-    """Where values that were found elsewhere stand in `text` too, as whole words."""
-    return [
-        (match.start(), match.end(), value)
-        for value in values
-        if len(value) >= _LEAST_REPEATED and value in text
-        for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", text)
-    ]
+class Values:
+    """Values that were found somewhere in a request, found wherever else they stand as whole words.
+
+    Each is known by its first word or sign, so that a text is read once, however many values there are.
+    """
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        """`kinds` by value, the ones that go first before others."""
+        self._ranks = {value: (rank, kind) for rank, (value, kind) in enumerate(kinds.items())}
+        self._lengths: dict[str, set[int]] = {}
+        for value in kinds:
+            if len(value) >= _LEAST_REPEATED and (first := _FIRST.match(value)) is not None:
+                self._lengths.setdefault(first[0], set()).add(len(value))
+
+    def find(self, text: str) -> list[Span]:
+        """Where values stand in `text`, overlapping as they do; those of the values that go first come first."""
+        found: list[tuple[int, Span]] = []
+        for match in _FIRST.finditer(text) if self._lengths else ():
+            start = match.start()
+            for length in self._lengths.get(match[0], ()):
+                end = start + length
+                known = self._ranks.get(text[start:end])
+                if known is not None and not (_is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])):
+                    found.append((known[0], Span(start, end, known[1])))
+        return [span for _, span in sorted(found)]
+
+
+_FIRST = re.compile(r"\w+|[^\w]")
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
 
 
 def name_parts(persons: Iterable[str]) -> frozenset[str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
+import bisect
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from gateway.contract.work import WorkPool
 from guardrails.canonical import disguises
 from guardrails.keywords import KeywordFinder
+from guardrails.matching import Matcher
 from guardrails.personal.patterns import PATTERNS, Pattern, Span, find, resolve
+from guardrails.slices import Slicer
 
+# Beyond this a search is long enough to be felt by others on the event loop.
 _INLINE_CHARACTERS = 8000
 _REMEMBERED = 4096
 
@@ -35,18 +38,15 @@ class Tags(Protocol):
 
 
 class TaggerThread:
-    """A tagger with a thread of its own: the model uses one core at a time, and texts of many requests queue fairly.
+    """A tagger with a thread of its own: the model uses one core at a time, and callers take turns piece by piece.
 
     It outlives a reload, for the model takes memory and a moment to load.
     """
 
-    def __init__(self, tagger: Tags) -> None:
+    def __init__(self, tagger: Tags, pool: WorkPool | None = None) -> None:
         self.tagger = tagger
-        self.pool = ThreadPoolExecutor(1, "tagger")
-
-    def close(self) -> None:
-        """Lets go of the thread."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        # About 60 ms a piece.
+        self.slicer = Slicer(pool or WorkPool("names and addresses"), 4000, 300)
 
 
 class PersonalSearch:
@@ -59,22 +59,30 @@ class PersonalSearch:
         lists: Mapping[str, Sequence[str]] | None = None,
         thread: TaggerThread | None = None,
         more: Finder | None = None,
+        slicer: Slicer | None = None,
     ) -> None:
         """`kinds` to look for; `patterns` and `lists` of the company's own, by the kind that they stand for.
 
-        `more` finds what else has a form.
+        `more` finds what else has a form; `slicer` searches what is too long for the event loop.
         """
+        self.slicer = slicer or Slicer(WorkPool("searches"))
         self._more = more
-        own = tuple(Pattern(kind, re.compile(form)) for kind, form in (patterns or {}).items())
-        self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + own
+        own = [(kind, Matcher(form)) for kind, form in (patterns or {}).items()]
+        # What may be slow is matched apart, and never waited for on the event loop.
+        self._apart = tuple((kind, matcher) for kind, matcher in own if not matcher.is_quick)
+        self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + tuple(
+            Pattern(kind, re.compile(matcher.form)) for kind, matcher in own if matcher.is_quick
+        )
         self._lists = KeywordFinder(lists, exact=True) if lists else None
         self.kinds = kinds
-        self._tagger = thread.tagger if thread is not None else None
-        self._pool = thread.pool if thread is not None else None
+        self._thread = thread
         self._seen: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
 
-    async def find(self, texts: Sequence[str]) -> dict[str, tuple[Span, ...]]:
-        """The spans of each text, by place and without overlaps; texts without any are left out."""
+    async def find(self, texts: Sequence[str], caller: str = "") -> dict[str, tuple[Span, ...]]:
+        """The spans of each text, by place and without overlaps; texts without any are left out.
+
+        Long texts are searched in the turn of `caller`. Raises `TooManyRequests`.
+        """
         found: dict[str, tuple[Span, ...]] = {}
         fresh: list[tuple[str, bytes]] = []
         for text in texts:
@@ -86,45 +94,60 @@ class PersonalSearch:
                 self._seen.move_to_end(key)
                 found[text] = known
         if fresh:
-            size = sum(len(text) for text, _ in fresh)
-            asked = [text for text, _ in fresh]
-            if self._pool is not None:
-                spans = await asyncio.get_running_loop().run_in_executor(self._pool, self._search, asked)
-            elif size > _INLINE_CHARACTERS:
-                spans = await asyncio.to_thread(self._search, asked)
-            else:
-                spans = self._search(asked)
-            for (text, key), each in zip(fresh, spans, strict=True):
-                found[text] = self._seen[key] = each
+            spans = await self._search([text for text, _ in fresh], caller)
+            for text, key in fresh:
+                found[text] = self._seen[key] = tuple(spans.get(text, ()))
             while len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
         return {text: spans for text, spans in found.items() if spans}
 
-    def _search(self, texts: list[str]) -> list[tuple[Span, ...]]:
-        return [tuple(self.search(text)) for text in texts]
+    async def _search(self, texts: list[str], caller: str) -> dict[str, list[Span]]:
+        if self._apart or sum(map(len, texts)) > _INLINE_CHARACTERS:
+            formal = await self.slicer.find(caller, self._with_form, texts)
+        else:
+            formal = {text: self._with_form(text) for text in texts}
+        if self._thread is None:
+            return formal
+        tagged = await self._thread.slicer.find(caller, self._thread.tagger.tag, texts)
+        return {text: self._joined(text, formal.get(text, []), tagged.get(text, [])) for text in texts}
 
     def _formal(self, text: str) -> list[Span]:
         spans = find(text, self._patterns)
         for finder in (self._lists, self._more):
             if finder is not None:
                 spans += finder.find(text)
+        for kind, matcher in self._apart:
+            spans += [Span(start, end, kind) for start, end in matcher.find(text) if start < end]
         return spans
 
     def search(self, text: str) -> list[Span]:
         """One text, at once; without a tagger fit for the event loop."""
+        formal = self._with_form(text)
+        return formal if self._thread is None else self._joined(text, formal, self._thread.tagger.tag(text))
+
+    def _with_form(self, text: str) -> list[Span]:
+        """What has a form, disguised or not."""
         spans = self._formal(text)
         for view in disguises(text):
             spans += [
                 Span(*view.origin(each.start, each.end), each.kind, each.score) for each in self._formal(view.text)
             ]
-        formal = resolve(spans)
-        if self._tagger is None:
-            return formal
-        # What has a form and a checksum is surer than what a model takes a text for.
-        tagged = [
-            rest for span in self._tagger.tag(text) if span.kind in self.kinds for rest in _outside(span, formal, text)
-        ]
-        return sorted(formal + tagged)
+        return resolve(spans)
+
+    def _joined(self, text: str, formal: list[Span], tagged: Sequence[Span]) -> list[Span]:
+        """What has a form and a checksum is surer than what a model takes a text for."""
+        ends = [span.end for span in formal]
+        rest: list[Span] = []
+        for span in tagged:
+            if span.kind in self.kinds:
+                first = bisect.bisect_right(ends, span.start)
+                last = bisect.bisect_left(formal, span.end, lo=first, key=_start)
+                rest += _outside(span, formal[first:last], text)
+        return sorted(formal + rest)
+
+
+def _start(span: Span) -> int:
+    return span.start
 
 
 def _outside(span: Span, formal: Sequence[Span], text: str) -> list[Span]:

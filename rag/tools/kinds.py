@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -14,6 +14,7 @@ from rag.tools.fetch import fetch
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Caller
+    from gateway.contract.work import WorkPool
     from rag.source import Source
 
 SearchEngine: TypeAlias = Literal["searxng", "brave", "tavily", "bing"]
@@ -43,8 +44,11 @@ class HttpTool:
         headers: Mapping[str, str],
         *,
         timeout_s: float,
+        pool: WorkPool,
         private: bool = False,
     ) -> None:
+        """`pool` holds the threads that wait for the servers of tools."""
+        self._pool = pool
         self.definition = definition
         self._url = url
         self._headers = dict(headers)
@@ -61,10 +65,15 @@ class HttpTool:
                 raise ValueError(f"the argument {name} is missing")
             # Quoted whole: an argument can't leave its place in the address.
             url = url.replace(f"{{{name}}}", quote(str(value), safe=""))
-        media_type, text = await asyncio.to_thread(
-            fetch, url, self._headers, self._timeout_s, MAX_BYTES, private=self._private
-        )
+        return await self._pool.run(_whose(caller), self._read, url)
+
+    def _read(self, url: str) -> str:
+        media_type, text = fetch(url, self._headers, self._timeout_s, MAX_BYTES, private=self._private)
         return _readable(text, media_type)[:MAX_RESULT]
+
+
+def _whose(caller: Caller | None) -> str:
+    return caller.app if caller is not None else ""
 
 
 def _readable(text: str, media_type: str) -> str:
@@ -80,7 +89,15 @@ class WebSearch:
     """A search engine's first results: title, address, a few words."""
 
     def __init__(
-        self, name: str, engine: SearchEngine, url: str, key: str, *, timeout_s: float, private: bool = False
+        self,
+        name: str,
+        engine: SearchEngine,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float,
+        pool: WorkPool,
+        private: bool = False,
     ) -> None:
         """`url` is the engine's own; of `searxng` the instance's."""
         query = {"type": "string", "description": "What to look for"}
@@ -89,6 +106,7 @@ class WebSearch:
             "Searches the web; gives titles, addresses and a few words of each result.",
             {"type": "object", "properties": {"query": query}, "required": ["query"]},
         )
+        self._pool = pool
         self._engine = engine
         self._url = url
         self._key = key
@@ -101,7 +119,8 @@ class WebSearch:
         if not query:
             raise ValueError("the argument query is missing")
         url, headers = self._request(query)
-        _, text = await asyncio.to_thread(fetch, url, headers, self._timeout_s, MAX_BYTES, private=self._private)
+        read = partial(fetch, url, headers, self._timeout_s, MAX_BYTES, private=self._private)
+        _, text = await self._pool.run(_whose(caller), read)
         try:
             found = self._results(json.loads(text))
         except (json.JSONDecodeError, AttributeError, TypeError):

@@ -16,6 +16,7 @@ from gateway.contract.answering import question_to, words_of
 from gateway.contract.errors import GatehouseError
 from gateway.contract.messages import ChatRequest
 from gateway.contract.protocols import Decision
+from gateway.contract.work import WorkPool
 from router.intents.classifier import IntentClassifier, train
 from router.intents.difficulty import ShareLimit, difficulty
 from router.intents.rules import Rule, first, last_question
@@ -75,8 +76,10 @@ class Router:
         policy: RoutingPolicy,
         embedder: Vectors | None = None,
         clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(tz=datetime.UTC),
+        pool: WorkPool | None = None,
     ) -> None:
-        """`embedder` is for the intents."""
+        """`embedder` is for the intents; they are learned in `pool`."""
+        self._pool = pool or WorkPool("learning")
         self.name = name
         self.headers = frozenset(header for rule in policy.rules for header in rule.condition.headers)
         self._policy = policy
@@ -130,8 +133,8 @@ class Router:
             vectors = await self._embedder.vectors(texts)
             titles = await self._embedder.vectors([name.replace("_", " ").replace("-", " ") for name in intents])
             started = time.perf_counter()
-            self._classifier = await asyncio.to_thread(
-                train, vectors, labels, list(intents), self._policy.in_scope, titles
+            self._classifier = await self._pool.run(
+                self.name, train, vectors, labels, list(intents), self._policy.in_scope, titles
             )
         except Exception as error:
             # Whatever went wrong, requests are served, by the pipeline's own model.

@@ -24,8 +24,8 @@ VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all
 PROSE = "Prose is no SQL, no Python and no YAML"
 DEEP = "An answer nested 100,000 deep is malformed, and breaks nothing"
 _HALF = re.compile("[\ud800-\udfff]")
-_PIECES = ["{", "}", "[", "]", ",", ":", '"', "'", "a", "b", "1", "-2", "5 000", "true", "None", "EUR", " ", "\n", '"c"',
-           "_id", "0.5", "...", '{"a": 1}', "[1, 2]", "```", '"d": 1', ", ", "it's"]  # fmt: skip
+_PIECES = ["{", "}", "[", "]", ",", ":", '"', "'", "a", "b", "1", "-2", "5 000", "true", "None", "EUR", " ", "\n",
+           '"c"', "_id", "0.5", "...", '{"a": 1}', "[1, 2]", "```", '"d": 1', ", ", "it's"]  # fmt: skip
 
 
 def _tokens(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from gateway.contract.errors import ContentBlocked
 from gateway.contract.exchange import Exchange
 from guardrails.personal.patterns import PATTERNS, Span, find, resolve
 from guardrails.personal.search import PersonalSearch
+from guardrails.secrets import SecretFinder
 from guardrails.spans import redact
 from guardrails.stream import SpanFilter
 from guardrails.verdict import Policy
@@ -102,3 +103,24 @@ def test_a_search_remembers_no_text() -> None:
     search = PersonalSearch(KINDS)
     assert search.search("jane@doe.example")
     assert "jane" not in str(vars(search))
+
+
+@pytest.mark.guarantee("guardrails", "A guardrail's search takes time by a text's length, not by its square")
+def test_what_goes_on_growing_is_not_searched_anew_with_every_token() -> None:
+    searched = 0
+
+    class Counting:
+        def find(self, text: str) -> list[Span]:
+            nonlocal searched
+            searched += len(text)
+            return SecretFinder().find(text)
+
+    text = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 500
+    span_filter = SpanFilter(Counting(), Policy("secrets", {"*": "mask"}), Exchange("s"))
+    told = ""
+    for place in range(0, len(text), 4):
+        told += _words(span_filter.feed([Delta((ChoiceDelta(text=text[place : place + 4]),))]))
+    told += _words(span_filter.feed([Delta((ChoiceDelta(finish="stop"),))]) + span_filter.finish())
+    assert "[PRIVATE_KEY]" in told
+    assert "MIIE" not in told
+    assert searched < 30 * len(text)

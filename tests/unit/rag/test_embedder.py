@@ -5,7 +5,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +115,47 @@ def test_async_embeds_while_the_loop_runs_on(embedder: Embedder) -> None:
         await found.close()
         with pytest.raises(Unavailable):
             await worker.embed(["x"])
+
+    asyncio.run(run())
+
+
+@pytest.mark.guarantee("fairness", "One caller's many texts to embed leave every other caller its turn")
+def test_between_two_batches_of_one_call_others_have_their_turn() -> None:
+    class Gated:
+        runs = "gated"
+
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+            self.entered = threading.Semaphore(0)
+            self.go = threading.Semaphore(0)
+
+        def embed(self, texts: Sequence[str]) -> Any:
+            import numpy as np
+
+            self.sizes.append(len(texts))
+            self.entered.release()
+            assert self.go.acquire(timeout=20)
+            return np.zeros((len(texts), 2), dtype=np.float32)
+
+    async def run() -> None:
+        model = Gated()
+        worker = AsyncEmbedder(lambda: model, "gated", 2)
+        worker.start()
+        assert await worker.wait()
+        many = asyncio.create_task(worker.embed(["text"] * 800))
+        assert await asyncio.to_thread(model.entered.acquire, timeout=20)
+        one = asyncio.create_task(worker.embed(["a question"]))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            model.go.release()
+            assert await asyncio.to_thread(model.entered.acquire, timeout=20)
+        await asyncio.wait_for(one, 20)
+        assert 1 in model.sizes[:3]
+        many.cancel()
+        for _ in range(5):
+            model.go.release()
+        await asyncio.wait({many})
+        await worker.close()
 
     asyncio.run(run())
 
