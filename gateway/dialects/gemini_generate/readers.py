@@ -31,7 +31,7 @@ _FINISH: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
     "MODEL_ARMOR": "content_filter",
-    # These say that the answer is none, and not why. `MALFORMED_...`, `UNEXPECTED_...` and the like speak for themselves.
+    # These say that the answer is none, and not why. `MALFORMED_...` and the like speak for themselves.
     "OTHER": "error",
     "LANGUAGE": "error",
     "FINISH_REASON_UNSPECIFIED": "error",
