@@ -13,7 +13,7 @@ import msgspec
 
 FinishReason: TypeAlias = Literal[
     "", "stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal", "pause", "context_window",
-    "malformed", "other",
+    "malformed", "error", "other",
 ]  # fmt: skip
 
 
@@ -134,7 +134,10 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """One increment. `raw` is the event's JSON (or the whole body), `event` its name where the dialect names events."""
+    """One increment. `raw` is the event's JSON (or the whole body), `event` its name where the dialect names events.
+
+    `tier` is the service tier that the provider says it has served, as `contract.service_tier` names it.
+    """
 
     choices: tuple[ChoiceDelta, ...] = ()
     usage: Usage | None = None
@@ -142,3 +145,4 @@ class Delta(msgspec.Struct, frozen=True):
     model: str = ""
     raw: bytes = b""
     event: str = ""
+    tier: str = ""

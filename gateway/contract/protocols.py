@@ -63,6 +63,10 @@ class ReplyReader(Protocol):
         """The end of the bytes: what is left. Raises `CutShort` when the dialect's own end has not been seen."""
         ...
 
+    def unread(self) -> str | None:
+        """The words in what came and was not given as deltas, for an answer that broke off; None where nothing came."""
+        ...
+
     @property
     def done(self) -> bool:
         """Whether the dialect's own end has been seen, so that nothing further need be waited for."""

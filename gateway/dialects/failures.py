@@ -37,6 +37,7 @@ _REFUSAL_WORDS = (
     "responsibleaipolicyviolation",
     "content management policy",
 )
+_LONGEST_MESSAGE = 4000
 _QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 
 
@@ -44,8 +45,8 @@ def upstream_failure(status: int, message: str, code: str, headers: dict[str, st
     """The error for `status`. `code` is whatever short words the provider gave; `message` goes on only for a 4xx of the
     request's own making: other messages may quote our credentials.
     """
-    hint = f"{code} {message}".lower()
-    message = _KEY.sub("[key]", message)
+    hint = f"{code} {message[:_LONGEST_MESSAGE]}".lower()
+    message = _KEY.sub("[key]", message[:_LONGEST_MESSAGE])
     wait = retry_after(headers)
     if status in (400, 413, 422) or status in (405, 406, 409, 410, 415, 416):
         return _request_failure(status, message, hint, param)
@@ -76,6 +77,11 @@ def _request_failure(status: int, message: str, hint: str, param: str) -> Upstre
     if any(word in hint for word in _QUOTA_WORDS):
         return CredentialRefused("The provider refused our account", upstream_status=status)
     return RequestRefused(message or "The provider refused the request", param=param, upstream_status=status)
+
+
+def said(value: object) -> str:
+    """A provider's word in an error: any other value than a string or a number says nothing."""
+    return str(value) if isinstance(value, str | int) and value else ""
 
 
 def retry_after(headers: dict[str, str]) -> float | None:

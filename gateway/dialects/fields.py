@@ -6,9 +6,13 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.errors import InvalidRequest
+from gateway.contract.errors import InvalidRequest, MalformedReply
 
 _decode = msgspec.json.Decoder().decode
+# How deep a provider's JSON may be nested: what is deeper could be read here and not be written again.
+MAX_DEPTH = 128
+# What reading a value of another shape than was expected may raise.
+WRONG_SHAPE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 _NAMES = {
     str: "a string",
     int: "an integer",
@@ -221,3 +225,40 @@ def words(value: object) -> str:
     if type(value) is str:
         return value
     raise TypeError(f"a string was expected, not {_NAMES.get(type(value), 'that')}")
+
+
+def read_reply_json(data: bytes | msgspec.Raw, what: str) -> Any:
+    """A provider's JSON. Raises `MalformedReply` for none, and for one that is nested too deeply."""
+    try:
+        value = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedReply(f"{what} is not JSON") from None
+    data = bytes(data)
+    if too_deep(value, data.count(b"[") + data.count(b"{")):
+        raise MalformedReply(f"{what} is nested too deeply")
+    return value
+
+
+def too_deep(value: object, brackets: int) -> bool:
+    """Whether decoded JSON, of a text with so many opening brackets, is nested deeper than MAX_DEPTH."""
+    if brackets <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for each in level:
+            if type(each) is dict:
+                inner += [found for found in each.values() if type(found) is dict or type(found) is list]
+            elif type(each) is list:
+                inner += [found for found in each if type(found) is dict or type(found) is list]
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def says_something(error: object) -> bool:
+    """Whether an `error` field holds one: some servers always write the field."""
+    if isinstance(error, dict):
+        return any(says_something(each) for each in error.values())
+    return bool(error)

@@ -90,7 +90,7 @@ class OpenAIEmbeddings:
         """From a provider. Raises `MalformedReply`."""
         try:
             reply = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedReply("The provider's answer is not a list of embeddings") from None
         vectors = [_floats(item.embedding) for item in sorted(reply.data, key=lambda item: item.index)]
         return Embeddings(vectors, reply.model, reply.usage.prompt_tokens if reply.usage else 0)

@@ -9,14 +9,15 @@ import msgspec
 
 from gateway.contract.errors import MalformedReply, UnsupportedFeature, UpstreamError
 from gateway.contract.protocols import WireOptions
-from gateway.providers.http import ConnectionPool
+from gateway.dialects.endings import Endings
+from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
 if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
     from gateway.providers.credentials import Credentials, Key
-    from gateway.providers.http import Response
+    from gateway.providers.response import Response
 
 MAX_ERROR_BYTES = 256 * 1024
 
@@ -46,6 +47,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
     models: dict[str, str] = {}  # our model id -> the provider's
     prompt_cache: bool = False
+    max_answer: int = MAX_ANSWER_BYTES
 
 
 class RemoteProvider:
@@ -71,7 +73,7 @@ class RemoteProvider:
         self._credentials = credentials
         self._embeddings = embeddings
         self._connect_s = connect_s
-        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections)
+        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
         self._heads: dict[tuple[str, int, bool], bytes] = {}
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
@@ -98,9 +100,7 @@ class RemoteProvider:
 
     def _reader(self, response: Response, *, stream: bool) -> ReplyReader:
         """A server may stream what was asked whole, and the reverse: its content type decides."""
-        packed = response.raw_headers.get(b"content-encoding")
-        if packed is not None and packed.lower() != b"identity":
-            raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
+        _check_packing(response)
         kind = response.content_type
         if kind == "text/event-stream":
             return self._wire.reply_reader(stream=True)
@@ -174,10 +174,17 @@ class RemoteProvider:
         response = await self._post(self._embeddings.write_embed_request(request, options), call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
+            _check_packing(response)
             parts: list[bytes] = []
             while (data := await response.read()) is not None:
                 parts.append(data)
+                # Whatever comes of the rest, the provider has read the prompt.
+                call.attempt.said = [""]
             return self._embeddings.read_embed_reply(b"".join(parts))
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise _unreadable(error) from error
         finally:
             response.close()
 
@@ -191,10 +198,25 @@ class RemoteProvider:
         return self._pool.address
 
 
+def _check_packing(response: Response) -> None:
+    """Nobody has asked for a packed answer, and what a small one holds has no bound."""
+    headers = response.raw_headers
+    packed = headers.get(b"content-encoding", b"").strip().lower()
+    if packed not in (b"", b"identity") or headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
+
+
+def _unreadable(error: Exception) -> MalformedReply:
+    """What no reader foresaw is still the provider's answer at fault: another target may do better."""
+    return MalformedReply(f"The provider's answer can't be read ({type(error).__name__})")
+
+
 class RemoteReply:
     """Implements `gateway.contract.protocols.Reply` over one HTTP response."""
 
     __slots__ = (
+        "_attempt",
+        "_endings",
         "_finished",
         "_has_content",
         "_idle_s",
@@ -212,6 +234,8 @@ class RemoteReply:
         self.streamed = response.content_type == "text/event-stream"
         self._response = response
         self._reader = reader
+        self._attempt = call.attempt
+        self._endings = Endings()
         self._loop = asyncio.get_running_loop()
         self._idle_s = timeouts.idle_s
         self._total = self._loop.time() + timeouts.total_s
@@ -232,11 +256,26 @@ class RemoteReply:
                     return self._end(deltas)
                 if deltas:
                     self._expect_next(deltas)
-                    return deltas
-        except BaseException:
-            self._finished = True
-            self._response.close()
+                    return self._endings.take(deltas)
+        except UpstreamError as error:
+            self._break_off(error)
             raise
+        except Exception as error:
+            broken = _unreadable(error)
+            self._break_off(broken)
+            raise broken from error
+        except BaseException:
+            self._break_off(None)
+            raise
+
+    def _break_off(self, error: UpstreamError | None) -> None:
+        """Ends early. What came of a whole answer was generated, though nobody gets it: that is noted for its price."""
+        self._finished = True
+        self._response.close()
+        unread = self._reader.unread()
+        # A body that is no answer at all, such as a page to sign in, has no words; one that broke off is an answer.
+        if unread is not None and (unread or not isinstance(error, MalformedReply)):
+            self._attempt.said.append(unread)
 
     def _expect_next(self, deltas: list[Delta]) -> None:
         if not self._has_content:
@@ -251,11 +290,12 @@ class RemoteReply:
 
     def _end(self, deltas: list[Delta] | None = None) -> list[Delta] | None:
         self._finished = True
-        last = self._reader.finish()
+        last = [*(deltas or ()), *self._reader.finish()]
         self._response.close(linger=True)
-        return [*(deltas or ()), *last] or None
+        return self._endings.take(last) or None
 
     async def close(self) -> None:
         """See `Reply.close`."""
-        self._finished = True
+        if not self._finished:
+            self._break_off(None)
         self._response.close()

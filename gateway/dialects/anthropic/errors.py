@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.dialects.failures import upstream_failure
+from gateway.dialects.failures import said, upstream_failure
 
 if TYPE_CHECKING:
     from gateway.contract.errors import GatehouseError, UpstreamError
@@ -63,8 +63,8 @@ def within(error: object) -> UpstreamError:
 
 def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamError:
     fields = error if isinstance(error, dict) else {}
-    kind = str(fields.get("type") or "")
-    message = _KEY.sub("[key]", str(fields.get("message") or ""))
+    kind = said(fields.get("type"))
+    message = _KEY.sub("[key]", said(fields.get("message")))
     if status == 400 and kind in _ACCOUNT_TYPES:
         status = _STATUSES[kind]
     code = next((code for words, code in _CODES.items() if words in message.lower()), kind)

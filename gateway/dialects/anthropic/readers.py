@@ -11,10 +11,13 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
+from gateway.contract.service_tier import tier_name
 from gateway.dialects import fields
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments
+from gateway.dialects.endings import finish_of
 from gateway.dialects.sse import SseParser
+from gateway.dialects.whole import WholeBody
 
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -40,7 +43,6 @@ class _TextEvent(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decode_text = msgspec.json.Decoder(_TextEvent).decode
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,7 +53,7 @@ class StreamReader:
     complete; citations come in `extra["citations"]`, after the words that they belong to.
     """
 
-    __slots__ = ("_blocks", "_calls", "_parser", "_strange", "_usage", "done")
+    __slots__ = ("_blocks", "_calls", "_parser", "_stopped", "_strange", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
@@ -61,6 +63,8 @@ class StreamReader:
         self._calls = 0
         # The open blocks of other kinds, with the pieces of their input.
         self._strange: dict[int, tuple[dict[str, Any], list[str]]] = {}
+        # Whether it has been said why the answer ends.
+        self._stopped = False
         self.done = False
 
     def feed(self, data: bytes) -> list[Delta]:
@@ -77,6 +81,10 @@ class StreamReader:
         if not self.done:
             raise CutShort("The provider's answer stopped before its end")
         return deltas
+
+    def unread(self) -> str | None:
+        """See `ReplyReader.unread`."""
+        return None
 
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
         deltas: list[Delta] = []
@@ -106,10 +114,7 @@ class StreamReader:
                 deltas.append(delta)
 
     def _read_event(self, raw: bytes) -> Delta | None:
-        try:
-            event = _decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedReply("The provider sent an event that is not JSON") from None
+        event = fields.read_reply_json(raw, "An event of the provider's")
         if not isinstance(event, dict):
             raise MalformedReply("The provider sent an event that is not an object")
         kind = event.get("type")
@@ -118,11 +123,13 @@ class StreamReader:
         if not isinstance(kind, str):
             raise MalformedReply("The provider sent an event without a type")
         if kind == "message_stop":
+            if not self._stopped:
+                raise CutShort("The provider's answer has no stop reason")
             self.done = True
             return None
         try:
             return self._read_kind(kind, event, raw)
-        except (KeyError, TypeError, AttributeError, ValueError):
+        except fields.WRONG_SHAPE:
             raise MalformedReply(f"The provider sent a {kind[:40]} of the wrong shape") from None
 
     def _read_kind(self, kind: str, event: dict[str, Any], raw: bytes) -> Delta:
@@ -136,6 +143,7 @@ class StreamReader:
                 fields.words(message.get("model")),
                 raw,
                 kind,
+                _read_tier(message.get("usage")),
             )
         if kind == "content_block_start":
             return Delta((self._read_start(int(event["index"]), event["content_block"]),), raw=raw, event=kind)
@@ -145,10 +153,13 @@ class StreamReader:
             self._usage.update(_numbers(event.get("usage")))
             delta = event["delta"]
             reason = delta.get("stop_reason")
+            self._stopped = self._stopped or bool(reason)
             choice = ChoiceDelta(
-                finish=_FINISH.get(reason, "other") if reason else "", stop_sequence=delta.get("stop_sequence") or ""
+                finish=finish_of(fields.words(reason), _FINISH) if reason else "",
+                stop_sequence=fields.words(delta.get("stop_sequence")),
             )
-            return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind)
+            tier = _read_tier(event.get("usage"))
+            return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind, tier=tier)
         if kind == "content_block_stop" and self._strange:
             return Delta(self._read_stop(int(event["index"])), raw=raw, event=kind)
         return Delta(raw=raw, event=kind)
@@ -197,36 +208,24 @@ class StreamReader:
         return (ChoiceDelta(extra={"content_blocks": [block]}),)
 
 
-class WholeReader:
+class WholeReader(WholeBody):
     """Reads one message."""
 
-    __slots__ = ("_parts", "done")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.done = False
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """Collects."""
-        self._parts.append(data)
-        return []
+    __slots__ = ()
 
     def finish(self) -> list[Delta]:
         """The one delta."""
-        body = b"".join(self._parts)
-        if not body.strip():
-            raise CutShort("The provider answered with an empty body")
-        try:
-            message = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedReply("The provider's answer is not JSON") from None
+        body = self.body()
+        message = fields.read_reply_json(body, "The provider's answer")
         if not isinstance(message, dict):
             raise MalformedReply("The provider's answer is not an object")
-        if message.get("type") == "error" or message.get("error"):
-            raise errors.within(message.get("error"))
+        said = message.pop("error", None)
+        if message.get("type") == "error" or fields.says_something(said):
+            raise errors.within(said)
         try:
-            delta = _read_message(message, body)
-        except (KeyError, TypeError, AttributeError, ValueError):
+            # An error that says nothing is left out: a client might take it for one.
+            delta = _read_message(message, body if said is None else b"")
+        except fields.WRONG_SHAPE:
             raise MalformedReply("The provider's answer is not a message") from None
         self.done = True
         return [delta]
@@ -241,9 +240,12 @@ def _read_message(message: dict[str, Any], body: bytes) -> Delta:
     for block in message["content"]:
         choices.append(_read_block(block, calls))
         calls += block["type"] == "tool_use"
-    choices.append(ChoiceDelta(finish=_FINISH.get(reason, "other"), stop_sequence=message.get("stop_sequence") or ""))
-    usage = _read_usage(_numbers(message.get("usage")))
-    return Delta(tuple(choices), usage, fields.words(message.get("id")), fields.words(message.get("model")), body)
+    finish, stopped_by = finish_of(fields.words(reason), _FINISH), fields.words(message.get("stop_sequence"))
+    choices.append(ChoiceDelta(finish=finish, stop_sequence=stopped_by))
+    said = message.get("usage")
+    usage, tier = _read_usage(_numbers(said)), _read_tier(said)
+    name, model = fields.words(message.get("id")), fields.words(message.get("model"))
+    return Delta(tuple(choices), usage, name, model, body, tier=tier)
 
 
 def _read_block(block: dict[str, Any], call: int) -> ChoiceDelta:
@@ -261,6 +263,12 @@ def _read_block(block: dict[str, Any], call: int) -> ChoiceDelta:
             tool_calls=(ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments),)
         )
     return ChoiceDelta(extra={"content_blocks": [block]})
+
+
+def _read_tier(usage: object) -> str:
+    if not isinstance(usage, dict):
+        return ""
+    return "fast" if usage.get("speed") == "fast" else tier_name(usage.get("service_tier"))
 
 
 def _numbers(usage: object) -> dict[str, Any]:

@@ -26,8 +26,9 @@ _FINISH: dict[FinishReason, str] = {
     "refusal": "refusal",
     "pause": "pause_turn",
     "context_window": "model_context_window_exceeded",
-    "malformed": "end_turn",
-    "other": "end_turn",
+    "malformed": "max_tokens",
+    "error": "max_tokens",
+    "other": "max_tokens",
 }
 _STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'

@@ -66,7 +66,7 @@ class GeminiEmbeddings:
         """Raises `MalformedReply`. Not every model of Google's says how many tokens it read."""
         try:
             reply = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedReply("The provider's answer is not a list of embeddings") from None
         count = reply.usageMetadata.promptTokenCount if reply.usageMetadata else 0
         return Embeddings([item.values for item in reply.embeddings], "", count)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.contract.errors import CredentialRefused
-from gateway.dialects.failures import upstream_failure
+from gateway.dialects.failures import said, upstream_failure
 
 if TYPE_CHECKING:
     from gateway.contract.errors import GatehouseError, UpstreamError
@@ -68,9 +68,9 @@ def _from_object(status: int, error: object, headers: dict[str, str]) -> Upstrea
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     details = fields.get("details")
     reasons, wait = _details(details if isinstance(details, list) else [])
-    if "API_KEY_INVALID" in reasons or "API key not valid" in str(fields.get("message")):
+    if "API_KEY_INVALID" in reasons or "API key not valid" in said(fields.get("message")):
         return CredentialRefused("The provider refused our credentials or account", upstream_status=status)
-    message = str(fields.get("message") or "")
+    message = said(fields.get("message"))
     if "input token count" in message and "exceeds" in message:
         reasons += " context_length_exceeded"
     found = upstream_failure(status, message, f"{fields.get('status') or ''} {reasons}", headers)
@@ -86,8 +86,8 @@ def _details(details: list[Any]) -> tuple[str, float | None]:
     for detail in details:
         if not isinstance(detail, dict):
             continue
-        reasons.append(str(detail.get("reason") or ""))
-        delay = str(detail.get("retryDelay") or "")
+        reasons.append(said(detail.get("reason")))
+        delay = said(detail.get("retryDelay"))
         if delay.endswith("s") and delay[:-1].replace(".", "", 1).isdigit():
             wait = float(delay[:-1])
     return " ".join(reasons), wait

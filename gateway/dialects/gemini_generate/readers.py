@@ -11,10 +11,13 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
+from gateway.contract.service_tier import tier_name
 from gateway.dialects import fields
+from gateway.dialects.endings import finish_of
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.sse import SseParser
+from gateway.dialects.whole import WholeBody
 
 _FINISH: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -28,9 +31,12 @@ _FINISH: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
     "MODEL_ARMOR": "content_filter",
-    "MALFORMED_FUNCTION_CALL": "malformed",
-    "MALFORMED_RESPONSE": "malformed",
-    "UNEXPECTED_TOOL_CALL": "malformed",
+    # These say that the answer is none, and not why. `MALFORMED_...` and the like speak for themselves.
+    "OTHER": "error",
+    "LANGUAGE": "error",
+    "FINISH_REASON_UNSPECIFIED": "error",
+    "IMAGE_OTHER": "error",
+    "NO_IMAGE": "error",
 }
 
 
@@ -64,6 +70,8 @@ class _Count(msgspec.Struct, gc=False):
     toolUsePromptTokenCount: int | None = None  # noqa: N815
     promptTokensDetails: list[_Modality] | None = None  # noqa: N815
     candidatesTokensDetails: list[_Modality] | None = None  # noqa: N815
+    trafficType: str | None = None  # noqa: N815
+    serviceTier: str | None = None  # noqa: N815
 
 
 class _Plain(msgspec.Struct):
@@ -75,16 +83,12 @@ class _Plain(msgspec.Struct):
 
 
 _decode_plain = msgspec.json.Decoder(_Plain).decode
-_decode = msgspec.json.Decoder().decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def _decode_any(raw: bytes) -> object:
-    try:
-        return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedReply("The provider sent a response that is not JSON") from None
+    return fields.read_reply_json(raw, "A response of the provider's")
 
 
 class _Reader:
@@ -103,7 +107,7 @@ class _Reader:
     def _read_response(self, raw: bytes) -> Delta:
         try:
             plain = _decode_plain(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
             return self._read_object(_decode_any(raw), raw)
         if not plain.candidates:
@@ -118,14 +122,16 @@ class _Reader:
                 for part in candidate.content.parts
             ]
         usage = _read_usage(plain.usageMetadata) if plain.usageMetadata is not None else None
-        return Delta(tuple(choices), usage, plain.responseId or "", plain.modelVersion or "", raw)
+        tier = _read_tier(plain.usageMetadata)
+        return Delta(tuple(choices), usage, plain.responseId or "", plain.modelVersion or "", raw, "", tier)
 
     def _read_object(self, response: object, raw: bytes) -> Delta:
         """The general way."""
         if not isinstance(response, dict):
             raise MalformedReply("The provider sent a response that is not an object")
-        if response.get("error"):
-            raise errors.within(response["error"])
+        said = response.pop("error", None)
+        if fields.says_something(said):
+            raise errors.within(said)
         source = camel(response)
         self._reply = self._reply or str(source.get("responseId") or "")
         try:
@@ -136,12 +142,13 @@ class _Reader:
             if feedback.get("blockReason") and not choices:
                 raise Refusal(f"The provider's content policy declined the request ({feedback['blockReason']})")
             counts = source.get("usageMetadata")
-            usage = _read_usage(msgspec.convert(camel(counts), _Count)) if counts else None
-        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError):
+            count = msgspec.convert(camel(counts), _Count) if counts else None
+        except fields.WRONG_SHAPE:
             raise MalformedReply("The provider sent a response of the wrong shape") from None
-        return Delta(
-            tuple(choices), usage, str(source.get("responseId") or ""), str(source.get("modelVersion") or ""), raw
-        )
+        usage = _read_usage(count) if count is not None else None
+        name, model = str(source.get("responseId") or ""), str(source.get("modelVersion") or "")
+        # An error that says nothing is left out: a client might take it for one.
+        return Delta(tuple(choices), usage, name, model, raw if said is None else b"", "", _read_tier(count))
 
     def _read_candidate(self, candidate: dict[str, Any], position: int) -> list[ChoiceDelta]:
         index = candidate.get("index", position) or 0
@@ -158,7 +165,7 @@ class _Reader:
         if reason:
             self._finished.add(index)
         if reason or extra or logprobs:
-            finish: FinishReason = _FINISH.get(reason, "other") if reason else ""
+            finish: FinishReason = finish_of(fields.words(reason), _FINISH) if reason else ""
             if finish == "stop" and self._calls.get(index):
                 finish = "tool_calls"
             choices.append(
@@ -219,10 +226,17 @@ class StreamReader(_Reader):
         self._check_end()
         return deltas
 
+    def unread(self) -> str | None:
+        """See `ReplyReader.unread`."""
+        return None
+
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
         deltas: list[Delta] = []
         try:
-            for _, data in events:
+            for name, data in events:
+                if name == "error":
+                    value = _decode_any(data)
+                    raise errors.within(value.get("error", value) if isinstance(value, dict) else value)
                 if data != b"[DONE]":
                     deltas.append(self._read_response(data if b"\n" not in data else data.replace(b"\n", b" ")))
         except UpstreamError as error:
@@ -234,22 +248,23 @@ class StreamReader(_Reader):
 class WholeReader(_Reader):
     """Reads one response, or the array of them that a stream without events is."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_whole",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts: list[bytes] = []
+        self._whole = WholeBody()
 
     def feed(self, data: bytes) -> list[Delta]:
         """Collects."""
-        self._parts.append(data)
-        return []
+        return self._whole.feed(data)
+
+    def unread(self) -> str | None:
+        """See `ReplyReader.unread`."""
+        return None if self.done else self._whole.unread()
 
     def finish(self) -> list[Delta]:
         """The one delta, or one for each response of an array."""
-        body = b"".join(self._parts)
-        if not body.strip():
-            raise CutShort("The provider answered with an empty body")
+        body = self._whole.body()
         deltas = self._read_array(body) if body.lstrip()[:1] == b"[" else [self._read_response(body)]
         if not self._seen:
             raise MalformedReply("The provider's answer has no candidates")
@@ -277,6 +292,10 @@ def _read_usage(count: _Count) -> Usage:
         image_input=_of(count.promptTokensDetails, "IMAGE"),
         image_output=_of(count.candidatesTokensDetails, "IMAGE"),
     )
+
+
+def _read_tier(count: _Count | None) -> str:
+    return tier_name(count.serviceTier or count.trafficType) if count is not None else ""
 
 
 def _of(details: list[_Modality] | None, modality: str) -> int:

@@ -24,6 +24,7 @@ _FINISH: dict[FinishReason, str] = {
     "refusal": "SAFETY",
     "pause": "OTHER",
     "malformed": "MALFORMED_FUNCTION_CALL",
+    "error": "OTHER",
     "other": "OTHER",
 }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.dialects.failures import upstream_failure
+from gateway.dialects.failures import said, upstream_failure
 
 if TYPE_CHECKING:
     from gateway.contract.errors import GatehouseError, UpstreamError
@@ -37,14 +37,12 @@ def from_object(status: int, headers: dict[str, str], error: object) -> Upstream
     if isinstance(error, str):
         return upstream_failure(status, error, "", headers)
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
-    code = " ".join(str(fields.get(key) or "") for key in ("code", "type"))
+    code = " ".join(said(fields.get(key)) for key in ("code", "type"))
     inner = fields.get("innererror")
     if isinstance(inner, dict):
         code += f" {inner.get('code') or ''}"
     param = fields.get("param")
-    return upstream_failure(
-        status, str(fields.get("message") or ""), code, headers, param if isinstance(param, str) else ""
-    )
+    return upstream_failure(status, said(fields.get("message")), code, headers, param if isinstance(param, str) else "")
 
 
 def status_of(error: object) -> int:
@@ -54,7 +52,7 @@ def status_of(error: object) -> int:
     for key in ("code", "status"):
         try:
             status = int(error.get(key) or 0)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             continue
         if 400 <= status < 600:
             return status

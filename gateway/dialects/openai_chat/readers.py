@@ -12,9 +12,13 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
+from gateway.contract.service_tier import tier_name
+from gateway.dialects import fields
+from gateway.dialects.endings import finish_of
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.sse import SseParser
+from gateway.dialects.whole import WholeBody
 
 
 class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -73,10 +77,10 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: msgspec.Raw | None = None
+    service_tier: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_any = msgspec.json.Decoder().decode
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -109,6 +113,10 @@ class StreamReader:
             raise CutShort("The provider's answer stopped before its end")
         return deltas
 
+    def unread(self) -> str | None:
+        """See `ReplyReader.unread`."""
+        return None
+
     def _read(self, events: list[tuple[str, bytes]]) -> list[Delta]:
         deltas: list[Delta] = []
         try:
@@ -119,12 +127,14 @@ class StreamReader:
         return deltas
 
     def _read_into(self, deltas: list[Delta], events: list[tuple[str, bytes]]) -> None:
-        for _, data in events:
+        for name, data in events:
             if data == b"[DONE]":
                 self.done = True
                 break
             if self.done:
                 break
+            if name == "error":
+                raise _error_event(data)
             # Data of several lines is JSON all the same, but a frame of ours has one line.
             delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "))
             for choice in delta.choices:
@@ -142,26 +152,14 @@ def settle_calls(delta: Delta, numbers: dict[int, CallNumbers]) -> Delta:
     return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")
 
 
-class WholeReader:
+class WholeReader(WholeBody):
     """Reads one JSON body."""
 
-    __slots__ = ("_parts", "done")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.done = False
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """Collects."""
-        self._parts.append(data)
-        return []
+    __slots__ = ()
 
     def finish(self) -> list[Delta]:
         """The one delta."""
-        body = b"".join(self._parts)
-        if not body.strip():
-            raise CutShort("The provider answered with an empty body")
-        delta = read_completion(body)
+        delta = read_completion(self.body())
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
         for choice in delta.choices:
@@ -175,11 +173,19 @@ def read_completion(data: bytes) -> Delta:
     """A chunk or a completion as a delta. Raises the error that it holds, or `MalformedReply`."""
     try:
         chunk = _decode_chunk(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
         return _read_unusual(data)
     if chunk.error is not None and bytes(chunk.error) != b"null":
-        raise _error_within(_decode_any(chunk.error))
+        # One that says nothing is left out: a client might take it for an error.
+        return _read_unusual(data)
+    try:
+        return _read_chunk(chunk, data)
+    except fields.WRONG_SHAPE:
+        raise MalformedReply("The provider sent an event of the wrong shape") from None
+
+
+def _read_chunk(chunk: _Chunk, data: bytes) -> Delta:
     choices = chunk.choices
     if not choices:
         read: tuple[ChoiceDelta, ...] = ()
@@ -188,7 +194,15 @@ def read_completion(data: bytes) -> Delta:
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
     usage = None if chunk.usage is None else _read_usage(chunk.usage)
-    return Delta(read, usage, chunk.id or "", chunk.model or "", data)
+    tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
+    return Delta(read, usage, chunk.id or "", chunk.model or "", data, "", tier)
+
+
+def _error_event(data: bytes) -> Exception:
+    """What an event says that is called an error, whatever shape it has."""
+    value = fields.read_reply_json(data, "The provider's error event")
+    inner = value.get("error") if isinstance(value, dict) else None
+    return _error_within(inner if fields.says_something(inner) else value)
 
 
 def _error_within(error: object) -> Exception:
@@ -197,27 +211,28 @@ def _error_within(error: object) -> Exception:
 
 def _read_unusual(data: bytes) -> Delta:
     """The general way: the fields we know, checked, and all others of each message kept in `extra`."""
-    try:
-        source = _decode_any(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedReply("The provider sent an event that is not JSON") from None
+    source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
-    if source.get("error"):
-        raise _error_within(source["error"])
+    error = source.pop("error", None)
+    if fields.says_something(error):
+        raise _error_within(error)
+    reshaped = error is not None
     choices = source.get("choices")
     extras: list[dict[str, Any] | None] = []
-    reshaped = False
-    for each in choices if type(choices) is list else ():
-        extras.append(_set_aside(each) if isinstance(each, dict) else None)
-        reshaped = _reshape(each) or reshaped
     try:
+        for each in choices if type(choices) is list else ():
+            extras.append(_set_aside(each) if isinstance(each, dict) else None)
+            reshaped = _reshape(each) or reshaped
         chunk = msgspec.convert(source, _Chunk, strict=False)
+        read = tuple([_read_choice(choice, extra) for choice, extra in zip(chunk.choices or (), extras, strict=True)])
+        usage = None if chunk.usage is None else _read_usage(chunk.usage)
     except msgspec.ValidationError as error:
         raise MalformedReply(f"The provider sent an event of the wrong shape: {error}") from None
-    read = tuple([_read_choice(choice, extra) for choice, extra in zip(chunk.choices or (), extras, strict=True)])
-    usage = None if chunk.usage is None else _read_usage(chunk.usage)
-    return Delta(read, usage, chunk.id or "", chunk.model or "", b"" if reshaped else data)
+    except fields.WRONG_SHAPE:
+        raise MalformedReply("The provider sent an event of the wrong shape") from None
+    raw = b"" if reshaped else data
+    return Delta(read, usage, chunk.id or "", chunk.model or "", raw, "", tier_name(chunk.service_tier))
 
 
 def _set_aside(choice: dict[str, Any]) -> dict[str, Any] | None:
@@ -305,7 +320,7 @@ def _read_choice(choice: _Choice, extra: dict[str, Any] | None) -> ChoiceDelta:
         "",
         message.refusal or "",
         calls,
-        _FINISH.get(reason, "other") if reason else "",
+        finish_of(reason, _FINISH) if reason else "",
         "",
         _read_logprobs(choice.logprobs) if choice.logprobs else (),
         extra,

@@ -23,8 +23,9 @@ _FINISH: dict[FinishReason, str] = {
     "content_filter": "content_filter",
     "refusal": "content_filter",
     "pause": "stop",
-    "malformed": "stop",
-    "other": "stop",
+    "malformed": "length",
+    "error": "length",
+    "other": "length",
 }
 
 

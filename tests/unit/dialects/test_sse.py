@@ -70,3 +70,13 @@ def test_an_event_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(MalformedReply):
             for _ in range(20):
                 parser.feed(piece)
+
+
+@pytest.mark.guarantee("limits", "One event of a provider's stream is read in linear time, however it is split.")
+def test_a_large_event_in_pieces_is_joined_once() -> None:
+    parser = SseParser()
+    data = b"data: " + b"y" * 4_000_000 + b"\n\n"
+    events = [event for place in range(0, len(data), 1000) for event in parser.feed(data[place : place + 1000])]
+    assert events == [("", data[6:-2])]
+    # Nothing is left behind that would count against the next event.
+    assert parser.feed(b"data: x\n\n") == [("", b"x")]

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
-from gateway.providers.http import ConnectionPool, Response
+from gateway.providers.http import ConnectionPool
+from gateway.providers.response import Response
 
 Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

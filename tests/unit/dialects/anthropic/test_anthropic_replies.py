@@ -271,9 +271,9 @@ def test_the_extras_of_other_dialects_are_not_taken_for_blocks() -> None:
         ("refusal", "refusal", "refusal"),
         ("pause_turn", "pause", "pause_turn"),
         ("model_context_window_exceeded", "context_window", "model_context_window_exceeded"),
-        ("something_new", "other", "end_turn"),
+        ("something_new", "other", "max_tokens"),
         (None, "content_filter", "refusal"),
-        (None, "malformed", "end_turn"),
+        (None, "malformed", "max_tokens"),
     ],
 )
 def test_reasons_to_stop(reason: str | None, finish: FinishReason, back: str) -> None:

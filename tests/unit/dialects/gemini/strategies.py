@@ -132,7 +132,7 @@ usage = st.builds(
     st.integers(0, 99),
     st.integers(0, 99),
 )
-REASONS: list[FinishReason] = ["stop", "length", "content_filter", "malformed", "other"]
+REASONS: list[FinishReason] = ["stop", "length", "content_filter", "malformed", "error"]
 
 
 @st.composite

@@ -275,7 +275,7 @@ def test_a_cut_stream_raises(deltas: list[Delta], place: int) -> None:
         ("SPII", "content_filter"),
         ("IMAGE_SAFETY", "content_filter"),
         ("MALFORMED_FUNCTION_CALL", "malformed"),
-        ("OTHER", "other"),
+        ("OTHER", "error"),
         ("NEVER_HEARD_OF", "other"),
     ],
 )

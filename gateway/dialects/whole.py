@@ -1,0 +1,67 @@
+"""A reply that is one JSON body: collected until its end, and what is known of it when the end does not come."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from gateway.contract.errors import CutShort
+
+if TYPE_CHECKING:
+    from gateway.contract.deltas import Delta
+
+_STRING = rb'"([^"\\]*(?:\\.[^"\\]*)*)'
+# Where the three vendors' bodies have a model's words, and the arguments that are no string.
+_WORDS = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|refusal|text|thinking|arguments)"\s*:\s*'
+    + _STRING
+    + rb'|"(?:input|args)"\s*:\s*\{([^}]*)',
+    re.DOTALL,
+)
+_HALF_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{0,3}$")
+
+
+class WholeBody:
+    """What the readers of whole replies share. `done` says that the body has been read."""
+
+    __slots__ = ("_parts", "done")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Collects."""
+        self._parts.append(data)
+        return []
+
+    def unread(self) -> str | None:
+        """See `ReplyReader.unread`."""
+        body = b"".join(self._parts)
+        return None if self.done or not body.strip() else words_within(body)
+
+    def body(self) -> bytes:
+        """All of it. Raises `CutShort` for nothing."""
+        body = b"".join(self._parts)
+        if not body.strip():
+            raise CutShort("The provider answered with an empty body")
+        return body
+
+
+def words_within(body: bytes) -> str:
+    """A model's words in a body that may end anywhere."""
+    return "".join(
+        _unescape(found[1]) if found[1] is not None else found[2].decode("utf-8", "ignore")
+        for found in _WORDS.finditer(body)
+    )
+
+
+def _unescape(text: bytes) -> str:
+    text = _HALF_ESCAPE.sub(b"", text)
+    if b"\\" not in text:
+        return text.decode("utf-8", "ignore")
+    try:
+        return str(json.loads(b'"%b"' % text.decode("utf-8", "ignore").encode(), strict=False))
+    except ValueError:
+        return text.decode("utf-8", "ignore")
