@@ -97,7 +97,8 @@ def _titles(rows: Sequence[Sequence[str]]) -> int:
         if len(row) > 1 and _filled(after) == 1 and _filled(row) == 0:
             break
         titles += 1
-    return titles if titles < len(rows) and _filled(rows[titles]) > 1 else 0
+    # A lone name over numbers is the header.
+    return titles if titles < len(rows) and _filled(rows[titles]) > 1 and _has_header(rows[titles:]) else 0
 
 
 def _filled(row: Sequence[str]) -> int:

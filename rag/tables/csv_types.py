@@ -49,6 +49,12 @@ class Kind(NamedTuple):
         return self.expression.replace("{}", column)
 
 
+def _dated(sign: str, form: str) -> str:
+    """Tried with a year of four digits: others are of versions, or of any century."""
+    digits = r"^\d{1,2}S\d{1,2}S\d{4}$".replace("S", sign)
+    return f"try_strptime(nullif(regexp_extract({{}}, '{digits}'), ''), '{form}')"
+
+
 # So many values are tried for everything.
 _FEW = 1_000
 TEXT = Kind("VARCHAR", "{}")
@@ -64,10 +70,10 @@ _DATES = (
         Kind("TIME", "CAST({} AS TIME)"),
         r"TRY_CAST(nullif(regexp_extract({}, '^\d{1,2}:\d{2}:\d{2}(?:\.\d+)?$'), '') AS TIME)",
     ),
-    (Kind("DATE", "CAST(strptime({}, '%d.%m.%Y') AS DATE)"), "try_strptime({}, '%d.%m.%Y')"),
+    (Kind("DATE", "CAST(strptime({}, '%d.%m.%Y') AS DATE)"), _dated("[.]", "%d.%m.%Y")),
     (Kind("TIMESTAMP", _DOTTED_MOMENT), _DOTTED_MOMENT),
-    (Kind("DATE", "CAST(strptime({}, '%d/%m/%Y') AS DATE)"), "try_strptime({}, '%d/%m/%Y')"),
-    (Kind("DATE", "CAST(strptime({}, '%m/%d/%Y') AS DATE)"), "try_strptime({}, '%m/%d/%Y')"),
+    (Kind("DATE", "CAST(strptime({}, '%d/%m/%Y') AS DATE)"), _dated("[/]", "%d/%m/%Y")),
+    (Kind("DATE", "CAST(strptime({}, '%m/%d/%Y') AS DATE)"), _dated("[/]", "%m/%d/%Y")),
 )
 
 
