@@ -85,6 +85,7 @@ def open_tables(name: str, config: SqlConfig, beside: Path, pool: WorkPool | Non
 
     `pool` has the threads that wait for queries; without it the source has its own.
     """
+    from rag.tables.proving import Prover
     from rag.tables.source import TableSource
 
     return TableSource(
@@ -97,6 +98,7 @@ def open_tables(name: str, config: SqlConfig, beside: Path, pool: WorkPool | Non
         max_rows=config.max_rows,
         labels=frozenset(config.labels),
         keep_s=config.keep,
+        prover=Prover(pool),
     )
 
 

@@ -41,6 +41,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
     rows: Rows | None = None
     tables: dict[str, list[Column]] | None = None
+    sql: str = ""
     refused: str = ""
     failed: str = ""
     # It used up its memory, and would have too little for another query.

@@ -17,7 +17,9 @@ import msgspec
 
 from rag.tables.child import Answer, Order, read_frame, write_frame
 from rag.tables.choice import chosen
+from rag.tables.columns import Allowed, Dialect, SqlRefused
 from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken
+from rag.tables.safety import prove
 
 # On top of what the library itself and the loaded program take.
 _SPARE = 768 * 1024 * 1024
@@ -35,7 +37,7 @@ def serve(kind: str) -> None:
     orders, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # What a library prints must not stand between the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    served = {"sqlite": SqliteFile, "files": LoadedFiles}[kind]()
+    served = {"sqlite": SqliteFile, "files": LoadedFiles, "proof": Proof}[kind]()
     while (frame := read_frame(orders)) is not None:
         order = msgspec.json.decode(frame, type=Order)
         # Whoever asked kills what takes longer; should he be gone himself, the system does.
@@ -59,6 +61,25 @@ def bound_memory(spare: int = _SPARE) -> None:
 
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + spare, size + spare))
+
+
+class Proof:
+    """What a text may be made of takes long to find out when the text was made for that."""
+
+    def open(self) -> Answer:
+        """Ready for texts."""
+        import sqlglot.optimizer.qualify  # noqa: F401
+
+        bound_memory()
+        return Answer()
+
+    def prove(self, sql: str, dialect: Dialect, tables: Mapping[str, Sequence[str]], limit: int) -> Answer:
+        """See `rag.tables.safety.prove`."""
+        allowed = Allowed(dialect, {name: tuple(columns) for name, columns in tables.items()})
+        try:
+            return Answer(sql=prove(sql, allowed, limit))
+        except SqlRefused as error:
+            return Answer(failed=str(error))
 
 
 class SqliteFile:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rag.tables.columns import Allowed, Dialect, SqlRefused, check_views, fold_names, resolved, table_names
-from rag.tables.growth import check_growth
+from rag.tables.growth import check_growth, check_joins, check_size
 from rag.tables.vocabulary import CALLS, FUNCTIONS, NODES
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def prove(sql: str, allowed: Allowed, limit: int) -> str:
         tree = _parse(sql, allowed.dialect)
         _check(tree, allowed.dialect)
         check_growth(tree)
+        check_size(tree)
         tree = fold_names(tree, allowed)
         _check_tables(tree, allowed, frozenset(), top=True)
         limited = _limited(resolved(tree, allowed), limit)
@@ -63,6 +64,7 @@ def _parse(sql: str, dialect: Dialect) -> exp.Query:
     import sqlglot
     from sqlglot import exp
 
+    check_joins(sqlglot.tokenize(sql, dialect=dialect))
     # A comment behind the last semicolon is a statement of its own kind.
     parsed = sqlglot.parse(sql, dialect=dialect)
     statements = [each for each in parsed if each is not None and not isinstance(each, exp.Semicolon)]

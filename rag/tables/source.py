@@ -14,9 +14,10 @@ from gateway.contract.passages import Passage
 from gateway.contract.terms import terms
 from gateway.contract.work import caller_of
 from rag.recent import Recent
+from rag.tables.columns import Allowed, SqlRefused
 from rag.tables.engines import Engine
+from rag.tables.proving import Prover
 from rag.tables.rows import Column, QueryFailed, Rows
-from rag.tables.safety import Allowed, SqlRefused, prove
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -67,6 +68,7 @@ class TableSource:
         max_rows: int = 50,
         labels: frozenset[str] = frozenset(),
         keep_s: float = 0.0,
+        prover: Prover | None = None,
     ) -> None:
         """`model` writes the SQL; `hint` is what it should know of the tables; `labels`: see `rag.store.may_see`.
 
@@ -76,6 +78,7 @@ class TableSource:
         self.model = model
         self.labels = labels
         self._engine = engine
+        self._prover = prover or Prover()
         self._wanted = wanted
         self._hint = hint
         self._timeout_s = timeout_s
@@ -91,6 +94,7 @@ class TableSource:
 
     async def close(self) -> None:
         """Lets go of the database."""
+        self._prover.close()
         await self._engine.close()
 
     def status(self) -> str:
@@ -132,7 +136,7 @@ class TableSource:
                 _record(exchange, "no answer in the tables", attempt)
                 return None
             try:
-                proven = prove(sql, allowed, self._max_rows)
+                proven = await self._prover.prove(sql, allowed, self._max_rows, caller_of(exchange))
                 passage = await self._passage(proven, exchange, "written", attempt)
             except (SqlRefused, QueryFailed) as error:
                 _record(exchange, type(error).__name__, attempt)

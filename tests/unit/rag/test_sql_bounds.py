@@ -17,9 +17,11 @@ from gateway.contract.exchange import Exchange
 from gateway.contract.messages import ChatRequest
 from gateway.contract.passages import Passage
 from gateway.contract.work import WorkPool
-from rag.tables.columns import Dialect
+from rag.tables.columns import Allowed, Dialect, SqlRefused
 from rag.tables.engines import Engine, FilesEngine, QueryFailed, Rows, SqliteEngine
+from rag.tables.proving import Prover
 from rag.tables.rows import MAX_BYTES, MAX_VALUE, Column, taken
+from rag.tables.safety import prove
 from rag.tables.source import MAX_SHOWN, TableSource, write_rows
 
 STOPS = "A query that does not stop at its deadline is ended, and holds up nobody else"
@@ -244,3 +246,63 @@ def test_what_was_cut_is_said() -> None:
     many = write_rows(Rows(tuple(f"c{at}" * 20 for at in range(900)), ((1,) * 900,)))
     assert "of 900 columns)" in many
     assert "(the first 2 rows)" in write_rows(Rows(("a",), ((1,), (2,)), more=True))
+
+
+_ORDERS = {"orders": ("id", "region", "amount")}
+
+
+def _doubled(times: int) -> str:
+    names = ", ".join(f"a{number} + a{number} AS a{number + 1}" for number in range(times))
+    return f"SELECT amount + amount AS a0, {names} FROM orders"
+
+
+def _starred(times: int) -> str:
+    tables = ", ".join(f"t{at + 1} AS (SELECT * FROM t{at} p, t{at} q)" for at in range(times))
+    return f"WITH t0 AS (SELECT * FROM orders), {tables} SELECT count(*) FROM t{times}"
+
+
+@pytest.mark.guarantee("sql", STOPS)
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres", "mysql", "duckdb"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        _doubled(30),
+        _starred(40),
+        "SELECT 1 FROM orders" + " JOIN orders" * 300,
+        "SELECT 1 FROM " + "(" * 300 + "orders a JOIN " * 5,
+        "SELECT " + "CAST(" * 200 + "1",
+        "SELECT " + "CASE WHEN " * 200,
+        "SELECT " + "(1, " * 500,
+        "SELECT 1 FROM orders WHERE " + "id IN (" * 300,
+    ],
+)
+def test_a_text_that_would_take_long_to_read_is_refused_before(dialect: Dialect, text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(SqlRefused):
+        prove(text, Allowed(dialect, _ORDERS), 50)
+    assert time.process_time() - started < 20
+
+
+@pytest.mark.guarantee("sql", STOPS)
+def test_a_proof_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        prover = Prover()
+        assert await prover.prove("SELECT region FROM orders", Allowed("sqlite", _ORDERS), 5)
+        with pytest.raises(SqlRefused, match="there is no table secrets"):
+            await prover.prove("SELECT region FROM secrets", Allowed("sqlite", _ORDERS), 5)
+        monkeypatch.setattr("rag.tables.proving.PROOF_S", 0.0)
+        with pytest.raises(SqlRefused, match="too long to read"):
+            await prover.prove("SELECT region FROM orders", Allowed("sqlite", _ORDERS), 5)
+        monkeypatch.setattr("rag.tables.proving.PROOF_S", 30.0)
+        assert await prover.prove("SELECT region FROM orders", Allowed("sqlite", _ORDERS), 5)
+        prover.close()
+
+    asyncio.run(run())
+
+
+def test_names_of_results_may_be_used_in_others() -> None:
+    written = prove(_doubled(4), Allowed("sqlite", _ORDERS), 50)
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute("CREATE TABLE orders (id, region, amount)")
+        connection.execute("INSERT INTO orders VALUES (1, 'north', 1)")
+        assert connection.execute(written).fetchall() == [(2, 4, 8, 16, 32)]
