@@ -21,6 +21,7 @@ from rag.tables.rows import Column, EngineRefused, QueryFailed, Rows
 
 _TOO_LARGE = "it took more memory than a query may"
 START_S = 30.0
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 _LENGTH = 8
 _MOST_BYTES = 64_000_000
 _BOOT = (
@@ -64,7 +65,8 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             # It works on what strangers write: it has no need of keys.
-            env={"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LC_ALL": "C.UTF-8"},
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+            | {"TZ": "UTC", "LC_ALL": "C.UTF-8"},
             start_new_session=True,
         )
 

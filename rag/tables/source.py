@@ -39,6 +39,7 @@ If the tables can't answer the question, write NONE. Write nothing but the SQL.
 
 {schema}{hint}"""
 _FENCED = re.compile(r"```(?:\w*\s)?\s*(.*?)```", re.DOTALL)
+_PLAIN, _PLAIN_LOWER = re.compile(r"[A-Za-z_]\w*"), re.compile(r"[a-z_][a-z0-9_]*")
 # What a model that thinks aloud writes before its answer; some leave out the beginning.
 _THOUGHTS = re.compile(r"^.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
 # What asks for figures although it names no table.
@@ -178,12 +179,25 @@ class TableSource:
 
     def _instruction(self, tables: Mapping[str, list[Column]]) -> Message:
         schema = "\n".join(
-            f"{table}({', '.join(_described(column) for column in columns)})" for table, columns in tables.items()
+            f"{self._written_name(table)}({', '.join(self._described(column) for column in columns)})"
+            for table, columns in tables.items()
         )
         hint = f"\n\n{self._hint}" if self._hint else ""
         return Message(
             "system", (Text(_FRAME.format(dialect=self._engine.dialect, today=_today(), schema=schema, hint=hint)),)
         )
+
+    def _described(self, column: Column) -> str:
+        values = " ".join(f"'{value}'" for value in column.samples)
+        return f"{self._written_name(column.name)} {column.kind}{f' such as {values}' if values else ''}"
+
+    def _written_name(self, name: str) -> str:
+        """As SQL needs it: in quotes if there are other signs in it, or capitals that PostgreSQL would lower."""
+        plain = _PLAIN_LOWER if self._engine.dialect == "postgres" else _PLAIN
+        if plain.fullmatch(name):
+            return name
+        quote = "`" if self._engine.dialect == "mysql" else '"'
+        return f"{quote}{name.replace(quote, quote * 2)}{quote}"
 
     def _request(self, messages: Sequence[Message]) -> ChatRequest:
         return ChatRequest(
@@ -197,11 +211,6 @@ def _today() -> str:
 
 def _record(exchange: Exchange, outcome: str, attempt: int) -> None:
     exchange.record("tables", time.perf_counter(), {"attempt": attempt, "outcome": outcome})
-
-
-def _described(column: Column) -> str:
-    values = " ".join(f"'{value}'" for value in column.samples)
-    return f"{column.name} {column.kind}{f' such as {values}' if values else ''}"
 
 
 def _sql_of(said: str) -> str | None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.contract.exchange import Exchange
+from gateway.contract.messages import ChatRequest
 from rag.tables.engines import Engine, FilesEngine, QueryFailed, SqliteEngine
+from rag.tables.rows import Column, Rows
 from rag.tables.safety import Allowed, Dialect, SqlRefused, prove
+from rag.tables.source import TableSource
 from tests.unit.rag.sql_attacks import ATTACKS, CANARY, FAIR, OPEN, SPECIAL_ATTACKS, open_tables
 
 DIALECTS: tuple[Dialect, ...] = ("sqlite", "postgres", "mysql", "duckdb")
@@ -155,3 +160,52 @@ def test_whatever_is_proven_names_no_hidden_column(text: str, dialect: Dialect) 
     # `card` may be what a column of the result is called, but nothing that is read.
     assert f".{quote}card{quote}" not in written
     assert f"SELECT {quote}card{quote}" not in written
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_columns_with_odd_names_are_read_if_they_are_allowed(dialect: Dialect) -> None:
+    odd = Allowed(dialect, {"sales": ("Umsatz \u20ac", 'a "b"', "x;y", "region")})
+    quote = "`" if dialect == "mysql" else '"'
+    assert "Umsatz \u20ac" in prove(f"SELECT {quote}Umsatz \u20ac{quote} FROM sales", odd, 5)
+    assert "x;y" in prove("SELECT * FROM sales", odd, 5)
+    for text in (f"SELECT {quote}Gewinn \u20ac{quote} FROM sales", f"SELECT region AS {quote}x;z{quote} FROM sales"):
+        with pytest.raises(SqlRefused):
+            prove(text, odd, 5)
+
+
+def test_the_model_is_shown_names_as_it_must_write_them() -> None:
+    class Shop:
+        """An engine with names that need quotes."""
+
+        def __init__(self, dialect: Dialect) -> None:
+            self.dialect = dialect
+
+        async def open(self) -> None:
+            """Nothing to open."""
+
+        async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
+            """One."""
+            return {"Orders": [Column("customerId", "int"), Column("placed on", "date"), Column("id", "int")]}
+
+        async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
+            """No query comes here."""
+            raise AssertionError
+
+        async def close(self) -> None:
+            """Nothing to close."""
+
+    async def run(dialect: Dialect) -> str:
+        source, seen = TableSource("shop", Shop(dialect), "writer", {}), list[str]()
+        await source.start()
+
+        async def ask(request: ChatRequest, model: str) -> str:
+            seen.append(request.messages[0].text)
+            return "NONE"
+
+        await source.answer("How many orders?", Exchange("test"), ask)
+        await source.close()
+        return seen[0]
+
+    assert '"Orders"("customerId" int, "placed on" date, id int)' in asyncio.run(run("postgres"))
+    assert "Orders(customerId int, `placed on` date, id int)" in asyncio.run(run("mysql"))
+    assert 'Orders(customerId int, "placed on" date, id int)' in asyncio.run(run("duckdb"))
