@@ -95,6 +95,8 @@ class SqliteFile:
         if not Path(path).is_file():
             raise EngineRefused(f"there is no file {path}")
         connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)
+        # Text that is no UTF-8 is still text.
+        connection.text_factory = lambda text: text.decode(errors="replace")
         try:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA temp_store = MEMORY")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -62,20 +63,33 @@ def taken(columns: Sequence[str], rows: Iterable[Sequence[object]], max_rows: in
 
 def _value(value: object) -> tuple[object, bool]:
     """Numbers as they are, if every reader can hold them; all else as text that isn't too long."""
-    if value is None or (isinstance(value, _SHOWN_AS_THEY_ARE) and not _is_huge(value)):
+    if value is None or (isinstance(value, _SHOWN_AS_THEY_ARE) and _is_plain(value)):
         return value, False
     if isinstance(value, bytes):
-        return (value[: MAX_VALUE // 4], True) if len(value) > MAX_VALUE // 4 else (value, False)
+        value = _read_bytes(value[: 4 * MAX_VALUE])
     text = value if isinstance(value, str) else str(value)
     return (text[:MAX_VALUE] + "\u2026", True) if len(text) > MAX_VALUE else (text, False)
 
 
-def _is_huge(value: object) -> bool:
-    return isinstance(value, int) and not -(2**63) <= value < 2**63
+def _is_plain(value: float) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
+
+
+def _read_bytes(value: bytes) -> str:
+    """As text, if they are one."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        # A letter that was cut in two at the end.
+        if error.start < len(value) - 3 or not value[: error.start]:
+            return "0x" + value.hex()
+        text = value[: error.start].decode()
+    return text if text.isprintable() else "0x" + value.hex()
 
 
 def sample(value: object) -> str:
     """A value as the model is shown it."""
+    value = _read_bytes(value[: _MAX_SAMPLE * 10]) if isinstance(value, bytes) else value
     text = " ".join(str(value)[: _MAX_SAMPLE * 10].split())
     return text if len(text) <= _MAX_SAMPLE else text[: _MAX_SAMPLE - 1] + "\u2026"
 

@@ -306,3 +306,40 @@ def test_names_of_results_may_be_used_in_others() -> None:
         connection.execute("CREATE TABLE orders (id, region, amount)")
         connection.execute("INSERT INTO orders VALUES (1, 'north', 1)")
         assert connection.execute(written).fetchall() == [(2, 4, 8, 16, 32)]
+
+
+def test_odd_values_come_as_text(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "odd.db")
+    connection.execute("CREATE TABLE odd (a)")
+    values = [b"text", "\u00e9".encode() * 5000, b"\x00\xff", 1e999, -1e999, "x", 2**62, None]
+    connection.executemany("INSERT INTO odd VALUES (?)", [(value,) for value in values])
+    connection.execute("INSERT INTO odd VALUES (CAST(x'41ff42' AS TEXT))")
+    connection.commit()
+    connection.close()
+
+    async def run() -> None:
+        engine = SqliteEngine(tmp_path / "odd.db")
+        await engine.open()
+        rows = await engine.run("SELECT a FROM odd", 5.0, 20)
+        assert [row[0] for row in rows.rows] == [
+            "text",
+            "\u00e9" * 2000 + "\u2026",
+            "0x00ff",
+            "inf",
+            "-inf",
+            "x",
+            2**62,
+            None,
+            "A\ufffdB",
+        ]
+        await engine.tables({})
+        await engine.close()
+        (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+        files = FilesEngine({"a": tmp_path / "a.csv"})
+        await files.open()
+        huge = 2**127 - 1
+        rows = await files.run(f"SELECT 'nan'::DOUBLE, {huge}::HUGEINT, '\\xFF'::BLOB, [1, 2]", 5.0, 5)
+        assert rows.rows == (("nan", str(huge), "\\xFF", "[1, 2]"),)
+        await files.close()
+
+    asyncio.run(run())
