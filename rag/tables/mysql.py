@@ -34,8 +34,7 @@ _BACKSLASH = re.compile(r"""\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?""")
 _TOO_LATE = frozenset({1969, 3024})
 # Texts, names and bars mean what the proof read, whatever the server has set.
 _MEANINGS = """
-SET SESSION sql_mode = REPLACE(REPLACE(REPLACE(REPLACE(
-@@sql_mode, 'NO_BACKSLASH_ESCAPES', ''), 'ANSI_QUOTES', ''), 'PIPES_AS_CONCAT', ''), 'IGNORE_SPACE', ''),
+SET SESSION sql_mode = IF(FIND_IN_SET('ONLY_FULL_GROUP_BY', @@sql_mode), 'ONLY_FULL_GROUP_BY', ''),
 SESSION group_concat_max_len = {most}
 """
 THREADS = 3

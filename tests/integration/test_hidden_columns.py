@@ -48,7 +48,7 @@ CREATE TABLE ORDERS (id int, region varchar(20), card varchar(20));
 INSERT INTO ORDERS VALUES (1, '{CANARY}', '{CANARY}');
 CREATE TABLE secrets (id int, card varchar(20));
 INSERT INTO secrets VALUES (1, '{CANARY}');
-SET GLOBAL sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT';
+SET GLOBAL sql_mode = 'ORACLE,NO_BACKSLASH_ESCAPES';
 CREATE USER reader@localhost;
 GRANT SELECT ON shop.* TO reader@localhost
 """
