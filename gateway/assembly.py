@@ -28,6 +28,7 @@ from gateway.admission import Directory, key_sets
 from gateway.asides import Asides
 from gateway.contract.exchange import Caller
 from gateway.contract.protocols import Timeouts
+from gateway.contract.work import WorkPool
 from gateway.pipeline import Pipeline, Route
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import Endpoint, RemoteProvider
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from rag.tools.kinds import ReadingTool
     from router.intents.decide import Router
 
+# Queries of one engine's sources that run at once; each waits for a process or a server of its own.
+_SQL_THREADS = 6
 NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
 
@@ -297,11 +300,13 @@ def _bind(resources: Resources, routes: Mapping[str, Route], asides: Asides) -> 
 async def _tables(config: Config, stack: AsyncExitStack) -> dict[str, TableSource]:
     """Sources of rows, connected. Raises `EngineRefused` for a database that must not be used like that."""
     made: dict[str, TableSource] = {}
+    pool = WorkPool("sql", _SQL_THREADS)
+    stack.callback(pool.close)
     for name, each in config.sources.items():
         if isinstance(each, SqlConfig):
             from gateway.sourcing import open_tables
 
-            made[name] = open_tables(name, each, Path(config.origin).parent)
+            made[name] = open_tables(name, each, Path(config.origin).parent, pool)
             stack.push_async_callback(made[name].close)
             await made[name].start()
     return made

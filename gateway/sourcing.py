@@ -80,13 +80,17 @@ def _store(name: str, config: DocumentSource, place: Path) -> Store:
     return PostgresStore(config.store.reveal(), name)
 
 
-def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
-    """One source of rows, not yet started. `beside` is where relative paths of a database start."""
+def open_tables(name: str, config: SqlConfig, beside: Path, pool: WorkPool | None = None) -> TableSource:
+    """One source of rows, not yet started. `beside` is where relative paths of a database start.
+
+    `pool` has the threads that wait for queries; without it the source has its own.
+    """
+    from rag.tables.proving import Prover
     from rag.tables.source import TableSource
 
     return TableSource(
         name,
-        _engine(config, beside),
+        _engine(config, beside, pool),
         config.model,
         config.tables,
         hint=config.hint,
@@ -94,6 +98,7 @@ def open_tables(name: str, config: SqlConfig, beside: Path) -> TableSource:
         max_rows=config.max_rows,
         labels=frozenset(config.labels),
         keep_s=config.keep,
+        prover=Prover(pool),
     )
 
 
@@ -150,18 +155,18 @@ def _tool(
     return kinds.SourceTool(name, config.description, sources[config.source], config.top, config.source)
 
 
-def _engine(config: SqlConfig, beside: Path) -> Engine:
+def _engine(config: SqlConfig, beside: Path, pool: WorkPool | None) -> Engine:
     from rag.tables.engines import FilesEngine, SqliteEngine
 
     if config.database is None:
-        return FilesEngine(config.files)
+        return FilesEngine(config.files, pool, config.tables)
     url = config.database.reveal()
     if url.startswith("sqlite:///"):
-        return SqliteEngine((beside / url.removeprefix("sqlite:///")).resolve())
+        return SqliteEngine((beside / url.removeprefix("sqlite:///")).resolve(), pool)
     if url.startswith("mysql://"):
         from rag.tables.mysql import MysqlEngine
 
-        return MysqlEngine(url, config.max_cost)
+        return MysqlEngine(url, config.max_cost, pool)
     from rag.tables.postgres import PostgresEngine
 
     return PostgresEngine(url, config.max_cost)

@@ -130,22 +130,27 @@ def _used(tree: exp.Query, views: Mapping[str, Mapping[str, str]]) -> dict[int, 
 
 
 def _outputs(source: Scope) -> list[str]:
-    return list(source.expression.named_selects)
+    query: Any = source.expression
+    return list(query.named_selects)
 
 
 def _names_output(column: exp.Column) -> bool:
-    """Whether it stands in ORDER BY for a column of the result, and can't be taken for a whole row of a table."""
+    """Whether it stands in ORDER BY or DISTINCT ON for a column of the result.
+
+    Alone it does so for every database; within an expression some take it for a row if a table has that name.
+    """
     from sqlglot import exp
 
-    order = column.find_ancestor(exp.Order, exp.Query)
-    if column.table or not isinstance(order, exp.Order):
+    place = column.find_ancestor(exp.Order, exp.Distinct, exp.Query)
+    if column.table or not isinstance(place, (exp.Order, exp.Distinct)):
         return False
-    query = order.parent
+    query = place.parent
     if not isinstance(query, exp.Query) or column.name not in query.named_selects:
         return False
-    if isinstance(query, exp.SetOperation):
-        return isinstance(column.parent, exp.Ordered)
-    return column.name.lower() not in {name.lower() for name in _sources_of(query)}
+    if isinstance(column.parent, exp.Ordered):
+        return True
+    sources = {name.lower() for name in _sources_of(query)}
+    return not isinstance(query, exp.SetOperation) and column.name.lower() not in sources
 
 
 def _sources_of(query: exp.Query) -> Iterator[str]:

@@ -1,53 +1,30 @@
 """Databases that are only read: what tables they have, and rows for a query that has been proven safe.
 
 The proof is the first wall. Each engine is the second: a connection that can't write, a role that must not be able to,
-a time limit, a limit of rows.
+limits of time, rows, bytes and memory. Files are read by processes of their own (`rag.tables.child`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
+import tempfile
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
+from gateway.contract.work import WorkPool
+from rag.tables.child import START_S, Answer, Child, Stopped
+from rag.tables.choice import chosen
+from rag.tables.columns import Dialect
+from rag.tables.rows import SAMPLES, Column, EngineRefused, QueryFailed, Rows, sample
 
-from rag.tables.safety import Dialect
+__all__ = ["SAMPLES", "Column", "Engine", "EngineRefused", "QueryFailed", "Rows", "chosen", "sample"]
 
-SAMPLES = 3
-_MAX_SAMPLE = 40
-_CHECK_EVERY = 10_000
-_SQLITE_TABLES = """
-SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name
-"""
-
-
-class EngineRefused(ValueError):
-    """The database can't be used safely, or not at all; the message says why and what helps."""
-
-
-class QueryFailed(Exception):
-    """The database would not answer; the message may go to the model."""
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A column with some of its values."""
-
-    name: str
-    kind: str
-    samples: tuple[str, ...] = ()
-
-
-class Rows(msgspec.Struct, frozen=True):
-    """What a query gave; `more` says that there was more than was asked for."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[object, ...], ...]
-    more: bool = False
+THREADS = 3
+LOAD_S = 120.0
+# What a query may take beyond its time before its process is killed.
+GRACE_S = 0.5
 
 
 class Engine(Protocol):
@@ -66,8 +43,8 @@ class Engine(Protocol):
         """
         ...
 
-    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
-        """The rows. Raises `QueryFailed`."""
+    async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
+        """The rows, in the turn of `caller`. Raises `QueryFailed`."""
         ...
 
     async def close(self) -> None:
@@ -75,133 +52,160 @@ class Engine(Protocol):
         ...
 
 
-def chosen(
-    there: Mapping[str, list[Column]], wanted: Mapping[str, Sequence[str]], name: str
-) -> dict[str, list[Column]]:
-    """Those of the tables that may be read. Raises `EngineRefused`."""
-    found: dict[str, list[Column]] = {}
-    known = {table.lower(): table for table in there}
-    for table, columns in (wanted or dict.fromkeys(there, ())).items():
-        real = known.get(table.lower())
-        if real is None:
-            raise EngineRefused(f"{name} has no table {table}; it has {', '.join(sorted(there)) or 'none'}")
-        kept = [column for column in there[real] if not columns or column.name in columns]
-        if missing := set(columns) - {column.name for column in kept}:
-            raise EngineRefused(f"the table {real} has no column {', '.join(sorted(missing))}")
-        found[real] = kept
-    return found
+class Children:
+    """The processes that serve one database: as many as queries run at once, some of them kept for the next."""
+
+    def __init__(self, start: Callable[[], Child]) -> None:
+        """`start` gives one that is ready for queries."""
+        self._start = start
+        self._lock = threading.Lock()
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._closed = False
+
+    def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+        """The rows. Raises `QueryFailed`."""
+        child = self._take()
+        try:
+            answer = child.ask("run", [sql, timeout_s, max_rows], timeout_s + GRACE_S)
+        except Stopped as error:
+            self._drop(child)
+            raise QueryFailed(str(error)) from None
+        except BaseException:
+            self._keep(child)
+            raise
+        self._keep(child)
+        assert answer.rows is not None
+        return answer.rows
+
+    def _take(self) -> Child:
+        with self._lock:
+            child = self._idle.pop() if self._idle else None
+        if child is None:
+            try:
+                child = self._start()
+            except (EngineRefused, Stopped, OSError) as error:
+                raise QueryFailed(f"the database can't be opened ({error})") from None
+        with self._lock:
+            self._busy.add(child)
+        return child
+
+    def _drop(self, child: Child) -> None:
+        with self._lock:
+            self._busy.discard(child)
+
+    def _keep(self, child: Child) -> None:
+        with self._lock:
+            self._busy.discard(child)
+            if not self._closed:
+                self._idle.append(child)
+                return
+        child.kill()
+
+    def add(self, child: Child) -> None:
+        """One that is ready."""
+        self._keep(child)
+
+    def close(self) -> None:
+        """Ends those that wait now, and those that work when they are done."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.kill()
 
 
-def sample(value: object) -> str:
-    """A value as the model is shown it."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= _MAX_SAMPLE else text[: _MAX_SAMPLE - 1] + "\u2026"
+def _started(kind: str, calls: Sequence[tuple[str, Sequence[Any]]], timeout_s: float) -> tuple[Child, Answer]:
+    """A child after these calls, and its last answer. Raises `EngineRefused` and `Stopped`, and leaves none behind."""
+    child = Child(kind)
+    answer = Answer()
+    try:
+        for method, arguments in calls:
+            answer = child.ask(method, arguments, timeout_s)
+    except BaseException:
+        child.kill()
+        raise
+    return child, answer
 
 
 class SqliteEngine:
-    """Implements `Engine` on a file, opened read-only; a hook of the library refuses whatever is no reading."""
+    """Implements `Engine` on a file, opened read-only; a hook of the library refuses all but the allowed columns."""
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pool: WorkPool | None = None) -> None:
+        """`pool` has the threads that wait for queries."""
         self._path = path
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._pool = pool or WorkPool("sql", THREADS)
+        self._wanted: dict[str, list[str]] | None = None
+        self._children = Children(lambda: self._child()[0])
+
+    def _child(self) -> tuple[Child, Answer]:
+        calls: list[tuple[str, Sequence[Any]]] = [("open", [str(self._path.resolve())])]
+        if self._wanted is not None:
+            calls.append(("tables", [self._wanted]))
+        return _started("sqlite", calls, START_S)
 
     async def open(self) -> None:
         """See `Engine.open`."""
-        await asyncio.to_thread(self._open)
+        await self._pool.run("", self._open)
 
     def _open(self) -> None:
-        if not self._path.is_file():
-            raise EngineRefused(f"there is no file {self._path}")
-        connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         try:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise EngineRefused(f"{self._path} is no SQLite database: {error}") from None
-        self._connection = connection
-
-    def _ready(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise QueryFailed("the database is not open")
-        return self._connection
+            child, _ = self._child()
+        except (Stopped, OSError) as error:
+            raise EngineRefused(f"{self._path} can't be read: {error}") from None
+        self._children.add(child)
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
         """See `Engine.tables`."""
-        return chosen(await asyncio.to_thread(self._tables), wanted, self._path.name)
+        return await self._pool.run("", self._tables, wanted)
 
-    def _tables(self) -> dict[str, list[Column]]:
-        connection = self._ready()
-        found: dict[str, list[Column]] = {}
-        with self._lock:
-            names = connection.execute(_SQLITE_TABLES).fetchall()
-            for (name,) in names:
-                quoted = name.replace('"', '""')
-                rows = connection.execute(f'SELECT * FROM "{quoted}" LIMIT {SAMPLES}').fetchall()  # noqa: S608
-                about = connection.execute(f'PRAGMA table_info("{quoted}")').fetchall()
-                found[name] = [
-                    Column(
-                        column[1],
-                        column[2] or "any",
-                        tuple(sample(row[place]) for row in rows if row[place] is not None),
-                    )
-                    for place, column in enumerate(about)
-                ]
-        return found
+    def _tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
+        self._wanted = {table: list(columns) for table, columns in wanted.items()}
+        try:
+            child, answer = self._child()
+        except (Stopped, OSError) as error:
+            raise EngineRefused(f"{self._path} can't be read: {error}") from None
+        before, self._children = self._children, Children(lambda: self._child()[0])
+        before.close()
+        self._children.add(child)
+        return answer.tables or {}
 
-    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+    async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
         """See `Engine.run`."""
-        return await asyncio.to_thread(self._run, sql, timeout_s, max_rows)
-
-    def _run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
-        connection = self._ready()
-        until = time.monotonic() + timeout_s
-        with self._lock:
-            connection.set_authorizer(_only_reads)
-            connection.set_progress_handler(lambda: time.monotonic() > until, _CHECK_EVERY)
-            try:
-                cursor = connection.execute(sql)
-                rows = cursor.fetchmany(max_rows + 1)
-                columns = tuple(each[0] for each in cursor.description or ())
-            except sqlite3.Error as error:
-                late = time.monotonic() > until
-                raise QueryFailed(f"it took longer than {timeout_s:g} s" if late else str(error)) from None
-            finally:
-                connection.set_progress_handler(None, 0)
-                connection.set_authorizer(None)
-        return Rows(columns, tuple(rows[:max_rows]), len(rows) > max_rows)
+        return await self._pool.run(caller, self._children.run, sql, timeout_s, max_rows)
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-_READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION})
-
-
-def _only_reads(action: int, *_: object) -> int:
-    return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
+        self._children.close()
 
 
 class FilesEngine:
     """Implements `Engine` on CSV and Parquet files (DuckDB): loaded, then cut off from files and network.
 
-    A file that changes is loaded again before the next query; its columns must stay.
+    Only the columns that may be read are loaded. A file that changes is loaded again before the next query; its
+    columns must stay.
     """
 
     dialect: Dialect = "duckdb"
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        """`files` by the names of their tables."""
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        pool: WorkPool | None = None,
+        wanted: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`files` by the names of their tables; `wanted`: see `Engine.tables`."""
         self._files = dict(files)
+        self._pool = pool or WorkPool("sql", THREADS)
+        self._wanted = {table: list(columns) for table, columns in (wanted or {}).items()}
         self._lock = threading.Lock()
-        self._connection: Any = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._loads = 0
         self._seen: object = None
+        self._found: dict[str, list[Column]] = {}
+        self._children: Children | None = None
 
     def _stamp(self) -> object:
         """What changes when a file does; the same as before while one can't be looked at."""
@@ -212,84 +216,71 @@ class FilesEngine:
 
     async def open(self) -> None:
         """See `Engine.open`."""
-        await asyncio.to_thread(self._open)
+        if find_spec("duckdb") is None:
+            raise EngineRefused("files need the package duckdb: gatehouse-platform[tables]")
+        await self._pool.run("", self._load)
 
-    def _open(self) -> None:
-        self._seen = self._stamp()
-        try:
-            import duckdb
-        except ImportError:
-            raise EngineRefused("files need the package duckdb: gatehouse-platform[tables]") from None
-        connection = duckdb.connect(":memory:")
-        for name, path in self._files.items():
-            reader = "read_parquet" if path.suffix.lower() == ".parquet" else "read_csv_auto"
-            quoted = name.replace('"', '""')
+    def _load(self) -> None:
+        """The files as they are now, in place of what there was. Raises `EngineRefused`, and leaves what there was."""
+        seen = self._stamp()
+        if self._folder is None:
             try:
-                connection.execute(f'CREATE TABLE "{quoted}" AS SELECT * FROM {reader}(?)', [str(path)])  # noqa: S608
-            except duckdb.Error as error:
-                connection.close()
-                raise EngineRefused(f"{path} can't be read: {str(error).splitlines()[0]}") from None
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        self._connection = connection
+                self._folder = tempfile.TemporaryDirectory(prefix="gatehouse-tables-", ignore_cleanup_errors=True)
+            except OSError as error:
+                raise EngineRefused(f"files need a folder for their tables (TMPDIR): {error}") from None
+        self._loads += 1
+        into = Path(self._folder.name) / f"tables-{self._loads}.duckdb"
+        files = {name: str(path) for name, path in self._files.items()}
+        self._seen = seen
+        try:
+            child, answer = _started("files", [("load", [files, self._wanted, str(into)])], LOAD_S)
+            child.kill()
+            first, _ = _started("files", [("open", [str(into)])], START_S)
+        except (Stopped, QueryFailed, OSError) as error:
+            into.unlink(missing_ok=True)
+            raise EngineRefused(f"the files can't be read: {error}") from None
+        except EngineRefused:
+            into.unlink(missing_ok=True)
+            raise
+        before = self._children
+        self._children = Children(lambda: _started("files", [("open", [str(into)])], START_S)[0])
+        self._children.add(first)
+        self._found = answer.tables or {}
+        if before is not None:
+            before.close()
+            (Path(self._folder.name) / f"tables-{self._loads - 1}.duckdb").unlink(missing_ok=True)
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
         """See `Engine.tables`."""
-        return chosen(await asyncio.to_thread(self._tables), wanted, "the files")
+        asked = {table: list(columns) for table, columns in wanted.items()}
+        if asked != self._wanted:
+            self._wanted = asked
+            await self._pool.run("", self._load)
+        return dict(self._found)
 
-    def _tables(self) -> dict[str, list[Column]]:
-        found: dict[str, list[Column]] = {}
-        with self._lock:
-            for name in self._files:
-                quoted = name.replace('"', '""')
-                rows = self._connection.execute(f'SELECT * FROM "{quoted}" LIMIT {SAMPLES}').fetchall()  # noqa: S608
-                about = self._connection.execute(f'DESCRIBE "{quoted}"').fetchall()
-                found[name] = [
-                    Column(column[0], column[1], tuple(sample(row[place]) for row in rows if row[place] is not None))
-                    for place, column in enumerate(about)
-                ]
-        return found
-
-    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+    async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
         """See `Engine.run`."""
-        return await asyncio.to_thread(self._run, sql, timeout_s, max_rows)
+        return await self._pool.run(caller, self._run, sql, timeout_s, max_rows)
 
     def _run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
-        import duckdb
-
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            self._connection.interrupt()
-
-        with self._lock:
-            if self._stamp() != self._seen:
-                self._load_again()
-            timer = threading.Timer(timeout_s, stop)
-            timer.start()
+        # While one query has the files loaded again, the others read what there was.
+        if self._stamp() != self._seen and self._lock.acquire(blocking=False):
             try:
-                cursor = self._connection.execute(sql)
-                rows = cursor.fetchmany(max_rows + 1)
-                columns = tuple(each[0] for each in cursor.description or ())
-            except duckdb.Error as error:
-                message = f"it took longer than {timeout_s:g} s" if late.is_set() else str(error).splitlines()[0]
-                raise QueryFailed(message) from None
+                self._load()
+            except EngineRefused as error:
+                raise QueryFailed(str(error)) from None
             finally:
-                timer.cancel()
-        return Rows(columns, tuple(rows[:max_rows]), len(rows) > max_rows)
-
-    def _load_again(self) -> None:
-        """The files as they are now; those that can't be read leave what there was."""
-        before = self._connection
-        try:
-            self._open()
-        except EngineRefused as error:
-            raise QueryFailed(str(error)) from None
-        before.close()
+                self._lock.release()
+        children = self._children
+        if children is None:
+            raise QueryFailed("the files are not open")
+        return children.run(sql, timeout_s, max_rows)
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._children is not None:
+            self._children.close()
+            self._children = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None

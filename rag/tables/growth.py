@@ -1,4 +1,4 @@
-"""How much larger than the rows it reads a value of a query may become: bounded before the query runs.
+"""How much larger than what they are made of values may become, and the query itself: bounded before it runs.
 
 Functions that join or replace texts are harmless one by one, and gigabytes when nested. Their growth is multiplied
 over the whole query, as if each worked on what the others give.
@@ -7,14 +7,18 @@ over the whole query, as if each worked on what the others give.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rag.tables.columns import SqlRefused
 
 if TYPE_CHECKING:
-    from sqlglot import exp
+    from sqlglot import Token, exp
 
 MAX_GROWTH = 10_000
+# Of a query whose names are written out.
+MAX_WRITTEN = 4_000
+MAX_BARE_JOINS = 4
 MAX_WILDCARDS = 6
 
 
@@ -59,3 +63,47 @@ def _check_pattern(pattern: exp.Expr | None) -> None:
             raise SqlRefused("a pattern of LIKE can't be made by replace() or of several rows")
     if wildcards > MAX_WILDCARDS:
         raise SqlRefused(f"a pattern of LIKE has {wildcards} wildcards: at most {MAX_WILDCARDS}")
+
+
+def check_joins(tokens: Sequence[Token]) -> None:
+    """Raises `SqlRefused` for joins without conditions: each of them doubles what reading the text takes."""
+    from sqlglot import TokenType
+
+    kinds = [token.token_type for token in tokens]
+    bare = kinds.count(TokenType.JOIN) - kinds.count(TokenType.ON) - kinds.count(TokenType.USING)
+    if bare > MAX_BARE_JOINS:
+        raise SqlRefused("too many of its joins have no ON")
+
+
+def check_size(tree: exp.Query) -> None:
+    """Raises `SqlRefused` if writing out names and stars would make it too large, as `a + a AS b, b + b AS c` does."""
+    from sqlglot import exp
+
+    stars = 1
+    for select in tree.find_all(exp.Select):
+        joins = select.args.get("joins") or ()
+        if any(each.is_star for each in select.expressions):
+            stars *= 1 + len(joins)
+        sizes: dict[str, int] = {}
+        total = 0
+        for each in select.expressions:
+            size = _written_out(each, sizes)
+            total += size
+            if isinstance(each, exp.Alias):
+                sizes[each.alias.lower()] = size
+        for key, part in select.args.items():
+            if key not in ("expressions", "from_", "joins", "with_"):
+                total += sum(_written_out(each, sizes) for each in (part if isinstance(part, list) else [part]))
+        if total > MAX_WRITTEN or stars > MAX_WRITTEN // 10:
+            raise SqlRefused("it becomes too large when every name in it is written out: use fewer names of results")
+
+
+def _written_out(part: object, sizes: dict[str, int]) -> int:
+    from sqlglot import exp
+
+    if not isinstance(part, exp.Expression):
+        return 0
+    return sum(
+        sizes.get(node.name.lower(), 1) if isinstance(node, exp.Column) and not node.table else 1
+        for node in part.walk()
+    )

@@ -5,7 +5,6 @@ The driver (PyMySQL) is plain Python that waits: each query has a thread and a c
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from rag.tables.engines import SAMPLES, Column, EngineRefused, QueryFailed, Rows, chosen, sample
-from rag.tables.safety import Dialect
+from gateway.contract.work import WorkPool
+from rag.tables.choice import chosen
+from rag.tables.columns import Dialect
+from rag.tables.rows import MAX_BYTES, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,15 @@ _TABLES = """
 SELECT table_name, column_name, data_type FROM information_schema.columns
 WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position
 """
+_BACKSLASH = re.compile(r"""\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?""")
 # MariaDB's and MySQL's numbers of a query that was stopped for its time.
 _TOO_LATE = frozenset({1969, 3024})
+# Texts, names and bars mean what the proof read, whatever the server has set.
+_MEANINGS = """
+SET SESSION sql_mode = IF(FIND_IN_SET('ONLY_FULL_GROUP_BY', @@sql_mode), 'ONLY_FULL_GROUP_BY', ''),
+SESSION group_concat_max_len = {most}
+"""
+THREADS = 3
 
 
 class MysqlEngine:
@@ -37,9 +45,13 @@ class MysqlEngine:
 
     dialect: Dialect = "mysql"
 
-    def __init__(self, url: str, max_cost: float) -> None:
-        """`url` as `mysql://user:password@host:3306/name`; `max_cost` in the planner's own units."""
+    def __init__(self, url: str, max_cost: float, pool: WorkPool | None = None) -> None:
+        """`url` as `mysql://user:password@host:3306/name`; `max_cost` in the planner's own units.
+
+        `pool` has the threads that wait for queries.
+        """
         self._url = url
+        self._pool = pool or WorkPool("sql", THREADS)
         self._max_cost = max_cost
         self._mariadb = False
         self._database = unquote(urlsplit(url).path.lstrip("/"))
@@ -47,7 +59,7 @@ class MysqlEngine:
     async def open(self) -> None:
         """See `Engine.open`. A role that may write, or reach files, is refused, whatever it is used for."""
         try:
-            await asyncio.to_thread(self._open)
+            await self._pool.run("", self._open)
         except ImportError:
             raise EngineRefused("MySQL needs the package pymysql: gatehouse-platform[tables]") from None
 
@@ -67,7 +79,7 @@ class MysqlEngine:
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
         """See `Engine.tables`."""
-        return await asyncio.to_thread(self._tables, wanted)
+        return await self._pool.run("", self._tables, wanted)
 
     def _tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
         import pymysql
@@ -84,16 +96,12 @@ class MysqlEngine:
                     cursor.execute(f"SELECT {names} FROM {_quoted(table)} LIMIT {SAMPLES}")  # noqa: S608
                 except pymysql.MySQLError as error:
                     raise EngineRefused(f"the table {table} may not be read: {_message(error)}") from None
-                rows = cursor.fetchall()
-                found[table] = [
-                    Column(column.name, column.kind, tuple(sample(row[at]) for row in rows if row[at] is not None))
-                    for at, column in enumerate(columns)
-                ]
+                found[table] = sampled(columns, cursor.fetchall())
         return found
 
-    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+    async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
         """See `Engine.run`."""
-        return await asyncio.to_thread(self._run, sql, timeout_s, max_rows)
+        return await self._pool.run(caller, self._run, sql, timeout_s, max_rows)
 
     def _run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
         import pymysql
@@ -104,11 +112,10 @@ class MysqlEngine:
                     cursor.execute(f"SET SESSION max_statement_time = {timeout_s:.3f}")
                 else:
                     cursor.execute(f"SET SESSION max_execution_time = {int(timeout_s * 1000)}")
+                cursor.execute(_MEANINGS.format(most=MAX_BYTES).replace("\n", " "))
                 cursor.execute("START TRANSACTION READ ONLY")
                 self._check_cost(cursor, sql)
-                cursor.execute(sql)
-                rows = cursor.fetchmany(max_rows + 1)
-                columns = tuple(each[0] for each in cursor.description or ())
+                return self._rows(connection, sql, max_rows)
         except TimeoutError:
             raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
         except pymysql.MySQLError as error:
@@ -116,12 +123,27 @@ class MysqlEngine:
             raise QueryFailed(f"it took longer than {timeout_s:g} s" if late else _message(error)) from None
         except OSError as error:
             raise QueryFailed(f"the database is away ({type(error).__name__})") from None
-        return Rows(columns, tuple(tuple(row) for row in rows[:max_rows]), len(rows) > max_rows)
+
+    def _rows(self, connection: Any, sql: str, max_rows: int) -> Rows:
+        """The rows, read one by one: what is beyond the bounds is not waited for."""
+        from pymysql.cursors import SSCursor
+
+        cursor = SSCursor(connection)
+        try:
+            cursor.execute(sql)
+            columns = [each[0] for each in cursor.description or ()]
+            return taken(columns, iter(cursor.fetchone, None), max_rows)
+        finally:
+            # Closing it would read the rest; the connection is closed anyway.
+            result: Any = getattr(cursor, "_result", None)
+            if result is not None:
+                result.unbuffered_active = False
+            cursor.connection = None  # type: ignore[assignment]
 
     def _check_cost(self, cursor: Any, sql: str) -> None:
         """By what the planner says; a MariaDB that tells no cost is asked how many rows it would look at."""
         cursor.execute(f"EXPLAIN FORMAT=JSON {sql}")
-        cost = cost_of(json.loads(cursor.fetchone()[0]))
+        cost = cost_of(_plan(cursor.fetchone()[0]))
         if cost > self._max_cost:
             raise QueryFailed(f"it would cost too much ({cost:.0f} of {self._max_cost:.0f}): ask for less")
 
@@ -172,6 +194,14 @@ def _like(pattern: str, name: str) -> bool:
     signs = re.findall(r"\\?.", pattern, re.DOTALL)
     wanted = "".join({"%": ".*", "_": "."}.get(sign) or re.escape(sign[-1]) for sign in signs)
     return re.fullmatch(wanted, name, re.DOTALL | re.IGNORECASE) is not None
+
+
+def _plan(told: str) -> object:
+    """What EXPLAIN tells, in which MariaDB leaves the backslashes of texts as they are. Raises `QueryFailed`."""
+    try:
+        return json.loads(_BACKSLASH.sub(lambda match: match[0] if match[1] else "\\\\", told), strict=False)
+    except json.JSONDecodeError:
+        raise QueryFailed("what it would cost can't be told: write its texts without backslashes and quotes") from None
 
 
 def cost_of(plan: object) -> float:

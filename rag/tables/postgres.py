@@ -6,9 +6,24 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
-from rag.tables.engines import SAMPLES, Column, EngineRefused, QueryFailed, Rows, chosen, sample
-from rag.tables.safety import Dialect
+from rag.tables.choice import chosen
+from rag.tables.columns import Dialect
+from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken
+
+_CONNECTIONS = 4
+# Literals mean what the proof read, whatever the role or the database has set.
+_SETTINGS = {"standard_conforming_strings": "on", "backslash_quote": "off", "quote_all_identifiers": "off"}
+_QUERY_SETTINGS = """
+SET LOCAL statement_timeout = {timeout};
+SET LOCAL work_mem = '16MB';
+SET LOCAL max_parallel_workers_per_gather = 0
+"""
+# Types whose values are short, as they are; of others the database gives the first characters.
+_SMALL = frozenset(
+    {"bool", "int2", "int4", "int8", "float4", "float8", "date", "time", "timestamp", "timestamptz", "uuid"}
+)
 
 _ROLE = """
 SELECT r.rolsuper OR pg_has_role(current_user, 'pg_execute_server_program', 'member')
@@ -32,6 +47,8 @@ class PostgresEngine:
         self._url = url
         self._max_cost = max_cost
         self._pool: Any = None
+        # No caller has the last connection. Who neither has one nor waits for one is forgotten.
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def open(self) -> None:
         """See `Engine.open`. A role that could write files or run programs is refused, whatever it is used for."""
@@ -40,7 +57,14 @@ class PostgresEngine:
         except ImportError:
             raise EngineRefused("PostgreSQL needs the package asyncpg: gatehouse-platform[tables]") from None
         try:
-            self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=4, command_timeout=60, timeout=5)
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=_CONNECTIONS,
+                command_timeout=60,
+                timeout=5,
+                server_settings=_SETTINGS,
+            )
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise EngineRefused(f"PostgreSQL can't be reached: {type(error).__name__}") from None
         if await self._pool.fetchval(_ROLE):
@@ -64,25 +88,23 @@ class PostgresEngine:
                         rows = await connection.fetch(f'SELECT {names} FROM "{quoted}" LIMIT {SAMPLES}')  # noqa: S608
                 except Exception as error:
                     raise EngineRefused(f"the table {table} may not be read: {error}") from None
-                found[table] = [
-                    Column(column.name, column.kind, tuple(sample(row[at]) for row in rows if row[at] is not None))
-                    for at, column in enumerate(columns)
-                ]
+                found[table] = sampled(columns, rows)
         return found
 
-    async def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
+    async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
         """See `Engine.run`."""
         import asyncpg
 
         try:
             async with (
                 asyncio.timeout(timeout_s + 1.0),
+                self._turn(caller),
                 self._pool.acquire() as connection,
                 connection.transaction(readonly=True),
             ):
-                await connection.execute(f"SET LOCAL statement_timeout = {int(timeout_s * 1000)}")
+                await connection.execute(_QUERY_SETTINGS.format(timeout=int(timeout_s * 1000)))
                 await self._check_cost(connection, sql)
-                rows = await connection.fetch(sql)
+                return await self._rows(connection, sql, max_rows)
         except TimeoutError:
             raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
         except asyncpg.QueryCanceledError:
@@ -91,8 +113,22 @@ class PostgresEngine:
             raise QueryFailed(str(error).splitlines()[0]) from None
         except (OSError, asyncpg.InterfaceError) as error:
             raise QueryFailed(f"the database is away ({type(error).__name__})") from None
-        columns = tuple(rows[0].keys()) if rows else ()
-        return Rows(columns, tuple(tuple(row.values()) for row in rows[:max_rows]), len(rows) > max_rows)
+
+    def _turn(self, caller: str) -> asyncio.Semaphore:
+        return self._turns.setdefault(caller, asyncio.Semaphore(_CONNECTIONS - 1))
+
+    async def _rows(self, connection: Any, sql: str, max_rows: int) -> Rows:
+        """The rows with their long values cut by the database, so that no large one is ever sent."""
+        about = (await connection.prepare(sql)).get_attributes()
+        read = ", ".join(
+            f"c{at}" if each.type.name in _SMALL else f"left(CAST(c{at} AS text), {MAX_VALUE + 1}) AS c{at}"
+            for at, each in enumerate(about)
+        )
+        names = ", ".join(f"c{at}" for at in range(len(about)))
+        short = f"SELECT {read} FROM ({sql}) AS q({names})"  # noqa: S608
+        cursor = await connection.cursor(short)
+        rows = await cursor.fetch(max_rows + 1)
+        return taken([each.name for each in about], [tuple(row.values()) for row in rows], max_rows)
 
     async def _check_cost(self, connection: Any, sql: str) -> None:
         planned = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}"))

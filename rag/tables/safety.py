@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rag.tables.columns import Allowed, Dialect, SqlRefused, check_views, fold_names, resolved, table_names
-from rag.tables.growth import check_growth
+from rag.tables.growth import check_growth, check_joins, check_size
 from rag.tables.vocabulary import CALLS, FUNCTIONS, NODES
 
 if TYPE_CHECKING:
@@ -36,15 +36,18 @@ def prove(sql: str, allowed: Allowed, limit: int) -> str:
         raise SqlRefused("it holds a comment that is run, a hint, or a sign that can't be seen")
     try:
         tree = _parse(sql, allowed.dialect)
-        _check(tree, allowed.dialect)
+        _check(tree, allowed)
         check_growth(tree)
+        check_size(tree)
         tree = fold_names(tree, allowed)
         _check_tables(tree, allowed, frozenset(), top=True)
         limited = _limited(resolved(tree, allowed), limit)
         written = limited.sql(dialect=allowed.dialect, comments=False)
         # What is written is what runs: it must be as good as what was read.
+        if len(written) > 2 * MAX_CHARACTERS:
+            raise SqlRefused("it is too long when every name in it is written out")
         again = _parse(written, allowed.dialect)
-        _check(again, allowed.dialect)
+        _check(again, allowed)
         check_views(again, allowed)
     except SqlglotError as error:
         raise SqlRefused(f"it can't be read: {_first_line(error)}") from None
@@ -61,6 +64,7 @@ def _parse(sql: str, dialect: Dialect) -> exp.Query:
     import sqlglot
     from sqlglot import exp
 
+    check_joins(sqlglot.tokenize(sql, dialect=dialect))
     # A comment behind the last semicolon is a statement of its own kind.
     parsed = sqlglot.parse(sql, dialect=dialect)
     statements = [each for each in parsed if each is not None and not isinstance(each, exp.Semicolon)]
@@ -72,9 +76,12 @@ def _parse(sql: str, dialect: Dialect) -> exp.Query:
     return tree
 
 
-def _check(tree: exp.Query, dialect: Dialect) -> None:
+def _check(tree: exp.Query, allowed: Allowed) -> None:
     """Every node and every function."""
     from sqlglot import exp
+
+    dialect = allowed.dialect
+    named = {name.lower() for table, columns in allowed.tables.items() for name in (table, *columns)}
 
     for count, node in enumerate(tree.walk(), 1):
         if count > MAX_NODES:
@@ -83,8 +90,10 @@ def _check(tree: exp.Query, dialect: Dialect) -> None:
             _check_call(node, dialect)
         elif type(node).__name__ not in NODES and not (isinstance(node, exp.Func) and type(node).__name__ in FUNCTIONS):
             raise SqlRefused(f"{type(node).__name__.upper()} is not allowed")
-        if isinstance(node, exp.Identifier) and _NAME.fullmatch(node.name) is None:
+        if isinstance(node, exp.Identifier) and _NAME.fullmatch(node.name) is None and node.name.lower() not in named:
             raise SqlRefused("a name in it is made of signs that no name needs")
+        if isinstance(node, exp.Qualify) and dialect != "duckdb":
+            raise SqlRefused("QUALIFY is not allowed here: write a subquery with WHERE")
         _check_arguments(node)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import re
 import time
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.passages import Passage
 from gateway.contract.terms import terms
+from gateway.contract.work import caller_of
 from rag.recent import Recent
-from rag.tables.engines import Column, Engine, QueryFailed, Rows
-from rag.tables.safety import Allowed, SqlRefused, prove
+from rag.tables.columns import Allowed, SqlRefused
+from rag.tables.engines import Engine
+from rag.tables.proving import Prover
+from rag.tables.rows import Column, QueryFailed, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -23,14 +27,21 @@ if TYPE_CHECKING:
 MAX_TABLES = 8
 # So many questions are remembered with their SQL, and so many queries with their rows.
 RECENT = 256
+# Of rows in a prompt, in bytes of UTF-8.
 MAX_SHOWN = 6_000
+# What a query may take beyond its time, with the wait for its turn, before it is answered without.
+LATEST_S = 2.0
+_MAX_REASON = 500
 ATTEMPTS = 3
 _FRAME = """You write one SQL query ({dialect}) that answers a question from the tables below. Today is {today}.
 Rules: one SELECT; only these tables and columns; no schema names; give columns names that say what they are.
 If the tables can't answer the question, write NONE. Write nothing but the SQL.
 
 {schema}{hint}"""
-_FENCED = re.compile(r"```(?:sql)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(r"```(?:\w*\s)?\s*(.*?)```", re.DOTALL)
+_PLAIN, _PLAIN_LOWER = re.compile(r"[A-Za-z_]\w*"), re.compile(r"[a-z_][a-z0-9_]*")
+# What a model that thinks aloud writes before its answer; some leave out the beginning.
+_THOUGHTS = re.compile(r"^.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
 # What asks for figures although it names no table.
 _FIGURES = frozenset(terms("average total sum count number many much revenue sales most least highest lowest top per"))
 
@@ -58,6 +69,7 @@ class TableSource:
         max_rows: int = 50,
         labels: frozenset[str] = frozenset(),
         keep_s: float = 0.0,
+        prover: Prover | None = None,
     ) -> None:
         """`model` writes the SQL; `hint` is what it should know of the tables; `labels`: see `rag.store.may_see`.
 
@@ -67,6 +79,7 @@ class TableSource:
         self.model = model
         self.labels = labels
         self._engine = engine
+        self._prover = prover or Prover()
         self._wanted = wanted
         self._hint = hint
         self._timeout_s = timeout_s
@@ -82,6 +95,7 @@ class TableSource:
 
     async def close(self) -> None:
         """Lets go of the database."""
+        self._prover.close()
         await self._engine.close()
 
     def status(self) -> str:
@@ -123,13 +137,13 @@ class TableSource:
                 _record(exchange, "no answer in the tables", attempt)
                 return None
             try:
-                proven = prove(sql, allowed, self._max_rows)
+                proven = await self._prover.prove(sql, allowed, self._max_rows, caller_of(exchange))
                 passage = await self._passage(proven, exchange, "written", attempt)
             except (SqlRefused, QueryFailed) as error:
                 _record(exchange, type(error).__name__, attempt)
                 messages += [
                     Message("assistant", (Text(said),)),
-                    Message("user", (Text(f"That can't run: {error}. Write it again."),)),
+                    Message("user", (Text(f"That can't run: {str(error)[:_MAX_REASON]}. Write it again."),)),
                 ]
                 continue
             self._written.put(key, proven)
@@ -141,10 +155,19 @@ class TableSource:
         rows = self._rows.get(proven)
         kept = rows is not None
         if rows is None:
-            rows = await self._engine.run(proven, self._timeout_s, self._max_rows)
+            rows = await self._run(proven, exchange)
             self._rows.put(proven, rows)
-        _record(exchange, f"{len(rows.rows)} rows{' remembered' if kept else ''}, SQL {how}", attempt)
+        left_out = f"{', more left out' if rows.more else ''}{f', {rows.cut} values cut' if rows.cut else ''}"
+        _record(exchange, f"{len(rows.rows)} rows{' remembered' if kept else ''}{left_out}, SQL {how}", attempt)
         return Passage(self.name, proven, write_rows(rows), 1.0, f"{self.name}:sql")
+
+    async def _run(self, proven: str, exchange: Exchange) -> Rows:
+        """The rows at the latest when their time is up, whatever keeps the database. Raises `QueryFailed`."""
+        try:
+            async with asyncio.timeout(self._timeout_s + LATEST_S):
+                return await self._engine.run(proven, self._timeout_s, self._max_rows, caller_of(exchange))
+        except TimeoutError:
+            raise QueryFailed(f"it took longer than {self._timeout_s:g} s") from None
 
     def _picked(self, question: str) -> dict[str, list[Column]]:
         """Of many tables those that have most of the question's words."""
@@ -156,12 +179,25 @@ class TableSource:
 
     def _instruction(self, tables: Mapping[str, list[Column]]) -> Message:
         schema = "\n".join(
-            f"{table}({', '.join(_described(column) for column in columns)})" for table, columns in tables.items()
+            f"{self._written_name(table)}({', '.join(self._described(column) for column in columns)})"
+            for table, columns in tables.items()
         )
         hint = f"\n\n{self._hint}" if self._hint else ""
         return Message(
             "system", (Text(_FRAME.format(dialect=self._engine.dialect, today=_today(), schema=schema, hint=hint)),)
         )
+
+    def _described(self, column: Column) -> str:
+        values = " ".join(f"'{value}'" for value in column.samples)
+        return f"{self._written_name(column.name)} {column.kind}{f' such as {values}' if values else ''}"
+
+    def _written_name(self, name: str) -> str:
+        """As SQL needs it: in quotes if there are other signs in it, or capitals that PostgreSQL would lower."""
+        plain = _PLAIN_LOWER if self._engine.dialect == "postgres" else _PLAIN
+        if plain.fullmatch(name):
+            return name
+        quote = "`" if self._engine.dialect == "mysql" else '"'
+        return f"{quote}{name.replace(quote, quote * 2)}{quote}"
 
     def _request(self, messages: Sequence[Message]) -> ChatRequest:
         return ChatRequest(
@@ -177,31 +213,56 @@ def _record(exchange: Exchange, outcome: str, attempt: int) -> None:
     exchange.record("tables", time.perf_counter(), {"attempt": attempt, "outcome": outcome})
 
 
-def _described(column: Column) -> str:
-    values = " ".join(f"'{value}'" for value in column.samples)
-    return f"{column.name} {column.kind}{f' such as {values}' if values else ''}"
-
-
 def _sql_of(said: str) -> str | None:
-    match = _FENCED.search(said)
-    sql = (match[1] if match is not None else said).strip()
+    answer = _THOUGHTS.sub("", said)
+    match = _FENCED.search(answer)
+    sql = (match[1] if match is not None else answer).strip()
     return None if not sql or sql.rstrip(".").upper() == "NONE" else sql
 
 
 def write_rows(rows: Rows) -> str:
-    """The rows as a table in Markdown, as many as fit."""
+    """The rows as a table in Markdown, as many rows and columns, and as much of each value, as `MAX_SHOWN` holds."""
     if not rows.rows:
         return "The query gave no rows."
-    lines = [f"| {' | '.join(rows.columns)} |", "|---" * len(rows.columns) + "|"]
-    size = sum(map(len, lines))
-    shown = 0
+    columns = _fitting([_cell(name, MAX_SHOWN) for name in rows.columns])
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    size = sum(map(_bytes, lines)) + len(lines)
+    longest = max(20, (MAX_SHOWN - size) // max(1, 2 * len(columns)))
+    shown = cut = 0
     for row in rows.rows:
-        line = "| " + " | ".join(" ".join(str(value).split()).replace("|", "\\|") for value in row) + " |"
-        size += len(line) + 1
+        cells = [_cell(value, longest) for value in row[: len(columns)]]
+        line = f"| {' | '.join(cells)} |"
+        size += _bytes(line) + 1
         if size > MAX_SHOWN:
             break
         lines.append(line)
+        cut += sum(cell.endswith("\u2026") for cell in cells)
         shown += 1
     if rows.more or shown < len(rows.rows):
         lines.append(f"(the first {shown} rows)")
+    if len(columns) < len(rows.columns):
+        lines.append(f"(the first {len(columns)} of {len(rows.columns)} columns)")
+    if cut or rows.cut:
+        lines.append("(long values are cut)")
     return "\n".join(lines)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="replace"))
+
+
+def _fitting(names: list[str]) -> list[str]:
+    """As many as fill half of what may be shown."""
+    size = 0
+    for at, name in enumerate(names):
+        size += _bytes(name) + 7
+        if size > MAX_SHOWN // 2:
+            return names[: max(1, at)]
+    return names
+
+
+def _cell(value: object, longest: int) -> str:
+    """On one line, without what would end the cell, and cut at so many bytes."""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    whole = text.encode(errors="replace")
+    return text if len(whole) <= longest else whole[:longest].decode(errors="ignore") + "\u2026"

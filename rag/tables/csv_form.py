@@ -1,0 +1,165 @@
+"""The form of a CSV file: its encoding, its delimiter, its header; and its cells in one plain form."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+DELIMITERS = ",;\t|"
+SAMPLE_ROWS = 200
+MOST_COLUMNS = 1_000
+_SAMPLE_CHARACTERS = 200_000
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_DATA = re.compile(r"[-+(]?\s*[$€£]?\s*\d[\d.,' \u00a0]*\s*[%$€£]?\)?-?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}.*")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_MOST_TITLES = 5
+
+
+class CsvForm(NamedTuple):
+    """How a file is read: `skip` rows stand before the first row of data."""
+
+    encoding: str
+    delimiter: str
+    skip: int
+    names: tuple[str, ...]
+
+
+def read_form(path: Path) -> CsvForm:
+    """Raises `ValueError` for a file that is no table."""
+    csv.field_size_limit(2**31 - 1)
+    encoding = _encoding(path)
+    with path.open(encoding=encoding, newline="") as file:
+        text = file.read(_SAMPLE_CHARACTERS)
+        whole = not file.read(1)
+    if "\x00" in text:
+        raise ValueError("it is no text")
+    delimiter, rows = _split(text, whole=whole)
+    if not rows:
+        raise ValueError("it has no rows")
+    titles = _titles(rows)
+    rows = rows[titles:]
+    width = _width(path, encoding, delimiter)
+    if width > MOST_COLUMNS:
+        raise ValueError(f"it has {width} columns: at most {MOST_COLUMNS}")
+    has_header = _has_header(rows)
+    header = rows[0] if has_header else []
+    return CsvForm(encoding, delimiter, titles + has_header, _names(header, width))
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            return encoding
+    pairs = len(start) // 2
+    if pairs and start[1::2].count(0) > pairs * 0.4:
+        return "utf-16-le"
+    if pairs and start[0::2].count(0) > pairs * 0.4:
+        return "utf-16-be"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            while file.read(1_000_000):
+                pass
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _split(text: str, *, whole: bool) -> tuple[str, list[list[str]]]:
+    """The delimiter that gives most rows the same number of cells, more than one; a comma if none does."""
+    best: tuple[float, int, str, list[list[str]]] | None = None
+    for delimiter in DELIMITERS:
+        rows = [
+            row for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if any(map(str.strip, row))
+        ]
+        # The last row of a sample may be half a row.
+        rows = (rows if whole or len(rows) < 2 else rows[:-1])[:SAMPLE_ROWS]
+        widths = [len(row) for row in rows]
+        common = max(set(widths), key=lambda width: (widths.count(width), width)) if widths else 1
+        share = widths.count(common) / len(widths) if common > 1 else 0.0
+        if best is None or (round(share, 1), common) > best[:2]:
+            best = round(share, 1), common, delimiter, rows
+    assert best is not None
+    return best[2], best[3]
+
+
+def _titles(rows: Sequence[Sequence[str]]) -> int:
+    """How many rows at the top hold one cell, where the table has more: a title, a date, a note."""
+    titles = 0
+    for row, after in pairwise(rows):
+        if titles >= _MOST_TITLES or _filled(row) > 1 or _filled(max(rows, key=_filled)) < 2:
+            break
+        if len(row) > 1 and _filled(after) == 1 and _filled(row) == 0:
+            break
+        titles += 1
+    # A lone name over numbers is the header.
+    return titles if titles < len(rows) and _filled(rows[titles]) > 1 and _has_header(rows[titles:]) else 0
+
+
+def _filled(row: Sequence[str]) -> int:
+    return sum(1 for cell in row if cell.strip())
+
+
+def _has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names columns: not if it looks like the data below it.
+
+    It does if each column of numbers or dates has one in the first row too; years alone may be names.
+    """
+    first = [cell.strip() for cell in rows[0]]
+    if len(rows) == 1:
+        return not any(_DATA.fullmatch(cell) for cell in first)
+    typed = []
+    for at, cell in enumerate(first):
+        below = [row[at].strip() for row in rows[1:] if at < len(row) and row[at].strip()]
+        if below and sum(1 for each in below if _DATA.fullmatch(each)) >= 0.9 * len(below):
+            typed.append(cell)
+    if not typed:
+        return True
+    if len(set(typed)) == len(typed) and all(_YEAR.fullmatch(cell) for cell in typed) and len(typed) > 1:
+        return True
+    return not all(not cell or _DATA.fullmatch(cell) for cell in typed)
+
+
+def _width(path: Path, encoding: str, delimiter: str) -> int:
+    return max((len(row) for row in _rows(path, encoding, delimiter)), default=1)
+
+
+def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        for row in csv.reader((line.replace("\x00", "") for line in file), delimiter=delimiter):
+            if any(cell and not cell.isspace() for cell in row):
+                yield row
+
+
+def _names(header: Sequence[str], width: int) -> tuple[str, ...]:
+    """A name for each column, none twice in any case: `name`, `name_2`; those without one by their place."""
+    names: list[str] = []
+    taken: set[str] = {" ".join(cell.split()).lower() for cell in header}
+    seen: set[str] = set()
+    for at in range(width):
+        wanted = " ".join(header[at].split()) if at < len(header) else ""
+        name, number = wanted or f"column{at + 1}", 2
+        while name.lower() in seen or (not wanted and name.lower() in taken) or (number > 2 and name.lower() in taken):
+            name, number = f"{wanted or f'column{at + 1}'}_{number}", number + 1
+        seen.add(name.lower())
+        names.append(name)
+    return tuple(names)
+
+
+def write_plain(path: Path, form: CsvForm, into: Path) -> int:
+    """The rows of data in UTF-8, each cell quoted and each row of the same length; gives a bound of a row's bytes."""
+    width, longest = len(form.names), 1 << 20
+    with into.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for number, row in enumerate(_rows(path, form.encoding, form.delimiter)):
+            if number < form.skip:
+                continue
+            cells = [cell.strip().replace("\r\n", "\n").replace("\r", "\n") for cell in row] + [""] * (width - len(row))
+            longest = max(longest, sum(map(len, cells)) * 4 + 3 * width)
+            writer.writerow(cells)
+    return longest

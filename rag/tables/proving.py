@@ -1,0 +1,60 @@
+"""The proof in processes of its own: a text that takes too long to read is given up, and keeps nobody waiting."""
+
+from __future__ import annotations
+
+import threading
+
+from gateway.contract.work import WorkPool
+from rag.tables.child import START_S, Child, Stopped
+from rag.tables.columns import Allowed, SqlRefused
+from rag.tables.rows import QueryFailed
+
+PROOF_S = 5.0
+_THREADS = 3
+
+
+class Prover:
+    """Proves texts of a model; its processes are kept for the next ones."""
+
+    def __init__(self, pool: WorkPool | None = None) -> None:
+        """`pool` has the threads that wait for proofs."""
+        self._pool = pool or WorkPool("sql", _THREADS)
+        self._lock = threading.Lock()
+        self._idle: list[Child] = []
+        self._closed = False
+
+    async def prove(self, sql: str, allowed: Allowed, limit: int, caller: str = "") -> str:
+        """See `rag.tables.safety.prove`."""
+        return await self._pool.run(caller, self._prove, sql, allowed, limit)
+
+    def _prove(self, sql: str, allowed: Allowed, limit: int) -> str:
+        with self._lock:
+            child = self._idle.pop() if self._idle else None
+        try:
+            if child is None:
+                child = Child("proof")
+                child.ask("open", [], START_S)
+            answer = child.ask("prove", [sql, allowed.dialect, allowed.tables, limit], PROOF_S)
+        except (Stopped, OSError):
+            raise SqlRefused("it takes too long to read: write a simpler query") from None
+        except QueryFailed as error:
+            assert child is not None
+            self._keep(child)
+            raise SqlRefused(str(error)) from None
+        self._keep(child)
+        return answer.sql
+
+    def _keep(self, child: Child) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(child)
+                return
+        child.kill()
+
+    def close(self) -> None:
+        """Ends its processes."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.kill()
