@@ -251,6 +251,7 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
                 place,
                 embedder_of(each, resources),
                 partial(_known_embedder, config, resources),
+                resources.readers(),
             ),
         )
         stack.push_async_callback(resources.leave_source, made[name])

@@ -6,7 +6,9 @@ from html.parser import HTMLParser
 
 from rag.chunk import Block
 
-_HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "head"})
+_HIDDEN = frozenset({"script", "style", "template", "noscript", "svg"})
+# Any other element ends a head that is left open.
+_IN_HEAD = frozenset({"head", "title", "meta", "link", "base", "script", "style", "template", "noscript"})
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE_TEXT = (
     "a abbr b bdi bdo br cite code data del dfn em font i img ins kbd label mark q s samp small span strong sub sup "
@@ -34,9 +36,12 @@ class _Reader(HTMLParser):
         self._line = 0
         self._level = 0
         self._hidden = 0
+        self._head = False
+        self._said = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Any element that is not part of a line begins a block."""
+        self._head = tag in _IN_HEAD and (self._head or tag == "head")
         if tag in _HIDDEN:
             self._hidden += 1
         elif tag in {"br", "td", "th"}:
@@ -47,6 +52,8 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """Ends what its start began."""
+        if tag == "head":
+            self._head = False
         if tag in _HIDDEN:
             self._hidden = max(0, self._hidden - 1)
         elif tag not in _INLINE:
@@ -55,9 +62,10 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Words."""
-        if self._hidden:
+        if self._hidden or self._head:
             return
-        if data.strip() and not "".join(self._words).strip():
+        if not self._said and data.strip():
+            self._said = True
             before = data[: len(data) - len(data.lstrip())]
             self._line = self.getpos()[0] + before.count("\n")
         self._words.append(data)
@@ -66,6 +74,7 @@ class _Reader(HTMLParser):
         """Files the words since the last block as one, white space folded."""
         text = " ".join("".join(self._words).split())
         self._words = []
+        self._said = False
         if not text:
             return
         start = self._length + (2 if self.texts else 0)

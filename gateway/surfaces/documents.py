@@ -91,13 +91,13 @@ class DocumentSurface:
         document: str | None,
     ) -> object:
         if asked == ("POST", "documents") and document is None:
-            return await _hand_in(_read(await call.read_body(engine.max_body), HandedIn), source)
+            return await _hand_in(_read(await call.read_body(engine.max_body), HandedIn), source, caller)
         if asked == ("POST", "search") and document is None:
             return await _search(_read(await call.read_body(engine.max_body), Searched), source, caller)
         if asked == ("GET", "documents") and document is None:
-            return await _list(call, source)
+            return await _list(call, source, caller)
         if asked == ("DELETE", "documents") and document is not None:
-            if not await source.remove([document]):
+            if not await source.remove([document], caller.labels):
                 raise UnknownPath(f"There is no document '{document[:200]}' in this source")
             return {"deleted": True, "id": document}
         raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST")
@@ -122,7 +122,7 @@ def _read(body: bytes, shape: type[Any]) -> Any:
         raise InvalidRequest(f"The body can't be read: {error}") from None
 
 
-async def _hand_in(handed: HandedIn, source: Source) -> object:
+async def _hand_in(handed: HandedIn, source: Source, caller: Caller) -> object:
     from rag.ingest import Item
 
     if len(handed.documents) > MAX_DOCUMENTS:
@@ -138,7 +138,15 @@ async def _hand_in(handed: HandedIn, source: Source) -> object:
             raise InvalidRequest(f"'{where}.labels' must be made of {words}", param=f"{where}.labels")
         data, media_type = _content(each, where)
         items.append(Item(each.id, partial(_loaded, data, media_type), each.labels, each.title))
-    report = await source.add(items)
+    if hidden := await source.hidden([each.id for each in handed.documents], caller.labels):
+        place = next(place for place, each in enumerate(handed.documents) if each.id == hidden[0])
+        raise UnknownPath(
+            f"There is no document '{hidden[0][:200]}' that this key may replace: the id is taken by one that it may "
+            "not see. Choose another id, or give the app the document's labels and its source's",
+            param=f"documents[{place}].id",
+        )
+    # What a source's labels hide from the caller was looked at above: nothing of it is replaced.
+    report = await source.add(items, caller.labels, f"app {caller.app}")
     failed = [{"id": name, "reason": reason} for name, reason in report.failed]
     return {
         "added": report.added,
@@ -184,12 +192,12 @@ async def _search(asked: Searched, source: Source, caller: Caller) -> object:
     }
 
 
-async def _list(call: HttpCall, source: Source) -> object:
+async def _list(call: HttpCall, source: Source, caller: Caller) -> object:
     query = parse_qs(call.query.decode("latin-1"))
     limit = query.get("limit", ["100"])[0]
     if not (limit.isascii() and limit.isdigit() and len(limit) < 10) or not 1 <= int(limit) <= MAX_DOCUMENTS:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_DOCUMENTS}", param="limit")
-    found = await source.documents(query.get("after", [""])[0], int(limit) + 1)
+    found = await source.documents(query.get("after", [""])[0], int(limit) + 1, caller.labels)
     page = found[: int(limit)]
     return {
         "data": [
