@@ -39,7 +39,7 @@ async def answer(messages: tuple[Message, ...], embedder: Embeds | None = None) 
     similarities = None
     if scored and prompt.question and embedder is not None and embedder.ready:
         similarities = await _similarities(prompt.question, scored, embedder)
-    return write_answer(prompt, rank(scored, similarities) if sentences else [])
+    return write_answer(prompt, rank(prompt.question, scored, similarities) if sentences else [])
 
 
 class ExtractiveProvider:
