@@ -24,6 +24,7 @@ MB = 1024 * 1024
 LENGTH = 8
 # A process that has grown beyond this share of its memory is not used again: the next file is to have all of it.
 _GROWN = 0.25
+_NEAR = 0.6
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -60,10 +61,13 @@ def answer(job: Job) -> Answer:
     try:
         chunks = chunks_of(job.name, job.data, job.media_type, job.chunking, limits.chunks, limits.size_bytes)
     except Unreadable as error:
-        return Answer(error=str(error), last=_grown(limits))
+        if not _near(limits):
+            return Answer(error=str(error), last=_grown(limits))
+        # Libraries of C call it otherwise when they get no more memory.
+        return Answer(error=f"{too_large(limits)}: {error}", last=True)
     except MemoryError:
         return Answer(error=too_large(limits), last=True)
-    return Answer(chunks, last=_grown(limits))
+    return Answer(chunks, last=_grown(limits) or _near(limits))
 
 
 def too_large(limits: Limits) -> str:
@@ -85,6 +89,14 @@ def _grown(limits: Limits) -> bool:
     # Not `ru_maxrss`: it begins with what the process had that started this one.
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * resource.getpagesize() > _GROWN * limits.memory_bytes
+    return False
+
+
+def _near(limits: Limits) -> bool:
+    """Whether this process has ever come near its limit."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as file:
+        peak = next(line for line in file if line.startswith(b"VmPeak"))
+        return int(peak.split()[1]) * 1024 > _NEAR * limits.memory_bytes
     return False
 
 

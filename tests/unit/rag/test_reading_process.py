@@ -166,7 +166,7 @@ def test_hostile_files_are_read_or_refused_within_the_limits() -> None:
             assert any("zebra" in each.searched for each in found), what
         for what, (name, make, words) in REFUSED.items():
             limits = SMALL if "MB" in words else Limits()
-            with pytest.raises(Unreadable, match=re.escape(words)):
+            with pytest.raises(Unreadable, match=re.escape(words) or None):
                 raise AssertionError((what, (await chunks(readers, name, make(), limits))[:2]))
             # The next file is read as if nothing had been.
             assert (await chunks(readers, "b.md", b"lions"))[0].text == "lions"
