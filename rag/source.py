@@ -14,7 +14,7 @@ import structlog
 
 from gateway.contract.errors import GatehouseError
 from rag.ingest import InThreads, Item, Reads, Report, Tell, embed, keep, unique
-from rag.store import may_see, partition_of
+from rag.store import NOTHING, may_see, partition_of
 
 if TYPE_CHECKING:
     from gateway.contract.passages import Passage
@@ -191,7 +191,7 @@ class Source:
             unique(items),
             self._chunking,
             reader=self._reader.of(caller or self._turn),
-            sight=labels,
+            sight=labels if self.may_see(labels) else NOTHING,
         )
         self._note(report)
         await self.collection.read_log()

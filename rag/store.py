@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Operation: TypeAlias = Literal["add", "vector", "remove"]
 # The partition of documents that anybody may see who may use the source.
 OPEN = ""
+# The labels of somebody who sees no document at all, whatever its labels: "" is no label.
+NOTHING = frozenset({""})
 
 
 class NewChunk(msgspec.Struct, frozen=True):
@@ -187,7 +189,7 @@ def may_see(partition: str, labels: frozenset[str]) -> bool:
 
 def visible(sets: Iterable[str], sight: frozenset[str]) -> list[str]:
     """Those of the stored sets of labels, as JSON, whose documents somebody with the labels `sight` may see."""
-    return [each for each in sets if may_see(partition_of(json.loads(each)), sight)]
+    return [] if sight == NOTHING else [each for each in sets if may_see(partition_of(json.loads(each)), sight)]
 
 
 def is_set(stored: str, labels: Sequence[str]) -> bool:

@@ -87,7 +87,7 @@ def prefer(subject: Subject, chosen: Sequence[Candidate], among: Sequence[Candid
         better = [other for other in among if _speaks_closer(other, each)]
         if better:
             each = max(better, key=lambda other: (len(other.held), other.limits, other.score))
-        limiting = [other for other in among if not each.limits and _limits(other, each)]
+        limiting = [other for other in among if not each.limits and _limits(other, each, subject)]
         beside = [max(limiting, key=lambda other: other.score)] if limiting else []
         for one in [*beside, each] if subject.whether else [each, *beside]:
             made.setdefault(one.place, one)
@@ -101,14 +101,33 @@ def goes_on(after: str) -> bool:
 
 def _speaks_closer(other: Candidate, each: Candidate) -> bool:
     """Whether `other` names a thing of the question that `each` says nothing of, on the same matter."""
-    if not other.named - each.held:
+    more = other.named - each.held
+    if not more:
         return False
-    return other.held > each.held or (other.limits and other.section == each.section)
+    if other.held > each.held:
+        return True
+    # A model's number is what a whole document is about; other things are what an exception or a special case names.
+    if other.section[0] != each.section[0] or all(any(map(str.isdigit, thing)) for thing in more):
+        return False
+    if _special_case(other, each, more) and 2 * len(other.held) >= len(each.held):
+        return True
+    related = not other.held.isdisjoint(each.held) or other.section == each.section
+    return other.limits and related and len(other.held) >= len(each.held) - 1
 
 
-def _limits(other: Candidate, each: Candidate) -> bool:
-    """Whether `other` limits what `each` says of the same things, of two at least."""
-    return other.limits and len(other.named) > 1 and other.named >= each.named
+def _special_case(other: Candidate, each: Candidate, more: frozenset[str]) -> bool:
+    """Whether `other` stands under a heading within the section of `each`, and that heading names one of `more`."""
+    below = other.section[1].removeprefix(f"{each.section[1]} > ")
+    return bool(each.section[1]) and below != other.section[1] and not more.isdisjoint(terms(below))
+
+
+def _limits(other: Candidate, each: Candidate, subject: Subject) -> bool:
+    """Whether `other` limits what `each` says: of the same things, or, where yes or no is asked for, of another one."""
+    if not other.limits:
+        return False
+    if len(other.named) > 1 and other.named >= each.named:
+        return True
+    return subject.whether and other.section[0] == each.section[0] and bool(other.named - each.held)
 
 
 def _marks(text: str) -> dict[str, frozenset[str]]:

@@ -145,7 +145,6 @@ async def _hand_in(handed: HandedIn, source: Source, caller: Caller) -> object:
             "not see. Choose another id, or give the app the document's labels and its source's",
             param=f"documents[{place}].id",
         )
-    # What a source's labels hide from the caller was looked at above: nothing of it is replaced.
     report = await source.add(items, caller.labels, f"app {caller.app}")
     failed = [{"id": name, "reason": reason} for name, reason in report.failed]
     return {

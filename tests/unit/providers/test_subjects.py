@@ -48,6 +48,44 @@ CASES: list[tuple[str, tuple[Page, ...], str, str]] = [
         "12 days",
         "28 days",
     ),
+    # An exception in another section of the same document, in other words than the question's.
+    (
+        "What does the express delivery to Norway cost?",
+        (
+            ("ship.md", "Delivery, line 1", "Express delivery costs 12 euros."),
+            ("ship.md", "Delivery > Outside the EU, line 5", "We do not deliver to Norway or Switzerland."),
+        ),
+        "do not deliver to Norway",
+        "12 euros",
+    ),
+    (
+        "Does the travel insurance cover skiing?",
+        (
+            ("in.md", "Travel insurance > Cover, line 1", "The travel insurance covers a million euros."),
+            ("in.md", "Travel insurance > Exclusions, line 5", "Skiing, diving and climbing are excluded."),
+        ),
+        "Skiing",
+        "a million",
+    ),
+    (
+        "How high is the baggage allowance for infants?",
+        (
+            ("air.md", "Baggage, line 1", "Each passenger has a baggage allowance of 23 kg."),
+            ("air.md", "Children, line 5", "Infants have no allowance of their own."),
+        ),
+        "Infants",
+        "23 kg",
+    ),
+    # A special case under a heading of its own.
+    (
+        "What is the maximum upload size in the free plan?",
+        (
+            ("plans.md", "Limits, line 1", "The maximum upload size is 2 GB."),
+            ("plans.md", "Limits > Free plan, line 5", "In the free plan files may be at most 50 MB."),
+        ),
+        "50 MB",
+        "2 GB",
+    ),
     # A table's row.
     (
         "How long is the guarantee on the battery?",
@@ -123,6 +161,12 @@ def test_what_limits_an_answer_is_quoted_with_it() -> None:
     page = ("d.md", "Drums, line 1", "Drums have a warranty of one year. However, this ends after 9,000 pages.")
     text = quoted("How long is the warranty on drums?", page)
     assert "one year. However, this ends" in text
+    text = quoted(
+        "Can dogs enter the museum?",
+        ("m.md", "Visit, line 1", "Visitors can enter the museum until 17:30."),
+        ("m.md", "Rules, line 5", "Dogs must stay outside, except guide dogs."),
+    )
+    assert text.index("Dogs must stay outside") < text.index("17:30")
     text = quoted(
         "May visitors borrow laptops?",
         ("it.md", "Loans, line 1", "Staff borrow laptops for two weeks."),

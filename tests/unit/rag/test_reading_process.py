@@ -7,8 +7,10 @@ import io
 import os
 import re
 import signal
+import threading
 import zipfile
 from collections.abc import Awaitable, Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rag import web
 from rag.chunk import markdown_blocks
 from rag.chunkers import Chunking
 from rag.documents import rows
@@ -28,6 +31,7 @@ from rag.documents.reading import Unreadable, read
 from rag.documents.worker import MB, Limits
 from rag.html_text import html_blocks
 from rag.store import NewChunk
+from rag.web import web_items
 
 OWN = "Documents are read in a process of their own, with limits of time and memory that errors name"
 SMALL = Limits(memory_bytes=400 * MB)
@@ -309,3 +313,24 @@ def test_cells_that_span_stand_in_each_column() -> None:
     text = read("a.docx", out.getvalue())[0]
     assert "Name: Pump; Size: 2; Price: 9" in text
     assert "Name: Pump; Size: 3; Price: 8" in text
+
+
+def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<p>zebra</p>")
+
+        def log_message(self, *arguments: Any) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        (page,) = web_items([f"http://127.0.0.1:{server.server_port}/"])
+        assert page.load()[0] == b"<p>zebra</p>"
+        monkeypatch.setattr(web, "WHOLE_S", -1.0)
+        with pytest.raises(Unreadable, match="within"):
+            page.load()
+        server.shutdown()

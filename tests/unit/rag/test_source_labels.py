@@ -159,6 +159,10 @@ def test_what_somebody_may_not_see_it_does_not_change(tmp_path: Path, make: Make
         closed = source(tmp_path, make, "board", index="closed")
         await closed.open()
         assert await closed.remove(["new.md"], frozenset({"hr"})) == 0
+        # Who sees nothing of the source may add to it, and replaces nothing, not even what has no labels of its own.
+        await closed.add([item("free.md", "all")])
+        report = await closed.add([item("free.md", "none"), item("more.md", "none")], NOBODY)
+        assert (report.failed, report.added) == ([("free.md", HIDDEN)], 1)
         await made.close()
         await closed.close()
 
