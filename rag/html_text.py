@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 from rag.chunk import Block
+from rag.markup import Token, tokens
 
 _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg"})
 # Any other element ends a head that is left open.
@@ -20,15 +19,14 @@ _INLINE = frozenset(_INLINE_TEXT.split())
 def html_blocks(markup: str) -> tuple[str, list[Block]]:
     """The page's text, and its headings and paragraphs in it; `line` is the line of the markup."""
     reader = _Reader()
-    reader.feed(markup)
-    reader.close()
+    for token in tokens(markup):
+        reader.take(token)
     reader.end_block()
     return "\n\n".join(reader.texts), reader.blocks
 
 
-class _Reader(HTMLParser):
+class _Reader:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.texts: list[str] = []
         self.blocks: list[Block] = []
         self._length = 0
@@ -39,7 +37,16 @@ class _Reader(HTMLParser):
         self._head = False
         self._said = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def take(self, token: Token) -> None:
+        """The next tag or text."""
+        if token.kind == "text":
+            self._text(token)
+        elif token.kind == "start":
+            self._start(token.value)
+        else:
+            self._end(token.value)
+
+    def _start(self, tag: str) -> None:
         """Any element that is not part of a line begins a block."""
         self._head = tag in _IN_HEAD and (self._head or tag == "head")
         if tag in _HIDDEN:
@@ -50,7 +57,7 @@ class _Reader(HTMLParser):
             self.end_block()
             self._level = _HEADINGS.get(tag, 0)
 
-    def handle_endtag(self, tag: str) -> None:
+    def _end(self, tag: str) -> None:
         """Ends what its start began."""
         if tag == "head":
             self._head = False
@@ -60,14 +67,14 @@ class _Reader(HTMLParser):
             self.end_block()
             self._level = 0
 
-    def handle_data(self, data: str) -> None:
-        """Words."""
+    def _text(self, token: Token) -> None:
         if self._hidden or self._head:
             return
+        data = token.value
         if not self._said and data.strip():
             self._said = True
             before = data[: len(data) - len(data.lstrip())]
-            self._line = self.getpos()[0] + before.count("\n")
+            self._line = token.line + before.count("\n")
         self._words.append(data)
 
     def end_block(self) -> None:

@@ -10,6 +10,8 @@ import signal
 import threading
 import zipfile
 from collections.abc import Awaitable, Callable
+from functools import partial
+from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from rag.documents.process import Readers
 from rag.documents.reading import Unreadable, read
 from rag.documents.worker import MB, Limits
 from rag.html_text import html_blocks
+from rag.markup import tokens
 from rag.store import NewChunk
 from rag.web import web_items
 
@@ -115,6 +118,23 @@ READ: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a page of many inline pieces": ("a.html", lambda: b"<p>zebra" + b"<b>x</b>" * 150_000),
     "a page nested deeply": ("a.html", lambda: b"<div>" * 200_000 + b"zebra"),
     "a page of open comments": ("a.html", lambda: b"<p>zebra</p>" + b"<!-- " * 20_000),
+    **{
+        f"a page of {piece}": ("a.html", partial(lambda piece: b"<p>zebra</p>" + piece.encode() * 250_000, piece))
+        for piece in (
+            "<",
+            "</",
+            "<!",
+            "<?",
+            "<!--",
+            "<![CDATA[",
+            "<a ",
+            "<a b='",
+            '<a b="x" c=\'',
+            "<script>",
+            "&#",
+            "<!a ",
+        )
+    },
     "a heading of blanks": ("a.md", lambda: b"# zebra" + b" \t" * 400_000 + b"x"),
     "one endless line": ("a.md", lambda: b"zebra " + b"x" * 5_000_000),
     "deep json": ("a.json", lambda: b"[" * 1_000_000 + b'"zebra"'),
@@ -277,6 +297,60 @@ def test_each_piece_of_a_page_is_looked_at_once(pieces: list[str]) -> None:
     assert [each for each in text.split() if each] == "".join(
         {"<b>x</b>": "x", "y ": "y ", "<br>": " ", "<p>": " ", "</p>": " ", "\n": "\n"}.get(each, "") for each in pieces
     ).split()
+    assert all(text[block.start : block.end].strip() for block in blocks)
+
+
+class _Library(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[tuple[str, str, int]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(("start", tag, self.getpos()[0]))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.found.append(("end", tag, self.getpos()[0]))
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(("text", data, self.getpos()[0]))
+
+
+WHOLE = (
+    "<p>", "</p>", "<b class='x > y'>", "</b>", "text ", "\n", "a &amp; b", "<br/>", "<!-- no <p> -->",
+    '<a href="/?a=1&b=2">', "<style>p > a {}</style>", "<script>if (a < b) { '<p>' }</script>", "<H2>",
+    "<td x = 'y'>", "2 < 3 ", "<!doctype html>",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(WHOLE), max_size=20))
+def test_whole_pages_are_cut_as_the_library_cuts_them(pieces: list[str]) -> None:
+    library = _Library()
+    library.feed("".join(pieces))
+    library.close()
+    raw, want = "", []
+    for kind, value, line in library.found:
+        if kind == "text" and raw:
+            continue
+        raw = value if kind == "start" and value in {"script", "style"} else ""
+        want.append((kind, value, line))
+
+    def joined(found: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+        made: list[tuple[str, str, int]] = []
+        for kind, value, line in found:
+            if kind == "text" and made and made[-1][0] == "text":
+                made[-1] = ("text", made[-1][1] + value, made[-1][2])
+            else:
+                made.append((kind, value, line))
+        return made
+
+    assert joined([tuple(each) for each in tokens("".join(pieces))]) == joined(want)
+
+
+@given(st.text("<>/!-?='\"ab &;#\n[]", max_size=200))
+def test_any_markup_is_cut(markup: str) -> None:
+    found = list(tokens(markup))
+    assert all(1 <= each.line <= markup.count("\n") + 1 for each in found)
+    text, blocks = html_blocks(markup)
     assert all(text[block.start : block.end].strip() for block in blocks)
 
 
