@@ -343,7 +343,7 @@ def test_whole_pages_are_cut_as_the_library_cuts_them(pieces: list[str]) -> None
                 made.append((kind, value, line))
         return made
 
-    assert joined([tuple(each) for each in tokens("".join(pieces))]) == joined(want)
+    assert joined([(each.kind, each.value, each.line) for each in tokens("".join(pieces))]) == joined(want)
 
 
 @given(st.text("<>/!-?='\"ab &;#\n[]", max_size=200))
