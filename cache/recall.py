@@ -51,8 +51,8 @@ class Versioned(Protocol):
         """Changes with what can be found in it."""
         ...
 
-    async def again(self, passages: Sequence[Passage]) -> list[Passage]:
-        """Those of the passages that are this source's, as they are now."""
+    async def again(self, passages: Sequence[Passage], labels: frozenset[str] | None = None) -> list[Passage]:
+        """Those of the passages that are this source's and that somebody with `labels` may see, as they are now."""
         ...
 
 
@@ -129,7 +129,7 @@ class ExactRecall:
             if why or (why := await self._keep(place, request, made.passages, entry)):
                 exchange.cache = CacheNote("miss", why=why)
             elif look is not None:
-                await self._learn(look, place, entry)
+                await self._learn(look, place, entry, exchange)
 
         if control.no_cache:
             return await self._flights.start(b"", exchange, make, keep).ready()
@@ -145,7 +145,7 @@ class ExactRecall:
         """What is kept for this very request."""
         found = await self._tiers.get(place)
         entry = self._usable(found[0], max_age) if found is not None else None
-        passages = await self._passages(entry) if entry is not None else None
+        passages = await self._passages(entry, exchange) if entry is not None else None
         if entry is None or found is None or passages is None:
             return None
         note = CacheNote("exact", time.time() - entry.made, entry=place.key.hex())
@@ -172,7 +172,7 @@ class ExactRecall:
         assert candidate is not None
         found = await self._tiers.get(candidate.kept.place)
         entry = self._usable(found[0], max_age) if found is not None else None
-        passages = await self._standing(entry, candidate.kept.version) if entry is not None else None
+        passages = await self._standing(entry, candidate.kept.version, exchange) if entry is not None else None
         if entry is None or found is None or passages is None:
             if max_age is None:
                 semantic.gone(candidate)
@@ -183,29 +183,31 @@ class ExactRecall:
         exchange.record("semantic", started, _about(look))
         return self._hit(entry, passages, note, request, exchange, started, found[1])
 
-    async def _standing(self, entry: Entry, version: str) -> tuple[Passage, ...] | None:
+    async def _standing(self, entry: Entry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
         """An answer dies with the passages that it was made from; one made from none with any change of its sources."""
         if self._sources and not entry.passages and version != self._version():
             return None
-        return await self._passages(entry)
+        return await self._passages(entry, exchange)
 
-    async def _passages(self, entry: Entry) -> tuple[Passage, ...] | None:
+    async def _passages(self, entry: Entry, exchange: Exchange) -> tuple[Passage, ...] | None:
         """The passages with their words, which only their sources keep; None where one is no longer as it was."""
         if not entry.passages:
             return ()
-        there = {each.id: each for source in self._sources for each in await source.again(entry.passages)}
+        # An answer from passages that its reader may not see any more is not the reader's.
+        labels = exchange.caller.labels if exchange.caller is not None else frozenset()
+        there = {each.id: each for source in self._sources for each in await source.again(entry.passages, labels)}
         if any(each.id not in there or text_mark(there[each.id].text) != each.text for each in entry.passages):
             return None
         return tuple(msgspec.structs.replace(each, text=there[each.id].text) for each in entry.passages)
 
-    async def _learn(self, look: Look, place: Place, entry: Entry) -> None:
+    async def _learn(self, look: Look, place: Place, entry: Entry, exchange: Exchange) -> None:
         """What the new answer says of the candidate's; the question is one more to be found."""
         semantic = self._semantic
         assert semantic is not None
         if look.candidate is not None:
             found = await self._tiers.get(look.candidate.kept.place)
             before = unpack(found[0]) if found is not None else None
-            if before is None or await self._standing(before, look.candidate.kept.version) is None:
+            if before is None or await self._standing(before, look.candidate.kept.version, exchange) is None:
                 semantic.gone(look.candidate)
             else:
                 await semantic.learn(look, text_of(before.deltas), text_of(entry.deltas))
@@ -267,7 +269,7 @@ class ExactRecall:
 
         async def flown() -> Made:
             entry = await hold.take_or(look)
-            passages = await self._passages(entry) if entry is not None else None
+            passages = await self._passages(entry, exchange) if entry is not None else None
             if entry is None or passages is None:
                 return await make()
             exchange.cache = CacheNote("shared", time.time() - entry.made, entry=place.key.hex())

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Flag, Label, Name, PageUrl, Ref, Struct, Whole
-from config.units import Duration, Pause
+from config.units import Duration, Pause, Size
 
 
 def folder_of(value: object, info: ValidationInfo) -> Path:
@@ -47,6 +47,19 @@ class ChunkConfig(Struct):
         default=1100, ge=50, le=20_000, description="At most; characters, or tokens where they are counted."
     )
     overlap: Whole = Field(default=0, ge=0, description="How much of a chunk the next one begins with.")
+
+
+class ReadConfig(Struct):
+    """What reading one document may take, in a process of its own. What takes more is an error, and is not kept."""
+
+    timeout: Duration = Field(default=60.0, description="Time, of the clock and of the processor.")
+    memory: Size = Field(
+        default=1024 * 1024 * 1024,
+        ge=256_000_000,
+        description="Memory of the process that reads; about 100 MB is its own.",
+    )
+    size: Size = Field(default=64 * 1024 * 1024, description="Of the file itself.")
+    chunks: Whole = Field(default=50_000, ge=1, description="Into so many it is cut at most.")
 
 
 class SearchConfig(Struct):
@@ -91,7 +104,9 @@ class SourceBase(Struct):
 
     kind: str = Field(description="Where the documents come from.")
     labels: tuple[Label, ...] = Field(
-        default=(), description="Only apps with one of these labels see its documents; without any, every app."
+        default=(),
+        description="Only apps with one of these labels see its documents, whatever a document's own labels are; "
+        "without any, every app.",
     )
     store: Annotated[Secret | None, BeforeValidator(postgres_address)] = Field(
         default=None,
@@ -103,6 +118,7 @@ class SourceBase(Struct):
     )
     chunk: ChunkConfig = Field(default=ChunkConfig(), description="How documents are cut.")
     search: SearchConfig = Field(default=SearchConfig(), description="How it is searched.")
+    read: ReadConfig = Field(default=ReadConfig(), description="What reading one document may take.")
 
 
 class FolderConfig(SourceBase):

@@ -256,6 +256,7 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
                 place,
                 embedder_of(name, each, resources),
                 partial(_known_embedder, config, resources, name),
+                resources.readers(),
             ),
         )
         stack.push_async_callback(resources.leave_source, made[name])

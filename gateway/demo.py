@@ -99,7 +99,9 @@ async def _prepare(server: Server) -> None:
     until = time.monotonic() + PREPARE_S
     said = False
     while runtime is not None and time.monotonic() < until:
-        if not any("loading" in line or "embedding them" in line for line in runtime.parts().values()):
+        if not any(
+            each in line for each in ("loading", "reading", "embedding them") for line in runtime.parts().values()
+        ):
             break
         if not said:
             said = True

@@ -44,7 +44,7 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
         async with opened(config, name, resources) as source:
             report = Report()
             if paths:
-                report = await source.add(_items(paths, source_config.labels))
+                report = await source.add(_items(paths))
             passed = await source.ingest(bar.tell)
             return passed if not paths else _together(report, passed)
     finally:
@@ -61,9 +61,9 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
     models = {each: model for each, model in config.models.items() if model.pipeline is None}
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
     engine = await build(bare, resources)
-    source = open_source(name, source_config, place_of(config, name), embedder)
+    source = open_source(name, source_config, place_of(config, name), embedder, readers=resources.readers())
     try:
-        await source.collection.start()
+        await source.open()
         yield source
     finally:
         await source.close()
@@ -82,12 +82,12 @@ def _together(handed: Report, passed: Report) -> Report:
     return handed
 
 
-def _items(paths: Sequence[Path], labels: Sequence[str]) -> list[Item]:
+def _items(paths: Sequence[Path]) -> list[Item]:
     """Files, and all that can be read in folders; the id is the path as it was given."""
     items = []
     for path in paths:
         files = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        items += [Item(each.as_posix(), partial(_load, each), tuple(labels)) for each in files if each.is_file()]
+        items += [Item(each.as_posix(), partial(_load, each)) for each in files if each.is_file()]
     return items
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.contract.passages import ContextQuality
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
+    from rag.documents.process import Readers
     from rag.provider_embedder import ProviderEmbedder
     from rag.source import Before, Source
     from router.health import HealthBook
@@ -48,6 +49,7 @@ class Resources:
         self._local_embedders: dict[tuple[Path, int], AsyncEmbedder] = {}
         self._caches: dict[object, AnswerCache] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: Readers | None = None
         self._traffic: dict[str, dict[str, Traffic]] = {}
 
     def embedder(self) -> AsyncEmbedder:
@@ -58,6 +60,14 @@ class Resources:
             self._embedder = AsyncEmbedder()
             self._embedder.start()
         return self._embedder
+
+    def readers(self) -> Readers:
+        """The processes that read documents, started when there is something to read."""
+        if self._readers is None:
+            from rag.documents.process import Readers
+
+            self._readers = Readers()
+        return self._readers
 
     def tagger(self) -> TaggerThread:
         """The model of names and addresses, loaded at the first call. Raises `ValueError` where it can't be had."""
@@ -168,6 +178,8 @@ class Resources:
 
     async def close(self) -> None:
         """The end of the process."""
+        if self._readers is not None:
+            self._readers.close()
         if self._embedder is not None:
             await self._embedder.close()
         for embedder in self._local_embedders.values():

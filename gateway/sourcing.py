@@ -15,6 +15,7 @@ from config.tools import ENGINES, HttpToolConfig, McpConfig, SourceToolConfig, W
 from gateway.contract.messages import Tool
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
+from rag.documents.worker import Limits
 from rag.export_minilm import cache_folder
 from rag.folder import folder_items, snapshot
 from rag.source import Origin, Source
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from config.tools import ToolConfig
     from gateway.contract.embedding import Vectors
     from gateway.contract.work import WorkPool
+    from rag.documents.process import Readers
     from rag.store import Store
     from rag.tables.engines import Engine
     from rag.tables.source import TableSource
@@ -49,8 +51,12 @@ def open_source(
     place: Path,
     embedder: Vectors | None,
     known: Callable[[str], Vectors | None] = lambda name: None,
+    readers: Readers | None = None,
 ) -> Source:
-    """One source, not yet started. `known` gives embedders by their names, for vectors that are there already."""
+    """One source, not yet started. `known` gives embedders by their names, for vectors that are there already.
+
+    `readers` are the processes that read its documents.
+    """
     search = Search(
         config.search.fusion,
         config.search.words_weight,
@@ -68,8 +74,17 @@ def open_source(
 
     collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
-    watch = config.watch if isinstance(config, FolderConfig) else True
-    return Source(collection, chunking, place / "ingest.lock", _origin(config), watch=watch, earlier=earlier)
+    limits = Limits(config.read.timeout, config.read.memory, config.read.size, config.read.chunks)
+    reader = readers.reader(f"source {name}", limits) if readers is not None else None
+    return Source(
+        collection,
+        chunking,
+        place / "ingest.lock",
+        _origin(config),
+        earlier=earlier,
+        labels=config.labels,
+        reader=reader,
+    )
 
 
 def _store(name: str, config: DocumentSource, place: Path) -> Store:
@@ -176,7 +191,7 @@ def _origin(config: DocumentSource) -> Origin | None:
     stamp: Callable[[], object]
     if isinstance(config, FolderConfig):
         stamp = partial(snapshot, config.path, config.glob)
-        return Origin(partial(folder_items, config.path, config.glob, config.labels), stamp)
+        return Origin(partial(folder_items, config.path, config.glob), stamp, config.watch)
     if isinstance(config, WebConfig):
-        return Origin(partial(web_items, config.urls, config.labels), partial(turn, config.every))
+        return Origin(partial(web_items, config.urls), partial(turn, config.every))
     return None

@@ -13,7 +13,7 @@ import msgspec
 
 MAX_CHARS = 800
 
-_HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_HEADING = re.compile(r"(#{1,6})(?=[ \t]|$)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+|\n")
 
@@ -89,7 +89,8 @@ def _blocks(text: str, *, markdown: bool) -> list[Block]:
         heading = _HEADING.match(line) if markdown and not fence and line.startswith("#") else None
         if heading:
             close()
-            blocks.append(Block(offset, offset + len(line), number, len(heading[1]), (heading[2] or "").strip()))
+            title = _title(line[heading.end() :])
+            blocks.append(Block(offset, offset + len(line), number, len(heading[1]), title))
         elif line.strip() or fence:
             if opened < 0:
                 opened, opened_line = offset, number
@@ -100,6 +101,13 @@ def _blocks(text: str, *, markdown: bool) -> list[Block]:
         offset += len(line) + 1
     close()
     return blocks
+
+
+def _title(rest: str) -> str:
+    """A heading without the signs that close it."""
+    title = rest.strip()
+    unclosed = title.rstrip("#")
+    return unclosed.rstrip() if not unclosed or unclosed[-1].isspace() else title
 
 
 def _fence_after(line: str, fence: str) -> str:

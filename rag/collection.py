@@ -85,6 +85,7 @@ class Collection:
         self._following: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._reading = asyncio.Lock()
+        self._building = asyncio.Lock()
         self._recent: Recent[object, Hits] = Recent(RECENT)
         self._counts = Counts(0, 0, 0)
         self._caught_up = False
@@ -127,24 +128,40 @@ class Collection:
         self._news.set()
 
     async def catch_up(self, until: float = math.inf) -> None:
-        """Reads the log to its end, or `until` that moment (`time.monotonic`): then `TimeoutError`."""
-        async with self._reading:
-            await self._catch_up(until)
+        """Reads the log to its end, or `until` that moment (`time.monotonic`): then `TimeoutError`.
 
-    async def _catch_up(self, until: float) -> None:
-        index = self.index
-        embedder = self.embedder.name if self.embedder is not None else ""
-        changed = False
-        while changes := await self.store.changes(index.cursor, embedder, _CHANGES_AT_ONCE):
-            changed = True
-            await asyncio.get_running_loop().run_in_executor(self._threads, index.apply, changes)
-            for partition in index.vectors.overgrown():
-                await self._rebuild(index, partition, embedder)
-            if time.monotonic() > until:
-                raise TimeoutError
-        if changed or not self._counts.documents:
+        Main indexes that are due are built too, which may take minutes; nobody else waits for that.
+        """
+        embedder = self._embedder_name
+        async with self._building:
+            while await self._read_changes(math.inf):
+                for partition in self.index.vectors.overgrown():
+                    await self._rebuild(self.index, partition, embedder)
+                if time.monotonic() > until:
+                    raise TimeoutError
             self._counts = await self.store.counts(embedder)
-        self._caught_up = True
+            self._caught_up = True
+
+    async def read_log(self) -> None:
+        """Reads the log as far as it goes now: not what others write meanwhile, and no main index is built."""
+        last = await self.store.last()
+        while self.index.cursor < last and await self._read_changes(last):
+            pass
+        self._counts = await self.store.counts(self._embedder_name)
+
+    async def _read_changes(self, last: float) -> bool:
+        """Takes in some entries of the log, unless `last` has been read; whether there were any."""
+        async with self._reading:
+            index = self.index
+            if index.cursor >= last:
+                return False
+            changes = await self.store.changes(index.cursor, self._embedder_name, _CHANGES_AT_ONCE)
+            await asyncio.get_running_loop().run_in_executor(self._threads, index.apply, changes)
+            return bool(changes)
+
+    @property
+    def _embedder_name(self) -> str:
+        return self.embedder.name if self.embedder is not None else ""
 
     async def _follow(self) -> None:
         while True:
@@ -180,7 +197,8 @@ class Collection:
         path = index.main_path(partition, seq)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, build, np.array(ids, dtype=np.int64), matrix, kind, path)
-        index.use_main(partition, seq)
+        async with self._reading:
+            index.use_main(partition, seq)
 
     @property
     def index(self) -> LocalIndex:
@@ -314,7 +332,12 @@ class Collection:
             return weighted(words, {}, 1.0)
         if self.search_options.fusion == "ranks":
             return by_ranks([chunk for chunk, _ in ranked(words, len(words))], near)
-        return weighted(words, cosines, self.search_options.words_weight)
+        scores = weighted(words, cosines, self.search_options.words_weight)
+        if self.search_options.fusion == "weighted" and any(chunk not in cosines for chunk in words):
+            # What has no vector yet is found by its words alone, as if all were.
+            alone = weighted(words, {}, 1.0)
+            scores |= {chunk: alone[chunk] for chunk in words if chunk not in cosines}
+        return scores
 
     def note(self, trouble: str) -> None:
         """Notes what `status` is to say; an empty text for nothing."""

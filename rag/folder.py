@@ -10,7 +10,7 @@ from rag.documents.reading import SUFFIXES
 from rag.ingest import Item
 
 
-def folder_items(folder: Path, patterns: Sequence[str], labels: Sequence[str] = ()) -> list[Item]:
+def folder_items(folder: Path, patterns: Sequence[str]) -> list[Item]:
     """Every document that one of `patterns` matches, by name; hidden files and unknown formats are left out.
 
     A document's id is its path within the folder. Raises `NotADirectoryError` when there is no such folder.
@@ -18,7 +18,7 @@ def folder_items(folder: Path, patterns: Sequence[str], labels: Sequence[str] = 
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     return [
-        Item(path.relative_to(folder).as_posix(), partial(_load, path), tuple(labels))
+        Item(path.relative_to(folder).as_posix(), partial(_load, path))
         for path in sorted({path for pattern in patterns for path in folder.glob(pattern)})
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)

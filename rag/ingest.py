@@ -10,21 +10,26 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from rag.chunkers import Chunking, cut
-from rag.documents.reading import Unreadable, read
-from rag.store import NewChunk, NewDocument
+from rag.chunkers import Chunking
+from rag.documents.chunking import chunks_of
+from rag.documents.reading import Unreadable
+from rag.store import NewDocument
 
 if TYPE_CHECKING:
     from gateway.contract.embedding import Vectors
-    from rag.store import Store
+    from rag.store import NewChunk, Store
 
 # Raised when reading or cutting changes, so that everything is read anew.
-VERSION = 1
+VERSION = 2
 _EMBEDDED_AT_ONCE = 64
+# Of a document without words: it is read again, and reported again.
+_EMPTY = "empty:"
+NO_WORDS = "there are no words in it (an empty file, or pictures of words)"
+HIDDEN = "there is a document of that id which this key may not see, so it may not replace it"
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -34,6 +39,38 @@ class Item(msgspec.Struct, frozen=True):
     load: Callable[[], tuple[bytes, str]]
     labels: tuple[str, ...] = ()
     title: str = ""
+
+
+class Reads(Protocol):
+    """Where documents are read and cut."""
+
+    async def load(self, load: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+        """What `load` gives. Raises what it raises."""
+        ...
+
+    async def chunks(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> tuple[NewChunk, ...]:
+        """The document's chunks. Raises `Unreadable`."""
+        ...
+
+    def of(self, caller: str) -> Reads:
+        """The same in that caller's turn."""
+        ...
+
+
+class InThreads:
+    """Reads in this process, without limits of time and memory: for documents that are known to be harmless."""
+
+    async def load(self, load: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+        """See `Reads.load`."""
+        return await asyncio.to_thread(load)
+
+    async def chunks(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> tuple[NewChunk, ...]:
+        """See `Reads.chunks`."""
+        return await asyncio.to_thread(chunks_of, name, data, media_type, chunking)
+
+    def of(self, caller: str) -> Reads:
+        """See `Reads.of`."""
+        return self
 
 
 class Report(msgspec.Struct):
@@ -73,23 +110,36 @@ Tell = Callable[[Progress], None]
 
 
 async def keep(
-    store: Store, items: Sequence[Item], chunking: Chunking, tell: Tell | None = None, *, whole: bool = False
+    store: Store,
+    items: Sequence[Item],
+    chunking: Chunking,
+    tell: Tell | None = None,
+    *,
+    whole: bool = False,
+    reader: Reads | None = None,
+    sight: frozenset[str] | None = None,
 ) -> Report:
-    """Keeps documents; `whole` says that these are all there are: others are removed."""
+    """Keeps documents; `whole` says that these are all there are: others are removed.
+
+    `sight` are the labels of who hands them in (None: sees all): what it may not see it does not replace.
+    """
     report = Report()
+    reader = reader or InThreads()
     known = await store.digests()
     started = time.perf_counter()
     for number, item in enumerate(items, 1):
         try:
-            document = await asyncio.to_thread(_load, item, chunking, known.get(item.id))
+            document = await _read(item, chunking, known.get(item.id), reader)
         except (OSError, Unreadable) as error:
             report.failed.append((item.id, str(error)))
-            document = None
         else:
             if document is None:
                 report.unchanged += 1
+            elif not await store.put(document, sight):
+                report.failed.append((item.id, HIDDEN))
+            elif not document.chunks:
+                report.failed.append((item.id, NO_WORDS))
             else:
-                await store.put(document)
                 report.chunks += len(document.chunks)
                 report.added += item.id not in known
                 report.changed += item.id in known
@@ -101,19 +151,23 @@ async def keep(
     return report
 
 
-def _load(item: Item, chunking: Chunking, known: str | None) -> NewDocument | None:
+async def _read(item: Item, chunking: Chunking, known: str | None, reader: Reads) -> NewDocument | None:
     """The document; None when it is the one that is `known` by its digest."""
-    data, media_type = item.load()
-    about = msgspec.json.encode((VERSION, chunking, item.labels, item.title, media_type))
-    digest = hashlib.blake2b(about + data, digest_size=16).hexdigest()
+    digest = ""
+
+    def load() -> tuple[bytes, str]:
+        # In a thread as well: of a large file it takes a while.
+        nonlocal digest
+        data, media_type = item.load()
+        about = msgspec.json.encode((VERSION, chunking, item.labels, item.title, media_type))
+        digest = hashlib.blake2b(about + data, digest_size=16).hexdigest()
+        return data, media_type
+
+    data, media_type = await reader.load(load)
     if digest == known:
         return None
-    text, blocks = read(item.id, data, media_type)
-    chunks = tuple(
-        NewChunk(piece.text.strip("\n"), piece.place, ". ".join(piece.headings))
-        for piece in cut(text, blocks, chunking)
-    )
-    return NewDocument(item.id, digest, chunks, item.title, item.labels)
+    chunks = await reader.chunks(item.id, data, media_type, chunking)
+    return NewDocument(item.id, digest if chunks else _EMPTY + digest, chunks, item.title, item.labels)
 
 
 async def embed(store: Store, embedder: Vectors, tell: Tell | None = None) -> int:

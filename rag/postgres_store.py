@@ -20,8 +20,10 @@ from rag.store import (
     NewChunk,
     NewDocument,
     Operation,
+    is_set,
     partition_of,
     text_digest,
+    visible,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _OPERATIONS: tuple[Operation, ...] = ("add", "vector", "remove")
 _CONNECT_S = 5.0
+# The layout of the tables: from 1 on documents have no labels but their own.
+_LAYOUT = 1
 _SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {schema}.documents (
@@ -40,6 +44,8 @@ CREATE TABLE IF NOT EXISTS {schema}.chunks (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, document TEXT NOT NULL, ordinal INTEGER NOT NULL,
     place TEXT NOT NULL, head TEXT NOT NULL, text TEXT NOT NULL, partition TEXT NOT NULL, digest BYTEA NOT NULL
 );
+CREATE INDEX IF NOT EXISTS documents_by_labels ON {schema}.documents (labels);
+CREATE TABLE IF NOT EXISTS {schema}.layout (version INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS chunks_of ON {schema}.chunks (document, ordinal);
 CREATE INDEX IF NOT EXISTS chunks_by_digest ON {schema}.chunks (digest);
 CREATE INDEX IF NOT EXISTS chunks_by_partition ON {schema}.chunks (partition, id);
@@ -92,19 +98,20 @@ class PostgresStore:
         rows: list[Any] = await self._pool.fetch(self._sql(query), *arguments)
         return rows
 
-    async def put(self, document: NewDocument) -> None:
+    async def put(self, document: NewDocument, sight: frozenset[str] | None = None) -> bool:
         """See `Store.put`."""
         partition = partition_of(document.labels)
         wanted = [(chunk.place, chunk.head, _clean(chunk.text), partition) for chunk in document.chunks]
         async with self._pool.acquire() as connection, connection.transaction():
             await self._alone(connection)
+            if document.id not in await self._seen(connection, [document.id], sight):
+                return False
             rows = await connection.fetch(
                 self._sql("SELECT place, head, text, partition, id FROM {schema}.chunks WHERE document = $1"),
                 document.id,
             )
             kept = {tuple(row)[:4]: row["id"] for row in rows}
             stays = {kept[key]: ordinal for ordinal, key in enumerate(wanted) if key in kept}
-            await self._remove(connection, [row["id"] for row in rows if row["id"] not in stays])
             await connection.executemany(
                 self._sql("UPDATE {schema}.chunks SET ordinal = $2 WHERE id = $1"), list(stays.items())
             )
@@ -114,6 +121,8 @@ class PostgresStore:
                 if key not in kept
             ]
             await self._insert(connection, new)
+            # After what is new: a text that is cut or labelled in another way keeps its vector.
+            await self._remove(connection, [row["id"] for row in rows if row["id"] not in stays])
             await connection.execute(
                 self._sql(
                     "INSERT INTO {schema}.documents VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET "
@@ -126,6 +135,48 @@ class PostgresStore:
                 len(document.chunks),
                 time.time(),
             )
+        return True
+
+    async def _seen(self, connection: Any, documents: Sequence[str], sight: frozenset[str] | None) -> list[str]:
+        """The ids but for those of documents that somebody with the labels `sight` may not see."""
+        if sight is None:
+            return list(documents)
+        rows = await connection.fetch(
+            self._sql("SELECT id, labels FROM {schema}.documents WHERE id = ANY ($1)"), list(documents)
+        )
+        hidden = {row[0] for row in rows if not visible([row[1]], sight)}
+        return [each for each in documents if each not in hidden]
+
+    async def labels(self, documents: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """See `Store.labels`."""
+        query = "SELECT id, labels FROM {schema}.documents WHERE id = ANY ($1)"
+        return {row[0]: tuple(json.loads(row[1])) for row in await self._fetch(query, list(documents))}
+
+    async def inherit(self, labels: Sequence[str]) -> int:
+        """See `Store.inherit`."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._alone(connection)
+            if await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout")) == _LAYOUT:
+                return 0
+            await connection.execute(self._sql("INSERT INTO {schema}.layout VALUES ($1)"), _LAYOUT)
+            rows = await connection.fetch(self._sql("SELECT id, labels FROM {schema}.documents WHERE labels <> '[]'"))
+            inheriting = [row[0] for row in rows if is_set(row[1], labels)]
+            await connection.execute(
+                self._sql("UPDATE {schema}.documents SET labels = '[]' WHERE id = ANY ($1)"), inheriting
+            )
+            chunks = await connection.fetch(
+                self._sql("UPDATE {schema}.chunks SET partition = '' WHERE document = ANY ($1) RETURNING id"),
+                inheriting,
+            )
+            ids = [row[0] for row in chunks]
+            await connection.execute(self._sql("DELETE FROM {schema}.log WHERE chunk = ANY ($1)"), ids)
+            for operation in (2, 0):
+                await connection.execute(
+                    self._sql("INSERT INTO {schema}.log (chunk, operation) SELECT unnest($1::bigint[]), $2"),
+                    ids,
+                    operation,
+                )
+        return len(inheriting)
 
     async def _insert(self, connection: Any, new: Sequence[tuple[Any, ...]]) -> None:
         insert = self._sql(
@@ -156,24 +207,29 @@ class PostgresStore:
             [row["digest"] for row in rows],
         )
 
-    async def delete(self, documents: Sequence[str]) -> int:
+    async def delete(self, documents: Sequence[str], sight: frozenset[str] | None = None) -> int:
         """See `Store.delete`."""
         async with self._pool.acquire() as connection, connection.transaction():
             await self._alone(connection)
-            rows = await connection.fetch(
-                self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), list(documents)
-            )
+            seen = await self._seen(connection, documents, sight)
+            rows = await connection.fetch(self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), seen)
             await self._remove(connection, [row["id"] for row in rows])
             gone = await connection.fetch(
-                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), list(documents)
+                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), seen
             )
         return len(gone)
 
-    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
+    async def documents(
+        self, after: str = "", limit: int = 1000, sight: frozenset[str] | None = None
+    ) -> list[KeptDocument]:
         """See `Store.documents`."""
-        rows = await self._fetch(
-            'SELECT * FROM {schema}.documents WHERE id > $1 COLLATE "C" ORDER BY id COLLATE "C" LIMIT $2', after, limit
-        )
+        query = 'SELECT * FROM {schema}.documents WHERE id > $1 COLLATE "C" {seen} ORDER BY id COLLATE "C" LIMIT $2'
+        if sight is None:
+            rows = await self._fetch(query.replace("{seen}", ""), after, limit)
+        else:
+            sets = [row[0] for row in await self._fetch("SELECT DISTINCT labels FROM {schema}.documents")]
+            seen = query.replace("{seen}", "AND labels = ANY ($3)")
+            rows = await self._fetch(seen, after, limit, visible(sets, sight))
         return [KeptDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
 
     async def digests(self) -> dict[str, str]:

@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from gateway.contract.errors import GatehouseError
-from rag.ingest import Item, Report, Tell, embed, keep, unique
+from rag.ingest import InThreads, Item, Reads, Report, Tell, embed, keep, unique
+from rag.store import NOTHING, may_see, partition_of
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Caller
@@ -39,6 +40,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     items: Callable[[], list[Item]]
     stamp: Callable[[], object]
+    watch: bool = True
 
 
 class Source:
@@ -51,20 +53,24 @@ class Source:
         lock: Path,
         origin: Origin | None = None,
         *,
-        watch: bool = True,
         earlier: Callable[[str], Collection | None] | None = None,
+        labels: Sequence[str] = (),
+        reader: Reads | None = None,
     ) -> None:
         """`lock` keeps two processes of a machine from ingesting at once. Without `origin` documents are handed in.
 
-        `earlier` gives the same collection with an embedder of that name, where there is one.
+        `earlier` gives the same collection with an embedder of that name, where there is one. Only who has one of
+        `labels` sees anything of it, whatever its documents' own labels are. `reader` is where documents are read.
         """
         self.collection = collection
         self._chunking = chunking
         self._lock = lock
         self._origin = origin
-        self._watch = watch
+        self._labels = tuple(labels)
+        self._reader: Reads = reader or InThreads()
         self._keeping: asyncio.Task[None] | None = None
         self._failed: dict[str, str] = {}
+        self._read_once = origin is None
         self._earlier = earlier
         self._before: Before | None = None
         self._releasing: asyncio.Task[None] | None = None
@@ -76,10 +82,16 @@ class Source:
         the collection as it was with the one before.
         """
         self._before = before
-        await self.collection.start()
+        await self.open()
         if before is None and self.collection.unembedded:
             self._before = await self._as_it_was()
         self._keeping = asyncio.create_task(self._keep_up(), name=f"ingest-{self.collection.name}")
+
+    async def open(self) -> None:
+        """Opens the collection, without keeping it up. Raises `OSError`."""
+        await self.collection.start()
+        if await self.collection.store.inherit(self._labels):
+            await self.collection.read_log()
 
     async def close(self) -> None:
         """Stops reading where it is; nothing is lost."""
@@ -96,12 +108,16 @@ class Source:
     async def search(
         self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
     ) -> list[Passage]:
-        """See `Collection.search`."""
-        return await self.serving.search(query, top, labels, payer)
+        """See `Collection.search`; nothing for somebody who has none of the source's labels."""
+        return await self.serving.search(query, top, labels, payer) if self.may_see(labels) else []
 
     async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
-        """See `Collection.explain`."""
-        return await self.serving.explain(query, top, labels)
+        """See `Collection.explain`; nothing for somebody who has none of the source's labels."""
+        return await self.serving.explain(query, top, labels) if self.may_see(labels) else []
+
+    def may_see(self, labels: frozenset[str] | None) -> bool:
+        """Whether somebody with `labels` (None: all) may see anything of this source."""
+        return labels is None or may_see(partition_of(self._labels), labels)
 
     @property
     def serving(self) -> Collection:
@@ -117,15 +133,23 @@ class Source:
         """Changes with every document that is added, changed or removed, and with how it is found."""
         serving = self.serving
         embedder = serving.embedder.name if serving.embedder is not None else ""
+        embedder += f"/{partition_of(self._labels)}" if self._labels else ""
         return f"{embedder}/{serving.index.cursor}"
 
-    async def again(self, passages: Sequence[Passage]) -> list[Passage]:
-        """Those of the passages that are of this source and not gone, with their words as they are now."""
+    async def again(self, passages: Sequence[Passage], labels: frozenset[str] | None = None) -> list[Passage]:
+        """Those of the passages that are of this source, not gone, and for somebody with `labels` to see.
+
+        With their words as they are now.
+        """
+        if not self.may_see(labels):
+            return []
         prefix = f"{self.collection.name}:"
         mine = {int(each.id.removeprefix(prefix)): each for each in passages if each.id.startswith(prefix)}
         kept = await self.collection.store.passages(list(mine)) if mine else {}
         return [
-            msgspec.structs.replace(each, text=kept[number].text) for number, each in mine.items() if number in kept
+            msgspec.structs.replace(each, text=kept[number].text)
+            for number, each in mine.items()
+            if number in kept and (labels is None or may_see(kept[number].partition, labels))
         ]
 
     async def _as_it_was(self) -> Before | None:
@@ -148,34 +172,64 @@ class Source:
         async with self._alone(wait=True):
             if self._origin is not None:
                 items = unique(await asyncio.to_thread(self._origin.items))
-                report = await keep(self.collection.store, items, self._chunking, tell, whole=True)
+                report = await self._keep(items, tell)
             self._note(report, whole=True)
             self.collection.tell()
             report.embedded = await self._embed(tell)
         return report
 
-    async def add(self, items: Sequence[Item]) -> Report:
-        """Adds or replaces documents; they are found by their words at once, by their meaning soon."""
-        report = await keep(self.collection.store, unique(items), self._chunking)
+    async def _keep(self, items: Sequence[Item], tell: Tell | None = None) -> Report:
+        """All that there is where the documents come from."""
+        return await keep(
+            self.collection.store, items, self._chunking, tell, whole=True, reader=self._reader.of(self._turn)
+        )
+
+    async def add(self, items: Sequence[Item], labels: frozenset[str] | None = None, caller: str = "") -> Report:
+        """Adds or replaces documents; they are found by their words at once, by their meaning soon.
+
+        What somebody with `labels` (None: all) may not see is not replaced. They are read in the turn of `caller`.
+        """
+        report = await keep(
+            self.collection.store,
+            unique(items),
+            self._chunking,
+            reader=self._reader.of(caller or self._turn),
+            sight=labels if self.may_see(labels) else NOTHING,
+        )
         self._note(report)
-        await self.collection.catch_up()
+        await self.collection.read_log()
         return report
 
-    async def remove(self, documents: Sequence[str]) -> int:
-        """Removes documents at once; how many there were."""
-        count = await self.collection.store.delete(documents)
-        await self.collection.catch_up()
+    async def hidden(self, documents: Sequence[str], labels: frozenset[str]) -> list[str]:
+        """Those of the ids whose documents are there, and not for somebody with `labels` to see."""
+        kept = await self.collection.store.labels(documents)
+        seen = self.may_see(labels)
+        return [each for each, own in kept.items() if not seen or not may_see(partition_of(own), labels)]
+
+    async def remove(self, documents: Sequence[str], labels: frozenset[str] | None = None) -> int:
+        """Removes documents at once, those that somebody with `labels` may see; how many there were."""
+        if not self.may_see(labels):
+            return 0
+        count = await self.collection.store.delete(documents, labels)
+        await self.collection.read_log()
         return count
 
-    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
+    async def documents(
+        self, after: str = "", limit: int = 1000, labels: frozenset[str] | None = None
+    ) -> list[KeptDocument]:
         """See `Store.documents`."""
-        return await self.collection.store.documents(after, limit)
+        return await self.collection.store.documents(after, limit, labels) if self.may_see(labels) else []
+
+    @property
+    def _turn(self) -> str:
+        return f"source {self.collection.name}"
 
     def status(self) -> str:
         """One line for people."""
         failed = f"; {len(self._failed)} documents can't be read" if self._failed else ""
         before = "; until then the index before serves" if self._before is not None else ""
-        return self.collection.status() + before + failed
+        reading = "" if self._read_once else "; reading what is new"
+        return self.collection.status() + reading + before + failed
 
     def _note(self, report: Report, *, whole: bool = False) -> None:
         if whole:
@@ -202,9 +256,12 @@ class Source:
             try:
                 now = await asyncio.to_thread(self._origin.stamp) if self._origin is not None else 0
                 async with self._alone(wait=False) as mine:
-                    if mine and (stamp is None or (self._watch and now != stamp)) and self._origin is not None:
-                        items = unique(await asyncio.to_thread(self._origin.items))
-                        self._note(await keep(self.collection.store, items, self._chunking, whole=True), whole=True)
+                    origin = self._origin
+                    if mine and origin is not None and (stamp is None or (origin.watch and now != stamp)):
+                        items = unique(await asyncio.to_thread(origin.items))
+                        self._note(await self._keep(items), whole=True)
+                        await self.collection.read_log()
+                        self._read_once = True
                         self.collection.tell()
                     if mine:
                         stamp = now

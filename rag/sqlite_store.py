@@ -19,8 +19,10 @@ from rag.store import (
     NewChunk,
     NewDocument,
     Operation,
+    is_set,
     partition_of,
     text_digest,
+    visible,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BUSY_TIMEOUT_S = 30.0
 _VARIABLES = 500
+# The layout of the file: from 1 on documents have no labels but their own.
+_LAYOUT = 1
 _OPERATIONS: tuple[Operation, ...] = ("add", "vector", "remove")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -40,6 +44,7 @@ CREATE TABLE IF NOT EXISTS chunks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, document TEXT NOT NULL, ordinal INTEGER NOT NULL, place TEXT NOT NULL,
     head TEXT NOT NULL, text TEXT NOT NULL, partition TEXT NOT NULL, digest BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS documents_by_labels ON documents (labels, id);
 CREATE INDEX IF NOT EXISTS chunks_of ON chunks (document, ordinal);
 CREATE INDEX IF NOT EXISTS chunks_by_digest ON chunks (digest);
 CREATE TABLE IF NOT EXISTS vectors (
@@ -85,19 +90,30 @@ class SqliteStore:
             self._connection = None
         self._thread.shutdown(wait=False)
 
-    async def put(self, document: NewDocument) -> None:
+    async def put(self, document: NewDocument, sight: frozenset[str] | None = None) -> bool:
         """See `Store.put`."""
-        await self._run(lambda connection: _put(connection, document))
+        return await self._run(lambda connection: _put(connection, document, sight))
 
-    async def delete(self, documents: Sequence[str]) -> int:
+    async def delete(self, documents: Sequence[str], sight: frozenset[str] | None = None) -> int:
         """See `Store.delete`."""
-        return await self._run(lambda connection: _delete(connection, documents))
+        return await self._run(lambda connection: _delete(connection, documents, sight))
 
-    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
+    async def documents(
+        self, after: str = "", limit: int = 1000, sight: frozenset[str] | None = None
+    ) -> list[KeptDocument]:
         """See `Store.documents`."""
-        query = "SELECT id, digest, title, labels, chunks, updated FROM documents WHERE id > ? ORDER BY id LIMIT ?"
-        rows = await self._run(lambda connection: connection.execute(query, (after, limit)).fetchall())
+        rows = await self._run(lambda connection: _documents(connection, after, limit, sight))
         return [KeptDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
+
+    async def labels(self, documents: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """See `Store.labels`."""
+        query = "SELECT id, labels FROM documents WHERE id IN ({})"
+        rows = await self._run(lambda connection: _in_parts(connection, query, documents))
+        return {name: tuple(json.loads(labels)) for name, labels in rows}
+
+    async def inherit(self, labels: Sequence[str]) -> int:
+        """See `Store.inherit`."""
+        return await self._run(lambda connection: _inherit(connection, labels))
 
     async def digests(self) -> dict[str, str]:
         """See `Store.digests`."""
@@ -191,12 +207,12 @@ def _searched(head: str | None, text: str | None) -> str:
 
 
 def _in_parts(
-    connection: sqlite3.Connection, query: str, chunks: Sequence[int], before: tuple[Any, ...] = ()
+    connection: sqlite3.Connection, query: str, ids: Sequence[int] | Sequence[str], before: tuple[Any, ...] = ()
 ) -> list[tuple[Any, ...]]:
     """The rows for many ids; a statement takes only so many variables."""
     rows: list[tuple[Any, ...]] = []
-    for start in range(0, len(chunks), _VARIABLES):
-        part = chunks[start : start + _VARIABLES]
+    for start in range(0, len(ids), _VARIABLES):
+        part = ids[start : start + _VARIABLES]
         rows += connection.execute(query.format(",".join("?" * len(part))), (*before, *part)).fetchall()
     return rows
 
@@ -212,17 +228,35 @@ def _transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
     return done
 
 
-def _put(connection: sqlite3.Connection, document: NewDocument) -> None:
+def _documents(
+    connection: sqlite3.Connection, after: str, limit: int, sight: frozenset[str] | None
+) -> list[tuple[Any, ...]]:
+    query = "SELECT id, digest, title, labels, chunks, updated FROM documents WHERE id > ? {} ORDER BY id LIMIT ?"
+    if sight is None:
+        return connection.execute(query.format(""), (after, limit)).fetchall()
+    sets = visible((row[0] for row in connection.execute("SELECT DISTINCT labels FROM documents")), sight)
+    seen = query.format("AND labels IN (SELECT value FROM json_each(?))")
+    return connection.execute(seen, (after, json.dumps(sets), limit)).fetchall()
+
+
+def _hidden(connection: sqlite3.Connection, document: str, sight: frozenset[str] | None) -> bool:
+    """Whether there is such a document that somebody with the labels `sight` may not see."""
+    row = connection.execute("SELECT labels FROM documents WHERE id = ?", (document,)).fetchone()
+    return row is not None and sight is not None and not visible([row[0]], sight)
+
+
+def _put(connection: sqlite3.Connection, document: NewDocument, sight: frozenset[str] | None) -> bool:
     partition = partition_of(document.labels)
     wanted = [(chunk.place, chunk.head, chunk.text, partition) for chunk in document.chunks]
 
-    def work() -> None:
+    def work() -> bool:
+        if _hidden(connection, document.id, sight):
+            return False
         rows = connection.execute(
             "SELECT place, head, text, partition, id FROM chunks WHERE document = ?", (document.id,)
         ).fetchall()
         kept = {row[:4]: row[4] for row in rows}
         stays = {kept[key]: ordinal for ordinal, key in enumerate(wanted) if key in kept}
-        _remove(connection, [row[4] for row in rows if row[4] not in stays])
         connection.executemany("UPDATE chunks SET ordinal = ? WHERE id = ?", [(new, id_) for id_, new in stays.items()])
         for ordinal, (chunk, key) in enumerate(zip(document.chunks, wanted, strict=True)):
             if key in kept:
@@ -233,6 +267,8 @@ def _put(connection: sqlite3.Connection, document: NewDocument) -> None:
                 (document.id, ordinal, *key, text_digest(chunk.searched)),
             )
             connection.execute("INSERT INTO log (chunk, operation) VALUES (?, 0)", (made.lastrowid,))
+        # After what is new: a text that is cut or labelled in another way keeps its vector.
+        _remove(connection, [row[4] for row in rows if row[4] not in stays])
         connection.execute(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -244,14 +280,35 @@ def _put(connection: sqlite3.Connection, document: NewDocument) -> None:
                 time.time(),
             ),
         )
+        return True
 
-    _transaction(connection, work)
+    return _transaction(connection, work)
 
 
-def _delete(connection: sqlite3.Connection, documents: Sequence[str]) -> int:
+def _inherit(connection: sqlite3.Connection, labels: Sequence[str]) -> int:
+    def work() -> int:
+        if connection.execute("PRAGMA user_version").fetchone()[0] >= _LAYOUT:
+            return 0
+        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        found = connection.execute("SELECT id, labels FROM documents WHERE labels <> '[]'").fetchall()
+        inheriting = [name for name, kept in found if is_set(kept, labels)]
+        for name in inheriting:
+            connection.execute("UPDATE documents SET labels = '[]' WHERE id = ?", (name,))
+            connection.execute("UPDATE chunks SET partition = '' WHERE document = ?", (name,))
+            for (chunk,) in connection.execute("SELECT id FROM chunks WHERE document = ?", (name,)).fetchall():
+                connection.execute("DELETE FROM log WHERE chunk = ?", (chunk,))
+                connection.execute("INSERT INTO log (chunk, operation) VALUES (?, 2), (?, 0)", (chunk, chunk))
+        return len(inheriting)
+
+    return _transaction(connection, work)
+
+
+def _delete(connection: sqlite3.Connection, documents: Sequence[str], sight: frozenset[str] | None) -> int:
     def work() -> int:
         count = 0
         for document in documents:
+            if _hidden(connection, document, sight):
+                continue
             rows = connection.execute("SELECT id FROM chunks WHERE document = ?", (document,)).fetchall()
             _remove(connection, [row[0] for row in rows])
             count += connection.execute("DELETE FROM documents WHERE id = ?", (document,)).rowcount

@@ -7,7 +7,8 @@ ingest, and all that serve see it within seconds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 Operation: TypeAlias = Literal["add", "vector", "remove"]
 # The partition of documents that anybody may see who may use the source.
 OPEN = ""
+# The labels of somebody who sees no document at all, whatever its labels: "" is no label.
+NOTHING = frozenset({""})
 
 
 class NewChunk(msgspec.Struct, frozen=True):
@@ -95,16 +98,32 @@ class Store(Protocol):
         """Lets go."""
         ...
 
-    async def put(self, document: NewDocument) -> None:
-        """Adds or replaces a document, whole or not at all. Chunks that stay the same stay."""
+    async def put(self, document: NewDocument, sight: frozenset[str] | None = None) -> bool:
+        """Adds or replaces a document, whole or not at all. Chunks that stay the same stay.
+
+        False, and nothing is changed, where somebody with the labels `sight` (None: all) may not see the one before.
+        """
         ...
 
-    async def delete(self, documents: Sequence[str]) -> int:
-        """Removes documents by id; how many there were."""
+    async def delete(self, documents: Sequence[str], sight: frozenset[str] | None = None) -> int:
+        """Removes documents by id, those that somebody with the labels `sight` may see; how many there were."""
         ...
 
-    async def documents(self, after: str = "", limit: int = 1000) -> list[KeptDocument]:
-        """By id, those after `after`."""
+    async def documents(
+        self, after: str = "", limit: int = 1000, sight: frozenset[str] | None = None
+    ) -> list[KeptDocument]:
+        """By id, those after `after` that somebody with the labels `sight` may see."""
+        ...
+
+    async def labels(self, documents: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The labels of documents by their ids; those that are not there are missing."""
+        ...
+
+    async def inherit(self, labels: Sequence[str]) -> int:
+        """Once for each store: documents with exactly these labels have none of their own from now on; how many.
+
+        Stores of before hold a source's labels as each document's; now the source itself has them.
+        """
         ...
 
     async def digests(self) -> dict[str, str]:
@@ -166,3 +185,13 @@ def labels_of(partition: str) -> frozenset[str]:
 def may_see(partition: str, labels: frozenset[str]) -> bool:
     """Whether somebody with `labels` may see a partition's documents: they ask for none, or for one of those."""
     return not partition or not labels.isdisjoint(labels_of(partition))
+
+
+def visible(sets: Iterable[str], sight: frozenset[str]) -> list[str]:
+    """Those of the stored sets of labels, as JSON, whose documents somebody with the labels `sight` may see."""
+    return [] if sight == NOTHING else [each for each in sets if may_see(partition_of(json.loads(each)), sight)]
+
+
+def is_set(stored: str, labels: Sequence[str]) -> bool:
+    """Whether a stored set of labels, as JSON, is this one."""
+    return partition_of(json.loads(stored)) == partition_of(labels)

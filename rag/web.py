@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from functools import partial
-from http.client import HTTPMessage
+from http.client import HTTPMessage, HTTPResponse
 from typing import IO
 
 from gateway.contract.bounded_http import bounded_opener
@@ -16,6 +16,9 @@ from rag.ingest import Item
 
 # For a whole page.
 TIMEOUT_S = 20.0
+# A page that drips is given up after so long.
+WHOLE_S = 60.0
+_PIECE = 1 << 16
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -31,9 +34,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _OPENER = bounded_opener(_NoRedirects())
 
 
-def web_items(urls: Sequence[str], labels: Sequence[str] = ()) -> list[Item]:
+def web_items(urls: Sequence[str]) -> list[Item]:
     """A document each, whose id is the address."""
-    return [Item(url, partial(_fetch, url), tuple(labels)) for url in urls]
+    return [Item(url, partial(_fetch, url)) for url in urls]
 
 
 def turn(every_s: float) -> int:
@@ -46,7 +49,17 @@ def _fetch(url: str) -> tuple[bytes, str]:
     request = urllib.request.Request(url, headers={"user-agent": "gatehouse"})  # noqa: S310 -- http(s) by its type
     try:
         with _OPENER.open(request, timeout=TIMEOUT_S) as response:
-            data: bytes = response.read(MAX_BYTES + 1)
-            return data, response.headers.get_content_type() or "text/html"
+            return _read(response), response.headers.get_content_type() or "text/html"
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Unreadable(f"it can't be fetched: {error}") from None
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """All of it, up to what is read at most. Raises `Unreadable`."""
+    data = bytearray()
+    until = time.monotonic() + WHOLE_S
+    while len(data) <= MAX_BYTES and (piece := response.read1(_PIECE)):
+        data += piece
+        if time.monotonic() > until:
+            raise Unreadable(f"it can't be fetched within {WHOLE_S:g} s")
+    return bytes(data)

@@ -85,7 +85,11 @@ class WorkPool:
         running.add_done_callback(ended)
 
     def close(self) -> None:
-        """Lets go of the threads; what has begun runs to its end, and nobody waits for it."""
+        """Lets go of the threads; what has begun runs to its end, what waits is cancelled."""
+        for queue in self._queues.values():
+            for done, _ in queue:
+                done.cancel()
+        self._queues.clear()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 

@@ -45,7 +45,7 @@ async def answer(
     similarities = None
     if scored and prompt.question and embedder is not None and embedder.ready:
         similarities = await _similarities(prompt.question, scored, embedder)
-    return write_answer(prompt, rank(scored, similarities) if sentences else [])
+    return write_answer(prompt, rank(prompt.question, scored, similarities) if sentences else [])
 
 
 async def _read_apart(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Prompt, list[Sentence], list[Scored]]:

@@ -17,6 +17,7 @@ from gateway.contract.context_block import read_blocks
 from gateway.contract.messages import Document, Message
 from gateway.contract.passages import Passage
 from gateway.contract.terms import terms
+from gateway.providers.subjects import Candidate, candidate, goes_on, of_another, prefer, subject_of
 
 LABEL = "(Quoted by the built-in extractive model; it is not a language model.)"
 # Words of a user beyond this length are taken to be material to quote from.
@@ -24,6 +25,9 @@ MATERIAL_CHARS = 300
 # What lies beyond is not read, and the answer says so.
 MAX_MATERIAL_CHARS = 256 * 1024
 MAX_QUOTES = 3
+MAX_ROWS = 20
+# Where the rows of a query come from is its SQL.
+_ROWS = "SELECT "
 # So many sentences, those nearest in words, are compared by meaning; about 2 ms each.
 MAX_COMPARED = 32
 
@@ -53,11 +57,18 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Sentence(msgspec.Struct, frozen=True):
-    """One sentence, list item or table row. `heading` is the last heading above it."""
+    """One sentence, list item or table row. `heading` is the last heading above it, `after` the sentence after it."""
 
     text: str
     heading: str
     passage: Passage
+    after: str = ""
+
+    @property
+    def section(self) -> tuple[str, str]:
+        """The document and the headings that it stands under."""
+        place = self.passage.place
+        return self.passage.source, "" if place.startswith(_ROWS) else place.rpartition("line ")[0].rstrip(", ")
 
     @property
     def compared(self) -> str:
@@ -135,13 +146,17 @@ def split_sentences(passages: Sequence[Passage]) -> list[Sentence]:
     sentences: list[Sentence] = []
     for passage in passages:
         heading = passage.place.rpartition("line ")[0].rstrip(", ").rpartition(" > ")[2]
-        sentences.extend(Sentence(piece, heading, passage) for piece in _pieces(passage.text))
+        pieces = list(_pieces(passage.text))
+        sentences.extend(
+            Sentence(piece, heading, passage, after) for piece, after in zip(pieces, [*pieces[1:], ""], strict=False)
+        )
     return sentences
 
 
 def choose(prompt: Prompt, sentences: Sequence[Sentence]) -> list[Scored]:
     """The sentences that are worth a closer look, at most MAX_COMPARED: the nearest in words, then in order."""
-    asked = set(terms(prompt.question))
+    # `long` of `how long` says nothing of the matter, and stands in no answer.
+    asked = subject_of(prompt.question).things or set(terms(prompt.question))
     held = [set(terms(sentence.text)) for sentence in sentences]
     headed = [set(terms(sentence.heading)) for sentence in sentences]
     among = Counter(term for words in held for term in words if term in asked)
@@ -155,8 +170,11 @@ def choose(prompt: Prompt, sentences: Sequence[Sentence]) -> list[Scored]:
     return sorted(scored, key=lambda found: -found.coverage)[:MAX_COMPARED]
 
 
-def rank(scored: Sequence[Scored], similarities: Sequence[float] | None) -> list[Sentence]:
-    """The sentences to quote, best first. `similarities` are cosines to the question, or None without an embedder."""
+def rank(question: str, scored: Sequence[Scored], similarities: Sequence[float] | None) -> list[Sentence]:
+    """The sentences to quote, best first. `similarities` are cosines to the question, or None without an embedder.
+
+    They are chosen by their scores; then those that speak of the very thing that is asked for are preferred.
+    """
     if similarities is None:
         least = _LEAST_COVERAGE
         found = [(each.coverage, each.sentence) for each in scored]
@@ -167,8 +185,15 @@ def rank(scored: Sequence[Scored], similarities: Sequence[float] | None) -> list
             for each, cosine in zip(scored, similarities, strict=True)
         ]
     found.sort(key=lambda pair: -pair[0])
+    subject = subject_of(question)
+    found = [pair for pair in found if not of_another(subject, pair[1].text, pair[1].section)]
     least = max(least, found[0][0] * _NEAR_BEST if found else 0.0)
-    return [sentence for score, sentence in found if score >= least][:MAX_QUOTES]
+    among: list[Candidate] = [
+        candidate(subject, place, score, sentence.text, sentence.section)
+        for place, (score, sentence) in enumerate(found)
+    ]
+    chosen = prefer(subject, [each for each in among if each.score >= least][:MAX_QUOTES], among)
+    return [found[each.place][1] for each in chosen][:MAX_QUOTES]
 
 
 def write_answer(prompt: Prompt, chosen: Sequence[Sentence]) -> ExtractiveAnswer:
@@ -178,7 +203,8 @@ def write_answer(prompt: Prompt, chosen: Sequence[Sentence]) -> ExtractiveAnswer
     if not prompt.passages:
         return ExtractiveAnswer(("No passages were given, so there is nothing to quote an answer from.", LABEL))
     if chosen:
-        paragraphs = [_quote(sentence) for sentence in chosen]
+        # The rows that a query gave are one answer, in its order.
+        paragraphs = list(dict.fromkeys(_quote(sentence) for sentence in chosen))
     else:
         count = len(prompt.passages)
         given = "the passage that was given" if count == 1 else f"the {count} passages that were given"
@@ -190,6 +216,11 @@ def write_answer(prompt: Prompt, chosen: Sequence[Sentence]) -> ExtractiveAnswer
 
 def _quote(sentence: Sentence) -> str:
     words = sentence.text
+    if sentence.passage.place.startswith(_ROWS):
+        rows = list(_pieces(sentence.passage.text))
+        words = "\n".join([*rows[:MAX_ROWS], *(["[...]"] if len(rows) > MAX_ROWS else [])])
+    elif goes_on(sentence.after):
+        words = f"{words} {sentence.after}"
     if len(words) > _LONGEST_QUOTE_CHARS:
         words = words[:_LONGEST_QUOTE_CHARS].rstrip() + " [...]"
     place = f", {sentence.passage.place}" if sentence.passage.place else ""

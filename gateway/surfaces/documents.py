@@ -93,18 +93,20 @@ class DocumentSurface:
         source: Source,
         document: str | None,
     ) -> object:
+        caller = exchange.caller
+        if caller is None:
+            raise RuntimeError("identify comes before")
         if asked == ("POST", "documents") and document is None:
             data = await call.read_body(engine.max_body)
             items = await self._bodies.read(exchange, data, _items)
-            return await _hand_in(items, source)
+            return await _hand_in(items, source, caller)
         if asked == ("POST", "search") and document is None:
             data = await call.read_body(engine.max_body)
-            labels = exchange.caller.labels if exchange.caller is not None else frozenset[str]()
-            return await _search(await self._bodies.read(exchange, data, _searched), source, labels)
+            return await _search(await self._bodies.read(exchange, data, _searched), source, caller.labels)
         if asked == ("GET", "documents") and document is None:
-            return await _list(call, source)
+            return await _list(call, source, caller)
         if asked == ("DELETE", "documents") and document is not None:
-            if not await source.remove([document]):
+            if not await source.remove([document], caller.labels):
                 raise UnknownPath(f"There is no document '{document[:200]}' in this source")
             return {"deleted": True, "id": document}
         raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST")
@@ -157,8 +159,15 @@ def _items(body: bytes) -> list[Item]:
     return items
 
 
-async def _hand_in(items: list[Item], source: Source) -> object:
-    report = await source.add(items)
+async def _hand_in(items: list[Item], source: Source, caller: Caller) -> object:
+    if hidden := await source.hidden([each.id for each in items], caller.labels):
+        place = next(place for place, each in enumerate(items) if each.id == hidden[0])
+        raise UnknownPath(
+            f"There is no document '{hidden[0][:200]}' that this key may replace: the id is taken by one that it may "
+            "not see. Choose another id, or give the app the document's labels and its source's",
+            param=f"documents[{place}].id",
+        )
+    report = await source.add(items, caller.labels, f"app {caller.app}")
     failed = [{"id": name, "reason": reason} for name, reason in report.failed]
     return {
         "added": report.added,
@@ -204,12 +213,12 @@ async def _search(asked: Searched, source: Source, labels: frozenset[str]) -> ob
     }
 
 
-async def _list(call: HttpCall, source: Source) -> object:
+async def _list(call: HttpCall, source: Source, caller: Caller) -> object:
     query = parse_qs(call.query.decode("latin-1"))
     limit = query.get("limit", ["100"])[0]
     if not (limit.isascii() and limit.isdigit() and len(limit) < 10) or not 1 <= int(limit) <= MAX_DOCUMENTS:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_DOCUMENTS}", param="limit")
-    found = await source.documents(query.get("after", [""])[0], int(limit) + 1)
+    found = await source.documents(query.get("after", [""])[0], int(limit) + 1, caller.labels)
     page = found[: int(limit)]
     return {
         "data": [

@@ -5,6 +5,10 @@ from __future__ import annotations
 from rag.chunk import Block
 
 
+class Unreadable(Exception):
+    """A file that can't be read; the text says why."""
+
+
 class Pieces:
     """Takes pieces in order; `done` gives the text and its blocks."""
 

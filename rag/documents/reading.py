@@ -8,11 +8,15 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from rag.chunk import Block, markdown_blocks, plain_blocks
+from rag.documents.pieces import Unreadable
 from rag.html_text import html_blocks
+
+__all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "read", "suffix_of"]
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
 MAX_BYTES = 64 * 1024 * 1024
 MAX_UNPACKED = 256 * 1024 * 1024
+MAX_ENTRIES = 10_000
 _MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
 _HTML = frozenset({".html", ".htm", ".xhtml"})
 _PLAIN = frozenset({
@@ -29,10 +33,6 @@ _MEDIA = {
 }  # fmt: skip
 
 
-class Unreadable(Exception):
-    """A file that can't be read; the text says why."""
-
-
 def suffix_of(name: str, media_type: str = "") -> str:
     """The kind of a file by its name, or by its media type. Raises `Unreadable` for one that nobody reads."""
     suffix = PurePosixPath(name).suffix.lower()
@@ -43,14 +43,17 @@ def suffix_of(name: str, media_type: str = "") -> str:
     return suffix
 
 
-def read(name: str, data: bytes, media_type: str = "") -> Blocks:
-    """The text, and its headings and paragraphs. Raises `Unreadable`, whatever a format's library raises."""
+def read(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> Blocks:
+    """The text, and its headings and paragraphs.
+
+    Raises `Unreadable`, whatever a format's library raises, but for `MemoryError`.
+    """
     suffix = suffix_of(name, media_type)
-    if len(data) > MAX_BYTES:
-        raise Unreadable(f"it is larger than {MAX_BYTES // 1024 // 1024} MB")
+    if len(data) > max_bytes:
+        raise Unreadable(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
     try:
         return _read(suffix, data)
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except ImportError as error:
         raise Unreadable(f"the package {error.name} is not installed: gatehouse-platform[documents]") from None
@@ -62,7 +65,10 @@ def read(name: str, data: bytes, media_type: str = "") -> Blocks:
 def _check_unpacked(data: bytes) -> None:
     """Refuses an archive that says of itself that it is huge, before anything of it is unpacked."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
+        entries = archive.infolist()
+        if len(entries) > MAX_ENTRIES:
+            raise Unreadable(f"it is an archive of more than {MAX_ENTRIES:,} files")
+        if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
             raise Unreadable(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
 
 

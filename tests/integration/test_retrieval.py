@@ -123,9 +123,12 @@ def test_documents_are_listed_replaced_and_removed(gateway: Gateway) -> None:
     extra: dict[str, Any] = {"id": "x.txt", "data": base64.b64encode(b"Zebras run.").decode()}
     assert post(gateway, "/v1/sources/notes/documents", {"documents": [extra]}).json()["added"] == 1
     assert found(gateway, "zebras")[0] == "x.txt"
-    page = gateway.request("GET", "/v1/sources/notes/documents?limit=2").json()
+    page = gateway.request(
+        "GET", "/v1/sources/notes/documents?limit=2", None, {"authorization": "Bearer hr-key"}
+    ).json()
     assert page["has_more"]
-    rest = gateway.request("GET", f"/v1/sources/notes/documents?after={page['last_id']}").json()
+    path = f"/v1/sources/notes/documents?after={page['last_id']}"
+    rest = gateway.request("GET", path, None, {"authorization": "Bearer hr-key"}).json()
     assert {each["id"] for each in page["data"] + rest["data"]} == {each["id"] for each in DOCUMENTS} | {"x.txt"}
     changed = {"id": "x.txt", "text": "Lions sleep."}
     assert post(gateway, "/v1/sources/notes/documents", {"documents": [changed]}).json()["changed"] == 1

@@ -49,7 +49,7 @@ class Reply:
 class Source:
     version = "1"
 
-    async def again(self, passages: Any) -> list[Passage]:
+    async def again(self, passages: Any, labels: Any = None) -> list[Passage]:
         return [msgspec.structs.replace(each, text="t") for each in passages]
 
 
