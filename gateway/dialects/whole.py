@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.contract.errors import CutShort
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class WholeBody:
     def unread(self) -> str | None:
         """See `ReplyReader.unread`."""
         body = b"".join(self._parts)
-        return None if self.done or not body.strip() else words_within(body)
+        return None if self.done or not body.strip() or _is_json(body) else words_within(body)
 
     def body(self) -> bytes:
         """All of it. Raises `CutShort` for nothing."""
@@ -47,6 +49,15 @@ class WholeBody:
         if not body.strip():
             raise CutShort("The provider answered with an empty body")
         return body
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether it came whole: then it is an error, or no answer of this dialect, and nobody has cut it."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def words_within(body: bytes) -> str:

@@ -2,8 +2,8 @@
 
 An answer that went out whole with its usage costs that usage. One that never says it, and a stream that broke off or
 whose client left, cost what its usage had said by then, and no less than the words that were written, counted as
-`estimate_tokens` counts. A call that failed costs nothing, nor does a body that did not go out whole, nor a stream
-that had said nothing: unless its client has left, who pays for the prompt.
+`estimate_tokens` counts; so does a body of which a part went out. A call that failed costs nothing, nor does an answer
+of which nothing went out: unless its client has left, who pays for the prompt.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Books:
 def _count(reply: Reply, play: Play) -> tuple[Tokens, bool]:
     """The tokens that are billed, and whether usage that went out has named them."""
     wire = reply.wire
-    if wire is None or reply.status != 200 or (reply.frames is None and not play.complete):
+    if wire is None or reply.status != 200 or (reply.frames is None and not play.complete and not play.body_sent):
         return _FREE, False
     events = list(_events(reply, play))
     if play.complete:
@@ -98,11 +98,32 @@ def _count(reply: Reply, play: Play) -> tuple[Tokens, bool]:
     heard = [wire.hear(event) for event in events]
     words = "".join(each.words for each in heard)
     said = next((each.usage for each in reversed(heard) if each.usage is not None), None)
-    if not words and said is None:
+    if not words and said is None and not play.body_sent:
         return _FREE, False
     prompt = said.prompt if said is not None else _prompt(reply)
     said = said or _FREE
     return Tokens(prompt, max(said.completion, estimate_tokens(words)), said.cached, said.thoughts), False
+
+
+def _closed(part: bytes) -> Any:
+    """What the beginning of a body says: the longest piece of it that is JSON once its ends are put there."""
+    text = part.decode("utf-8", "ignore")
+    for end in range(len(text), 0, -1):
+        ends, quoted, escaped = [], False, False
+        for sign in text[:end]:
+            if quoted:
+                escaped, quoted = sign == "\\" and not escaped, escaped or sign != '"'
+            elif sign == '"':
+                quoted = True
+            elif sign in "{[":
+                ends.append("}" if sign == "{" else "]")
+            elif sign in "}]" and ends:
+                ends.pop()
+        try:
+            return json.loads(text[:end] + ('"' if quoted else "") + "".join(reversed(ends)))
+        except ValueError:
+            continue
+    return {}
 
 
 def _prompt(reply: Reply) -> int:
@@ -113,8 +134,8 @@ def _prompt(reply: Reply) -> int:
 def _events(reply: Reply, play: Play) -> Iterator[dict[str, Any]]:
     """What went out, as far as it is JSON."""
     if reply.frames is None:
-        body = json.loads(reply.body)
-        yield from body if isinstance(body, list) else [body]
+        body = json.loads(reply.body) if play.complete else _closed(play.body_sent)
+        yield from (each for each in (body if isinstance(body, list) else [body]) if isinstance(each, dict))
         return
     for frame in play.frames[: play.frames_sent]:
         try:

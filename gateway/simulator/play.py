@@ -38,6 +38,7 @@ class Play:
         self._keep_alive = keep_alive
         self.frames: list[bytes] = []  # those that are to go out
         self.frames_sent = 0
+        self.body_sent = b""  # as much of a body as went out, where that is not all of it
         self.complete = False  # the whole answer went out, and in working order
 
     async def run(self) -> None:
@@ -86,13 +87,16 @@ class Play:
         for word in ("stall", "cut", "cutbyte"):
             if behaviour.has(word):
                 self._write(self._head(f"content-length: {len(body)}", reply.content_type))
-                self._write(body[: 0 if behaviour.words[word] == 0 else part])
+                self.body_sent = body[: 0 if behaviour.words[word] == 0 else part]
+                self._write(self.body_sent)
                 if word == "stall":
                     await self._silence()
                 await self._drop()
                 return
         sent = await self._whole(body, reply.content_type)
         self.complete = sent and body == reply.body
+        if not self.complete and sent and body != reply.error_body:
+            self.body_sent = body
 
     async def _whole(self, body: bytes, content_type: str) -> bool:
         return await self._send(self._head(f"content-length: {len(body)}", content_type) + body)

@@ -179,7 +179,8 @@ def test_odd_headers(gateway: Gateway) -> None:
     assert b" 400 " in raw(gateway, b"authorization : Bearer test-key")
     assert b" 401 " in raw(gateway, b"authorization: Bearer test-key, Bearer near-key")
     assert b" 401 " in raw(gateway, b"authorization: Bearer " + b"x" * 60_000)
-    assert b" 401 " in raw(gateway, *[b"x-%d: y" % number for number in range(2000)])
+    assert b" 401 " in raw(gateway, *[b"x-%d: y" % number for number in range(100)])
+    assert b" 431 " in raw(gateway, *[b"x-%d: y" % number for number in range(2000)])
     assert b" 400 " in raw(gateway, b"authorization: Bearer test-key\x00")
     assert b" 200 " in raw(gateway, good)
 

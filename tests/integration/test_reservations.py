@@ -57,7 +57,10 @@ def test_three_budgets_outlive_kills_at_random_moments(tmp_path: Path) -> None:
 
 @SURVIVES
 def test_counters_in_redis_hold_what_the_ledger_says_after_kills(tmp_path: Path) -> None:
-    """What a process that died had settled in the ledger and not yet in Redis, the one that adopts it tells."""
+    """What a process that died had settled in the ledger and not yet in Redis, the one that adopts it tells.
+
+    Redis never counts less than the ledger, and more only what was reserved in the instant before its line on disk.
+    """
     with redis_server(tmp_path) as redis:
         server = f", redis: '{redis.url}'"
         found = asyncio.run(Run(tmp_path, (free_port(), free_port()), 12, seed=5, server=server).run(3))

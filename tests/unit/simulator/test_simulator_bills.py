@@ -75,7 +75,15 @@ def test_a_client_that_leaves_pays_for_what_it_got(simulator: Simulator, dialect
 
 
 @every
-@pytest.mark.parametrize("behaviour", ["500", "429-after1", "html", "emptybody", "cut3", "cutclean", "error200"])
+@pytest.mark.parametrize("behaviour", ["n20-cut3", "n20-cutclean", "n20-malformed"])
+def test_half_a_body_costs_the_prompt_and_the_words_in_it(simulator: Simulator, dialect: str, behaviour: str) -> None:
+    bill = billed(simulator, dialect, behaviour)
+    assert (bill["whole"], bill["told"], bill["input"]) == (False, False, PROMPT)
+    assert 0 <= bill["output"] < words(20)
+
+
+@every
+@pytest.mark.parametrize("behaviour", ["500", "429-after1", "html", "emptybody", "cut0", "error200"])
 def test_what_failed_costs_nothing(simulator: Simulator, dialect: str, behaviour: str) -> None:
     bill = billed(simulator, dialect, behaviour)
     assert (bill["whole"], bill["input"], bill["output"]) == (False, 0, 0) or bill["status"] != 200
