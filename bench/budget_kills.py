@@ -94,7 +94,7 @@ class Outcome(msgspec.Struct):
     in_flight: int = 0
     """Billed for words of the slower one of a hedge that were on their way when it was given up."""
     stranded: int = 0
-    """Counted in Redis for requests that died between their reservation there and its line on disk: never too little."""
+    """Counted in Redis for requests that died between their reservation there and its line on disk."""
     faults: list[str] = []
 
     @property
@@ -245,7 +245,7 @@ class Run:
         for trace, cost in billed.items():
             self._compare(trace, cost, by_trace.get(trace, []))
         self._add_up(rows, billed)
-        # Redis outlives the process: what was reserved there when it died, with no line of it on disk yet, stays counted.
+        # Redis outlives the process: what was reserved there, with no line of it on disk yet, stays counted.
         largest = max((row["cost"] or 0 for row in rows if row["outcome"] == NOBODY_KNOWS), default=0)
         strandable = found.kills * CALLERS * largest if self._shared else 0
         for name, amount in left.items():
