@@ -39,9 +39,11 @@ class CallCount:
     def add(self, now: float, window_s: float) -> None:
         """One more."""
         if now >= self._ends:
-            self._before = self._now if now < self._ends + window_s else 0
+            # A bucket begins where the one before it ended, so that each covers what its share is taken for.
+            follows = now < self._ends + window_s
+            self._before = self._now if follows else 0
             self._now = 0
-            self._ends = now + window_s
+            self._ends = (self._ends if follows else now) + window_s
         self._now += 1
 
     def within(self, now: float, window_s: float) -> float:

@@ -312,12 +312,14 @@ class HealthBook:
         self._clock = clock
         self._targets: dict[str, TargetHealth] = {}
         self._alone = False
+        self._longest: Mapping[str, Timeouts] = {}
 
     def target(self, key: str) -> TargetHealth:
         """The record of the target `provider/model`, made when it is first asked for."""
         health = self._targets.get(key)
         if health is None:
             health = self._targets[key] = TargetHealth(key)
+            health.longest = self._longest.get(key)
         return health
 
     def retain(self, longest: Mapping[str, Timeouts], *, alone: bool = False) -> None:
@@ -326,8 +328,9 @@ class HealthBook:
         `longest` is the longest that any model gives each target. `alone` says that there is but one caller.
         """
         self._targets = {key: health for key, health in self._targets.items() if key in longest or health.in_flight}
-        for key, timeouts in longest.items():
-            self.target(key).longest = timeouts
+        for key, health in self._targets.items():
+            health.longest = longest.get(key)
+        self._longest = longest
         self._alone = alone
 
     def scope(self, app: str, model: str) -> Scope:

@@ -143,7 +143,7 @@ class Run(Generic[R]):
         now = self._works.clock()
         full = self._policy.timeouts
         cut = timeouts.total_s < min(full.total_s, full.first_token_s)
-        if isinstance(error, TimedOut) and cut and attempt.number > 1:
+        if isinstance(error, TimedOut) and cut and self._failures:
             # Attempts before it had used the time up: that says nothing about this target.
             permit.release()
         elif isinstance(error, UpstreamError):

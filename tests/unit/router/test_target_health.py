@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -44,6 +44,7 @@ def test_a_few_failures_among_many_answers_are_no_outage() -> None:
     assert health.state(82.0) == "open"
 
 
+@example([0.0, 0.0, 0.0, 0.0, 2.0, 20.0, 20.0, 19.0])
 @given(st.lists(st.floats(0, 20), max_size=60))
 def test_calls_are_counted_to_within_a_bucket(gaps: list[float]) -> None:
     count = CallCount()
