@@ -88,7 +88,9 @@ class BreakerConfig(Struct):
     failures: Whole = Field(default=5, ge=1, description="Failures within the window that open it.")
     share: Percentage = Field(default=0.1, description="The share of the window's calls that must have failed too.")
     window: Duration = Field(default=30.0, description="How far back failures count.")
-    cooldown: Duration = Field(default=15.0, description="Time until one call may try again.")
+    cooldown: Duration = Field(
+        default=5.0, description="The longest pause between two calls that try whether it is back."
+    )
 
 
 class ModelConfig(Struct):

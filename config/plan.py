@@ -99,7 +99,7 @@ def draw_plan(made: dict[str, Any]) -> str:
         f"   ├─ retry     {_retry(retry)}",
         f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
         f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']} "
-        f"that are {made['breaker']['share']} of the calls, for {made['breaker']['cooldown']}",
+        f"that are {made['breaker']['share']} of the calls, tried again within {made['breaker']['cooldown']}",
     ]
     if "hedge" in made:
         lines.append(f"   ├─ hedge     a second call after {made['hedge']['after']}")

@@ -27,6 +27,7 @@ from gateway.admin.plane import AdminPlane
 from gateway.admin.server import AdminServer
 from gateway.assembly import build
 from gateway.resources import Resources
+from gateway.route_policies import longest_timeouts
 from gateway.runtime import Runtime
 from gateway.surfaces.connections import Connections, bounds_of
 from gateway.surfaces.http import HttpCall
@@ -135,6 +136,7 @@ class Process:
             structlog.get_logger().error("this configuration can't be served", problem=str(error))
             raise
         self._note_config()
+        self._note_targets()
         self._seen = self._stamp()
         watching = asyncio.create_task(self._watch()) if self._path is not None else None
         # What was made until now lives as long as the process: the collector need not look at it again.
@@ -174,6 +176,12 @@ class Process:
         """Once, however many workers load it."""
         if self._worker is None or self._worker.number == 1:
             self.runtime.resources.accounts.note("config.load", self._config.digest)
+
+    def _note_targets(self) -> None:
+        config = self._config
+        callers = len(config.apps) + (config.access == "open")
+        alone = callers <= 1 and config.server.database is None and not config.identity
+        self.runtime.resources.health.retain(longest_timeouts(config), alone=alone)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -228,9 +236,7 @@ class Process:
             self._config = config
             self.runtime.install(engine)
             self._note_config()
-            self.runtime.resources.health.retain(
-                {target.target for model in config.models.values() for target in model.targets}
-            )
+            self._note_targets()
             log.info("reloaded", config=config.digest)
             return True
 

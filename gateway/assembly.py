@@ -6,11 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from config.models import ModelConfig
 from config.providers import (
     AnthropicConfig,
     AzureConfig,
@@ -27,14 +26,13 @@ from gateway.access.prices import Prices, Rates, Vendor
 from gateway.admission import Directory, key_sets
 from gateway.asides import Asides
 from gateway.contract.exchange import Caller
-from gateway.contract.protocols import Timeouts
 from gateway.contract.work import WorkPool
 from gateway.pipeline import Pipeline, Route
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import Endpoint, RemoteProvider
+from gateway.route_policies import route_policy
 from gateway.runtime import Engine
 from router.dispatch import Dispatcher
-from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from config.sections import ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
     from gateway.contract.embedding import Vectors
-    from gateway.contract.errors import ErrorKind
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, OwnTools, Provider, Recall, Routing
     from gateway.contract.work import WorkPool
@@ -76,7 +73,7 @@ async def build(config: Config, resources: Resources) -> Engine:
             name: _pipeline(name, config, sources, tables, reading, routers, resources) for name in config.pipelines
         }
         routes = {
-            name: pipelines[model.pipeline] if model.pipeline is not None else Route(name, _policy(name, model))
+            name: pipelines[model.pipeline] if model.pipeline is not None else Route(name, route_policy(name, model))
             for name, model in config.models.items()
         }
         dispatcher = Dispatcher(providers, resources.health)
@@ -325,7 +322,7 @@ def _pipeline(
     pipeline = config.pipelines[name]
     return Route(
         name,
-        _policy(pipeline.answer, config.models[pipeline.answer]),
+        route_policy(pipeline.answer, config.models[pipeline.answer]),
         _context(name, pipeline.context, sources, tables, reading, resources) if pipeline.context is not None else None,
         _guards(config, pipeline, resources),
         _tools(pipeline.tools, reading, pipeline.tool_steps),
@@ -438,32 +435,6 @@ def _reranker(config: RerankConfig | None, resources: Resources) -> Reranker | N
             config.url, key, config.model, timeout_s=config.timeout, pool=pool, private=config.private
         )
     return SentenceReranker(resources.embedder()) if config.by == "sentences" else ModelReranker(config.by or "")
-
-
-def _policy(name: str, model: ModelConfig) -> RoutePolicy:
-    return RoutePolicy(
-        name=name,
-        targets=tuple(
-            TargetPolicy(target.provider, target.model, float(target.weight), target.priority, target.context_window)
-            for target in model.targets
-        ),
-        strategy=model.strategy,
-        retry=RetryPolicy(model.retry.attempts, _kinds(model.retry.on), model.retry.backoff, model.retry.max_backoff),
-        fallback_on=_kinds(model.fallback.on),
-        hedge_after_s=model.hedge.after if model.hedge else None,
-        breaker=BreakerPolicy(
-            model.breaker.failures, model.breaker.window, model.breaker.cooldown, model.breaker.share
-        ),
-        timeouts=Timeouts(model.connect, min(model.first_token, model.timeout), model.idle, model.timeout),
-        deadline_s=model.deadline,
-        fallback_on_refusal=model.on_refusal == "fallback",
-        unsupported=model.unsupported_params,
-        shorten=None if model.too_long == "refuse" else model.too_long,
-    )
-
-
-def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
-    return frozenset(cast("tuple[ErrorKind, ...]", names))
 
 
 def _tokens(config: Config, directory: Directory, pool: WorkPool) -> TokenCallers | None:

@@ -1,10 +1,7 @@
 """How each target has been doing: one record a target, for the breaker, the calls in flight and the latency.
 
-    closed ── `failures` in `window_s` that are
-       ▲      `share` of its calls ──▶ open ── cooldown over ──▶ half-open
-       │                                ▲                         │     │
-       │                                └── the probe fails: twice the cooldown, up to 5 min
-       └───────────────── a probe answers ──────────────────────────────┘
+What one app's requests can bring about is held against the target for that app alone: it has a small breaker of its
+own there, made at its first failure. The breaker of all opens when several apps fail.
 
 A call takes a `Permit` and reports through it. A report counts only if the breaker has not changed since the
 permit was taken, so that calls from before an outage neither close nor open what came after it. Times are
@@ -13,31 +10,43 @@ seconds of one monotonic clock. Nothing here awaits, so each change is atomic on
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Collection
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from gateway.contract.errors import ErrorKind, UpstreamError
+from gateway.contract.protocols import Timeouts
+from router.blame import Blame
+from router.breaker import LEAST_LATENCY_S, Breaker, BreakerState
 from router.policy import BreakerPolicy
-
-BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 
 COUNTED: frozenset[ErrorKind] = frozenset(
     {"connect", "timeout", "server_error", "overloaded", "cut", "malformed", "empty", "auth"}
 )
-MAX_COOLDOWN_S = 300.0
-LATENCY_DECAY_S = 30.0
-LEAST_LATENCY_S = 0.001
+MAX_HOLD_S = 300.0
 FAILURE_PENALTY_S = 1.0
-MOST_LATENCY_S = 60.0
+MOST_RECORDS = 256
+
+
+class Scope(NamedTuple):
+    """Who calls: the app, for the model that it asked for. No app: the calls of all count alike."""
+
+    app: str = ""
+    model: str = ""
+
+
+# An app, or an app with one of its models (else "").
+Whose: TypeAlias = tuple[str, str]
+ALL = Scope()
 
 
 class TargetSnapshot(msgspec.Struct, frozen=True):
-    """What `/health` and the metrics show of a target. `open_for_s` is what is left of the cooldown."""
+    """What `/health` and the metrics show of a target. `open_for_s` is what is left of the pause.
+
+    `apps_held_back` is how many apps' own breakers are open, whatever the state for the others.
+    """
 
     target: str
     state: BreakerState
@@ -46,211 +55,252 @@ class TargetSnapshot(msgspec.Struct, frozen=True):
     open_for_s: float
     recent_failures: int
     times_opened: int
+    apps_held_back: int = 0
 
 
-class CallCount:
-    """Calls that were answered within a sliding window, to within what one bucket of its length can tell."""
+class TargetHealth(Breaker):
+    """The record of one target: the breaker of all, and those of single apps."""
 
-    __slots__ = ("_before", "_ends", "_now")
-
-    def __init__(self) -> None:
-        self._before = 0
-        self._now = 0
-        self._ends = 0.0
-
-    def add(self, now: float, window_s: float) -> None:
-        """One more."""
-        if now >= self._ends:
-            self._before = self._now if now < self._ends + window_s else 0
-            self._now = 0
-            self._ends = now + window_s
-        self._now += 1
-
-    def within(self, now: float, window_s: float) -> float:
-        """How many there were: this bucket's, and of the one before it the part that the window still covers."""
-        left_s = self._ends - now
-        if left_s < 0:
-            return self._now * max(0.0, 1.0 + left_s / window_s)
-        return self._now + self._before * left_s / window_s
-
-
-class TargetHealth:
-    """The record of one target. Only permits write to it."""
-
-    __slots__ = (
-        "answered", "broken", "epoch", "failures", "in_flight", "key", "latency_at", "latency_s", "probe", "streak",
-        "times_opened", "until",
-    )  # fmt: skip
+    __slots__ = ("in_flight", "key", "longest", "records")
 
     def __init__(self, key: str) -> None:
+        super().__init__()
         self.key = key
         self.in_flight = 0
-        self.latency_s = 0.0
-        self.latency_at = 0.0
-        # `until` 0: nothing holds the target back. `broken` tells an outage, which ends by a probe, from a
-        # provider's retry-after, which ends by itself.
-        self.until = 0.0
-        self.broken = False
-        self.probe: Permit | None = None
-        self.epoch = 0
-        self.streak = 0
-        self.times_opened = 0
-        self.failures: deque[float] = deque()
-        self.answered = CallCount()
+        # The longest that any model of the config gives it; None where that is not known.
+        self.longest: Timeouts | None = None
+        self.records: dict[Whose, Breaker] = {}
 
-    def state(self, now: float) -> BreakerState:
-        """The breaker's state at `now`."""
-        if now < self.until:
-            return "open"
-        return "half_open" if self.broken else "closed"
-
-    def admits(self, now: float) -> bool:
-        """Whether a call may be made: closed, or half-open with nobody probing."""
-        return now >= self.until and not (self.broken and self.probe is not None)
-
-    def enter(self, now: float, policy: BreakerPolicy, *, last_resort: bool = False) -> Permit | None:
-        """A permit for one call under `policy`, or None when the breaker doesn't admit it.
+    def enter(
+        self, now: float, policy: BreakerPolicy, scope: Scope = ALL, *, last_resort: bool = False
+    ) -> Permit | None:
+        """A permit for one call under `policy`, or None when a breaker doesn't admit it.
 
         A last resort is always let in.
 
         The permit must be ended: `finish`, `fail`, `lose` or `release`.
         """
-        if not last_resort and not self.admits(now):
+        own = self.own(scope) if self.records else ()
+        if not last_resort and not (self.admits(now) and all(record.admits(now) for record in own)):
             return None
-        permit = Permit(self, now, policy, last_resort)
+        permit = Permit(self, now, policy, scope, own, last_resort)
         self.in_flight += 1
-        if self.broken and now >= self.until and self.probe is None:
-            self.probe = permit
+        self.let_in(permit, now)
+        for record in own:
+            record.let_in(permit, now)
         return permit
 
-    def score(self, now: float) -> float:
-        """Seconds to expect: the latency times the calls in flight.
+    def own(self, scope: Scope) -> tuple[Breaker, ...]:
+        """The app's own breakers, as far as there are any."""
+        found = (self.records.get((scope.app, "")), self.records.get((scope.app, scope.model)))
+        return tuple(record for record in dict.fromkeys(found) if record is not None)
 
-        It fades while a target is not called, so that a slow past does not keep it from being tried again.
-        """
-        faded = self.latency_s * math.exp((self.latency_at - now) / LATENCY_DECAY_S)
-        return max(faded, LEAST_LATENCY_S) * (self.in_flight + 1)
+    def record(self, whose: Whose) -> Breaker:
+        """The breaker of `whose`, made when it is first asked for. The one that was not asked for the longest goes."""
+        found = self.records.pop(whose, None) or Breaker()
+        self.records[whose] = found
+        if len(self.records) > MOST_RECORDS:
+            del self.records[next(iter(self.records))]
+        return found
 
-    def observe(self, latency_s: float, now: float) -> None:
-        """Folds one latency in. The weight follows the time since the last one, so bursts don't drown the rest."""
-        sample = min(latency_s, MOST_LATENCY_S)
-        if self.latency_s:
-            old = math.exp((self.latency_at - now) / LATENCY_DECAY_S)
-            sample = self.latency_s * old + sample * (1.0 - old)
-        self.latency_s = max(sample, LEAST_LATENCY_S)
-        self.latency_at = now
+    def held_until(self, scope: Scope) -> float:
+        """When `scope` may call again."""
+        return max([self.until, *(record.until for record in self.own(scope))])
+
+    def score(self, now: float, app: str = "") -> float:
+        """Seconds for `app` to expect: the latency times the calls in flight."""
+        own = self.records.get((app, "")) if app else None
+        latency_s = max(self.faded(now), own.faded(now) if own is not None else 0.0, LEAST_LATENCY_S)
+        return latency_s * (self.in_flight + 1)
 
     def count_failure(self, now: float, policy: BreakerPolicy) -> None:
-        """One more failure of a closed breaker; opens it when the window holds enough of them, among all its calls."""
-        failures = self.failures
-        while failures and failures[0] <= now - policy.window_s:
-            failures.popleft()
-        failures.append(now)
-        count = len(failures)
-        if count >= policy.failures and count >= policy.share * (count + self.answered.within(now, policy.window_s)):
+        """One more failure that no caller can have brought about."""
+        self.failures.append(now)
+        self.weigh(now, policy)
+
+    def weigh(self, now: float, policy: BreakerPolicy) -> None:
+        """Opens a closed breaker for all when enough failures are not one app's: none counts for more than half."""
+        if self.broken:
+            return
+        counts = [record.recent(now, policy.window_s) for (_, model), record in self.records.items() if not model]
+        most = max(counts, default=0)
+        rest = sum(counts) - most + self.recent(now, policy.window_s)
+        if rest and self.is_outage(rest + min(most, max(rest, (policy.failures + 1) // 2)), now, policy):
             self.open(now, policy)
 
-    def open(self, now: float, policy: BreakerPolicy) -> None:
-        """Opens, for twice as long each time in a row. Never shortens a cooldown that runs already."""
-        self.streak += 1
-        self.times_opened += 1
-        cooldown_s = min(policy.cooldown_s * 2.0 ** min(self.streak - 1, 32), MAX_COOLDOWN_S)
-        self.until = max(self.until, now + cooldown_s)
-        self.broken = True
-        self._turn()
-
     def close(self) -> None:
-        """Back to normal."""
-        self.until = 0.0
-        self.broken = False
-        self._turn()
+        """Back to normal for all; an app's own breaker stays as it is."""
+        super().close()
+        for record in self.records.values():
+            record.failures.clear()
 
-    def hold_back(self, until: float) -> None:
-        """A provider's own retry-after: no calls before `until`; extends a shorter cooldown, never shortens one."""
+    def hold_back(self, until: float, whose: Whose | None = None) -> None:
+        """A provider's own retry-after: no calls before `until`; extends a shorter pause, never shortens one.
+
+        It holds one app back, and all of them once it was said to two: a limit may be of a request's own size.
+        """
+        if whose is not None:
+            record = self.record(whose)
+            record.until = max(record.until, until)
+            until = min(
+                until, max((each.until for other, each in self.records.items() if other[0] != whose[0]), default=0.0)
+            )
         self.until = max(self.until, until)
 
-    def _turn(self) -> None:
-        self.epoch += 1
-        self.probe = None
-        self.failures.clear()
+    def apps_held_back(self, now: float) -> int:
+        """How many apps' own breakers are not closed."""
+        return len({app for (app, _), record in self.records.items() if record.state(now) != "closed"})
+
+    def remembered(self) -> int:
+        """How many failures are remembered, of all apps."""
+        return len(self.failures) + sum(len(record.failures) for record in self.records.values())
 
 
 class Permit:
     """One call's place in its target's record, from before the call to the reply's end. Ends once."""
 
-    __slots__ = ("_closer", "_ended", "_epoch", "_health", "_policy", "_started", "last_resort")
+    __slots__ = (
+        "_closed", "_ended", "_epochs", "_health", "_policy", "_scope", "_started", "last_resort", "timeouts",
+    )  # fmt: skip
 
-    def __init__(self, health: TargetHealth, now: float, policy: BreakerPolicy, last_resort: bool) -> None:
+    def __init__(
+        self,
+        health: TargetHealth,
+        now: float,
+        policy: BreakerPolicy,
+        scope: Scope,
+        own: tuple[Breaker, ...],
+        last_resort: bool,
+    ) -> None:
         self._health = health
         self._policy = policy
+        self._scope = scope
         self._started = now
-        self._epoch = health.epoch
-        self.last_resort = last_resort
-        self._closer = False
+        self._epochs: dict[Breaker, int] = {health: health.epoch}
+        for record in own:
+            self._epochs[record] = record.epoch
+        self._closed: list[Breaker] = []
         self._ended = False
+        self.last_resort = last_resort
+        # The call's, and the longest that a call to the target is given.
+        self.timeouts: tuple[Timeouts, Timeouts] | None = None
+
+    def bound(self, timeouts: Timeouts, full: Timeouts) -> None:
+        """How long the call may take, of `full` where the deadline has cut it."""
+        self.timeouts = timeouts, self._health.longest or full
 
     def commit(self, now: float) -> None:
         """The answer has begun. A probe that gets so far closes the breaker, and so does a last resort."""
-        health = self._health
-        health.observe(now - self._started, now)
-        health.answered.add(now, self._policy.window_s)
-        if self._epoch == health.epoch and (health.probe is self or self.last_resort):
-            self._close()
+        self._health.observe(now - self._started, now)
+        self._health.answered.add(now, self._policy.window_s)
+        if self._health.records:
+            for record in self._health.own(self._scope):
+                record.observe(now - self._started, now)
+                record.answered.add(now, self._policy.window_s)
+        self._close(self._probed())
 
     def finish(self) -> None:
         """The answer has ended cleanly: earlier openings are forgotten."""
-        if self._leave() and self._epoch == self._health.epoch:
-            self._health.streak = 0
+        if self._leave():
+            for breaker, epoch in self._epochs.items():
+                if breaker.epoch == epoch:
+                    breaker.streak = 0
 
-    def fail(self, error: UpstreamError, now: float) -> None:
+    def fail(self, error: UpstreamError, now: float, blame: Blame = "app") -> None:
         """The call failed, before or after its commit.
 
-        Only kinds that speak of the target's health count. Another key of the provider says nothing about the
-        target, and a request that it declines shows that it lives.
+        Only kinds that speak of the target's health count, and for whom `blame` says. Another key of the provider
+        says nothing about the target, and a request that it declines shows that it lives.
         """
-        health, kind = self._health, error.kind
-        current, probing = self._epoch == health.epoch, health.probe is self
-        if not self._leave() or error.another_key:
+        probed = [breaker for breaker in self._epochs if breaker.probe is self]
+        closes = self._probed()
+        if not self._leave() or error.another_key or blame == "nobody":
             return
-        if kind == "rate_limited":
+        whose = self._whose(blame)
+        if error.kind == "rate_limited":
             if error.retry_after_s:
-                health.hold_back(now + min(error.retry_after_s, MAX_COOLDOWN_S))
-        elif kind not in COUNTED:
-            if current and (probing or self.last_resort):
-                self._close()
+                self._health.hold_back(now + min(error.retry_after_s, MAX_HOLD_S), whose)
+        elif error.kind not in COUNTED:
+            self._close(closes)
             return
-        elif current and (probing or self._closer):
-            health.open(now, self._policy)
-        elif current and not health.broken:
-            health.count_failure(now, self._policy)
-        self._penalise(now)
+        else:
+            self._count(probed, whose, now)
+        self._slow(max(now - self._started, 2.0 * self._latency_s(whose), FAILURE_PENALTY_S), whose, now)
 
     def lose(self, now: float) -> None:
         """Another attempt answered first: no failure, but it would have taken at least so long."""
-        if self._leave() and now - self._started > self._health.latency_s:
-            self._health.observe(now - self._started, now)
+        whose = self._whose("app")
+        if self._leave() and now - self._started > self._latency_s(whose):
+            self._slow(now - self._started, whose, now)
 
     def release(self) -> None:
         """The call was given up for reasons of the caller's. Says nothing about the target. Idempotent."""
         self._leave()
 
-    def _penalise(self, now: float) -> None:
-        health = self._health
-        health.observe(max(now - self._started, 2.0 * health.latency_s, FAILURE_PENALTY_S), now)
+    def _whose(self, blame: Blame) -> Whose | None:
+        if blame == "target" or (blame == "app" and not self._scope.app):
+            return None
+        return self._scope.app, self._scope.model if blame == "model" else ""
 
-    def _close(self) -> None:
-        self._health.close()
-        self._epoch = self._health.epoch
-        self._closer = True
+    def _count(self, probed: list[Breaker], whose: Whose | None, now: float) -> None:
+        health, policy = self._health, self._policy
+        probes = [breaker for breaker in dict.fromkeys(self._closed + probed) if breaker.epoch == self._epochs[breaker]]
+        current = health.epoch == self._epochs[health]
+        for breaker in probes:
+            breaker.open(now, policy)
+        if health in probes:
+            if whose is not None:
+                # The next probe is another app's, if there is one: a single app can't keep the target from all.
+                record = self._health.record(whose)
+                if record not in probes:
+                    record.open(now, policy)
+                record.until = max(record.until, 2.0 * health.until - now)
+        elif current and not health.broken:
+            if whose is None:
+                health.count_failure(now, policy)
+            else:
+                self._count_own(whose, probes, now)
+
+    def _count_own(self, whose: Whose, probes: list[Breaker], now: float) -> None:
+        record = self._health.record(whose)
+        if record not in probes and (record.broken or record.epoch != self._epochs.get(record, 0)):
+            return
+        record.count_failure(now, self._policy)
+        self._health.weigh(now, self._policy)
+
+    def _latency_s(self, whose: Whose | None) -> float:
+        if whose is None:
+            return self._health.latency_s
+        record = self._health.records.get(whose)
+        return record.latency_s if record is not None else 0.0
+
+    def _slow(self, latency_s: float, whose: Whose | None, now: float) -> None:
+        (self._health if whose is None else self._health.record(whose)).observe(latency_s, now)
+
+    def _probed(self) -> list[Breaker]:
+        """The breakers that this call may close."""
+        if not self._ended and (self.last_resort or self._health.broken or len(self._epochs) > 1):
+            return [
+                breaker
+                for breaker, epoch in self._epochs.items()
+                if breaker.epoch == epoch and (self.last_resort or breaker.broken)
+            ]
+        return []
+
+    def _close(self, breakers: list[Breaker]) -> None:
+        for breaker in breakers:
+            breaker.close()
+            self._epochs[breaker] = breaker.epoch
+            self._closed.append(breaker)
 
     def _leave(self) -> bool:
         if self._ended:
             return False
         self._ended = True
-        health = self._health
-        health.in_flight -= 1
-        if health.probe is self:
-            health.probe = None
+        self._health.in_flight -= 1
+        for breaker in self._epochs:
+            if breaker.probe is self:
+                breaker.probe = None
         return True
 
 
@@ -261,18 +311,31 @@ class HealthBook:
         """`clock` must be the dispatchers' own."""
         self._clock = clock
         self._targets: dict[str, TargetHealth] = {}
+        self._alone = False
+        self._longest: Mapping[str, Timeouts] = {}
 
     def target(self, key: str) -> TargetHealth:
         """The record of the target `provider/model`, made when it is first asked for."""
         health = self._targets.get(key)
         if health is None:
             health = self._targets[key] = TargetHealth(key)
+            health.longest = self._longest.get(key)
         return health
 
-    def retain(self, keys: Collection[str]) -> None:
-        """Forgets the targets that a new config no longer names, but for those with calls in flight."""
-        kept = set(keys)
-        self._targets = {key: health for key, health in self._targets.items() if key in kept or health.in_flight}
+    def retain(self, longest: Mapping[str, Timeouts], *, alone: bool = False) -> None:
+        """Forgets the targets that a new config no longer names, but for those with calls in flight.
+
+        `longest` is the longest that any model gives each target. `alone` says that there is but one caller.
+        """
+        self._targets = {key: health for key, health in self._targets.items() if key in longest or health.in_flight}
+        for key, health in self._targets.items():
+            health.longest = longest.get(key)
+        self._longest = longest
+        self._alone = alone
+
+    def scope(self, app: str, model: str) -> Scope:
+        """Whose breakers a call is under: only those of all, where there is but one caller."""
+        return ALL if self._alone else Scope(app, model)
 
     def snapshot(self) -> tuple[TargetSnapshot, ...]:
         """All targets as they are now."""
@@ -284,8 +347,9 @@ class HealthBook:
                 in_flight=health.in_flight,
                 latency_s=health.latency_s,
                 open_for_s=max(0.0, health.until - now),
-                recent_failures=len(health.failures),
+                recent_failures=health.remembered(),
                 times_opened=health.times_opened,
+                apps_held_back=health.apps_held_back(now),
             )
             for health in self._targets.values()
         )

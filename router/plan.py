@@ -21,7 +21,7 @@ class Plan:
     """Gives out each target at most once, with its provider and a permit that the taker must end."""
 
     __slots__ = (
-        "_book", "_exchange", "_policy", "_position", "_prompt_tokens", "_providers", "_taken", "_targets",
+        "_book", "_exchange", "_policy", "_position", "_prompt_tokens", "_providers", "_scope", "_taken", "_targets",
         "_too_small", "_works", "skipped",
     )  # fmt: skip
 
@@ -35,7 +35,10 @@ class Plan:
         prompt_tokens: int | None,
     ) -> None:
         self._policy = policy
-        self._targets = order_targets(policy.targets, policy.strategy, book, works.clock(), works.random)
+        self._scope = book.scope(exchange.caller.app if exchange.caller is not None else "", policy.name)
+        self._targets = order_targets(
+            policy.targets, policy.strategy, book, works.clock(), works.random, self._scope.app
+        )
         self._providers = providers
         self._book = book
         self._exchange = exchange
@@ -69,7 +72,7 @@ class Plan:
     def enter(self, target: TargetPolicy, *, last_resort: bool = False) -> Permit | None:
         """A permit for one call to `target`; None when its breaker doesn't admit it."""
         health = self._book.target(target.key)
-        return health.enter(self._works.clock(), self._policy.breaker, last_resort=last_resort)
+        return health.enter(self._works.clock(), self._policy.breaker, self._scope, last_resort=last_resort)
 
     def outgrown(self, target: TargetPolicy) -> None:
         """The prompt was too long for `target`: only larger windows, and unknown ones, may follow."""
@@ -78,12 +81,15 @@ class Plan:
     def cooldown_s(self) -> float | None:
         """Seconds until the first of the targets that were passed over may be called again."""
         now = self._works.clock()
-        ends = [self._book.target(target.key).until for target, reason in self.skipped if reason == BREAKER_OPEN]
+        ends = [self._held_until(target) for target, reason in self.skipped if reason == BREAKER_OPEN]
         return min((end - now for end in ends if end > now), default=None)
 
     def note(self, step: str, target: TargetPolicy, reason: str) -> None:
         """Records a decision on the ledger."""
         self._exchange.record(step, self._works.clock(), {"target": target.key, "reason": reason})
+
+    def _held_until(self, target: TargetPolicy) -> float:
+        return self._book.target(target.key).held_until(self._scope)
 
     def _reason_to_skip(self, target: TargetPolicy) -> str:
         window = target.context_window
@@ -102,7 +108,7 @@ class Plan:
         cooling = [target for target, reason in self.skipped if reason == BREAKER_OPEN]
         small = [target for target, reason in self.skipped if reason == WINDOW_TOO_SMALL]
         if cooling:
-            target = min(cooling, key=lambda target: self._book.target(target.key).until)
+            target = min(cooling, key=self._held_until)
         elif small:
             target = max(small, key=lambda target: target.context_window or 0)
         else:

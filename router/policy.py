@@ -49,11 +49,14 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True):
-    """Opens after `failures` (>= 1) failures in `window_s` that are `share` of its calls too, for `cooldown_s`."""
+    """Opens after `failures` (>= 1) failures in `window_s` that are `share` of its calls too.
+
+    It is probed at pauses that grow up to `cooldown_s`.
+    """
 
     failures: int = 5
     window_s: float = 30.0
-    cooldown_s: float = 15.0
+    cooldown_s: float = 5.0
     share: float = 0.1
 
 

@@ -8,10 +8,11 @@ from gateway.contract.deltas import Delta
 from gateway.contract.errors import EmptyAnswer, Refusal, UpstreamError
 from gateway.contract.exchange import Attempt
 from gateway.contract.protocols import Provider, Reply
+from router.blame import blame
 from router.failure import record_cancelled, record_failure
 from router.health import Permit
 
-_NOT_YET = frozenset({"", "stop"})
+_NOT_YET = frozenset({"", "stop", "other"})
 _DECLINED = frozenset({"content_filter", "refusal"})
 
 
@@ -91,7 +92,7 @@ class CommittedReply:
             record_failure(self.attempt, error, now)
         if isinstance(error, UpstreamError):
             note_usage(self.attempt, error.before)
-            self._permit.fail(error, now)
+            self._permit.fail(error, now, blame(error, self.attempt, self._permit.timeouts, stream=self.streamed))
         self._give_up()
 
 

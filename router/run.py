@@ -13,13 +13,13 @@ from gateway.contract.errors import (
     GatehouseError,
     InternalFault,
     NotAllowed,
-    OwnLimitReached,
     TimedOut,
     UnsupportedFeature,
     UpstreamError,
 )
 from gateway.contract.exchange import Attempt, Exchange, new_span_id
 from gateway.contract.protocols import Provider, Timeouts, UpstreamCall
+from router.blame import blame
 from router.clockwork import Clockwork
 from router.failure import Failure, combine, record_cancelled, record_failure
 from router.health import Permit
@@ -123,6 +123,7 @@ class Run(Generic[R]):
         if left_s < timeouts.total_s:
             timeouts = msgspec.structs.replace(timeouts, total_s=max(0.0, left_s))
         self._started = True
+        permit.bound(timeouts, self._policy.timeouts)
         attempt.timeout_s = timeouts.total_s
         exchange = self._exchange
         call = UpstreamCall(
@@ -141,11 +142,12 @@ class Run(Generic[R]):
         """The attempt ended without an answer: writes it down and gives the permit back."""
         now = self._works.clock()
         full = self._policy.timeouts
-        if isinstance(error, TimedOut) and timeouts.total_s < min(full.total_s, full.first_token_s):
+        cut = timeouts.total_s < min(full.total_s, full.first_token_s)
+        if isinstance(error, TimedOut) and cut and self._failures:
             # Attempts before it had used the time up: that says nothing about this target.
             permit.release()
-        elif isinstance(error, UpstreamError) and not isinstance(error, OwnLimitReached):
-            permit.fail(error, now)
+        elif isinstance(error, UpstreamError):
+            permit.fail(error, now, blame(error, attempt, permit.timeouts, stream=self._conduct.stream))
         elif self.won:
             permit.lose(now)
         else:

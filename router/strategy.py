@@ -14,7 +14,7 @@ _priority = attrgetter("priority")
 
 
 def order_targets(
-    targets: tuple[TargetPolicy, ...], strategy: Strategy, book: HealthBook, now: float, random: Random
+    targets: tuple[TargetPolicy, ...], strategy: Strategy, book: HealthBook, now: float, random: Random, app: str = ""
 ) -> Sequence[TargetPolicy]:
     """All targets, the first to try first.
 
@@ -31,7 +31,7 @@ def order_targets(
         return sorted(targets, key=lambda target: (target.priority, book.target(target.key).in_flight, random.random()))
     ordered: list[TargetPolicy] = []
     for _, equals in groupby(sorted(targets, key=_priority), _priority):
-        ordered += _best_of_two(list(equals), book, now, random)
+        ordered += _best_of_two(list(equals), book, now, random, app)
     return ordered
 
 
@@ -40,11 +40,13 @@ def _arrival(weight: float, random: Random) -> float:
     return random.expovariate(weight) if weight > 0 else float("inf")
 
 
-def _best_of_two(targets: list[TargetPolicy], book: HealthBook, now: float, random: Random) -> list[TargetPolicy]:
+def _best_of_two(
+    targets: list[TargetPolicy], book: HealthBook, now: float, random: Random, app: str
+) -> list[TargetPolicy]:
     ordered = []
     while len(targets) > 1:
         pair = random.sample(targets, 2)
-        best = min(pair, key=lambda target: book.target(target.key).score(now))
+        best = min(pair, key=lambda target: book.target(target.key).score(now, app))
         targets.remove(best)
         ordered.append(best)
     return ordered + targets

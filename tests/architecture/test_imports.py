@@ -38,6 +38,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.sourcing": (5, "assembly"),
     "gateway.caching": (5, "assembly"),
     "gateway.routing": (5, "assembly"),
+    "gateway.route_policies": (5, "assembly"),
     "gateway.assembly": (5, "assembly"),
     "gateway.surfaces": (6, "process"),
     "gateway.administration": (5, "assembly"),

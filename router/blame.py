@@ -1,0 +1,71 @@
+"""Against whom a failed attempt counts: the target, or only the one who asked."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from gateway.contract.errors import OwnLimitReached, TimedOut, UpstreamError
+from gateway.contract.exchange import Attempt
+from gateway.contract.messages import ChatRequest
+from gateway.contract.protocols import Timeouts
+
+# `target`: nobody who asks can bring it about. `app`: the app may have. `model`: its model gives too little time.
+# `nobody`: the request asked for it.
+Blame: TypeAlias = Literal["target", "app", "model", "nobody"]
+
+FEW_TOKENS = 64
+# Until a connection stands, where a model leaves it to the provider.
+CONNECT_S = 10.0
+
+
+def blame(error: UpstreamError, attempt: Attempt, timeouts: tuple[Timeouts, Timeouts] | None, *, stream: bool) -> Blame:
+    """`timeouts` are those of the attempt and the longest that the target is given."""
+    if isinstance(error, OwnLimitReached) or (
+        error.kind == "overloaded" and not attempt.sent and not error.upstream_status
+    ):
+        # A bound of ours was reached: the target was not asked.
+        return "nobody"
+    if isinstance(error, TimedOut) and not error.upstream_status:
+        if timeouts is not None and is_short(error.phase, *timeouts, stream=stream):
+            return "model"
+        return "target" if error.phase == "connect" else "app"
+    if error.kind == "empty" and may_be_empty(attempt.asked):
+        return "nobody"
+    if error.kind == "connect" and not attempt.sent:
+        return "target"
+    # A 403 may be a firewall's answer to what the request says.
+    return "target" if error.kind == "auth" and error.upstream_status in (401, 402) else "app"
+
+
+def is_short(phase: str, given: Timeouts, longest: Timeouts, *, stream: bool) -> bool:
+    """Whether another call would have waited longer in this phase."""
+    if phase == "connect":
+        if given.connect_s is not None and (longest.connect_s is None or given.connect_s < longest.connect_s):
+            return True
+        return given.total_s < min(longest.total_s, CONNECT_S)
+    if phase == "idle":
+        return given.idle_s < longest.idle_s
+    if phase == "first_token" and stream:
+        return min(given.first_token_s, given.total_s) < min(longest.first_token_s, longest.total_s)
+    return given.total_s < longest.total_s
+
+
+def may_be_empty(asked: object) -> bool:
+    """Whether an answer without a word may be what the request asked for."""
+    if not isinstance(asked, ChatRequest):
+        return False
+    few = asked.max_tokens is not None and asked.max_tokens <= FEW_TOKENS
+    return few or bool(asked.stop or asked.response_format or "logit_bias" in (asked.extra or {}))
+
+
+def longest(one: Timeouts, other: Timeouts) -> Timeouts:
+    """The longer of the two in each phase."""
+    connect_s = None
+    if one.connect_s is not None and other.connect_s is not None:
+        connect_s = max(one.connect_s, other.connect_s)
+    return Timeouts(
+        connect_s,
+        max(one.first_token_s, other.first_token_s),
+        max(one.idle_s, other.idle_s),
+        max(one.total_s, other.total_s),
+    )
