@@ -11,7 +11,7 @@ from config.access import LimitsConfig
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Flag, HttpUrl, Struct, Whole
-from config.units import Duration
+from config.units import Duration, Size
 
 UnsupportedParams: TypeAlias = Literal["drop", "refuse"]
 DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
@@ -27,6 +27,15 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 Headers = dict[HeaderName, Secret]
 
 
+MaxAnswer = Annotated[
+    Size,
+    Field(
+        description="The most bytes that one answer may have, all of a stream counted; what is longer is broken off."
+    ),
+]
+DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
+
+
 class NetworkConfig(Struct):
     """What every provider behind HTTP has. Several keys are used in rotation."""
 
@@ -39,6 +48,7 @@ class NetworkConfig(Struct):
     )
     connect: Duration = Field(default=5.0, description="Time to open a connection.")
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
+    max_answer: MaxAnswer = DEFAULT_MAX_ANSWER
     unsupported_params: UnsupportedParams = Field(
         default="drop", description="What to do with request fields that the provider's dialect can't say."
     )
@@ -151,6 +161,7 @@ class SimulatedConfig(Struct):
     base_url: HttpUrl | None = Field(
         default=None, description="A simulator that runs already; without it one is started."
     )
+    max_answer: MaxAnswer = DEFAULT_MAX_ANSWER
     limits: LimitsConfig | None = Field(
         default=None, description="How much is asked of it at most; beyond that the next target is tried."
     )

@@ -168,6 +168,7 @@ def _remote(name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | Ge
         _endpoint(config),
         headers=_reveal(config.headers),
         unsupported=config.unsupported_params,
+        max_answer=config.max_answer,
     )
     keys = tuple(key.reveal() for key in config.keys)
     return RemoteProvider(
@@ -223,7 +224,7 @@ async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack) 
     return RemoteProvider(
         name,
         catalog.dialect(config.dialect),
-        endpoint,
+        msgspec.structs.replace(endpoint, max_answer=config.max_answer),
         Credentials(("simulated",)),
         embeddings=catalog.embedding_dialect(config.dialect),
     )

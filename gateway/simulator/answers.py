@@ -14,6 +14,8 @@ TEXT = "Grüße aus dem Süden: the simulator has übersetzt what you asked, and
 TOKENS_PER_CALL = 8
 TOKENS_PER_THOUGHT = 3
 CHARS_PER_TOKEN = 4
+ODD_ENDS = ("enderror", "endmalformed", "endother", "endunknown", "endnone", "endcall")
+_GIANT_PLACE = 6
 
 
 class Asked(msgspec.Struct, kw_only=True):
@@ -42,7 +44,7 @@ class Asked(msgspec.Struct, kw_only=True):
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """One choice: thoughts, words or calls, and why it ends (`stop`, `length`, `tools`, `safety`).
+    """One choice: thoughts, words or calls, and why it ends (`stop`, `length`, `tools`, `safety`, or an odd end).
 
     `stop` is the stop sequence that was met.
     """
@@ -68,11 +70,13 @@ def answer(asked: Asked, behaviour: Behaviour) -> Answer:
     if behaviour.has("empty"):
         return Answer()
     thoughts = ["Let me think ", "about this."] if behaviour.has("reason") else []
-    if behaviour.has("tools") or asked.must_call:
+    if asked.must_call or any(behaviour.has(word) for word in ("tools", "cutargs", "deepargs")):
         return Answer(thoughts=thoughts, calls=_calls(asked, 2 if behaviour.has("tools") else 1), end="tools")
     text, stop = _stopped(_text(asked, behaviour), asked.stop)
     words = split_words(text)
-    end = "safety" if behaviour.has("safety") else "stop"
+    end = next((word for word in ODD_ENDS if behaviour.has(word)), "safety" if behaviour.has("safety") else "stop")
+    if behaviour.has("giant"):
+        words.insert(_GIANT_PLACE, " " + "x" * 1024 * behaviour.number("giant", 1024))
     if behaviour.has("length"):
         words, end = words[: max(1, len(words) // 2)], "length"
     elif asked.max_tokens is not None and len(words) > asked.max_tokens:

@@ -140,7 +140,7 @@ def _events(reply: Reply, play: Play) -> Iterator[dict[str, Any]]:
     for frame in play.frames[: play.frames_sent]:
         try:
             event = json.loads(frame.partition(b"data: ")[2])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             yield event

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from gateway.simulator import oddities
 
 if TYPE_CHECKING:
     from gateway.simulator.routes import Reply
@@ -50,7 +53,11 @@ class Play:
             return
         if behaviour.has("hang"):
             await self._silence()
-        if behaviour.has("html"):
+        await self._send_interim()
+        kind = oddities.flood(behaviour)
+        if kind and reply.wire is not None:
+            await self._play_endlessly(reply.wire.name, kind)
+        elif behaviour.has("html"):
             await self._whole(_HTML, "text/html; charset=utf-8")
         elif behaviour.has("emptybody"):
             await self._whole(b"", reply.content_type)
@@ -70,6 +77,29 @@ class Play:
     async def _silence() -> None:
         await asyncio.Event().wait()
 
+    async def _send_interim(self) -> None:
+        behaviour = self._behaviour
+        if behaviour.has("interim"):
+            for status in (behaviour.number("interim"),) if behaviour.number("interim") else oddities.INTERIM:
+                await self._send(oddities.interim(status))
+        while behaviour.has("floodinterim") and not self._transport.is_closing():
+            await self._send(oddities.interim(102) * 10)
+            await asyncio.sleep(0)
+
+    async def _play_endlessly(self, dialect: str, kind: str) -> None:
+        """Until the client leaves."""
+        reply = self._reply
+        await self._send(self._head("transfer-encoding: chunked", reply.content_type))
+        if reply.frames is None:
+            pieces: Iterator[bytes] = oddities.endless_body(dialect, kind)
+        else:
+            pieces = oddities.endless_events(dialect, kind)
+            self.frames = [] if kind == "comments" else reply.frames[:2]
+            await self._send_frames(self.frames)
+        while not self._transport.is_closing():
+            await self._send(_chunk(next(pieces)))
+            await asyncio.sleep(0)
+
     async def _play_body(self, body: bytes) -> None:
         behaviour, reply = self._behaviour, self._reply
         if reply.status != 200:
@@ -81,6 +111,12 @@ class Play:
             body = body[: len(body) // 2] + b"}" + BROKEN
         if behaviour.has("cutclean"):
             body = body[: len(body) // 2]
+        if behaviour.has("cutargs") or behaviour.has("deepargs"):
+            body = oddities.in_arguments(body, behaviour)
+        if behaviour.has("deep"):
+            body = oddities.deepened(body)
+        if await self._play_misframed(body):
+            return
         part = len(body) // 2
         if behaviour.has("cutbyte"):
             part = next((place + 1 for place, byte in enumerate(body) if byte >= 0xC0), part)
@@ -98,13 +134,42 @@ class Play:
         if not self.complete and sent and body != reply.error_body:
             self.body_sent = body
 
+    async def _play_misframed(self, body: bytes) -> bool:
+        """Whether the bytes were announced otherwise than they came."""
+        behaviour, content_type = self._behaviour, self._reply.content_type
+        if behaviour.has("cutchunk"):
+            await self._send(self._head("transfer-encoding: chunked", content_type))
+            await self._send(_chunk(body)[: len(body) // 2])
+        elif behaviour.has("longer"):
+            await self._send(self._head(f"content-length: {len(body) + 10}", content_type) + body)
+        elif behaviour.has("shorter"):
+            await self._send(self._head(f"content-length: {len(body) // 2}", content_type) + body)
+            return True
+        else:
+            return False
+        await self._drop()
+        return True
+
     async def _whole(self, body: bytes, content_type: str) -> bool:
+        body = oddities.packed(body, self._behaviour)
         return await self._send(self._head(f"content-length: {len(body)}", content_type) + body)
 
     async def _play_frames(self, frames: list[bytes]) -> None:
         behaviour = self._behaviour
         frames = self.frames = self._damaged(list(frames))
+        if behaviour.has("longer") or behaviour.has("shorter"):
+            await self._play_misframed(b"".join(frames))
+            return
+        if oddities.packing(behaviour):
+            await self._whole(b"".join(frames), self._reply.content_type)
+            return
         head = self._head("transfer-encoding: chunked", self._reply.content_type)
+        if behaviour.has("cutchunk"):
+            self._write(head)
+            await self._send_frames(frames[: behaviour.number("cutchunk", 5)])
+            await self._send(b"ffff\r\n" + frames[-1])
+            await self._drop()
+            return
         dropped = behaviour.has("cut") or behaviour.has("cutbyte")
         end = b"" if dropped or behaviour.has("stall") else b"0\r\n\r\n"
         if behaviour.has("burst"):
@@ -129,6 +194,11 @@ class Play:
             place = min(behaviour.number("malformed", 1), len(frames)) - 1
             head, _, _ = frames[place].partition(b"data: ")
             frames[place] = head + b"data: " + BROKEN + b"\n\n"
+        if behaviour.has("deep"):
+            place = min(behaviour.number("deep", 1), len(frames)) - 1
+            frames[place] = oddities.deepened(frames[place])
+        if behaviour.has("cutargs") or behaviour.has("deepargs"):
+            frames = [oddities.in_arguments(frame, behaviour) for frame in frames]
         if behaviour.has("error200"):
             frames = [reply.error_event]
         if behaviour.has("erroreven"):
@@ -184,6 +254,9 @@ class Play:
         reply = self._reply
         lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"content-type: {content_type}", framing]
         lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+        packing = oddities.packing(self._behaviour)
+        if packing:
+            lines.append(f"content-encoding: {packing}")
         if not self._keep_alive:
             lines.append("connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")

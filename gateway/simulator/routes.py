@@ -12,6 +12,7 @@ import msgspec
 from gateway.simulator.answers import Tokens, answer, tokens
 from gateway.simulator.behaviours import Behaviour, Script
 from gateway.simulator.embeddings import answer_plainly
+from gateway.simulator.oddities import deep_error
 from gateway.simulator.wire import BadRequest, Wire, dump
 from gateway.simulator.wire_anthropic import AnthropicWire
 from gateway.simulator.wire_gemini import GeminiWire
@@ -123,7 +124,7 @@ def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
         return failed
     plain = answer_plainly(path, verb, body)
     if plain is not None:
-        return Reply(200, dump(plain), behaviour=behaviour, error_body=_overloaded(wire), model=named)
+        return Reply(200, dump(plain), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=named)
     if (verb or path) not in _GENERATING:
         raise BadRequest(f"Unknown path {request.path}", status=404)
     asked = wire.read(body, model, verb == "streamGenerateContent")
@@ -158,6 +159,8 @@ def _read_body(raw: bytes) -> dict[str, Any]:
 def _fail(wire: Wire, behaviour: Behaviour) -> Reply | None:
     if behaviour.has("context"):
         return Reply(400, dump(wire.error(400, "", "context")), behaviour=behaviour)
+    if behaviour.has("deeperror"):
+        return Reply(500, deep_error(dump(wire.error(500, _MESSAGES[500]))), behaviour=behaviour)
     if not behaviour.status:
         return None
     after_s = behaviour.number("after")
@@ -166,14 +169,17 @@ def _fail(wire: Wire, behaviour: Behaviour) -> Reply | None:
     return Reply(behaviour.status, body, behaviour=behaviour, headers=headers)
 
 
-def _overloaded(wire: Wire) -> bytes:
+def _error_body(wire: Wire, behaviour: Behaviour) -> bytes:
+    status = behaviour.number("as")
+    if status:
+        return dump(wire.error(status, "Something went wrong"))
     return dump(wire.error(529 if isinstance(wire, AnthropicWire) else 503, "Overloaded"))
 
 
 def _generate(wire: Wire, asked: Any, behaviour: Behaviour, events: bool) -> Reply:
     given = answer(asked, behaviour)
     count = tokens(asked, given, behaviour)
-    reply = Reply(200, behaviour=behaviour, error_body=_overloaded(wire), model=asked.model, count=count)
+    reply = Reply(200, behaviour=behaviour, error_body=_error_body(wire, behaviour), model=asked.model, count=count)
     reply.prompt = asked.messages
     if not asked.stream:
         reply.body = dump(wire.whole(asked, given, count, behaviour))
@@ -186,5 +192,5 @@ def _generate(wire: Wire, asked: Any, behaviour: Behaviour, events: bool) -> Rep
     reply.frames = frames
     reply.ends = wire.ends
     reply.content_type = "text/event-stream; charset=utf-8"
-    reply.error_event = wire.error_event()
+    reply.error_event = wire.error_event(behaviour.number("as"))
     return reply

@@ -34,6 +34,8 @@ class Heard(NamedTuple):
 class Wire(Protocol):
     """One vendor's format."""
 
+    name: str
+    """The dialect."""
     keyless: tuple[int, str]
     """Status and message for a request without a key."""
     key_headers: tuple[str, ...]
@@ -65,8 +67,8 @@ class Wire(Protocol):
         """The body of an error; `kind` is the field at fault, or `context` for a prompt that is too long."""
         ...
 
-    def error_event(self) -> bytes:
-        """An error within a stream."""
+    def error_event(self, status: int = 0) -> bytes:
+        """An error within a stream; `status` is what it would have been before it."""
         ...
 
     def models(self, model: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _TYPES = {
     529: "overloaded_error",
 }
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tools": "tool_use", "safety": "refusal"}
+_ENDS |= {"enderror": "error", "endmalformed": "malformed_tool_use", "endother": "other", "endcall": "tool_use"}
+_ENDS |= {"endunknown": "brand_new_reason"}
 SAMPLING = ("temperature", "top_p", "top_k")
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
@@ -43,6 +45,7 @@ class AnthropicWire:
 
     keyless = (401, "x-api-key header is required")
     key_headers: tuple[str, ...] = ("x-api-key", "authorization")
+    name = "anthropic"
     ends = 1
 
     def __init__(self, version: str) -> None:
@@ -126,7 +129,7 @@ class AnthropicWire:
         """Why an answer ended; nulls while it goes on."""
         if given is None:
             return {"stop_reason": None, "stop_sequence": None}
-        reason = "stop_sequence" if given.stop else _ENDS[given.end]
+        reason = "stop_sequence" if given.stop else _ENDS.get(given.end)
         end: dict[str, Any] = {"stop_reason": reason, "stop_sequence": given.stop or None}
         if reason == "refusal" and self._version == "2026-10-21":
             end["stop_details"] = {"type": "refusal", "category": "general_harms", "explanation": None}
@@ -195,9 +198,9 @@ class AnthropicWire:
         error = {"type": _TYPES.get(status, "api_error"), "message": message}
         return {"type": "error", "error": error, "request_id": "req_sim"}
 
-    def error_event(self) -> bytes:
+    def error_event(self, status: int = 0) -> bytes:
         """See `Wire.error_event`."""
-        return _frame(self.error(529, "Overloaded"))
+        return _frame(self.error(status or 529, "Something went wrong" if status else "Overloaded"))
 
     def models(self, model: str) -> dict[str, Any]:
         """See `Wire.models`."""

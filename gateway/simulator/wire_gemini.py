@@ -19,6 +19,8 @@ _NAMES = {
     529: "UNAVAILABLE",
 }
 _ENDS = {"stop": "STOP", "length": "MAX_TOKENS", "tools": "STOP", "safety": "SAFETY"}
+_ENDS |= {"enderror": "FINISH_REASON_UNSPECIFIED", "endmalformed": "MALFORMED_FUNCTION_CALL", "endother": "OTHER"}
+_ENDS |= {"endcall": "UNEXPECTED_TOOL_CALL", "endunknown": "BRAND_NEW_REASON"}
 _KINDS: dict[str, tuple[type, ...]] = {
     "temperature": (float, int),
     "topP": (float, int),
@@ -39,6 +41,7 @@ class GeminiWire:
 
     keyless = (403, "Method doesn't allow unregistered callers. Please use API Key to call this API.")
     key_headers: tuple[str, ...] = ("x-goog-api-key", "authorization")
+    name = "gemini"
     ends = 1
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
@@ -124,7 +127,7 @@ class GeminiWire:
         index: int, parts: list[Any], given: Answer | None, words: list[str], asked: Asked
     ) -> dict[str, Any]:
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": index}
-        if given is not None:
+        if given is not None and given.end in _ENDS:
             candidate["finishReason"] = _ENDS[given.end]
             if given.end == "safety":
                 rating = {"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}
@@ -185,8 +188,10 @@ class GeminiWire:
             error["details"] = [pause]
         return {"error": error}
 
-    def error_event(self) -> bytes:
+    def error_event(self, status: int = 0) -> bytes:
         """See `Wire.error_event`."""
+        if status:
+            return self._frame(self.error(status, "Something went wrong"))
         return self._frame(self.error(503, "The model is overloaded. Please try again later."))
 
     def models(self, model: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from gateway.simulator.wire import CREATED, BadRequest, Heard, dump, first_wrong
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 _ENDS = {"stop": "stop", "length": "length", "tools": "tool_calls", "safety": "content_filter"}
+_ENDS |= {"enderror": "error", "endmalformed": "malformed_function_call", "endother": "other", "endcall": "tool_calls"}
+_ENDS |= {"endunknown": "brand_new_reason"}
 TOO_LONG = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens."
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -36,6 +38,7 @@ class OpenAIWire:
     """Implements `Wire`; `azure` adds what Azure's servers add."""
 
     keyless = (401, "You didn't provide an API key in the Authorization header.")
+    name = "openai"
     ends = 1
 
     def __init__(self, azure: bool = False) -> None:
@@ -94,7 +97,7 @@ class OpenAIWire:
                 "index": index,
                 "message": message,
                 "logprobs": self._logprobs(given.words, asked) if asked.logprobs else None,
-                "finish_reason": _ENDS[given.end],
+                "finish_reason": _ENDS.get(given.end),
             }
             for index in range(asked.count)
         ]
@@ -115,7 +118,7 @@ class OpenAIWire:
             deltas.append(({"tool_calls": [start]}, None))
             for piece in (arguments[:5], arguments[5:]):
                 deltas.append(({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None))
-        deltas.append(({}, _ENDS[given.end]))
+        deltas.append(({}, _ENDS.get(given.end)))
         frames = [self._azure_frame()] if self._azure else []
         for delta, end in deltas:
             for index in range(asked.count):
@@ -222,8 +225,10 @@ class OpenAIWire:
             }
         }
 
-    def error_event(self) -> bytes:
+    def error_event(self, status: int = 0) -> bytes:
         """See `Wire.error_event`."""
+        if status:
+            return b"data: " + dump(self.error(status, "Something went wrong")) + b"\n\n"
         error = {"message": "The server had an error", "type": "server_error", "param": None, "code": "server_error"}
         return b"data: " + dump({"error": error}) + b"\n\n"
 

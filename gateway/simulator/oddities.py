@@ -1,0 +1,159 @@
+"""What a broken provider makes of a good answer: too deep, cut off, without end, packed, or wrongly announced."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.simulator.behaviours import Behaviour
+
+DEPTH = 100_000
+INTERIM = (100, 102, 103)
+_INTERIM_NAMES = {100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints"}
+_NEST = b"[" * DEPTH + b"]" * DEPTH
+# The end of the first call's arguments: as text within JSON, and as JSON.
+_AS_TEXT = rb"y\":\"Rome\"}"
+_AS_JSON = b'y":"Rome"}'
+_PIECES_AT_ONCE = 20
+_PACKED = ("gzip", "deflate", "br", "zstd")
+_LIMITLESS = ("floodwords", "floodcalls", "floodchoices", "floodparts", "floodcomments")
+
+
+def interim(status: int) -> bytes:
+    """An answer before the answer, with headers that would be wrong for the real one."""
+    lines = [f"HTTP/1.1 {status} {_INTERIM_NAMES.get(status, 'Interim')}"]
+    if status == 101:
+        lines += ["connection: upgrade", "upgrade: websocket"]
+    elif status != 100:
+        lines += ["link: </style.css>; rel=preload", "content-type: text/html", "content-encoding: br"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def deepened(body: bytes) -> bytes:
+    """An object with a field more, nested 100,000 deep; a frame's is the one in its data."""
+    head, _, rest = body.partition(b"{")
+    return head + b'{"deep":' + _NEST + b"," + rest
+
+
+def deep_error(body: bytes) -> bytes:
+    """A vendor's error with a message nested 100,000 deep."""
+    head, name, rest = body.partition(b'"message":')
+    return head + name + _NEST + b"," + b'"was":' + rest
+
+
+def in_arguments(data: bytes, behaviour: Behaviour) -> bytes:
+    """With the first call's arguments cut off, or nested 100,000 deep."""
+    deep = behaviour.has("deepargs")
+    if _AS_TEXT in data:
+        return data.replace(_AS_TEXT, rb"y\":" + _NEST + b"}" if deep else rb"y\":\"Ro")
+    place = data.find(_AS_JSON)
+    if place < 0:
+        return data
+    if deep:
+        return data.replace(_AS_JSON, b'y":' + _NEST + b"}")
+    return data[:place] + b'y":"Ro' + (b"\n\n" if data.endswith(b"\n") else b"")
+
+
+def packing(behaviour: Behaviour) -> str:
+    """The content encoding that is announced, or nothing."""
+    return next((name for name in _PACKED if behaviour.has(name)), "")
+
+
+def packed(body: bytes, behaviour: Behaviour) -> bytes:
+    """As `gzip` or `deflate` have it; `br`, `zstd` and what is told to `lie` go out as they are."""
+    if behaviour.has("lie") or not (behaviour.has("gzip") or behaviour.has("deflate")):
+        return body
+    packer = zlib.compressobj(wbits=31 if behaviour.has("gzip") else 15)
+    return packer.compress(body) + packer.flush()
+
+
+def flood(behaviour: Behaviour) -> str:
+    """What comes without end: `words`, `calls`, `choices`, `parts`, `comments`, or nothing."""
+    return next((name.removeprefix("flood") for name in _LIMITLESS if behaviour.has(name)), "")
+
+
+def endless_events(dialect: str, kind: str) -> Iterator[bytes]:
+    """Events without end, several at once."""
+    return _endless(b": keep-alive\n\n" if kind == "comments" else _EVENTS[dialect](_ITEMS[dialect][kind]))
+
+
+def endless_body(dialect: str, kind: str) -> Iterator[bytes]:
+    """A whole answer's body that never ends, in pieces."""
+    if kind == "comments":
+        return _endless(b" \n")
+    head, item = _BODIES[dialect][kind]
+    return itertools.chain((head,), _endless(item))
+
+
+def _endless(template: bytes) -> Iterator[bytes]:
+    """`@` is the number of the piece."""
+    for start in itertools.count(0, _PIECES_AT_ONCE):
+        yield b"".join(template.replace(b"@", b"%d" % (start + place)) for place in range(_PIECES_AT_ONCE))
+
+
+def _openai_event(item: bytes) -> bytes:
+    return b'data: {"id":"f","object":"chat.completion.chunk","model":"m","choices":[' + item + b"]}\n\n"
+
+
+def _anthropic_event(item: bytes) -> bytes:
+    """Items are events already: their type is said twice."""
+    events = item.split(b"\n")
+    return b"".join(b"event: " + each.split(b'"', 4)[3] + b"\ndata: " + each + b"\n\n" for each in events)
+
+
+def _gemini_event(item: bytes) -> bytes:
+    return b'data: {"candidates":[' + item + b"]}\r\n\r\n"
+
+
+_EVENTS = {"openai": _openai_event, "anthropic": _anthropic_event, "gemini": _gemini_event}
+_OPENAI_CALL = b'"id":"c@","type":"function","function":{"name":"f","arguments":"{}"}}'
+_ITEMS = {
+    "openai": {
+        "words": b'{"index":0,"delta":{"content":" word@"},"finish_reason":null}',
+        "calls": b'{"index":0,"delta":{"tool_calls":[{"index":@,' + _OPENAI_CALL + b']},"finish_reason":null}',
+        "choices": b'{"index":@,"delta":{"content":"x"},"finish_reason":null}',
+        "parts": b'{"index":0,"delta":{},"finish_reason":null}',
+    },
+    "anthropic": {
+        "words": b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word@"}}',
+        "calls": b'{"type":"content_block_start","index":1@,"content_block":{"type":"tool_use","id":"c@","name":"f",'
+        b'"input":{}}}\n{"type":"content_block_stop","index":1@}',
+        "choices": b'{"type":"content_block_start","index":1@,"content_block":{"type":"text","text":"x"}}\n'
+        b'{"type":"content_block_stop","index":1@}',
+        "parts": b'{"type":"ping"}',
+    },
+    "gemini": {
+        "words": b'{"content":{"parts":[{"text":" word@"}],"role":"model"},"index":0}',
+        "calls": b'{"content":{"parts":[{"functionCall":{"id":"c@","name":"f","args":{}}}],"role":"model"},"index":0}',
+        "choices": b'{"content":{"parts":[{"text":"x"}],"role":"model"},"index":@}',
+        "parts": b'{"content":{"parts":[{"text":""}],"role":"model"},"index":0}',
+    },
+}
+_OPENAI = b'{"id":"f","object":"chat.completion","model":"m","choices":['
+_OPENAI_MESSAGE = _OPENAI + b'{"index":0,"finish_reason":"stop","message":{"role":"assistant",'
+_ANTHROPIC = b'{"id":"f","type":"message","role":"assistant","model":"m","content":['
+_GEMINI = b'{"candidates":['
+_GEMINI_PARTS = _GEMINI + b'{"index":0,"finishReason":"STOP","content":{"role":"model","parts":['
+_BODIES = {
+    "openai": {
+        "words": (_OPENAI_MESSAGE + b'"content":"', b" word@"),
+        "calls": (_OPENAI_MESSAGE + b'"tool_calls":[', b"{" + _OPENAI_CALL + b","),
+        "choices": (_OPENAI, b'{"index":@,"finish_reason":"stop","message":{"role":"assistant","content":"x"}},'),
+        "parts": (_OPENAI_MESSAGE + b'"content":[', b'{"type":"text","text":""},'),
+    },
+    "anthropic": {
+        "words": (_ANTHROPIC + b'{"type":"text","text":"', b" word@"),
+        "calls": (_ANTHROPIC, b'{"type":"tool_use","id":"c@","name":"f","input":{}},'),
+        "choices": (_ANTHROPIC, b'{"type":"text","text":"x"},'),
+        "parts": (_ANTHROPIC, b'{"type":"text","text":""},'),
+    },
+    "gemini": {
+        "words": (_GEMINI_PARTS + b'{"text":"', b" word@"),
+        "calls": (_GEMINI_PARTS, b'{"functionCall":{"id":"c@","name":"f","args":{}}},'),
+        "choices": (_GEMINI, b'{"index":@,"finishReason":"STOP","content":{"role":"model","parts":[{"text":"x"}]}},'),
+        "parts": (_GEMINI_PARTS, b'{"text":""},'),
+    },
+}
