@@ -7,7 +7,15 @@ import itertools
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from config.findings import Substituted, wrong
 from config.struct import Struct, one_or_several
@@ -38,7 +46,15 @@ def _day(value: object) -> object:
         raise wrong("{value} is no day", "write it like 2027-01-01") from None
 
 
+def _service_tier(value: str) -> str:
+    if value in ("standard", "default", "auto"):
+        raise wrong("{value} is the usual tier", "write its prices beside service_tiers")
+    return value
+
+
 Day = Annotated[datetime.date, BeforeValidator(_day), PlainSerializer(str), WithJsonSchema({"type": "string"})]
+# As the gateway names them, whatever a vendor calls them; the usual one has the prices beside it.
+ServiceTier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_service_tier)]
 Dollars = Annotated[Decimal, BeforeValidator(_dollars), PlainSerializer(str)]
 
 
@@ -50,6 +66,16 @@ class TierConfig(Struct):
     output: Dollars = Field(description="Of the answer, its reasoning included.", examples=["15.00"])
     cache_read: Dollars | None = Field(default=None, description="Of the prompt, what the provider had kept.")
     cache_write: Dollars | None = Field(default=None, description="Of the prompt, what the provider keeps from now on.")
+
+
+class ServiceTierConfig(Struct):
+    """US dollars for a million tokens in a tier of the provider's service."""
+
+    input: Dollars = Field(description="Of the prompt.", examples=["1.25"])
+    output: Dollars = Field(description="Of the answer, its reasoning included.", examples=["5.00"])
+    cache_read: Dollars | None = Field(default=None, description="Of the prompt, what the provider had kept.")
+    cache_write: Dollars | None = Field(default=None, description="Of the prompt, what the provider keeps from now on.")
+    reasoning: Dollars | None = Field(default=None, description="Of the answer, what is reasoning.")
 
 
 class PriceConfig(Struct):
@@ -76,6 +102,11 @@ class PriceConfig(Struct):
     reasoning: Dollars | None = Field(default=None, description="Of the answer, what is reasoning.")
     searches: Dollars | None = Field(default=None, description="Of a thousand searches of the web by the provider.")
     tiers: tuple[TierConfig, ...] = Field(default=(), description="What longer prompts cost, the shortest first.")
+    service_tiers: dict[ServiceTier, ServiceTierConfig] = Field(
+        default={},
+        description="What other tiers of the provider's service cost. An answer in a tier without a price is unpriced.",
+        examples=["{flex: {input: 1.25, output: 5}}"],
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> PriceConfig:

@@ -130,6 +130,10 @@ def _rates(price: PriceConfig) -> Rates:
         price.reasoning,
         price.searches,
         tuple((tier.above, Rates(tier.input, tier.output, tier.cache_read, tier.cache_write)) for tier in price.tiers),
+        {
+            name: Rates(each.input, each.output, each.cache_read, each.cache_write, reasoning=each.reasoning)
+            for name, each in price.service_tiers.items()
+        },
     )
 
 

@@ -16,6 +16,7 @@ from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from gateway.contract.protocols import Provider, UpstreamCall
 from gateway.contract.quota import Ticket
+from gateway.contract.service_tier import asked_tier
 from router.clockwork import Clockwork
 from router.health import HealthBook, Permit
 from router.hedge import R, race
@@ -72,6 +73,8 @@ class Dispatcher:
             if fit is not None and window is not None:
                 asked = fit(asked, window)
             attempt.asked = asked
+            if asked.extra is not None and asked.dialect == attempt.dialect:
+                attempt.tier = asked_tier(asked.extra)
             reply = await provider.open(asked, call)
             try:
                 head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)

@@ -147,6 +147,8 @@ def note_usage(attempt: Attempt, batch: Sequence[Delta]) -> None:
     for delta in batch:
         if delta.usage is not None:
             attempt.usage = delta.usage.sane
+        if delta.tier:
+            attempt.tier = delta.tier
         for choice in delta.choices:
             if choice.text:
                 said.append(choice.text)

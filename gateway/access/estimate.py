@@ -21,6 +21,7 @@ from gateway.contract.messages import (
     ToolResult,
 )
 from gateway.contract.prompt_tokens import prompt_tokens
+from gateway.contract.service_tier import asked_tier
 from gateway.contract.thinking_budget import thinking_budget
 from gateway.contract.tokens import estimate_tokens
 
@@ -51,7 +52,7 @@ class Size(msgspec.Struct, frozen=True, gc=False):
     """Tokens: of the prompt as estimated, and of the answers as bounded (None: the request names no bound).
 
     `most` is more than the prompt has. `thoughts` are for providers that want them beside the answer, `searches` what
-    the provider may search of the web.
+    the provider may search of the web, `tier` the service tier that is asked for.
     """
 
     prompt: int
@@ -60,6 +61,7 @@ class Size(msgspec.Struct, frozen=True, gc=False):
     most: int = 0
     thoughts: int = 0
     searches: int = 0
+    tier: str = ""
 
     @property
     def prompt_bound(self) -> int:
@@ -93,7 +95,7 @@ def size_with(prompt: int, most: int, request: ChatRequest) -> Size:
     answers = min(asked * count, _MOST_ANSWERS) if asked is not None and asked > 0 else None
     thoughts = min(thinking_budget(request.reasoning), _MOST_ANSWERS) if request.reasoning is not None else 0
     searches = _searches(request) if request.tools or extra is not None else 0
-    return Size(prompt, answers, min(count, _MOST_ANSWERS), most, thoughts, searches)
+    return Size(prompt, answers, min(count, _MOST_ANSWERS), most, thoughts, searches, asked_tier(extra))
 
 
 class _Count:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from gateway.access.usage import complete_usage
+from gateway.contract.service_tier import STANDARD
 
 if TYPE_CHECKING:
     from gateway.contract.deltas import Usage
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MILLION = Decimal(1_000_000)
 FREE = Decimal(0)
 _SPENT = ("miss", "off")
+_USUAL = ("", STANDARD)
 # Our kinds as genai-prices names them.
 _LISTED = {
     "cache_read": "cache_read_mtok",
@@ -41,7 +43,8 @@ _LISTED = {
 class Rates(msgspec.Struct, frozen=True):
     """US dollars for a million tokens, for a thousand `searches`. What is None costs as the prompt or the answer does.
 
-    `above` holds the rates of prompts that are longer, by their length, the shortest first. `listed` is genai-prices'
+    `above` holds the rates of prompts that are longer, by their length, the shortest first; `service_tiers` those of
+    other tiers of the provider's service, by their names (`gateway.contract.service_tier`). `listed` is genai-prices'
     own, which knows more kinds; `tiered` says that only it can tell any cost.
     """
 
@@ -57,6 +60,7 @@ class Rates(msgspec.Struct, frozen=True):
     reasoning: Decimal | None = None
     searches: Decimal | None = None
     above: tuple[tuple[int, Rates], ...] = ()
+    service_tiers: Mapping[str, Rates] = {}
     listed: Any = None
     tiered: bool = False
 
@@ -148,29 +152,30 @@ class Prices:
         self._until = 0.0
         self._looking = threading.Lock()
 
-    def rates(self, target: str) -> Rates | None:
-        """The rates of a target today; None where they are not known."""
+    def rates(self, target: str, tier: str = "") -> Rates | None:
+        """The rates of a target today in a service tier; None where they are not known for it."""
         found = self._found
-        if time.time() < self._until and target in found:
-            return found[target]
+        name = target if tier in _USUAL else f"{tier} {target}"
+        if time.time() < self._until and name in found:
+            return found[name]
         with self._looking:
             today = datetime.datetime.now(tz=datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             if today.date() != self._day:
                 self._found, self._day = {}, today.date()
                 self._until = (today + datetime.timedelta(days=1)).timestamp()
-            if target not in self._found:
-                self._found[target] = self._look_up(target)
-            return self._found[target]
+            if name not in self._found:
+                self._found[name] = self._look_up(target, "" if tier in _USUAL else tier)
+            return self._found[name]
 
     def learn(self, targets: Iterable[str]) -> None:
         """Looks up ahead, in a thread: the list takes a third of a second to load."""
         for target in targets:
             self.rates(target)
 
-    def _look_up(self, target: str) -> Rates | None:
+    def _look_up(self, target: str, tier: str) -> Rates | None:
         for since, rates in reversed(self._own.get(target, ())):
             if since is None or since <= self._day:
-                return rates
+                return rates.service_tiers.get(tier) if tier else rates
         provider, _, model = target.partition("/")
         vendor = self._vendors.get(provider, Vendor())
         if vendor.free:
@@ -183,7 +188,11 @@ class Prices:
             _, info = get_snapshot().find_provider_model(model, None, vendor.id or None, vendor.url or None)
         except LookupError:
             return None
-        listed = info.get_prices(datetime.datetime.now(tz=datetime.UTC))
+        now = datetime.datetime.now(tz=datetime.UTC)
+        context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier} if tier else {}
+        if context and not _has_variant(info, context, now):
+            return None
+        listed = info.get_prices(now, context)
         rate = {name: _base(getattr(listed, f"{name}_mtok", None)) for name in ("input", "output")}
         if rate["input"] is None:
             return None
@@ -203,7 +212,7 @@ class Prices:
         for attempt in exchange.attempts:
             if attempt.usage is None:
                 continue
-            rates = self.rates(attempt.target)
+            rates = self.rates(attempt.target, attempt.tier)
             attempt.unpriced = rates is None or not rates.knows(attempt.usage)
             attempt.cost = rates.cost(attempt.usage) if rates is not None else FREE
             unpriced |= attempt.unpriced
@@ -214,12 +223,20 @@ class Prices:
         """What the attempts have used until now; None where a price is not known."""
         cost = FREE
         for attempt in exchange.attempts:
-            rates = self.rates(attempt.target)
+            rates = self.rates(attempt.target, attempt.tier)
             if attempt.usage is not None and rates is None:
                 return None
             if attempt.usage is not None and rates is not None:
                 cost += rates.cost(attempt.usage)
         return cost
+
+
+def _has_variant(info: Any, context: Mapping[str, str], now: datetime.datetime) -> bool:
+    """Whether genai-prices knows what a model costs in that context: else it would tell the usual price."""
+    return any(
+        each.when == context and (each.constraint is None or each.constraint.active(now))
+        for each in info.price_variants or ()
+    )
 
 
 def _base(price: Any) -> Decimal | None:

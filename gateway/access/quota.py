@@ -41,6 +41,7 @@ from gateway.contract.deltas import Usage
 from gateway.contract.errors import NotAllowed, Unavailable
 from gateway.contract.messages import ChatRequest, EmbeddingRequest
 from gateway.contract.quota import Bound
+from gateway.contract.service_tier import STANDARD
 
 if TYPE_CHECKING:
     from gateway.access.entry import Reservation
@@ -167,17 +168,16 @@ class Quota:
         usage = Usage(input=size.prompt_bound, output=size.answer_bound(answer))
         most = 0
         for target in targets:
-            rates = self._prices.rates(target)
-            if rates is not None:
-                dollars = rates.most(usage)
-                if size.searches and rates.searches is not None:
-                    dollars += size.searches * rates.searches / 1000
-                most = max(most, min(nanos(dollars), MOST_COST))
-            elif refuse:
-                raise NotAllowed(
-                    f"The price of {target} is not known, and there is a budget: whoever runs this gateway can add it "
-                    "under prices, or set unknown_price: allow"
-                )
+            # A provider may serve an asked tier as the usual one.
+            for tier in ("", size.tier) if size.tier not in ("", STANDARD) else ("",):
+                rates = self._prices.rates(target, tier)
+                if rates is not None:
+                    dollars = rates.most(usage)
+                    if size.searches and rates.searches is not None:
+                        dollars += size.searches * rates.searches / 1000
+                    most = max(most, min(nanos(dollars), MOST_COST))
+                elif refuse:
+                    raise _unpriced(target, tier)
         return most
 
     def knows(self, targets: Sequence[str]) -> bool:
@@ -188,7 +188,7 @@ class Quota:
         """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""
         if not attempt.ended or ((attempt.usage is None or attempt.error) and attempt.said):
             return None
-        rates = self._prices.rates(attempt.target)
+        rates = self._prices.rates(attempt.target, attempt.tier)
         if rates is None or attempt.usage is None:
             return 0
         return min(max(0, nanos(rates.cost(attempt.usage))), MOST_COST)
@@ -340,3 +340,12 @@ def user_digest(user: str) -> str:
 def describe(bound: Bound) -> dict[str, str]:
     """For people and webhooks."""
     return {"scope": bound.scope, "name": bound.name, "budget": bound.rule.text}
+
+
+def _unpriced(target: str, tier: str) -> NotAllowed:
+    what = f"{target} in the service tier {tier}" if tier else target
+    where = "under prices, in service_tiers" if tier else "under prices"
+    return NotAllowed(
+        f"The price of {what} is not known, and there is a budget: whoever runs this gateway can add it "
+        f"{where}, or set unknown_price: allow"
+    )

@@ -206,7 +206,7 @@ class QuotaTicket:
 
     def _asked(self, target: str, size: Size) -> tuple[object, ...]:
         """What the most that a call may cost depends on."""
-        return target, size.most, size.answer_bound(self._answer), size.searches
+        return target, size.most, size.answer_bound(self._answer), size.searches, size.tier
 
     def _size_of(self, request: ChatRequest | EmbeddingRequest) -> Size:
         """Most attempts ask just what was admitted."""

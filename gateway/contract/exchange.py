@@ -98,6 +98,8 @@ class Attempt(msgspec.Struct):
     chosen: bool = False
     span_id: str = ""
     usage: Usage | None = None
+    tier: str = ""
+    """The service tier that was asked for, or served, as `contract.service_tier` names it."""
     estimated: bool = False
     """Whether `usage` is our own count, because the provider gave none before the answer ended."""
     cost: Decimal = Decimal(0)
