@@ -80,6 +80,10 @@ def endless_events(dialect: str, kind: str) -> Iterator[bytes]:
     return _endless(b": keep-alive\n\n" if kind == "comments" else _EVENTS[dialect](_ITEMS[dialect][kind]))
 
 
+# How many of an answer's first events come before the first word.
+PRELUDE = {"openai": 1, "anthropic": 2, "gemini": 0}
+
+
 def endless_body(dialect: str, kind: str) -> Iterator[bytes]:
     """A whole answer's body that never ends, in pieces."""
     if kind == "comments":

@@ -82,7 +82,7 @@ class Play:
         if behaviour.has("interim"):
             for status in (behaviour.number("interim"),) if behaviour.number("interim") else oddities.INTERIM:
                 await self._send(oddities.interim(status))
-        while behaviour.has("floodinterim") and not self._transport.is_closing():
+        while behaviour.has("floodinterim"):
             await self._send(oddities.interim(102) * 10)
             await asyncio.sleep(0)
 
@@ -94,9 +94,9 @@ class Play:
             pieces: Iterator[bytes] = oddities.endless_body(dialect, kind)
         else:
             pieces = oddities.endless_events(dialect, kind)
-            self.frames = [] if kind == "comments" else reply.frames[:2]
+            self.frames = [] if kind == "comments" else reply.frames[: oddities.PRELUDE[dialect]]
             await self._send_frames(self.frames)
-        while not self._transport.is_closing():
+        while True:
             await self._send(_chunk(next(pieces)))
             await asyncio.sleep(0)
 
@@ -166,8 +166,9 @@ class Play:
         head = self._head("transfer-encoding: chunked", self._reply.content_type)
         if behaviour.has("cutchunk"):
             self._write(head)
-            await self._send_frames(frames[: behaviour.number("cutchunk", 5)])
-            await self._send(b"ffff\r\n" + frames[-1])
+            place = min(behaviour.number("cutchunk", 5), len(frames) - 1)
+            await self._send_frames(frames[:place])
+            await self._send(b"ffff\r\n" + frames[place])
             await self._drop()
             return
         dropped = behaviour.has("cut") or behaviour.has("cutbyte")

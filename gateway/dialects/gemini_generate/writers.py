@@ -90,7 +90,7 @@ class StreamWriter:
     """`data:` frames; nothing marks the end but the finish reasons."""
 
     content_type = "text/event-stream"
-    __slots__ = ("_candidates", "_id", "_model", "_raw", "_usage")
+    __slots__ = ("_candidates", "_ended", "_held", "_id", "_model", "_raw", "_usage")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
@@ -98,6 +98,9 @@ class StreamWriter:
         self._raw = raw
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
+        # Raw responses with a finish reason, and what follows them: the reply may still break off.
+        self._held: list[bytes] = []
+        self._ended: set[int] = set()
 
     def opening(self, delta: Delta) -> bytes:
         """The SDK takes every frame for a response, so there is none that says nothing."""
@@ -113,11 +116,22 @@ class StreamWriter:
             return [_encode(each) for each in self.responses(deltas)]
         found: list[bytes] = []
         for delta in deltas:
-            if delta.raw:
-                found.append(delta.raw)
-            else:
+            if not delta.raw:
                 found += [_encode(each) for each in self.responses([delta])]
+            elif self._ends(delta):
+                self._held.append(delta.raw)
+            else:
+                found.append(delta.raw)
         return found
+
+    def _ends(self, delta: Delta) -> bool:
+        """Whether it holds a finish reason, or belongs behind one."""
+        for choice in delta.choices:
+            if choice.finish:
+                self._ended.add(choice.index)
+        if not self._ended:
+            return False
+        return not delta.choices or any(choice.index in self._ended for choice in delta.choices)
 
     def responses(self, deltas: list[Delta]) -> list[dict[str, Any]]:
         """What can be said now. Finish reasons wait for the end, where the usage and the last tool calls are known."""
@@ -137,11 +151,11 @@ class StreamWriter:
         return found
 
     def last_elements(self) -> list[bytes]:
-        """The end, as `elements`. Where raw bytes were forwarded they said it, but for what was changed on its way."""
+        """The end, as `elements`: the provider's own, and what was changed on its way."""
         if not self._raw:
             return [_encode(self.last())]
         ended = any(candidate.finish for candidate in self._candidates.values())
-        return [_encode(self.last())] if ended else []
+        return [*self._held, *([_encode(self.last())] if ended else [])]
 
     def last(self) -> dict[str, Any]:
         """The finish reasons, with the tool calls that are left and the usage."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.genai import types as google
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta, Usage
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import InvalidRequest, MalformedReply, Refusal, ServerFault
 from gateway.contract.messages import (
     ChatRequest,
@@ -175,6 +175,21 @@ def test_a_delta_changed_on_its_way_is_written_among_raw_ones() -> None:
     assert responses[0].text == "b"
     assert responses[-1].candidates is not None
     assert responses[-1].candidates[0].finish_reason == google.FinishReason.STOP
+
+
+@pytest.mark.guarantee("truth", "An answer whose end is broken never ends cleanly.")
+def test_a_raw_finish_reason_waits_for_the_end_of_the_reply() -> None:
+    def raw(number: int, index: int, text: str, finish: FinishReason = "") -> Delta:
+        return Delta((ChoiceDelta(index, text, finish=finish),), raw=b"%d" % number)
+
+    deltas = [raw(0, 0, "a"), raw(1, 0, "b", "stop"), raw(2, 1, "c"), raw(3, 0, ""), Delta(raw=b"4")]
+    ends = DIALECT.reply_writer(STREAMED, reply_id="r", raw=True)
+    # The other candidate's words don't wait.
+    assert ends.feed(deltas) == b"data: 0\r\n\r\ndata: 2\r\n\r\n"
+    assert ends.finish() == b"data: 1\r\n\r\ndata: 3\r\n\r\ndata: 4\r\n\r\n"
+    breaks = DIALECT.reply_writer(STREAMED, reply_id="r", raw=True)
+    breaks.feed(deltas)
+    assert b"data: 1" not in breaks.fail(ServerFault("x"), "req")
 
 
 def test_a_call_that_is_complete_goes_out_when_the_next_begins() -> None:
