@@ -171,6 +171,9 @@ class FrontProtocol(HttpToolsProtocol):
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            # A body that is packed on the way: whoever stands in front may have read another length.
+            raise _Refused
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:

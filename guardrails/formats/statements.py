@@ -28,6 +28,8 @@ def statement_problem(tree: exp.Expr) -> str:
         return "a COPY names no file"
     if isinstance(tree, exp.Use) and isinstance(tree.this, exp.Table) and tree.this.alias:
         return "a USE names two things"
+    if isinstance(tree, exp.Select) and not tree.expressions and not (tree.args.get("from") or tree.args.get("from_")):
+        return "a SELECT names nothing"
     selects = [each for each in tree.find_all(exp.Select) if each.parent_select is None]
     if isinstance(tree, exp.Query) and any(_lacks_table(each) for each in selects):
         return "it selects columns of no table"

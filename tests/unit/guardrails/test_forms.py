@@ -242,7 +242,7 @@ def test_no_repair_changes_the_tokens_of_a_text(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["hello world", "hello", "yes", "select one please", "SELECT one", "Use the force", "Update orders", "Insert coin",
-     "not found", "42", "Copy that", "Drop the ball", "show me the orders", "a and b"],
+     "not found", "42", "select", "SELECT", "Copy that", "Drop the ball", "show me the orders", "a and b"],
 )  # fmt: skip
 @pytest.mark.parametrize("dialect", ["", "postgres", "mysql", "duckdb", "sqlite"])
 def test_prose_is_no_sql(text: str, dialect: str) -> None:

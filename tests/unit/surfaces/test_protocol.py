@@ -141,6 +141,7 @@ async def until(is_so: Callable[[], bool]) -> None:
         (HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"0" * 5_000_000, 400),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n" + (b"1;" + b"x" * 3000 + b"\r\nx\r\n") * 3000, 400),
         (b"CONNECT example.com:443 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 400),
         (HEAD + b"content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
 )  # fmt: skip
