@@ -20,6 +20,7 @@ from pydantic import (
 from config.findings import Substituted, wrong
 from config.struct import Struct, one_or_several
 from config.units import Tokens
+from gateway.contract.service_tier import STANDARD, tier_name
 
 
 def _dollars(value: object) -> object:
@@ -47,8 +48,11 @@ def _day(value: object) -> object:
 
 
 def _service_tier(value: str) -> str:
-    if value in ("standard", "default", "auto"):
+    name = tier_name(value)
+    if name == STANDARD:
         raise wrong("{value} is the usual tier", "write its prices beside service_tiers")
+    if name != value:
+        raise wrong("{value} is another tier's name", f"write {name}")
     return value
 
 

@@ -188,7 +188,8 @@ class Quota:
         """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""
         if not attempt.ended or ((attempt.usage is None or attempt.error) and attempt.said):
             return None
-        rates = self._prices.rates(attempt.target, attempt.tier)
+        # A tier that nobody asked for, without a price: its row is unpriced, and a budget counts the usual price.
+        rates = self._prices.rates(attempt.target, attempt.tier) or self._prices.rates(attempt.target)
         if rates is None or attempt.usage is None:
             return 0
         return min(max(0, nanos(rates.cost(attempt.usage))), MOST_COST)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from config import ConfigError, load
+from gateway.access.counters import MemoryCounters
 from gateway.access.estimate import size_of
 from gateway.access.prices import Prices, Rates, Vendor
+from gateway.access.quota import Quota
 from gateway.contract.deltas import Usage
 from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text
+from gateway.contract.quota import NANO
 from gateway.contract.service_tier import asked_tier, tier_name
 
 ONE_TIER = pytest.mark.guarantee(
@@ -90,3 +95,22 @@ def test_what_a_request_asks_for_is_part_of_its_size() -> None:
     assert size_of(request).tier == "priority"
     assert asked_tier({"speed": "fast"}) == "fast"
     assert asked_tier(None) == ""
+
+
+@ONE_TIER
+def test_a_tier_that_nobody_asked_for_counts_in_budgets_at_the_usual_price() -> None:
+    quota = Quota(MemoryCounters(), Prices({"o/m": [(None, OWN)]}, {}), {}, {})
+    assert quota.cost_of(Attempt("o/m", "o", "m", ended=1.0, usage=USAGE, tier="priority")) == 12 * NANO
+    assert quota.cost_of(Attempt("o/m", "o", "m", ended=1.0, usage=USAGE, tier="flex")) == 6 * NANO
+
+
+@pytest.mark.parametrize(
+    "name", ["standard", "default", "auto", "standard_only", "on_demand", "on_demand_flex", "Flex"]
+)
+def test_names_that_no_answer_has_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "gatehouse.yaml"
+    path.write_text(
+        f"version: 1\nprices: {{o/m: {{input: 1, output: 2, service_tiers: {{{name}: {{input: 1, output: 2}}}}}}}}\n"
+    )
+    with pytest.raises(ConfigError):
+        load(path, environ={})
