@@ -312,8 +312,10 @@ def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlemen
     more = each.actual
     if money.reserved.pop(request, None) is None:
         if request in money.expired:
-            # It was counted in full: what was too much comes back.
-            more -= money.expired.pop(request)
+            # It was counted in full: what was too much comes back. Not of a rolling budget: the part that it was counted
+            # in may have left the window already, and then so has all of it.
+            counted = money.expired.pop(request)
+            more = max(0, more - counted) if demand.window_us else more - counted
         elif demand.amount:
             more = 0
             if not before and demand.key not in state:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -87,6 +87,7 @@ def test_a_window_never_holds_more_than_twice_its_count(
 ACTIONS = st.lists(st.tuples(st.sampled_from(["ask", "settle", "die", "wait"]), st.integers(0, 400)), max_size=60)
 
 
+@example(1, [("ask", 1), ("wait", 90), ("ask", 0), ("wait", 372), ("settle", 0)], True)
 @given(st.integers(1, 1000), ACTIONS, st.booleans())
 def test_spent_and_reserved_never_exceed_a_budget(limit: int, actions: list[tuple[str, int]], rolling: bool) -> None:
     """Whatever is asked, settled and lost. What is settled is never more than what was reserved."""
