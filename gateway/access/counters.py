@@ -312,8 +312,8 @@ def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlemen
     more = each.actual
     if money.reserved.pop(request, None) is None:
         if request in money.expired:
-            # It was counted in full: what was too much comes back. Not of a rolling budget: the part that it was counted
-            # in may have left the window already, and then so has all of it.
+            # It was counted in full: what was too much comes back. Not of a rolling budget: the part in which it was
+            # counted may have left the window already, and then so has all of it.
             counted = money.expired.pop(request)
             more = max(0, more - counted) if demand.window_us else more - counted
         elif demand.amount:
