@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -29,32 +29,39 @@ _LONGEST = {"request_id": 160, "key": 128, "user": 128, "surface": 64, "model": 
 # How a request ended that nobody saw the end of: its process died. Its cost is the most that it may have been.
 NOBODY_KNOWS = "unknown"
 
+# What a line of a journal may hold: one that is damaged must neither keep the others from the database nor give back
+# what was spent.
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Moment: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
+
 
 class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
     """One call to one target."""
 
-    number: int
+    number: Small
     target: str
     reason: str
-    status: int
+    status: Small
     error: str
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    reasoning: int
-    cost: int | None
+    input: Count
+    output: Count
+    cache_read: Count
+    cache_write: Count
+    reasoning: Count
+    cost: Count | None
     estimated: bool
-    duration_ms: int
+    duration_ms: Small
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One request. `cost` is in trillionths of a dollar, None where a price is not known."""
 
-    id: str
+    id: Id
     request_id: str
     trace_id: str
-    at_ms: int
+    at_ms: Moment
     organisation: str
     team: str
     app: str
@@ -63,19 +70,19 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     surface: str
     model: str
     target: str
-    status: int
+    status: Small
     outcome: str
     error: str
     cache: str
     stream: bool
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    reasoning: int
-    cost: int | None
+    input: Count
+    output: Count
+    cache_read: Count
+    cache_write: Count
+    reasoning: Count
+    cost: Count | None
     estimated: bool
-    duration_ms: int
+    duration_ms: Small
     attempts: tuple[AttemptEntry, ...] = ()
 
     def row(self) -> dict[str, Any]:
@@ -93,10 +100,10 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
     end of each.
     """
 
-    id: str
+    id: Id
     request_id: str
     trace_id: str
-    at_ms: int
+    at_ms: Moment
     organisation: str
     team: str
     app: str
@@ -106,8 +113,8 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
     model: str
     target: str
     stream: bool
-    cost: int | None = None
-    budgets: tuple[tuple[str, int, int], ...] = ()
+    cost: Count | None = None
+    budgets: tuple[tuple[str, Count, Count], ...] = ()
 
     def as_entry(self) -> Entry:
         """Its row, where nobody saw its end."""

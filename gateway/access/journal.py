@@ -127,17 +127,34 @@ class Journal:
             self._compact()
         return size
 
+    def restore(self) -> bool:
+        """Whether somebody had removed the file: then it goes on in a new one. Raises `OSError` where none can be made.
+
+        What is in a file without a name is lost with its process.
+        """
+        try:
+            if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
+                return False
+        except FileNotFoundError:
+            pass
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._go_on()
+        return True
+
     def _compact(self) -> None:
-        """Goes on in a new file, with who is under way and what has not been taken."""
+        before = self.path
+        with contextlib.suppress(OSError):  # the disk is full: later
+            self._go_on()
+        if self.path != before:
+            before.unlink(missing_ok=True)
+
+    def _go_on(self) -> None:
+        """In a new file, with who is under way and what has not been taken. Raises `OSError`."""
         under_way = b"".join(self._under_way.values())
         rest = os.pread(self._file.fileno(), self.waiting, self._read) if self.waiting else b""
         if len(rest) != self.waiting:
             return
-        try:
-            path, file = self._make(under_way + rest)
-        except OSError:
-            return  # the disk is full: later
-        self.path.unlink(missing_ok=True)
+        path, file = self._make(under_way + rest)
         self._file.close()
         self.path, self._file, self._torn = path, file, False
         self._read, self._written = len(under_way), len(under_way) + len(rest)
@@ -171,12 +188,13 @@ class Journal:
                 if unseen.stat().st_mtime < time.time() - _UNSEEN_S:
                     unseen.unlink()
         for path in sorted(self._folder.glob("*.journal")):
-            if path == self.path:
+            # A pipe or a device would keep its reader for ever; and another may have been faster.
+            if path == self.path or path.is_symlink() or not path.is_file():
                 continue
             try:
                 file = path.open("rb")
             except FileNotFoundError:
-                continue  # another was faster
+                continue
             with file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

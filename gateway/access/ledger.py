@@ -36,6 +36,8 @@ ADOPTING_S = 20.0
 # How often a database is asked whether it takes rows while there are none.
 ASK_S = 2.0
 BATCH = 500
+# So many rows are written to the disk in one go.
+MOST_AT_ONCE = 2_000
 # So many of those who ended last may not have been settled when their process died.
 MOST_UNSETTLED = 2_000
 # While the disk is full, this is how often it is tried again, and so much is held in memory.
@@ -158,7 +160,16 @@ class Ledger:
     async def _keep_synced(self) -> None:
         while True:
             await asyncio.sleep(SYNC_S)
-            if self._journal is not None and self._journal.waiting:
+            if self._journal is None:
+                continue
+            try:
+                # Nobody is about to tell what has been taken of the file that goes.
+                async with self._flushing:
+                    if self._journal.restore():
+                        structlog.get_logger().error("the ledger's journal was removed: it goes on in a new file")
+            except OSError as error:
+                self._note_full(error)
+            if self._journal.waiting:
                 with contextlib.suppress(OSError):
                     await asyncio.to_thread(self._journal.sync)
 
@@ -188,7 +199,7 @@ class Ledger:
     def _to_disk(self) -> bool:
         """False when the disk is full: what is finished is held in memory."""
         entries, self._held = self._held, []
-        while self._waiting and len(entries) < MOST_HELD:
+        while self._waiting:
             exchange = self._waiting.popleft()
             try:
                 entries.append(entry_of(exchange))
@@ -196,14 +207,22 @@ class Ledger:
                 # It must not take the others with it.
                 structlog.get_logger().exception("a request can't be kept")
                 self._lost += 1
-        if self._journal is None or not (entries or self._full):
+        journal = self._journal
+        if journal is None or not (entries or self._full):
             return True
+        written = 0
         try:
-            self._journal.write(entries) if entries else self._journal.probe()
+            # What a disk does not take is not made ready for it as a whole, time and again.
+            while written < len(entries):
+                journal.write(entries[written : written + MOST_AT_ONCE])
+                written += MOST_AT_ONCE
+            if not entries:
+                journal.probe()
         except OSError as error:
             self._note_full(error)
-            self._held = entries[:MOST_HELD]
-            self._lost += len(entries) - len(self._held)
+            self._held, lost = entries[written : written + MOST_HELD], entries[written + MOST_HELD :]
+            self._lost += len(lost)
+            journal.ended(lost)
             return False
         self._full = False
         return True
@@ -230,6 +249,7 @@ class Ledger:
             if not self._told:
                 structlog.get_logger().error("the ledger waits for its database", problem=_named(error))
             self._told, self._problem, self._heard = True, _named(error), -math.inf
+            self._database.doubt()
             self._pause_s = min(LONGEST_PAUSE_S, max(0.5, 2 * self._pause_s))
             return False
         if self._told:

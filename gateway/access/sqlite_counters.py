@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.access.counters import (
+    RATE,
     SLOTS,
     SPEND,
     WAITS,
@@ -35,6 +37,8 @@ from gateway.access.counters import (
 )
 
 BUSY_MS = 200
+# How often a file is tried with which something was wrong.
+TRY_US = 500_000
 # What is not given back is lost until the lease ends: worth some patience.
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 # No budget looks back longer.
@@ -99,15 +103,19 @@ class SqliteCounters:
         self._waits = waits
         # What is wrong with the file, as its last step has shown.
         self._broken = ""
+        self._tried = 0
+        self._replaced = False
         self._late: list[tuple[str, Sequence[Settlement]]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
+        self._path = path
         path.touch(0o600)
         # Many workers may start at once.
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(_SCHEMA)
+        self._file = os.stat(path)
         self._tidied = 0
         self._tidy(clock())
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
@@ -116,9 +124,19 @@ class SqliteCounters:
     def condition(self) -> Condition:
         """See `Counters.condition`."""
         if self._broken:
+            self._try_again()
+        if self._broken:
             problem = f"the counters' file in server.data can't be written ({self._broken})"
             return Condition(problem, only_money=False)
         return Condition(WAITS) if self._waits else Condition()
+
+    def _try_again(self) -> None:
+        """Who is not ready is asked nothing: it would never find out that the file is well again."""
+        now = self._clock()
+        if abs(now - self._tried) >= TRY_US:
+            self._tried = now
+            with contextlib.suppress(Unreachable):
+                self._step({"": RATE}, now, lambda rows: rows.update({"": 0}))
 
     async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
         """See `Counters.reserve`."""
@@ -189,6 +207,12 @@ class SqliteCounters:
         return money.total() if money is not None else 0
 
     def _step(self, kinds: dict[str, int], now: int, act: Callable[[_Rows], R]) -> R:
+        if self._replaced or not self._is_the_same():
+            # Who starts now counts in another: together they would spend a budget twice. For good, as its parts on disk
+            # need no longer belong together when it is put back.
+            self._replaced = True
+            self._broken = "it was removed or replaced while it was used: restart the gateway"
+            raise Unreachable(self._broken)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             done = act(_Rows(self._connection, kinds, now))
@@ -204,6 +228,13 @@ class SqliteCounters:
             raise
         self._broken = ""
         return done
+
+    def _is_the_same(self) -> bool:
+        """Whether the file that is open is still the one of its name."""
+        try:
+            return os.path.samestat(os.stat(self._path), self._file)
+        except OSError:
+            return False
 
     async def close(self) -> None:
         """Lets go of the file."""

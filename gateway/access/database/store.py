@@ -71,9 +71,12 @@ class Database:
                     await self.lock(connection)
                 await connection.execute(text("UPDATE meta SET value = value WHERE name = ''"))
         except BaseException:
-            # Whatever comes back may be another, without tables.
-            self._ready = False
+            self.doubt()
             raise
+
+    def doubt(self) -> None:
+        """It has failed: whatever comes back may be another, without tables."""
+        self._ready = False
 
     async def lock(self, connection: AsyncConnection) -> None:
         """Lets nobody else write until the transaction ends."""

@@ -1,0 +1,233 @@
+"""Files of the ledger and the counters that somebody damages or removes: what is spent stays counted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.access.counters import SPEND, Demand, Settlement, Unreachable
+from gateway.access.database.store import Database
+from gateway.access.entry import Entry, Reservation
+from gateway.access.journal import Journal, read_journal
+from gateway.access.ledger import Ledger
+from gateway.access.sqlite_counters import SqliteCounters
+from gateway.contract.exchange import Exchange
+from tests.unit.access.test_journal import AT_MS, Flaky, journals, kept
+from tests.unit.access.test_reports import entry
+from tests.unit.access.test_reservations import reserved
+
+DAMAGED = pytest.mark.guarantee("money", "A damaged line or file among the journals keeps no other from the ledger")
+REMOVED = pytest.mark.guarantee("money", "A journal that is removed while it is used goes on in a new file")
+BOUNDED = pytest.mark.guarantee("money", "What is held in memory while nothing takes rows is bounded")
+COUNTING = pytest.mark.guarantee("money", "Workers whose counters' file was removed spend nothing until a restart")
+NUMBERS = ("at_ms", "status", "input", "output", "cache_read", "cache_write", "reasoning", "cost", "duration_ms")
+
+
+def damaged(line: Entry | Reservation, **changes: Any) -> bytes:
+    """The line with values that no writer of ours gives."""
+    return msgspec.json.encode({**msgspec.json.decode(msgspec.json.encode(line)), **changes})
+
+
+def remove(path: Path) -> None:
+    """A database of SQLite, with what is beside it."""
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+
+
+@DAMAGED
+@pytest.mark.parametrize("value", [10**30, 2**63, -1, -(10**30)])
+def test_a_number_that_no_database_takes_or_that_gives_money_back_is_no_row(tmp_path: Path, value: int) -> None:
+    path = tmp_path / "1-dead.journal"
+    lines = [damaged(entry(AT_MS, 1), **{name: value}) for name in NUMBERS]
+    lines += [damaged(reserved(2), **{name: value}) for name in ("at_ms", "cost")]
+    lines += [damaged(reserved(2), budgets=[["k", value, 0]]), damaged(entry(AT_MS, 1), id="x" * 33)]
+    path.write_bytes(b"\n".join([*lines, msgspec.json.encode(entry(AT_MS, 3)), b""]))
+    begun: dict[str, Reservation] = {}
+    ((entries, broken),) = read_journal(path, 500, begun)
+    assert ([each.id for each in entries], broken) == ([entry(AT_MS, 3).id], len(lines))
+    assert not begun
+
+
+@DAMAGED
+def test_what_is_no_file_of_a_journal_keeps_no_other_from_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.ledger.ADOPT_S", 0.05)
+
+    async def run() -> None:
+        folder = tmp_path / "journal"
+        folder.mkdir()
+        (folder / "0.journal").mkdir()
+        (folder / "1.journal").symlink_to("/dev/zero")
+        (folder / "2.journal").symlink_to(folder / "2.journal")
+        os.mkfifo(folder / "3.journal")
+        bad = damaged(entry(AT_MS, 1), at_ms=10**30)
+        (folder / "4-dead.journal").write_bytes(bad + b"\n" + msgspec.json.encode(entry(AT_MS, 2)) + b"\n")
+        database = Database(f"sqlite:///{tmp_path / 'l.sqlite'}")
+        ledger = Ledger(database, folder, 400)
+        ledger.start()
+        async with asyncio.timeout(10):
+            await ledger.adopt()
+        assert await kept(database) == (1, 1)
+        assert (folder / "4-dead.unread").exists()
+        await ledger.close()
+        await database.close()
+
+    asyncio.run(run())
+
+
+@REMOVED
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_a_journal_that_is_removed_goes_on_in_a_new_file(tmp_path: Path, *, whole_folder: bool) -> None:
+    folder = tmp_path / "journal"
+    journal = Journal(folder)
+    assert not journal.restore()
+    journal.begin(reserved(1))
+    journal.begin(reserved(2))
+    journal.write([entry(AT_MS, 2), entry(AT_MS, 3)])
+    journal.path.unlink()
+    if whole_folder:
+        folder.rmdir()
+    assert journal.restore()
+    assert not journal.restore()
+    journal.begin(reserved(4))
+    # As a process that is killed.
+    journal._file.close()
+    begun: dict[str, Reservation] = {}
+    found = [each.id for entries, _ in read_journal(journals(folder)[0], 99, begun) for each in entries]
+    assert found == [entry(AT_MS, 2).id, entry(AT_MS, 3).id]
+    assert list(begun) == [reserved(1).id, reserved(4).id]
+
+
+@REMOVED
+def test_rows_that_are_on_their_way_when_the_journal_is_removed_arrive_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.ledger.SYNC_S", 0.01)
+
+    async def run() -> None:
+        database, folder = Flaky(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"
+        ledger = Ledger(database, folder, 400)
+        ledger.start()
+        for _ in range(20):
+            for _ in range(10):
+                ledger.add(Exchange("POST /v1/messages"))
+            for path in journals(folder):
+                path.unlink()
+            await asyncio.sleep(0.03)
+        while not await ledger.flush():
+            await asyncio.sleep(0.05)
+        assert await kept(database) == (200, 200)
+        await ledger.close()
+        await database.close()
+
+    asyncio.run(run())
+
+
+@BOUNDED
+def test_what_neither_disk_nor_database_takes_is_held_up_to_a_bound_and_then_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.ledger.MOST_HELD", 50)
+    monkeypatch.setattr("gateway.access.ledger.MOST_AT_ONCE", 20)
+
+    async def run() -> None:
+        ledger = Ledger(Flaky(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal", 400)
+        ledger._journal = journal = Journal(tmp_path / "journal")
+        encoded = 0
+
+        def write(entries: list[Entry]) -> None:
+            nonlocal encoded
+            encoded += len(entries)
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(journal, "write", write)
+        for _ in range(3):
+            for _ in range(40):
+                ledger._waiting.append(Exchange("POST /v1/messages"))
+            assert not ledger._to_disk()
+        assert (len(ledger._held), len(ledger._waiting), ledger.lost_rows) == (50, 0, 70)
+        # Nor is all of it made ready for the disk each time.
+        assert encoded == 60
+        monkeypatch.undo()
+        assert ledger._to_disk()
+        assert len(journal.take(999)[0]) == 50
+
+    asyncio.run(run())
+
+
+def test_a_database_that_comes_back_empty_while_rows_wait_takes_them(tmp_path: Path) -> None:
+    async def run() -> None:
+        path = tmp_path / "l.sqlite"
+        database = Database(f"sqlite:///{path}")
+        ledger = Ledger(database, tmp_path / "journal", 400)
+        await database.prepare()
+        ledger._journal = Journal(tmp_path / "journal")
+        remove(path)
+        ledger.add(Exchange("POST /v1/messages"))
+        assert not await ledger.flush()
+        assert "waits for its database" in ledger.status()
+        assert await ledger.flush()
+        assert await kept(database) == (1, 1)
+        await ledger.close()
+        await database.close()
+
+    asyncio.run(run())
+
+
+@COUNTING
+def test_workers_whose_counters_file_was_removed_spend_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        path, demand = tmp_path / "c.sqlite", Demand("b", SPEND, 100, 60, 0, 10**16)
+        old = SqliteCounters(path)
+        assert (await old.reserve("a", [demand]))[0]
+        path.rename(tmp_path / "moved.sqlite")
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                await old.reserve("c", [demand])
+            old._tried = 0
+            assert "restart the gateway" in old.condition.problem
+            # Another stands in its place: who starts now counts there.
+            new = SqliteCounters(path)
+            assert not new.condition.problem
+        (tmp_path / "moved.sqlite").rename(path)
+        with pytest.raises(Unreachable):
+            await old.reserve("c", [demand])
+        await new.close()
+        await old.close()
+
+    asyncio.run(run())
+
+
+def test_counters_that_had_no_room_are_well_again_without_being_asked_for_anything(tmp_path: Path) -> None:
+    async def run() -> None:
+        counters, demand = SqliteCounters(tmp_path / "c.sqlite"), Demand("b", SPEND, 100, 60, 0, 10**16)
+        connection = counters._connection
+
+        class Full:
+            """A file on a disk without room."""
+
+            in_transaction = False
+
+            def execute(self, *_: object) -> None:
+                raise sqlite3.OperationalError("database or disk is full")
+
+        counters._connection = Full()  # type: ignore[assignment]
+        with pytest.raises(Unreachable):
+            await counters.reserve("a", [demand])
+        assert "disk is full" in counters.condition.problem
+        counters._connection = connection
+        counters._tried = 0
+        assert not counters.condition.problem
+        assert (await counters.reserve("a", [demand]))[0]
+        await counters.settle("a", [Settlement(demand, 5)])
+        assert counters.taken("b") == 5
+        await counters.close()
+
+    asyncio.run(run())
