@@ -38,8 +38,6 @@ MODELS = {
     "second": "[s/sim-500, s/sim-n8]",
     "hedged": "[s/sim-latency5000-n6, s/sim-n9-pace20]",
 }
-# Tokens of the answer that the slower one of a hedge has.
-MOST_IN_FLIGHT = 9
 CALLERS = 16
 PAUSE_S = 0.02
 # A round without kills, at the end: what is left of the budgets is asked for.
@@ -91,8 +89,6 @@ class Outcome(msgspec.Struct):
     unknown: int = 0
     unknown_cost: int = 0
     unknown_billed: int = 0
-    in_flight: int = 0
-    """Billed for words of the slower one of a hedge that were on their way when it was given up."""
     stranded: int = 0
     """Counted in Redis for requests that died between their reservation there and its line on disk."""
     faults: list[str] = []
@@ -116,7 +112,6 @@ class Outcome(msgspec.Struct):
             f"overshoot: {self.overshoot / PICO:.4f} USD",
             f"rows {self.rows}, of them unknown {self.unknown}: at most {self.unknown_cost / PICO:.4f} USD in the "
             f"ledger, {self.unknown_billed / PICO:.4f} billed",
-            f"billed for words on their way when a hedge was given up: {self.in_flight / PICO:.4f} USD",
             f"counted by Redis and in no ledger: {self.stranded / PICO:.4f} USD",
             f"faults: {len(self.faults)}",
             *self.faults[:20],
@@ -269,8 +264,6 @@ class Run:
             found.unknown_billed += cost
             if row["cost"] is None or row["cost"] < cost:
                 found.faults.append(f"{told}, of unknown outcome")
-        elif row["model"] == "hedged" and 0 < cost - row["cost"] <= MOST_IN_FLIGHT * OUTPUT:
-            found.in_flight += cost - row["cost"]
         elif row["cost"] != cost:
             found.faults.append(told)
 

@@ -1,8 +1,8 @@
 """What the simulator bills: books of its own, read off what went out, to hold a caller's against.
 
-An answer that went out whole with its usage costs that usage. One that never says it, and a stream that broke off or
-whose client left, cost what its usage had said by then, and no less than the words that were written, counted as
-`estimate_tokens` counts; so does a body of which a part went out. A call that failed costs nothing, nor does an answer
+An answer whose usage went out after its last word costs that usage. One that never says it, and a stream that broke off
+or whose client left before, cost what its usage had said by then, and no less than the words that were written, counted
+as `estimate_tokens` counts; so does a body of which a part went out. A call that failed costs nothing, nor does an answer
 of which nothing went out: unless its client has left, who pays for the prompt.
 """
 
@@ -97,7 +97,10 @@ def _count(reply: Reply, play: Play) -> tuple[Tokens, bool]:
                 return usage, True
     heard = [wire.hear(event) for event in events]
     words = "".join(each.words for each in heard)
-    said = next((each.usage for each in reversed(heard) if each.usage is not None), None)
+    place, said = next(((at, heard[at].usage) for at in reversed(range(len(heard))) if heard[at].usage), (0, None))
+    if said is not None and said.completion and not any(each.words for each in heard[place + 1 :]):
+        # All the words are in it: only the end of the stream is missing.
+        words = ""
     if not words and said is None and not play.body_sent:
         return _FREE, False
     prompt = said.prompt if said is not None else _prompt(reply)

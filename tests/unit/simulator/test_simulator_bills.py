@@ -74,6 +74,16 @@ def test_a_client_that_leaves_pays_for_what_it_got(simulator: Simulator, dialect
     assert (bill["whole"], bill["output"]) == (False, words(said))
 
 
+@pytest.mark.parametrize(("dialect", "events"), [("openai", 23), ("anthropic", 24)])
+def test_a_stream_that_breaks_off_after_its_last_usage_costs_that_usage(
+    simulator: Simulator, dialect: str, events: int
+) -> None:
+    # So many events are before the vendor's end. Gemini's last usage is its end.
+    bill = billed(simulator, dialect, f"n20-cut{events}", stream=True)
+    assert not bill["whole"]
+    assert (bill["input"], bill["output"]) == (2, 20)
+
+
 @every
 @pytest.mark.parametrize("behaviour", ["n20-cut3", "n20-cutclean", "n20-malformed"])
 def test_half_a_body_costs_the_prompt_and_the_words_in_it(simulator: Simulator, dialect: str, behaviour: str) -> None:
