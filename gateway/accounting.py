@@ -49,6 +49,9 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
         return accounts
     if isinstance(accounts.counters, MemoryCounters):
         accounts.hold(folder)
+        # It knows nothing of what is spent from now on; workers that count in one again have all from the ledger.
+        for each in folder.glob("counters.sqlite*"):
+            each.unlink(missing_ok=True)
     if isinstance(accounts.counters, RedisCounters):
         accounts.counters.seeds = accounts.seeds
     from gateway.access.audit import Audit

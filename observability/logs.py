@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -29,6 +30,20 @@ def configure_logging(log: LogFormat) -> None:
             *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Stderr,
         cache_logger_on_first_use=False,
     )
+
+
+class _Stderr(structlog.PrintLogger):
+    """Where nobody can be told, on a full disk say, what was to be told about goes on all the same."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__(sys.stderr)
+
+    def msg(self, message: str) -> None:
+        """A line."""
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg

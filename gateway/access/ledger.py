@@ -228,9 +228,9 @@ class Ledger:
         return True
 
     def _note_full(self, error: OSError) -> None:
-        if not self._full:
+        before, self._full = self._full, True
+        if not before:
             structlog.get_logger().error("the ledger's journal can't be written", problem=str(error.strerror))
-        self._full = True
 
     async def _to_database(self) -> bool:
         journal = self._journal

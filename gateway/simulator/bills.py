@@ -2,8 +2,8 @@
 
 An answer whose usage went out after its last word costs that usage. One that never says it, and a stream that broke off
 or whose client left before, cost what its usage had said by then, and no less than the words that were written, counted
-as `estimate_tokens` counts; so does a body of which a part went out. A call that failed costs nothing, nor does an answer
-of which nothing went out: unless its client has left, who pays for the prompt.
+as `estimate_tokens` counts; so does a body of which a part went out. A call that failed costs nothing, nor does an
+answer of which nothing went out: unless its client has left, who pays for the prompt.
 """
 
 from __future__ import annotations

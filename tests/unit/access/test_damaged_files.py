@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from gateway.access.journal import Journal, read_journal
 from gateway.access.ledger import Ledger
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.contract.exchange import Exchange
-from tests.unit.access.test_journal import AT_MS, Flaky, journals, kept
+from tests.unit.access.test_journal import AT_MS, ROOT, Flaky, journals, kept
 from tests.unit.access.test_reports import entry
 from tests.unit.access.test_reservations import reserved
 
@@ -231,3 +233,38 @@ def test_counters_that_had_no_room_are_well_again_without_being_asked_for_anythi
         await counters.close()
 
     asyncio.run(run())
+
+
+def test_a_log_that_cannot_be_written_costs_no_row(tmp_path: Path) -> None:
+    """Often the log is on the disk that is full."""
+    program = f"""
+import asyncio, os, sys
+from pathlib import Path
+from gateway.access.database.store import Database
+from gateway.access.ledger import Ledger
+from gateway.contract.exchange import Exchange
+from observability.logs import configure_logging
+from tests.unit.access.test_reservations import reserved
+
+sys.stderr = open("/dev/full", "w", buffering=1)
+configure_logging("off")
+
+async def run():
+    ledger = Ledger(Database("sqlite:///{tmp_path / "l.sqlite"}"), Path("{tmp_path / "journal"}"), 400)
+    ledger.start()
+    file = ledger._journal._file
+    class Full:
+        def write(self, data): raise OSError(28, "No space left on device")
+        def truncate(self, size): return size
+        def fileno(self): return file.fileno()
+    ledger._journal._file = Full()
+    ledger.begin(reserved(1))
+    ledger.add(Exchange("POST /v1/messages"))
+    assert "1 rows are in memory only" in ledger.status(), ledger.status()
+    print("held", flush=True)
+    os._exit(0)
+
+asyncio.run(run())
+"""
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert told.stdout == "held\n", told
