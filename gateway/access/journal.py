@@ -45,6 +45,8 @@ class Journal:
         self._torn = False
         # The last line of each request that is under way.
         self._under_way: dict[str, bytes] = {}
+        # Those of them whose line a full disk has not taken.
+        self._unwritten: set[str] = set()
 
     def _make(self, data: bytes) -> tuple[Path, FileIO]:
         path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.journal"
@@ -81,17 +83,21 @@ class Journal:
         """Keeps that a request is under way, or reserves more than before. Raises as `write`."""
         line = _ENCODER.encode(reservation) + b"\n"
         self._under_way[reservation.id] = line
+        self._unwritten.add(reservation.id)
         self._append(line)
+        self._unwritten.discard(reservation.id)
 
     def probe(self) -> None:
-        """Whether the disk takes anything. Raises as `write`."""
-        self._append(b"\n")
+        """Whether the disk takes anything, and first what it has not taken of who is under way. Raises as `write`."""
+        self._append(b"".join([self._under_way[each] for each in self._unwritten]) or b"\n")
+        self._unwritten.clear()
 
     def ended(self, entries: Sequence[Entry]) -> None:
         """Their rows are on disk, or in the database."""
         if self._under_way:
             for each in entries:
                 self._under_way.pop(each.id, None)
+                self._unwritten.discard(each.id)
 
     def _append(self, data: bytes) -> None:
         if self._torn:
@@ -158,6 +164,7 @@ class Journal:
         self._file.close()
         self.path, self._file, self._torn = path, file, False
         self._read, self._written = len(under_way), len(under_way) + len(rest)
+        self._unwritten.clear()
 
     def close(self) -> None:
         """Leaves the file behind if anything in it is not in the database, or somebody is still under way."""

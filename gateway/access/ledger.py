@@ -216,7 +216,7 @@ class Ledger:
             while written < len(entries):
                 journal.write(entries[written : written + MOST_AT_ONCE])
                 written += MOST_AT_ONCE
-            if not entries:
+            if self._full:
                 journal.probe()
         except OSError as error:
             self._note_full(error)

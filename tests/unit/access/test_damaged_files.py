@@ -20,9 +20,9 @@ from gateway.access.journal import Journal, read_journal
 from gateway.access.ledger import Ledger
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.contract.exchange import Exchange
-from tests.unit.access.test_journal import AT_MS, ROOT, Flaky, journals, kept
+from tests.unit.access.test_journal import AT_MS, ROOT, Flaky, full_disk, journals, kept
 from tests.unit.access.test_reports import entry
-from tests.unit.access.test_reservations import reserved
+from tests.unit.access.test_reservations import KILLED, reserved
 
 DAMAGED = pytest.mark.guarantee("money", "A damaged line or file among the journals keeps no other from the ledger")
 REMOVED = pytest.mark.guarantee("money", "A journal that is removed while it is used goes on in a new file")
@@ -233,6 +233,26 @@ def test_counters_that_had_no_room_are_well_again_without_being_asked_for_anythi
         await counters.close()
 
     asyncio.run(run())
+
+
+@KILLED
+def test_who_began_on_a_full_disk_is_kept_as_soon_as_there_is_room(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.begin(reserved(1))
+    # Room for a sign, and for no line.
+    with full_disk(5, journal.path):
+        for number in (2, 3):
+            with pytest.raises(OSError, match="File too large"):
+                journal.begin(reserved(number))
+        with pytest.raises(OSError, match="File too large"):
+            journal.probe()
+        journal.ended([entry(AT_MS, 3)])
+    journal.probe()
+    journal.probe()
+    journal._file.close()
+    begun: dict[str, Reservation] = {}
+    list(read_journal(journal.path, 99, begun))
+    assert list(begun) == [reserved(1).id, reserved(2).id]
 
 
 def test_a_log_that_cannot_be_written_costs_no_row(tmp_path: Path) -> None:
