@@ -15,7 +15,7 @@ from gateway.accounting import open_ledger
 from gateway.assembly import build, embedder_of
 from gateway.resources import Resources
 from gateway.sourcing import open_source, place_of
-from rag.documents.reading import SUFFIXES
+from rag.documents.reading import SUFFIXES, load_file
 from rag.ingest import Item, Report
 from router.health import HealthBook
 
@@ -44,7 +44,7 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
         async with opened(config, name, resources) as source:
             report = Report()
             if paths:
-                report = await source.add(_items(paths))
+                report = await source.add(_items(paths, _documents(config, name).read.size))
             passed = await source.ingest(bar.tell)
             return passed if not paths else _together(report, passed)
     finally:
@@ -82,17 +82,17 @@ def _together(handed: Report, passed: Report) -> Report:
     return handed
 
 
-def _items(paths: Sequence[Path]) -> list[Item]:
+def _items(paths: Sequence[Path], max_bytes: int) -> list[Item]:
     """Files, and all that can be read in folders; the id is the path as it was given."""
     items = []
     for path in paths:
         files = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        items += [Item(each.as_posix(), partial(_load, each)) for each in files if each.is_file()]
+        items += [Item(each.as_posix(), partial(_load, each, max_bytes)) for each in files if each.is_file()]
     return items
 
 
-def _load(path: Path) -> tuple[bytes, str]:
-    return path.read_bytes(), ""
+def _load(path: Path, max_bytes: int) -> tuple[bytes, str]:
+    return load_file(path, max_bytes), ""
 
 
 class ProgressBar:

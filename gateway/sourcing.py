@@ -191,7 +191,7 @@ def _origin(config: DocumentSource) -> Origin | None:
     stamp: Callable[[], object]
     if isinstance(config, FolderConfig):
         stamp = partial(snapshot, config.path, config.glob)
-        return Origin(partial(folder_items, config.path, config.glob), stamp, config.watch)
+        return Origin(partial(folder_items, config.path, config.glob, config.read.size), stamp, config.watch)
     if isinstance(config, WebConfig):
         return Origin(partial(web_items, config.urls), partial(turn, config.every))
     return None

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rag.documents.reading import SUFFIXES
+from rag.documents.reading import MAX_BYTES, SUFFIXES, Unreadable, load_file
 from rag.ingest import Item
 
 
-def folder_items(folder: Path, patterns: Sequence[str]) -> list[Item]:
+def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYTES) -> list[Item]:
     """Every document that one of `patterns` matches, by name; hidden files and unknown formats are left out.
 
-    A document's id is its path within the folder. Raises `NotADirectoryError` when there is no such folder.
+    A document's id is its path within the folder. A link that leads out of the folder is an error of that document:
+    who may write into it may not read the machine by that. Raises `NotADirectoryError` when there is no such folder.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     return [
-        Item(path.relative_to(folder).as_posix(), partial(_load, path))
+        Item(path.relative_to(folder).as_posix(), partial(_load, path, folder, max_bytes))
         for path in sorted({path for pattern in patterns for path in folder.glob(pattern)})
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -39,5 +40,7 @@ def snapshot(folder: Path, patterns: Sequence[str]) -> int:
     return hash(tuple(sorted(seen)))
 
 
-def _load(path: Path) -> tuple[bytes, str]:
-    return path.read_bytes(), ""
+def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise Unreadable("it is a link that leads out of the folder: copy the file, or make its folder a source")
+    return load_file(path, max_bytes), ""

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from rag.store import NewChunk, Store
 
 # Raised when reading or cutting changes, so that everything is read anew.
-VERSION = 2
+VERSION = 3
+# Of an id in UTF-8: what the index of a database holds.
+MAX_ID_BYTES = 2_500
 _EMBEDDED_AT_ONCE = 64
 # Of a document without words: it is read again, and reported again.
 _EMPTY = "empty:"
@@ -129,9 +131,10 @@ async def keep(
     started = time.perf_counter()
     for number, item in enumerate(items, 1):
         try:
+            _check_name(item.id)
             document = await _read(item, chunking, known.get(item.id), reader)
         except (OSError, Unreadable) as error:
-            report.failed.append((item.id, str(error)))
+            report.failed.append((_shown(item.id), str(error)))
         else:
             if document is None:
                 report.unchanged += 1
@@ -149,6 +152,20 @@ async def keep(
         gone = sorted(set(known) - {item.id for item in items})
         report.removed = await store.delete(gone)
     return report
+
+
+def _check_name(name: str) -> None:
+    """Raises `Unreadable` for an id that no store can keep: one file's name must not end the reading of all others."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise Unreadable("its name is no text in UTF-8: rename it") from None
+    if size > MAX_ID_BYTES:
+        raise Unreadable(f"its name has {size:,} bytes, more than {MAX_ID_BYTES:,}: rename it")
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 async def _read(item: Item, chunking: Chunking, known: str | None, reader: Reads) -> NewDocument | None:

@@ -111,9 +111,11 @@ class Source:
         """See `Collection.search`; nothing for somebody who has none of the source's labels."""
         return await self.serving.search(query, top, labels, payer) if self.may_see(labels) else []
 
-    async def explain(self, query: str, top: int, labels: frozenset[str] | None = None) -> list[Found]:
+    async def explain(
+        self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
+    ) -> list[Found]:
         """See `Collection.explain`; nothing for somebody who has none of the source's labels."""
-        return await self.serving.explain(query, top, labels) if self.may_see(labels) else []
+        return await self.serving.explain(query, top, labels, payer) if self.may_see(labels) else []
 
     def may_see(self, labels: frozenset[str] | None) -> bool:
         """Whether somebody with `labels` (None: all) may see anything of this source."""

@@ -23,6 +23,7 @@ _WHETHER = re.compile(
     r"\s*(?:can|could|may|might|must|should|shall|will|would|is|are|was|were|do|does|did|has|have)\b", re.IGNORECASE
 )
 _BACK = re.compile(r"(?:this|that|these|those|it|they)\b", re.IGNORECASE)
+_REFERS = re.compile(r"\b(?:it|they|these|those|this|that|one)\b", re.IGNORECASE)
 _BUT = re.compile(r"(?:however|but|except|unless)\b", re.IGNORECASE)
 _PRODUCT = re.compile(r"\b([a-z]{1,8})-?(\d+)([a-z]{0,3})\b", re.IGNORECASE)
 _VERSION = re.compile(r"\b(?:version|release|edition|v\.?)\s?(\d+(?:\.\d+)*)\b", re.IGNORECASE)
@@ -47,6 +48,8 @@ class Candidate(msgspec.Struct, frozen=True):
     held: frozenset[str]
     limits: bool
     section: tuple[str, str]
+    back: bool = False
+    """Whether it speaks of what another sentence has named: `For trucks it is 80`."""
 
 
 def subject_of(question: str) -> Subject:
@@ -61,7 +64,9 @@ def candidate(subject: Subject, place: int, score: float, text: str, section: tu
     """`section` is the document and the headings under which the sentence `text` stands."""
     named = subject.things & frozenset(terms(text))
     held = named | subject.things & frozenset(terms(" ".join(section)))
-    return Candidate(place, score, named, held, _LIMIT.search(text) is not None, section)
+    return Candidate(
+        place, score, named, held, _LIMIT.search(text) is not None, section, _REFERS.search(text) is not None
+    )
 
 
 def of_another(subject: Subject, text: str, section: tuple[str, str]) -> bool:
@@ -89,7 +94,10 @@ def prefer(subject: Subject, chosen: Sequence[Candidate], among: Sequence[Candid
             each = max(better, key=lambda other: (len(other.held), other.limits, other.score))
         limiting = [other for other in among if not each.limits and _limits(other, each, subject)]
         beside = [max(limiting, key=lambda other: other.score)] if limiting else []
-        for one in [*beside, each] if subject.whether else [each, *beside]:
+        alone = not (better or beside or each.limits)
+        special = [other for other in among if _adds_a_thing(other, each)] if alone else []
+        before = [max(special, key=lambda other: (len(other.held), other.score))] if special else []
+        for one in [*before, *beside, each] if subject.whether else [*before, each, *beside]:
             made.setdefault(one.place, one)
     return list(made.values())
 
@@ -103,7 +111,9 @@ def _speaks_closer(other: Candidate, each: Candidate) -> bool:
     """Whether `other` names a thing of the question that `each` says nothing of, on the same matter."""
     more = other.named - each.held
     if not more:
-        return False
+        # A heading may name it: `Alaska and Hawaii`.
+        headed = other.section[0] == each.section[0] and _special_case(other, each, other.held - each.held)
+        return headed and 2 * len(other.held) >= len(each.held)
     if other.held > each.held:
         return True
     # A model's number is what a whole document is about; other things are what an exception or a special case names.
@@ -113,6 +123,14 @@ def _speaks_closer(other: Candidate, each: Candidate) -> bool:
         return True
     related = not other.held.isdisjoint(each.held) or other.section == each.section
     return other.limits and related and len(other.held) >= len(each.held) - 1
+
+
+def _adds_a_thing(other: Candidate, each: Candidate) -> bool:
+    """Whether `other` says of a thing of the question, which `each` leaves out, what `each` says of all: beside it."""
+    more = other.named - each.held
+    if not more or other.section[0] != each.section[0] or all(any(map(str.isdigit, thing)) for thing in more):
+        return False
+    return other.back or other.section == each.section
 
 
 def _special_case(other: Candidate, each: Candidate, more: frozenset[str]) -> bool:

@@ -28,6 +28,7 @@ MAX_DOCUMENTS = 1000
 MAX_TOP = 100
 _PATH = re.compile(r"/v1/sources/(?P<source>[^/]+)/(?P<what>documents|search)(?:/(?P<document>.+))?\Z", re.DOTALL)
 _MAX_ID = 1000
+MAX_LABELS = 32
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 Method: TypeAlias = Literal["GET", "POST", "DELETE"]
@@ -102,11 +103,12 @@ class DocumentSurface:
             return await _hand_in(items, source, caller)
         if asked == ("POST", "search") and document is None:
             data = await call.read_body(engine.max_body)
-            return await _search(await self._bodies.read(exchange, data, _searched), source, caller.labels)
+            return await _search(await self._bodies.read(exchange, data, _searched), source, caller)
         if asked == ("GET", "documents") and document is None:
             return await _list(call, source, caller)
         if asked == ("DELETE", "documents") and document is not None:
-            if not await source.remove([document], caller.labels):
+            known = len(document) <= _MAX_ID and _CONTROL.search(document) is None
+            if not known or not await source.remove([document], caller.labels):
                 raise UnknownPath(f"There is no document '{document[:200]}' in this source")
             return {"deleted": True, "id": document}
         raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST")
@@ -140,7 +142,7 @@ def _searched(body: bytes) -> Searched:
 
 def _items(body: bytes) -> list[Item]:
     """The documents of a body; their contents are read later, each by itself."""
-    from rag.ingest import Item
+    from rag.ingest import MAX_ID_BYTES, Item
 
     handed: HandedIn = _read(body, HandedIn)
     if len(handed.documents) > MAX_DOCUMENTS:
@@ -151,6 +153,10 @@ def _items(body: bytes) -> list[Item]:
         if not 0 < len(each.id) <= _MAX_ID or _CONTROL.search(each.id + each.title) is not None:
             words = f"1 to {_MAX_ID} letters, none of them a control character"
             raise InvalidRequest(f"'{where}.id' must have {words}, and so must the title", param=f"{where}.id")
+        if len(each.id.encode()) > MAX_ID_BYTES:
+            raise InvalidRequest(f"'{where}.id' must have at most {MAX_ID_BYTES:,} bytes in UTF-8", param=f"{where}.id")
+        if len(each.labels) > MAX_LABELS:
+            raise InvalidRequest(f"'{where}.labels' may have at most {MAX_LABELS} labels", param=f"{where}.labels")
         if any(_LABEL.fullmatch(label) is None for label in each.labels):
             words = "up to 64 letters, digits and _ . : -"
             raise InvalidRequest(f"'{where}.labels' must be made of {words}", param=f"{where}.labels")
@@ -193,10 +199,10 @@ def _loaded(data: bytes, media_type: str) -> tuple[bytes, str]:
     return data, media_type
 
 
-async def _search(asked: Searched, source: Source, labels: frozenset[str]) -> object:
+async def _search(asked: Searched, source: Source, caller: Caller) -> object:
     if not 1 <= asked.top <= MAX_TOP:
         raise InvalidRequest(f"'top' must be 1 to {MAX_TOP}", param="top")
-    found = await source.explain(asked.query, asked.top, labels)
+    found = await source.explain(asked.query, asked.top, caller.labels, caller)
     return {
         "data": [
             {
@@ -218,7 +224,10 @@ async def _list(call: HttpCall, source: Source, caller: Caller) -> object:
     limit = query.get("limit", ["100"])[0]
     if not (limit.isascii() and limit.isdigit() and len(limit) < 10) or not 1 <= int(limit) <= MAX_DOCUMENTS:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_DOCUMENTS}", param="limit")
-    found = await source.documents(query.get("after", [""])[0], int(limit) + 1, caller.labels)
+    after = query.get("after", [""])[0]
+    if _CONTROL.search(after) is not None:
+        raise InvalidRequest("'after' must be the id of a document, which has no control characters", param="after")
+    found = await source.documents(after, int(limit) + 1, caller.labels)
     page = found[: int(limit)]
     return {
         "data": [

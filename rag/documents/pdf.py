@@ -18,7 +18,7 @@ def pdf_blocks(data: bytes) -> tuple[str, list[Block]]:
     reader = pypdf.PdfReader(io.BytesIO(data))
     pieces = Pieces()
     for number, page in enumerate(reader.pages, 1):
-        text = page.extract_text().replace("\x00", "")
+        text = page.extract_text()
         if not text.strip():
             continue
         pieces.heading(1, f"page {number}", number)

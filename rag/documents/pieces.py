@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rag.chunk import Block
+from rag.encodings import clean
 
 
 class Unreadable(Exception):
@@ -27,6 +28,7 @@ class Pieces:
             self._add(text, line, 0)
 
     def _add(self, text: str, line: int, level: int) -> None:
+        text = clean(text)
         start = self._length + (2 if self._texts else 0)
         self._length = start + len(text)
         self._texts.append(text)

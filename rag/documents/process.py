@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.contract.work import WorkPool
 from rag.chunkers import Chunking
-from rag.documents.reading import Unreadable
+from rag.documents.reading import Unreadable, too_long
 from rag.documents.worker import LENGTH, Answer, Job, Limits, too_large
 from rag.store import NewChunk
 
@@ -147,7 +147,7 @@ class Readers:
     async def read(self, caller: str, job: Job) -> tuple[NewChunk, ...]:
         """The chunks of a document. Raises `Unreadable`."""
         if len(job.data) > job.limits.size_bytes:
-            raise Unreadable(f"it is larger than {job.limits.size_bytes // 1024 // 1024} MB (read.size)")
+            raise too_long(job.limits.size_bytes)
         made = await self._reading.run(caller, self._read, job)
         if made.error:
             raise Unreadable(made.error)

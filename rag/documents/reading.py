@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from rag.chunk import Block, markdown_blocks, plain_blocks
 from rag.documents.pieces import Unreadable
+from rag.encodings import clean, decoded
 from rag.html_text import html_blocks
 
-__all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "read", "suffix_of"]
+__all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "load_file", "read", "suffix_of"]
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
 MAX_BYTES = 64 * 1024 * 1024
@@ -50,7 +51,7 @@ def read(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTE
     """
     suffix = suffix_of(name, media_type)
     if len(data) > max_bytes:
-        raise Unreadable(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
+        raise too_long(max_bytes)
     try:
         return _read(suffix, data)
     except (Unreadable, MemoryError):
@@ -60,6 +61,20 @@ def read(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTE
     except Exception as error:
         # Libraries of formats raise anything for a broken file; the rest of the files must go on.
         raise Unreadable(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def load_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """A file's bytes; no more of one that is too large than shows that it is. Raises `OSError` and `Unreadable`."""
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise too_long(max_bytes)
+    return data
+
+
+def too_long(max_bytes: int) -> Unreadable:
+    """Why a document of more bytes is not read."""
+    return Unreadable(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
 
 
 def _check_unpacked(data: bytes) -> None:
@@ -87,7 +102,7 @@ def _read(suffix: str, data: bytes) -> Blocks:
         from rag.documents.office import xlsx_blocks
 
         return xlsx_blocks(data)
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    text = clean(decoded(data)).removeprefix("\ufeff").replace("\r\n", "\n")
     if suffix in {".csv", ".tsv"}:
         from rag.documents.rows import csv_blocks
 

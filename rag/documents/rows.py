@@ -37,7 +37,8 @@ def add_rows(pieces: Pieces, rows: Iterable[Sequence[object]]) -> None:
     names: list[str] = []
     named_at, said, count = 0, False, 0
     for number, row in enumerate(rows, 1):
-        count += len(row)
+        # A sheet may say that its only row is the one of a number without end.
+        count += max(1, len(row))
         if count > MAX_CELLS:
             raise Unreadable(f"it has a table of more than {MAX_CELLS:,} cells: split it, or make it a source of rows")
         cells = ["" if cell is None else " ".join(str(cell)[:_LONGEST].split())[:_MAX_CELL] for cell in row]

@@ -9,11 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from rag.encodings import encoding_of_start
+
 DELIMITERS = ",;\t|"
 SAMPLE_ROWS = 200
 MOST_COLUMNS = 1_000
 _SAMPLE_CHARACTERS = 200_000
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DATA = re.compile(r"[-+(]?\s*[$€£]?\s*\d[\d.,' \u00a0]*\s*[%$€£]?\)?-?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}.*")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MOST_TITLES = 5
@@ -52,15 +53,8 @@ def read_form(path: Path) -> CsvForm:
 
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
-        start = file.read(4096)
-    for mark, encoding in _MARKS:
-        if start.startswith(mark):
+        if encoding := encoding_of_start(file.read(4096)):
             return encoding
-    pairs = len(start) // 2
-    if pairs and start[1::2].count(0) > pairs * 0.4:
-        return "utf-16-le"
-    if pairs and start[0::2].count(0) > pairs * 0.4:
-        return "utf-16-be"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             while file.read(1_000_000):

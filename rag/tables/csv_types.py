@@ -82,6 +82,7 @@ class _Count(NamedTuple):
 
     texts: int
     whole: int
+    huge: int
     codes: int
     flags: int
     numbers: int
@@ -144,6 +145,7 @@ def _counted(
     asked = (
         "count(x)",
         of("x", r"[-+]?(?:0|[1-9]\d{0,17})"),
+        of("x", r"[-+]?(?:0|[1-9]\d{0,37})"),
         of("x", r"0\d+"),
         "count(*) FILTER (lower(x) IN ('true', 'false'))",
         *(about_numbers if numbers else ("0", "0", "0", "0", "0", "NULL")),
@@ -152,9 +154,9 @@ def _counted(
     body = _body(column) if numbers else "NULL"
     read = f"WITH read AS MATERIALIZED (SELECT {column} AS x, {body} AS body FROM {source})"  # noqa: S608
     row = connection.execute(f"{read} SELECT {', '.join(asked)} FROM read").fetchone()  # noqa: S608
-    texts, whole, codes, flags, of_numbers, point, comma, either_point, either_comma, units, *of_dates = row
+    texts, whole, huge, codes, flags, of_numbers, point, comma, either_point, either_comma, units, *of_dates = row
     return _Count(
-        texts, whole, codes, flags, of_numbers, point, comma, either_point, either_comma, units, tuple(of_dates)
+        texts, whole, huge, codes, flags, of_numbers, point, comma, either_point, either_comma, units, tuple(of_dates)
     )
 
 
@@ -164,6 +166,9 @@ def _kind(found: _Count, *, commas: bool) -> Kind:
         return TEXT
     if found.whole == found.texts:
         return Kind("BIGINT", "CAST({} AS BIGINT)")
+    if found.huge == found.texts:
+        # Long numbers of things would be equal as floating numbers.
+        return Kind("DECIMAL(38,0)", "CAST({} AS DECIMAL(38,0))")
     if found.flags == found.texts:
         return Kind("BOOLEAN", "CAST({} AS BOOLEAN)")
     dates = [kind for (kind, _), count in zip(_DATES, found.dates, strict=True) if count == found.texts]

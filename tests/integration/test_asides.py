@@ -120,6 +120,20 @@ def test_documents_questions_and_judges_have_rows_of_their_own(gateway: Gateway,
 
 
 @COUNTED
+def test_a_search_by_itself_is_paid_for_by_who_searches(tmp_path: Path, manuals: Path) -> None:
+    yaml = config(tmp_path).replace("keys: [bot-key],", "keys: [bot-key], ingest: [manuals],")
+    with running_gateway(yaml, tmp_path) as gateway:
+        until(lambda: any(row["surface"] == "documents of manuals" for row in rows(tmp_path)), 20)
+        headers = {"authorization": "Bearer bot-key"}
+        answer = gateway.request("POST", "/v1/sources/manuals/search", {"query": "How long is the warranty?"}, headers)
+        assert answer.json()["data"]
+        until(lambda: any(row["surface"] == "question to manuals" for row in rows(tmp_path)), 20)
+        (row,) = [each for each in rows(tmp_path) if each["surface"] == "question to manuals"]
+        assert (row["app"], row["team"]) == ("bot", "all")
+        assert row["cost"] > 0
+
+
+@COUNTED
 def test_a_restart_knows_what_asides_had_cost(gateway: Gateway, tmp_path: Path) -> None:
     assert ask(gateway, "How long is the warranty of the drum?") == 200
     until(lambda: any(row["surface"] == "judge of context" for row in rows(tmp_path)), 20)

@@ -114,6 +114,22 @@ def test_who_may_not_see_a_document_changes_nothing_of_it(gateway: Gateway) -> N
     assert found[0]["text"] == SECRET
 
 
+@pytest.mark.guarantee("access", "A source's labels hold for each of its documents, however it was added")
+def test_names_and_labels_that_no_store_keeps_are_refused(gateway: Gateway) -> None:
+    for handed, param in (
+        ({"id": "a", "text": "x", "labels": [f"l{at}" for at in range(33)]}, "documents[0].labels"),
+        ({"id": "\u4e00" * 900, "text": "x"}, "documents[0].id"),
+    ):
+        answer = call(gateway, "chair-key", "POST", f"{PATH}/documents", {"documents": [handed]})
+        assert (answer.status, answer.json()["error"]["param"]) == (400, param)
+    for method, path in (("GET", f"{PATH}/documents?after=%00"), ("GET", f"{PATH}/documents?after=a%0a")):
+        assert call(gateway, "chair-key", method, path).status == 400
+    for name in ("m.md%00", "%00", "m.md%0a"):
+        assert call(gateway, "chair-key", "DELETE", f"{PATH}/documents/{name}").status == 404
+    most = {"id": "\u4e00" * 800, "text": "x", "labels": [f"{at:064}" for at in range(32)]}
+    assert call(gateway, "chair-key", "POST", f"{PATH}/documents", {"documents": [most]}).json()["added"] == 1
+
+
 @pytest.mark.guarantee("access", "Other labels of a source in the config hold from the reload on, in caches too")
 def test_a_reload_with_other_labels_holds_at_once(gateway: Gateway, upstream: Recording, tmp_path: Path) -> None:
     assert "nine millions" in prompt(gateway, upstream, "chair-key")

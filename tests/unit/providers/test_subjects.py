@@ -110,6 +110,16 @@ CASES: list[tuple[str, tuple[Page, ...], str, str]] = [
         "three years",
         "ten years",
     ),
+    # A special case that only its heading names.
+    (
+        "How long does shipping to Hawaii take?",
+        (
+            ("s.md", "Shipping, line 1", "Shipping takes three days within the United States."),
+            ("s.md", "Shipping > Alaska and Hawaii, line 5", "Allow ten days."),
+        ),
+        "ten days",
+        "three days",
+    ),
     # An older version.
     (
         "What is the default timeout in version 3?",
@@ -138,6 +148,44 @@ CASES: list[tuple[str, tuple[Page, ...], str, str]] = [
         "30 days",
     ),
 ]
+
+
+# What speaks of the thing asked for in fewer of the question's words stands before what is said of all.
+BEFORE: list[tuple[str, tuple[Page, ...], str, str]] = [
+    (
+        "What is the speed limit for trucks?",
+        (
+            ("road.md", "Limits, line 1", "The speed limit on motorways is 130 km/h."),
+            ("road.md", "Heavy vehicles, line 7", "For trucks it is 80 km/h."),
+        ),
+        "80 km/h",
+        "130 km/h",
+    ),
+    (
+        "What does parking cost on Sundays?",
+        (("p.md", "Parking, line 1", "Parking costs 3 euros an hour. Sundays are free."),),
+        "Sundays are free",
+        "3 euros",
+    ),
+    (
+        "How often must the fire extinguisher in the kitchen be checked?",
+        (
+            ("f.md", "Extinguishers, line 1", "Fire extinguishers are checked every two years."),
+            ("f.md", "Kitchen, line 6", "In the kitchen they are checked every six months."),
+        ),
+        "six months",
+        "two years",
+    ),
+]
+
+
+@pytest.mark.guarantee("truth", "The built-in model answers from the sentence that speaks of the thing asked")
+@pytest.mark.parametrize(("question", "pages", "first", "then"), BEFORE)
+def test_the_thing_asked_for_comes_first(question: str, pages: tuple[Page, ...], first: str, then: str) -> None:
+    for order in (pages, tuple(reversed(pages))):
+        text = quoted(question, *order)
+        assert first in text, text
+        assert then not in text or text.index(first) < text.index(then), text
 
 
 @pytest.mark.guarantee("truth", "The built-in model answers from the sentence that speaks of the thing asked")

@@ -95,6 +95,30 @@ def far_row(xml: str) -> str:
     return xml.replace("</sheetData>", '<row r="900000"><c r="A900000"><v>1</v></c></row></sheetData>')
 
 
+def endless_row(xml: str) -> str:
+    row = 10**18
+    return xml.replace("</sheetData>", f'<row r="{row}"><c r="A{row}"><v>1</v></c></row></sheetData>')
+
+
+def half_letters() -> bytes:
+    """A PDF whose font says that its letters are halves of one."""
+    letters = b"1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <41> <d83d> endbfchar"
+
+    def stream(data: bytes) -> bytes:
+        return b"<< /Length %d >>\nstream\n%s\nendstream" % (len(data), data)
+
+    parts = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>",
+        stream(b"BT /F 12 Tf (zebra A) Tj ET"),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /X /ToUnicode 6 0 R >>",
+        stream(letters),
+    ]
+    data = b"%PDF-1.4\n" + b"".join(b"%d 0 obj\n%s\nendobj\n" % (at, part) for at, part in enumerate(parts, 1))
+    return data + b"trailer << /Size 7 /Root 1 0 R >>\nstartxref\n0\n%%EOF"
+
+
 def span(count: int) -> str:
     return (
         f'<w:tbl><w:tblPr/><w:tblGrid/><w:tr><w:tc><w:tcPr><w:gridSpan w:val="{count}"/></w:tcPr>'
@@ -139,9 +163,11 @@ READ: dict[str, tuple[str, Callable[[], bytes]]] = {
     "one endless line": ("a.md", lambda: b"zebra " + b"x" * 5_000_000),
     "deep json": ("a.json", lambda: b"[" * 1_000_000 + b'"zebra"'),
     "a long cell": ("a.csv", lambda: b"name\nzebra\n" + b"x" * 300_000),
+    "halves of letters": ("a.pdf", half_letters),
     "deep lists": ("a.md", lambda: b"\n".join(b" " * at + b"- zebra" for at in range(1500))),
 }
 REFUSED: dict[str, tuple[str, Callable[[], bytes], str]] = {
+    "a row of a number without end": ("a.xlsx", lambda: sheet(endless_row), "cells"),
     "many headings": ("a.md", lambda: b"# zebra\n" * 200_000, "more than 50,000 (read.chunks)"),
     "a row of a million columns": ("a.csv", lambda: (b"," * 1_000_000 + b"\n") * 8, "cells"),
     "a sheet of wide rows": (

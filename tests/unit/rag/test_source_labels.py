@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,37 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(body(), 60)
 
     asyncio.run(main())
+
+
+ONE = "A document that can't be read or kept is an error of its own, and ends the reading of no other"
+
+
+@pytest.mark.guarantee("files", ONE)
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        (os.fsdecode(b"\xff\xfe.md"), "Lions roar.", "no text in UTF-8"),
+        ("\u4e00" * 900, "Lions roar.", "2,700 bytes"),
+        ("nought.md", "# Li\0ons\n\nThey \0roar.", ""),
+        ("nought.html", "<h1>Li\0ons</h1><p>They &#0;\0roar.", ""),
+    ],
+)
+def test_no_document_ends_the_reading_of_others(tmp_path: Path, make: Make, name: str, text: str, why: str) -> None:
+    async def body() -> None:
+        made = source(tmp_path, make)
+        await made.open()
+        report = await made.add([item(name, text), item("z.md", "Yaks graze.")])
+        assert [reason for _, reason in report.failed if why in reason] == [reason for _, reason in report.failed]
+        assert len(report.failed) == bool(why)
+        assert all(each.isprintable() for each, _ in report.failed)
+        assert [each.text for each in await made.search("yaks graze", 1)] == ["Yaks graze."]
+        if not why:
+            found = (await made.search("lions roar", 1))[0]
+            assert "\0" not in found.text + found.place
+            assert "roar" in found.text
+        await made.close()
+
+    run(body)
 
 
 def source(folder: Path, make: Make, *labels: str, index: str = "index") -> Source:
