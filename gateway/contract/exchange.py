@@ -131,7 +131,6 @@ class Exchange:
         "finish",
         "first_byte",
         "id",
-        "losses",
         "model",
         "outcome",
         "output_bytes",
@@ -183,7 +182,6 @@ class Exchange:
         self.config = ""
         self.steps: list[Step] = []
         self.attempts: list[Attempt] = []
-        self.losses: list[Loss] = []
         self.findings: list[Finding] = []
         self.target = ""
         self.reply_id = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,15 @@ if TYPE_CHECKING:
 
     from gateway.contract.errors import GatehouseError
     from gateway.contract.exchange import CacheNote, Exchange
+    from gateway.contract.messages import Loss
     from gateway.contract.quota import Allowance
     from gateway.surfaces.http import Headers
 
 LONGEST_RETRY_AFTER_S = 120
+# Names of fields are the caller's own: as many as a header can hold.
+MOST_LOSSES = 20
+LONGEST_LOSS = 80
+_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.\[\]-]")
 
 
 def reply_headers(exchange: Exchange, content_type: str) -> Headers:
@@ -34,11 +40,20 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
     if exchange.cache is not None:
         headers += _cache_headers(exchange.cache)
+    for attempt in exchange.attempts:
+        if attempt.losses and attempt.chosen:
+            headers.append((b"x-gatehouse-losses", _written_losses(attempt.losses)))
     for kind, allowance in exchange.allowances.items():
         headers += _limit_headers(kind.encode("latin-1"), allowance)
     if exchange.cost is not None:
         headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
     return headers
+
+
+def _written_losses(losses: tuple[Loss, ...]) -> bytes:
+    names = [_IN_NAMES.sub("?", loss.field[:LONGEST_LOSS]) for loss in losses[:MOST_LOSSES]]
+    more = ["..."] if len(losses) > MOST_LOSSES else []
+    return ", ".join(dict.fromkeys(names + more)).encode("latin-1")
 
 
 def _limit_headers(kind: bytes, allowance: Allowance) -> Headers:
