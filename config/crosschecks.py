@@ -8,6 +8,7 @@ from typing import Any
 
 from config.document import Document, Fault, Path
 from config.explain import place
+from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
 from config.guardrails import GUARDRAIL_KINDS
 from config.listening import is_loopback, split_listen
@@ -39,6 +40,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _known_currencies(document)
     yield from _one_pepper(document)
     yield from _distinct_issuers(document)
+    yield from missing_extras(document)
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -279,7 +279,7 @@ def embedder_of(source: str, config: DocumentSource, resources: Resources) -> Ve
 
 def _known_embedder(config: Config, resources: Resources, source: str, name: str) -> Vectors | None:
     """The embedder whose vectors are kept under `name`, if it can still be asked."""
-    from rag.minilm import NAME
+    from rag.embedder import NAME
     from rag.provider_embedder import SourceEmbedder
 
     model, _, dimensions = name.rpartition("-")

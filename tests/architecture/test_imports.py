@@ -28,6 +28,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.tool_loop": (4, "path"),
     "gateway.asides": (4, "path"),
     "gateway.pipeline": (4, "path"),
+    "gateway.folders": (5, "assembly"),
     "gateway.resources": (5, "assembly"),
     "gateway.admission": (5, "assembly"),
     "gateway.accounting": (5, "assembly"),

@@ -8,11 +8,11 @@ import pytest
 
 from tests.reports.vendors import house, user
 
-MASKED = {
-    "models": "  masked: {pipeline: masked}\n",
-    "more": "guardrails: {pii: {kind: personal_data, hint: false}}\n"
-    "pipelines: {masked: {guard_input: [pii], answer: o}}\n",
-}
+MODELS = "  masked: {pipeline: masked}\n"
+GUARD = """
+guardrails: {pii: {kind: personal_data, hint: false}}
+pipelines: {masked: {guard_input: [pii], answer: o}}
+"""
 
 
 @pytest.mark.report("guardrails", "A number after the name of a document is masked, however the name is written")
@@ -26,14 +26,16 @@ MASKED = {
     ],
 )
 def test_documents_are_masked(tmp_path: Path, text: str, value: str) -> None:
-    with house(tmp_path, **MASKED) as it:
+    with house(tmp_path, models=MODELS, more=GUARD) as it:
         it.chat("masked", [user(text)])
         assert value not in it.last["messages"][-1]["content"]
 
 
 @pytest.mark.report("guardrails", "A version or a section is no IP address")
-@pytest.mark.parametrize("text", ["Upgrade to version 1.2.3.4 of the app", "See section 4.1.2.3", "Get app-1.2.3.4.zip"])
+@pytest.mark.parametrize(
+    "text", ["Upgrade to version 1.2.3.4 of the app", "See section 4.1.2.3", "Get app-1.2.3.4.zip"]
+)
 def test_versions_are_left(tmp_path: Path, text: str) -> None:
-    with house(tmp_path, **MASKED) as it:
+    with house(tmp_path, models=MODELS, more=GUARD) as it:
         it.chat("masked", [user(text)])
         assert it.last["messages"][-1]["content"] == text
