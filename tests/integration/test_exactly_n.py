@@ -10,7 +10,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import Fleet, Got, Upstream, callers, chat, longest, serving, statuses, tell, until, upstream
+from tests.processes import (
+    HANG_S,
+    Fleet,
+    Got,
+    Upstream,
+    callers,
+    chat,
+    longest,
+    serving,
+    statuses,
+    tell,
+    until,
+    upstream,
+)
 from tests.services import redis_server
 
 WORKERS = 4
@@ -142,10 +155,10 @@ def test_after_a_redis_has_lost_everything_it_is_still_exact(tmp_path: Path) -> 
                     await asyncio.sleep(0.4)
                     await asyncio.to_thread(redis.start)
                     back, stopped = time.monotonic(), statuses(answers)[200]
-                    while statuses(answers)[200] == stopped and time.monotonic() < back + 10:
+                    while statuses(answers)[200] == stopped and time.monotonic() < back + HANG_S:
                         await asyncio.sleep(0.01)
                     recovered = time.monotonic() - back
-                    while statuses(answers)[200] < room and time.monotonic() < back + 12:
+                    while statuses(answers)[200] < room and time.monotonic() < back + 2 * HANG_S:
                         await asyncio.sleep(0.01)
                 answers += await fleet.burst(100, SLOW)
                 return answers, recovered
@@ -155,5 +168,4 @@ def test_after_a_redis_has_lost_everything_it_is_still_exact(tmp_path: Path) -> 
                  f"admits again after {recovered:.1f} s")  # fmt: skip
             assert statuses(answers)[200] == room, fleet.log[-3000:]
             assert set(statuses(answers)) == {200, 429, 503}
-            assert recovered < 5
-            assert longest(answers) < 1.5
+            assert recovered < HANG_S
