@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rag.store import NewChunk, Store
 
 # Raised when reading or cutting changes, so that everything is read anew.
-VERSION = 3
+VERSION = 4
 # Of an id in UTF-8: what the index of a database holds.
 MAX_ID_BYTES = 2_500
 _EMBEDDED_AT_ONCE = 64

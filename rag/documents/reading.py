@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from rag.chunk import Block, markdown_blocks, plain_blocks
-from rag.documents.pieces import Unreadable
+from rag.documents.pieces import Pieces, Unreadable
 from rag.encodings import clean, decoded
 from rag.html_text import html_blocks
 
@@ -25,7 +25,9 @@ _PLAIN = frozenset({
     ".cc", ".cpp", ".hpp", ".cs", ".rb", ".php", ".swift", ".scala", ".sh", ".sql", ".css", ".json", ".yaml", ".yml",
     ".toml", ".ini", ".cfg", ".xml", ".tex",
 })  # fmt: skip
-SUFFIXES = _MARKDOWN | _HTML | _PLAIN | {".pdf", ".docx", ".xlsx", ".csv", ".tsv"}
+_WORD = frozenset({".docx", ".docm", ".dotx", ".dotm"})
+_EXCEL = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
+SUFFIXES = _MARKDOWN | _HTML | _PLAIN | _WORD | _EXCEL | {".pdf", ".csv", ".tsv"}
 _MEDIA = {
     "text/markdown": ".md", "text/html": ".html", "application/xhtml+xml": ".html", "text/plain": ".txt",
     "application/pdf": ".pdf", "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/json": ".json",
@@ -92,16 +94,20 @@ def _read(suffix: str, data: bytes) -> Blocks:
         from rag.documents.pdf import pdf_blocks
 
         return pdf_blocks(data)
-    if suffix in {".docx", ".xlsx"}:
+    if suffix in _WORD | _EXCEL:
         _check_unpacked(data)
-    if suffix == ".docx":
-        from rag.documents.office import docx_blocks
+    if suffix in _WORD:
+        from rag.documents.word import add_word
 
-        return docx_blocks(data)
-    if suffix == ".xlsx":
-        from rag.documents.office import xlsx_blocks
+        pieces = Pieces()
+        add_word(pieces, data)
+        return pieces.done()
+    if suffix in _EXCEL:
+        from rag.documents.sheets import add_sheets
 
-        return xlsx_blocks(data)
+        pieces = Pieces()
+        add_sheets(pieces, data)
+        return pieces.done()
     text = clean(decoded(data)).removeprefix("\ufeff").replace("\r\n", "\n")
     if suffix in {".csv", ".tsv"}:
         from rag.documents.rows import csv_blocks
