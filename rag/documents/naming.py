@@ -146,8 +146,8 @@ def _keys(body: Sequence[Row], columns: Sequence[int]) -> tuple[int, ...]:
     colons = sum(1 for row in body if _cell(row, first).endswith((":", "\uff1a")))
     if len(columns) % 2 == 0 and colons * 2 > len(body):
         return pairs
-    if len(columns) == 2 and all(row.key for row in body):
-        return pairs
+    if all(row.key for row in body):
+        return (first,)
     if len(columns) not in {2, 4}:
         return ()
     values = [place for place in columns if place not in pairs]

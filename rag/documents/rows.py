@@ -20,6 +20,7 @@ _LONGEST = 100_000
 _MAX_AGAIN = 300
 # So much of a CSV file shows what stands between its cells.
 _LOOKED_AT = 50_000
+_COLONS = ":\uff1a "
 # By so many rows it is told what a table is.
 _SAMPLE = 100
 
@@ -130,7 +131,7 @@ def _say_keys(pieces: Pieces, row: Row, keys: Sequence[int]) -> None:
             said += [key] if key else []
             key = cell
         elif key:
-            said.append(f"{key.rstrip(':\uff1a ')}: {cell}")
+            said.append(f"{key.rstrip(_COLONS)}: {cell}")
             key = ""
         else:
             said.append(cell)

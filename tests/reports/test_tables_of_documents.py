@@ -1,4 +1,4 @@
-"""Public reports about tables in documents: names that are none, titles and merged cells, values that look otherwise."""
+"""Public reports about tables in documents: names that are none, titles and merged cells, values as they look."""
 
 from __future__ import annotations
 
