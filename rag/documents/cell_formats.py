@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ _CURRENCY = re.compile(r"\[\$([^\]-]*)[^\]]*\]")
 _LEFT_OUT = re.compile(r"\[[^\]]*\]|[_*].")
 _DIGITS = re.compile(r"[#0?][#0?,]*(?:\.[#0?]*)?|\.[0#?]+")
 _LONGEST_DECIMALS = 30
+_EXACT = Context(prec=100)
 
 
 def shown(value: object, number_format: str) -> str:
@@ -111,7 +112,7 @@ def _digits(value: Decimal, least: int, grouped: bool, decimals: int, kept: int)
     decimals = min(decimals, _LONGEST_DECIMALS)
     if value.adjusted() > 40:
         return "", f"{value:.15g}"
-    rounded = value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    rounded = value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, _EXACT)
     sign = "-" if rounded < 0 else ""
     integer, _, rest = f"{abs(rounded):f}".partition(".")
     while len(rest) > kept and rest.endswith("0"):
