@@ -194,7 +194,7 @@ def ingest(
         report = asyncio.run(run(loaded, source, paths or ()))
     except (ValueError, OSError) as error:
         fail(str(error), 1 if isinstance(error, OSError) else 2)
-    for name, reason in report.failed:
+    for name, reason in (*report.failed, *report.notes):
         typer.echo(f"{name}: {reason}", err=True)
     typer.echo(report.line())
     if report.failed:

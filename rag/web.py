@@ -49,7 +49,7 @@ def _fetch(url: str) -> tuple[bytes, str]:
     request = urllib.request.Request(url, headers={"user-agent": "gatehouse"})  # noqa: S310 -- http(s) by its type
     try:
         with _OPENER.open(request, timeout=TIMEOUT_S) as response:
-            return _read(response), response.headers.get_content_type() or "text/html"
+            return _read(response), response.headers.get("content-type") or "text/html"
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Unreadable(f"it can't be fetched: {error}") from None
 
