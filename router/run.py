@@ -10,9 +10,11 @@ import msgspec
 
 from gateway.contract.errors import (
     BudgetSpent,
+    ContextWindowExceeded,
     GatehouseError,
     InternalFault,
     NotAllowed,
+    RequestTooLarge,
     TimedOut,
     UnsupportedFeature,
     UpstreamError,
@@ -180,7 +182,7 @@ class Run(Generic[R]):
     def _pause_s(self, target: TargetPolicy, error: UpstreamError, attempts: int) -> float | None:
         """Seconds to wait before attempt number `attempts` + 1 at the same target; None: there is to be none."""
         retry = self._policy.retry
-        if not self._policy.retries(error.kind):
+        if not self._policy.retries(error.kind) or not error.may_be_repeated:
             return None
         ceiling_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(attempts - 1, 32))
         asked_s = error.retry_after_s or 0.0
@@ -194,5 +196,5 @@ class Run(Generic[R]):
         """After the target's last attempt: says whether another target may follow."""
         if not self._policy.falls_back(error.kind):
             self._halted = True
-        elif error.kind == "context_window":
+        elif isinstance(error, ContextWindowExceeded) and not isinstance(error, RequestTooLarge):
             self._plan.outgrown(target)

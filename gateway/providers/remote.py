@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.providers.response import Response
 
 MAX_ERROR_BYTES = 256 * 1024
+# Of the values that are taken out of errors: shorter ones are words as well.
+SHORTEST_SECRET = 6
 
 
 class EmbeddingDialect(Protocol):
@@ -75,6 +77,9 @@ class RemoteProvider:
         self._connect_s = connect_s
         self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
         self._heads: dict[tuple[str, int, bool], bytes] = {}
+        self._secrets = tuple(
+            each for each in (*credentials.secrets, *endpoint.headers.values()) if len(each) >= SHORTEST_SECRET
+        )
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
         """See `Provider.open`."""
@@ -136,7 +141,14 @@ class RemoteProvider:
         finally:
             response.close()
         self._credentials.note(key, error)
-        raise error
+        raise self._without_secrets(error)
+
+    def _without_secrets(self, error: UpstreamError) -> UpstreamError:
+        """The error, its message without what this provider is sent as a secret: some quote a part of our request."""
+        for secret in self._secrets:
+            if secret in error.message:
+                error.message = error.message.replace(secret, "[secret]")
+        return error
 
     async def _read_error(self, response: Response) -> UpstreamError:
         body = await response.read_all(MAX_ERROR_BYTES)
