@@ -204,7 +204,10 @@ class ConnectFailed(UpstreamError):
 
 
 class TimedOut(UpstreamError):
-    """A timeout fired; `phase` says which."""
+    """A timeout fired; `phase` says which. `limit_s` is its length, 0 where the provider said that it timed out.
+
+    `alive`: the provider showed signs of life meanwhile, without content.
+    """
 
     status = 504
     code = "upstream_timeout"
@@ -213,6 +216,8 @@ class TimedOut(UpstreamError):
     def __init__(self, message: str, *, phase: TimeoutPhase) -> None:
         super().__init__(message)
         self.phase = phase
+        self.limit_s = 0.0
+        self.alive = False
 
 
 class RateLimited(UpstreamError):
