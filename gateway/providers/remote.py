@@ -365,12 +365,18 @@ class RemoteReply:
             self._expect_alive(now + timeouts.first_token_s, self._begun + timeouts.alive_first_token_s, "first_token")
 
     def _expect_alive(self, due: float, latest: float, phase: TimeoutPhase) -> None:
+        """The next sign of life by `due`, content by `latest`."""
         timeouts, first = self._timeouts, phase == "first_token"
+        limit_s, alive_s = (
+            (timeouts.first_token_s, timeouts.alive_first_token_s)
+            if first
+            else (timeouts.idle_s, timeouts.alive_idle_s)
+        )
         if due <= latest:
-            self._expect(due, phase, timeouts.first_token_s if first else timeouts.idle_s)
+            self._expect(due, phase, limit_s)
         else:
-            self._expect(latest, phase, timeouts.alive_first_token_s if first else timeouts.alive_idle_s)
-            self._alive = latest > self._begun + timeouts.first_token_s
+            self._expect(latest, phase, alive_s)
+            self._alive = alive_s > limit_s
 
     def _expect(self, due: float, phase: TimeoutPhase, limit_s: float) -> None:
         self._alive = False
