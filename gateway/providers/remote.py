@@ -10,6 +10,8 @@ import msgspec
 from gateway.contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
 from gateway.contract.protocols import WireOptions
 from gateway.dialects.endings import Endings
+from gateway.dialects.failures import read_body, words_within
+from gateway.dialects.whole import BOM
 from gateway.providers.body_kind import body_kind
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
@@ -191,13 +193,27 @@ class RemoteProvider:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
                 call.attempt.said = [""]
-            return self._embeddings.read_embed_reply(b"".join(parts))
+            return self._read_embeddings(b"".join(parts).removeprefix(BOM))
+        except TimedOut as late:
+            late.limit_s = call.timeouts.total_s
+            raise
         except UpstreamError:
             raise
         except Exception as error:
             raise _unreadable(error) from error
         finally:
             response.close()
+
+    def _read_embeddings(self, body: bytes) -> Embeddings:
+        assert self._embeddings is not None
+        try:
+            return self._embeddings.read_embed_reply(body)
+        except MalformedReply:
+            value, _ = read_body(body)
+            if not isinstance(value, dict) or not words_within(value):
+                raise
+            # An error of status 200.
+            raise self._without_secrets(self._wire.read_error(0, {}, body)) from None
 
     async def close(self) -> None:
         """See `Provider.close`."""

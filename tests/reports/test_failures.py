@@ -297,3 +297,26 @@ def test_what_helps(tmp_path: Path) -> None:
     for part in ("o/bad: 401 auth (attempt 1)", "g/other: 500 server_error (attempt 2)", "keys", "providers.o"):
         assert part in message
     assert SECRET not in message
+
+
+@pytest.mark.report("errors", "An error in place of embeddings of status 200 is told as what it is, and falls back")
+def test_embeddings_errors(tmp_path: Path) -> None:
+    vectors = {"data": [{"embedding": [0.5], "index": 0, "object": "embedding"}], "model": "e", "object": "list"}
+
+    def script(request: Request) -> bytes:
+        if is_bad(request):
+            return response({"error": {"message": "rate limit", "code": 429, "status": "RESOURCE_EXHAUSTED"}})
+        return response(BOM + json.dumps(vectors).encode())
+
+    models = "".join(
+        f"  {name}e: {{targets: [{name}/bad], retry: {{attempts: 1}}}}\n"
+        f"  {name}eb: {{targets: [{name}/bad, o/good], retry: {{attempts: 1}}}}\n"
+        for name in "og"
+    )
+    with house(tmp_path, script, models) as it:
+        for name in "og":
+            alone = it.gateway.request("POST", "/v1/embeddings", {"model": f"{name}e", "input": "hi"})
+            assert alone.status == 429
+            backed = it.gateway.request("POST", "/v1/embeddings", {"model": f"{name}eb", "input": "hi"})
+            assert backed.status == 200
+            assert backed.json()["data"][0]["embedding"] == [0.5]

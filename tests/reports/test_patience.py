@@ -12,6 +12,7 @@ from tests.reports.vendors import House, Piece, Request, house, openai_chunk, op
 
 OPEN = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 COMMENT = b": still here\n\n"
+DRIP: list[Piece] = [0.1, COMMENT] * 30
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 GEMINI = b'{"candidates": [{"content": {"parts": [{"text": "%b"}]}, "index": 0%b}]}'
 
@@ -116,7 +117,7 @@ def test_life_without_words_ends(tmp_path: Path) -> None:
     "timeouts", "A first_token of the YAML's own holds to the letter, whatever comments the provider sends"
 )
 def test_an_own_limit_is_hard(tmp_path: Path) -> None:
-    with house(tmp_path, thinking(*[0.1, COMMENT] * 30), limited("first_token: 500ms")) as it:
+    with house(tmp_path, thinking(*DRIP), limited("first_token: 500ms")) as it:
         answer = it.chat("ot", stream=True, reasoning_effort="high")
     assert answer.status == 504
     assert "models.ot.first_token" in answer.json()["error"]["message"]
