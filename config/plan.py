@@ -15,6 +15,7 @@ from config.guardrails import (
     ToxicityConfig,
 )
 from config.models import ModelConfig, TargetConfig
+from config.patience import limits_of
 from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
 from config.units import write_duration
@@ -27,9 +28,7 @@ _ORDER = {
 }
 
 
-_POLICIES = (
-    "first_token", "idle", "timeout", "deadline", "retry", "fallback", "hedge", "breaker", "on_refusal", "too_long",
-)  # fmt: skip
+_POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "too_long")
 
 
 def plan(config: Config, model: str) -> dict[str, Any]:
@@ -58,19 +57,8 @@ def plan(config: Config, model: str) -> dict[str, Any]:
     answering = config.models[name]
     policies = shown["models"][name]
     made |= {"answered_by": name, "strategy": answering.strategy}
-    keys = (
-        "first_token",
-        "idle",
-        "timeout",
-        "deadline",
-        "retry",
-        "fallback",
-        "hedge",
-        "breaker",
-        "on_refusal",
-        "too_long",
-    )
-    made |= {key: policies[key] for key in keys if key in policies}
+    made["limits"] = limits_of(answering)
+    made |= {key: policies[key] for key in _POLICIES if key in policies}
     made["targets"] = [_target(config, answering, target) for target in _ordered(answering)]
     return made
 
@@ -94,8 +82,7 @@ def draw_plan(made: dict[str, Any]) -> str:
     retry = made["retry"]
     lines += [
         f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
-        f"   ├─ time      first token {made['first_token']}, between pieces {made['idle']}, whole {made['timeout']}"
-        + (f", all attempts {made['deadline']}" if made.get("deadline") else ""),
+        f"   ├─ time      {_draw_limits(made['limits'])}",
         f"   ├─ retry     {_retry(retry)}",
         f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
         f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']} "
@@ -186,6 +173,17 @@ def _draw_guard(guard: dict[str, Any]) -> str:
     notes = [", then ".join(guard["then"]), f"holds back {guard['holds_back']}"]
     notes += ["shadow" if guard.get("shadow") else f"{guard['on_error']} when it breaks"]
     return f"{guard['name']}  ({guard['kind']}: {'; '.join(notes)})"
+
+
+def _draw_limits(limits: dict[str, str]) -> str:
+    def with_thinking(key: str) -> str:
+        plain, thinking = limits[key], limits[f"{key}_thinking"]
+        return plain if plain == thinking else f"{plain} ({thinking} where it thinks)"
+
+    return (
+        f"first token {with_thinking('first_token')}, between pieces {with_thinking('idle')}, "
+        f"whole answer {limits['whole_answer']}, stream {limits['stream']}, all attempts {limits['all_attempts']}"
+    )
 
 
 def _retry(retry: dict[str, Any]) -> str:

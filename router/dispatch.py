@@ -14,10 +14,12 @@ from random import Random
 from gateway.contract.deltas import Delta, Usage
 from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+from gateway.contract.patience import asks_to_think, thinks
 from gateway.contract.protocols import Provider, UpstreamCall
 from gateway.contract.quota import Ticket
 from gateway.contract.service_tier import asked_tier
 from router.clockwork import Clockwork
+from router.failure import explain_timeout
 from router.health import HealthBook, Permit
 from router.hedge import R, race
 from router.plan import Plan
@@ -82,12 +84,15 @@ class Dispatcher:
                 await reply.close()
                 raise
             permit.commit(clock())
-            return CommittedReply(reply, head, provider, attempt, permit, clock)
+            return CommittedReply(reply, head, provider, attempt, permit, clock, partial(explain_timeout, policy, call))
 
         plan = self._plan(policy, exchange, prompt_tokens)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        run = Run(policy, plan, exchange, self._works, answer, Conduct(request.stream, cover))
-        return await self._outcome(run, policy, exchange, _close)
+        conduct = Conduct(request.stream, cover, partial(thinks, request))
+        run = Run(policy, plan, exchange, self._works, answer, conduct)
+        # A model that was asked to think is silent, and not slow: asking a second one would only cost twice.
+        hedges = not asks_to_think(request)
+        return await self._outcome(run, policy, exchange, _close, hedges=hedges)
 
     async def embed(
         self,
@@ -120,9 +125,15 @@ class Dispatcher:
         return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens)
 
     async def _outcome(
-        self, run: Run[R], policy: RoutePolicy, exchange: Exchange, discard: Callable[[R], Awaitable[None]]
+        self,
+        run: Run[R],
+        policy: RoutePolicy,
+        exchange: Exchange,
+        discard: Callable[[R], Awaitable[None]],
+        *,
+        hedges: bool = True,
     ) -> R:
-        if policy.hedge_after_s is None or len(policy.targets) < 2:
+        if policy.hedge_after_s is None or len(policy.targets) < 2 or not hedges:
             won = await run.lane()
         else:
             won = await race(run, policy.hedge_after_s, self._works.sleep, discard)

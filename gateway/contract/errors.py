@@ -26,6 +26,7 @@ GatehouseError
 │   ├── EmptyAnswer               empty
 │   ├── CredentialRefused         auth
 │   ├── ContextWindowExceeded     context_window
+│   │   └── RequestTooLarge       context_window   too many bytes, which a larger window does not help
 │   ├── UpstreamNotFound          not_found
 │   ├── Refusal                   refusal          the provider's content policy
 │   └── RequestRefused            bad_request      the provider says the request is wrong; never retried
@@ -176,7 +177,8 @@ class BodyTooSlow(RequestError):
 class UpstreamError(GatehouseError):
     """One attempt at a target failed. `upstream_status` is the provider's HTTP status (0: none came).
 
-    `another_key` says that the provider has a further key to try at once. `before` is what came with the error, ahead
+    `another_key` says that the provider has a further key to try at once, `may_be_repeated` that the same request may
+    be taken later. `before` is what came with the error, ahead
     of it: nobody reads it any more, but it was generated.
     """
 
@@ -190,6 +192,7 @@ class UpstreamError(GatehouseError):
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.upstream_status = upstream_status
         self.another_key = False
+        self.may_be_repeated = True
         self.before: Sequence[Delta] = ()
 
 
@@ -201,7 +204,10 @@ class ConnectFailed(UpstreamError):
 
 
 class TimedOut(UpstreamError):
-    """A timeout fired; `phase` says which."""
+    """A timeout fired; `phase` says which. `limit_s` is its length, 0 where the provider said that it timed out.
+
+    `alive`: the provider showed signs of life meanwhile, without content.
+    """
 
     status = 504
     code = "upstream_timeout"
@@ -210,6 +216,8 @@ class TimedOut(UpstreamError):
     def __init__(self, message: str, *, phase: TimeoutPhase) -> None:
         super().__init__(message)
         self.phase = phase
+        self.limit_s = 0.0
+        self.alive = False
 
 
 class RateLimited(UpstreamError):
@@ -225,7 +233,7 @@ class OwnLimitReached(RateLimited):
 
 
 class Overloaded(UpstreamError):
-    """The provider says it is overloaded (503, 529)."""
+    """The provider says it is overloaded (503, 529), or busy with another request of ours (409, 425)."""
 
     status = 503
     code = "upstream_overloaded"
@@ -261,10 +269,14 @@ class EmptyAnswer(UpstreamError):
 
 
 class CredentialRefused(UpstreamError):
-    """The provider refuses our key: 401, 402 or 403. The caller's key is fine, so this is never a 401 to it."""
+    """The provider refuses us: our key, our account without credit, our region. The caller's key is fine: never a 401.
+
+    `key_at_fault` is False where another key would hear the same.
+    """
 
     code = "upstream_credentials"
     kind = "auth"
+    key_at_fault = True
 
 
 class ContextWindowExceeded(UpstreamError):
@@ -273,6 +285,13 @@ class ContextWindowExceeded(UpstreamError):
     status = 400
     code = "context_length_exceeded"
     kind = "context_window"
+
+
+class RequestTooLarge(ContextWindowExceeded):
+    """The request has more bytes than the provider, or a proxy before it, takes (413)."""
+
+    status = 413
+    code = "request_too_large"
 
 
 class UpstreamNotFound(UpstreamError):

@@ -126,10 +126,11 @@ class ChatSurface:
         except GatehouseError as error:
             if reply is not None:
                 await reply.close()
-            if not await opening.settle():
+            opened = await opening.settle()
+            if not call.began:
                 raise
             # The status line is out: the error goes into the stream.
-            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=True)
+            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=opened)
             await call.end(self._fail(error, exchange, writer))
             return
         except BaseException:
