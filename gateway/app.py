@@ -32,6 +32,7 @@ from gateway.runtime import Runtime
 from gateway.surfaces.connections import Connections, bounds_of
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.operations import operations
+from gateway.surfaces.origins import Origins
 from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from gateway.worker_metrics import WorkerMetrics
@@ -64,7 +65,9 @@ class Gatehouse(FastAPI):
         super().__init__(
             title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan, redirect_slashes=False
         )
-        self._paths = Paths(process.runtime)
+        listed = process.origins
+        self._origins = Origins(listed) if listed else None
+        self._paths = Paths(process.runtime, self._origins)
         self.include_router(operations(process.runtime))
         if process.admin_listen is None:
             self.mount("/admin", process.admin)
@@ -75,8 +78,13 @@ class Gatehouse(FastAPI):
         if scope["type"] == "http":
             endpoint = self._paths.find(scope["method"], scope["path"])
             if endpoint is not None:
+                if self._origins is not None:
+                    send = self._origins.open(scope, send)
                 await endpoint(HttpCall(scope, receive, send))
                 return
+            if scope["method"] == "HEAD":
+                # The server leaves out the body.
+                scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
 
@@ -84,7 +92,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = str(error.detail) if isinstance(error, HTTPException) else "Something went wrong in the gateway"
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-    return JSONResponse(body, status)
+    return JSONResponse(body, status, getattr(error, "headers", None))
 
 
 class Process:
@@ -120,6 +128,7 @@ class Process:
         self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
         self.bounds = bounds_of(config.server, _open_files())
+        self.origins = config.server.origins
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
