@@ -5,8 +5,9 @@ import gzip
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import pytest
 from backports import zstd
 from hypothesis import given
@@ -88,7 +89,7 @@ def test_a_flushed_event_comes_at_once() -> None:
             parts = [writer.process(b"data: 1\n\n") + writer.flush(), writer.process(b"data: 2\n\n") + writer.flush()]
         elif name == "zstd":
             frames = zstd.ZstdCompressor()
-            block = zstd.ZstdCompressor.FLUSH_BLOCK
+            block: Literal[1] = zstd.ZstdCompressor.FLUSH_BLOCK
             parts = [frames.compress(b"data: 1\n\n", block), frames.compress(b"data: 2\n\n", block)]
         else:
             bits = 31 if name == "gzip" else 15
@@ -103,7 +104,7 @@ def test_a_flushed_event_comes_at_once() -> None:
 
 
 def test_a_window_that_takes_much_memory_is_refused() -> None:
-    options = {zstd.CompressionParameter.window_log: 27}
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
     data = zstd.ZstdCompressor(options=options).compress(b"x" * 100, zstd.ZstdCompressor.FLUSH_BLOCK)
     with pytest.raises(Broken):
         unpack(data, ["zstd"], 1000)
