@@ -100,7 +100,7 @@ class RemoteProvider:
 
     def _reader(self, response: Response, *, stream: bool) -> ReplyReader:
         """A server may stream what was asked whole, and the reverse: its content type decides."""
-        _check_packing(response)
+        _unpack(response)
         kind = response.content_type
         if kind == "text/event-stream":
             return self._wire.reply_reader(stream=True)
@@ -139,7 +139,13 @@ class RemoteProvider:
         raise error
 
     async def _read_error(self, response: Response) -> UpstreamError:
-        body = await response.read_all(MAX_ERROR_BYTES)
+        try:
+            _unpack(response)
+        except MalformedReply:
+            # The status speaks for itself.
+            body = b""
+        else:
+            body = await response.read_all(MAX_ERROR_BYTES)
         if response.status < 400:
             return MalformedReply(f"The provider answered with a redirect ({response.status})")
         return self._wire.read_error(response.status, response.headers, body)
@@ -174,7 +180,7 @@ class RemoteProvider:
         response = await self._post(self._embeddings.write_embed_request(request, options), call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
-            _check_packing(response)
+            _unpack(response)
             parts: list[bytes] = []
             while (data := await response.read()) is not None:
                 parts.append(data)
@@ -198,12 +204,11 @@ class RemoteProvider:
         return self._pool.address
 
 
-def _check_packing(response: Response) -> None:
-    """Nobody has asked for a packed answer, and what a small one holds has no bound."""
-    headers = response.raw_headers
-    packed = headers.get(b"content-encoding", b"").strip().lower()
-    if packed not in (b"", b"identity") or headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-        raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
+def _unpack(response: Response) -> None:
+    """Sees to it that the body is read as it was before it was packed. Raises `MalformedReply`."""
+    if response.raw_headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise MalformedReply("The provider packed its answer (transfer-encoding), which it was not asked to")
+    response.unpack()
 
 
 def _unreadable(error: Exception) -> MalformedReply:

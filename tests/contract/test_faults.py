@@ -49,8 +49,6 @@ BEFORE = {
     "floodinterim": {502},
     "floodparts": {502, 504},
     "floodcomments": {502, 504},
-    "gzip": {502},
-    "deflate": {502},
     "gzip-lie": {502},
     "deflate-lie": {502},
     "br": {502},
