@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -14,9 +15,11 @@ from config.document import Document, Fault, Span, read_document
 from config.explain import explain
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
+from config.providers import NetworkConfig, address_of
 from config.references import References
 from config.root import Config
 from config.shape import Spot, plain_keys, walk, write_path
+from gateway.contract.egress import from_environment, is_this_machine
 
 _MAX_FILE = 4_000_000
 
@@ -33,10 +36,25 @@ def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str 
     config, faults, spots = _check(document, path.resolve().parent)
     if config is None or faults:
         raise ConfigError(_problems(faults, str(path), MaskedLines(text, document, spots, plain_keys(Config))))
+    try:
+        config._environment = from_environment(environ)
+    except ValueError as error:
+        if _uses_environment(config):
+            cure = "correct it, or write egress: {proxy: ...}, with none for none"
+            raise ConfigError([Problem(str(path), 1, 1, "egress", str(error), cure)]) from None
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
     config._origin = str(path.resolve())
     return config
+
+
+def _uses_environment(config: Config) -> bool:
+    """Whether anything would go through a proxy that the environment names."""
+    if config.egress.proxy is not None:
+        return False
+    remote = [each for each in config.providers.values() if isinstance(each, NetworkConfig) and each.proxy is None]
+    asked = [each for each in remote if not is_this_machine(urlsplit(address_of(each)).hostname or "")]
+    return bool(asked or config.tools or config.identity or config.observe.otlp)
 
 
 def _read(path: Path) -> str:

@@ -117,6 +117,7 @@ class Process:
                 log=observe.log,
                 service_name=observe.service_name,
                 service_version=__version__,
+                egress=config.way_out,
             ),
             health.snapshot,
             quality=resources.quality,

@@ -14,6 +14,7 @@ from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
 if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
+    from gateway.contract.egress import Proxy
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
     from gateway.providers.credentials import Credentials, Key
@@ -64,6 +65,7 @@ class RemoteProvider:
         trusted: bool = False,
         connect_s: float = 5.0,
         max_connections: int = 1000,
+        proxy: Proxy | None = None,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -73,7 +75,9 @@ class RemoteProvider:
         self._credentials = credentials
         self._embeddings = embeddings
         self._connect_s = connect_s
-        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
+        self._pool = ConnectionPool(
+            endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
+        )
         self._heads: dict[tuple[str, int, bool], bytes] = {}
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
