@@ -16,7 +16,7 @@ from config.explain import explain
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
 from config.providers import NetworkConfig, address_of
-from config.references import References
+from config.references import Files, References, stamp
 from config.root import Config
 from config.shape import Spot, plain_keys, walk, write_path
 from gateway.contract.egress import from_environment, is_this_machine
@@ -24,12 +24,23 @@ from gateway.contract.egress import from_environment, is_this_machine
 _MAX_FILE = 4_000_000
 
 
-def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str | None = None) -> Config:
-    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem."""
+def load(
+    path: str | Path,
+    environ: Mapping[str, str] = os.environ,
+    listen: str | None = None,
+    files: Files | None = None,
+) -> Config:
+    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem.
+
+    `files` takes this file and those that references name, as they were before they were read; also where it fails.
+    """
     path = Path(path)
+    files = {} if files is None else files
+    files[path] = stamp(path)
     text = _read(path)
     references = References(environ, path.resolve().parent)
     document = read_document(text, references)
+    files |= references.files
     if listen is not None and isinstance(document.data, dict):
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
@@ -44,6 +55,7 @@ def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str 
             raise ConfigError([Problem(str(path), 1, 1, "egress", str(error), cure)]) from None
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
+    config._files = dict(files)
     config._origin = str(path.resolve())
     return config
 

@@ -15,6 +15,7 @@ from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
 from config.prices import Prices
 from config.providers import ProviderConfig
+from config.references import Files
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
@@ -71,12 +72,18 @@ class Config(Struct):
 
     _digest: str = PrivateAttr(default="")
     _origin: str = PrivateAttr(default="")
+    _files: Files = PrivateAttr(default={})
     _environment: Egress = PrivateAttr(default=DIRECT)
 
     @property
     def origin(self) -> str:
         """The file it came from; empty if built in code."""
         return self._origin
+
+    @property
+    def files(self) -> Files:
+        """The files that it was made from, with `config.references.stamp` of each; none if built in code."""
+        return self._files
 
     @property
     def digest(self) -> str:

@@ -101,7 +101,10 @@ class ServerConfig(Struct):
         "see it first.",
         examples=["5s"],
     )
-    watch: Flag = Field(default=True, description="Reload when this file changes. SIGHUP reloads in any case.")
+    watch: Flag = Field(
+        default=True,
+        description="Reload when this file changes, or one that a `${file:...}` in it names. SIGHUP reloads in any case.",
+    )
     keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
     data: Annotated[Path | None, BeforeValidator(_data), PlainSerializer(str)] = Field(
         default=None, description="The folder for what is kept on disk; without it one in the user's cache."
