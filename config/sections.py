@@ -103,7 +103,8 @@ class ServerConfig(Struct):
     )
     watch: Flag = Field(
         default=True,
-        description="Reload when this file changes, or one that a `${file:...}` in it names. SIGHUP reloads in any case.",
+        description="Reload when this file changes, or one that a `${file:...}` in it names. SIGHUP reloads in any "
+        "case.",
     )
     keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
     data: Annotated[Path | None, BeforeValidator(_data), PlainSerializer(str)] = Field(
