@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -14,29 +15,58 @@ from config.document import Document, Fault, Span, read_document
 from config.explain import explain
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
-from config.references import References
+from config.providers import NetworkConfig, address_of
+from config.references import Files, References, stamp
 from config.root import Config
 from config.shape import Spot, plain_keys, walk, write_path
+from gateway.contract.egress import from_environment, is_this_machine
 
 _MAX_FILE = 4_000_000
 
 
-def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str | None = None) -> Config:
-    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem."""
+def load(
+    path: str | Path,
+    environ: Mapping[str, str] = os.environ,
+    listen: str | None = None,
+    files: Files | None = None,
+) -> Config:
+    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem.
+
+    `files` takes this file and those that references name, as they were before they were read; also where it fails.
+    """
     path = Path(path)
+    files = {} if files is None else files
+    files[path] = stamp(path)
     text = _read(path)
     references = References(environ, path.resolve().parent)
     document = read_document(text, references)
+    files |= references.files
     if listen is not None and isinstance(document.data, dict):
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
     config, faults, spots = _check(document, path.resolve().parent)
     if config is None or faults:
         raise ConfigError(_problems(faults, str(path), MaskedLines(text, document, spots, plain_keys(Config))))
+    try:
+        config._environment = from_environment(environ)
+    except ValueError as error:
+        if _uses_environment(config):
+            cure = "correct it, or write egress: {proxy: ...}, with none for none"
+            raise ConfigError([Problem(str(path), 1, 1, "egress", str(error), cure)]) from None
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
+    config._files = dict(files)
     config._origin = str(path.resolve())
     return config
+
+
+def _uses_environment(config: Config) -> bool:
+    """Whether anything would go through a proxy that the environment names."""
+    if config.egress.proxy is not None:
+        return False
+    remote = [each for each in config.providers.values() if isinstance(each, NetworkConfig) and each.proxy is None]
+    asked = [each for each in remote if not is_this_machine(urlsplit(address_of(each)).hostname or "")]
+    return bool(asked or config.tools or config.identity or config.observe.otlp)
 
 
 def _read(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.access import LimitsConfig
+from config.egress import ProxyUrl
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Flag, HttpUrl, Struct, Whole
@@ -47,6 +48,12 @@ class NetworkConfig(Struct):
         default=False, description="Self-hosted: gets the original values where others get masked ones."
     )
     connect: Duration = Field(default=5.0, description="Time to open a connection.")
+    proxy: ProxyUrl | None = Field(
+        default=None,
+        description="The proxy that this provider is reached through, whatever its address; `none` for none. Without "
+        "it `egress` holds.",
+        examples=["http://proxy.internal:3128"],
+    )
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
     max_answer: MaxAnswer = DEFAULT_MAX_ANSWER
     unsupported_params: UnsupportedParams = Field(
@@ -124,6 +131,11 @@ class GeminiConfig(NetworkConfig):
         default="https://generativelanguage.googleapis.com", description="Where the API's paths begin."
     )
     version: str = Field(default="v1beta", pattern=r"^v[0-9][a-z0-9]*$", description="The API version in the path.")
+
+
+def address_of(config: NetworkConfig) -> str:
+    """The URL that a provider is asked at."""
+    return str(getattr(config, "base_url", "") or getattr(config, "endpoint", ""))
 
 
 class ExtractiveConfig(Struct):

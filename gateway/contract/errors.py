@@ -13,6 +13,7 @@ GatehouseError
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   ├── BodyTooLarge              413
+│   ├── UnsupportedMedia          415
 │   └── BodyTooSlow               408
 ├── UpstreamError                 one attempt failed; `kind` is the class that policies name
 │   ├── ConnectFailed             connect
@@ -60,6 +61,8 @@ class GatehouseError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    # Headers that the answer has besides, by lower-case name.
+    told: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, param: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -159,12 +162,30 @@ class WrongMethod(RequestError):
     status = 405
     code = "method_not_allowed"
 
+    def __init__(self, message: str, *, allow: str) -> None:
+        """`allow`: the methods that it takes, with commas between them."""
+        super().__init__(message)
+        self.told = (("allow", allow),)
+
 
 class BodyTooLarge(RequestError):
     """The body is larger than `server.max_body`."""
 
     status = 413
     code = "request_too_large"
+
+
+class UnsupportedMedia(RequestError):
+    """The body is packed or written in a way that is not read here."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+    def __init__(self, message: str, *, param: str = "", accept_encoding: str = "") -> None:
+        """`accept_encoding`: the codings that are taken, where the coding was wrong."""
+        super().__init__(message, param=param)
+        if accept_encoding:
+            self.told = (("accept-encoding", accept_encoding),)
 
 
 class BodyTooSlow(RequestError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.contract.deltas import Delta
+    from gateway.contract.egress import Proxy
     from gateway.contract.errors import TimeoutPhase
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
@@ -72,6 +73,7 @@ class RemoteProvider:
         trusted: bool = False,
         connect_s: float = 5.0,
         max_connections: int = 1000,
+        proxy: Proxy | None = None,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -81,7 +83,9 @@ class RemoteProvider:
         self._credentials = credentials
         self._embeddings = embeddings
         self._connect_s = connect_s
-        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
+        self._pool = ConnectionPool(
+            endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
+        )
         self._heads: dict[tuple[str, int, bool], bytes] = {}
         self._secrets = tuple(
             each for each in (*credentials.secrets, *endpoint.headers.values()) if len(each) >= SHORTEST_SECRET
@@ -104,7 +108,7 @@ class RemoteProvider:
         begun = asyncio.get_running_loop().time()
         response = await self._post(wire, call)
         try:
-            _check_packing(response)
+            _unpack(response)
         except BaseException:
             response.close()
             raise
@@ -152,7 +156,13 @@ class RemoteProvider:
         return error
 
     async def _read_error(self, response: Response) -> UpstreamError:
-        body = await response.read_all(MAX_ERROR_BYTES)
+        try:
+            _unpack(response)
+        except MalformedReply:
+            # The status speaks for itself.
+            body = b""
+        else:
+            body = await response.read_all(MAX_ERROR_BYTES)
         if response.status < 400:
             return MalformedReply(f"The provider answered with a redirect ({response.status})")
         return self._wire.read_error(response.status, response.headers, body)
@@ -187,7 +197,7 @@ class RemoteProvider:
         response = await self._post(self._embeddings.write_embed_request(request, options), call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
-            _check_packing(response)
+            _unpack(response)
             parts: list[bytes] = []
             while (data := await response.read()) is not None:
                 parts.append(data)
@@ -225,12 +235,11 @@ class RemoteProvider:
         return self._pool.address
 
 
-def _check_packing(response: Response) -> None:
-    """Nobody has asked for a packed answer, and what a small one holds has no bound."""
-    headers = response.raw_headers
-    packed = headers.get(b"content-encoding", b"").strip().lower()
-    if packed not in (b"", b"identity") or headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-        raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
+def _unpack(response: Response) -> None:
+    """Sees to it that the body is read as it was before it was packed. Raises `MalformedReply`."""
+    if response.raw_headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise MalformedReply("The provider packed its answer (transfer-encoding), which it was not asked to")
+    response.unpack()
 
 
 def _unreadable(error: Exception) -> MalformedReply:

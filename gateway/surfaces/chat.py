@@ -56,7 +56,7 @@ class ChatSurface:
             exchange.config = engine.digest
             await engine.pipeline.identify(call.shown(), exchange)
             exchange.user = exchange.user or call.user
-            body = await call.read_body(engine.max_body)
+            body = await self._bodies.receive(call, exchange, engine.max_body)
             if len(body) <= SMALL:
                 request = self._dialect.read_request(body, inbound)
             else:
