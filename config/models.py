@@ -30,12 +30,12 @@ def _target(value: str) -> str:
 
 
 class TargetConfig(Struct):
-    """A provider and one of its models. May be written as a string: `openai/gpt-5.5-mini`."""
+    """A provider and one of its models. May be written as a string: `openai/gpt-5.4-mini`."""
 
     shorthand: ClassVar[str] = "target"
 
     target: Annotated[str, AfterValidator(_target), Ref("providers", "provider", prefix=True)] = Field(
-        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.5-mini"]
+        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.4-mini"]
     )
     weight: Whole = Field(default=1, ge=1, le=1_000_000, description="Its share, for strategy `weighted`.")
     priority: Whole = Field(

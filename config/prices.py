@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import re
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -82,14 +84,55 @@ class ServiceTierConfig(Struct):
     reasoning: Dollars | None = Field(default=None, description="Of the answer, what is reasoning.")
 
 
-class PriceConfig(Struct):
-    """US dollars for a million tokens."""
+FREE = "free"
 
+
+def _price_name(value: str) -> str:
+    provider, _, model = value.partition("/")
+    if not provider or not model or re.search(r"\s", value):
+        raise wrong("a target is provider/model", "write it like openai/gpt-5.4-mini, or openai/* for all of them")
+    if "*" in provider:
+        raise wrong("a provider's name has no *", "write one entry for each provider: openai/*")
+    return value
+
+
+PriceName = Annotated[str, AfterValidator(_price_name)]
+"""A target, or several: `*` stands for any letters of the model's name."""
+
+
+def _listed_name(value: str) -> str:
+    vendor, _, model = value.partition("/")
+    if value != FREE and (not vendor or not model or re.search(r"[\s*]", value)):
+        raise wrong(
+            "{value} is no price",
+            "write {input: 2.50, output: 10.00}, free, or an entry of the list that ships, such as openai/gpt-5.5",
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Marks a string that names an entry of the list that ships, or says `free`."""
+
+
+class PriceConfig(Struct):
+    """US dollars for a million tokens. May be written as a string: `free`, or `openai/gpt-5.5` for `prices_as`."""
+
+    shorthand: ClassVar[str] = "prices_as"
+
+    prices_as: Annotated[str, AfterValidator(_listed_name), Listed()] | None = Field(
+        default=None,
+        description="Instead of prices: the entry of the list that ships, `vendor/model`, whose prices hold, for a "
+        "renamed model or an Azure deployment; or `free`.",
+        examples=["openai/gpt-5.5"],
+    )
     since: Day | None = Field(
         default=None, description="The day (UTC) from which it holds, in a list of several.", examples=["2027-01-01"]
     )
-    input: Dollars = Field(description="Of the prompt.", examples=["2.50"])
-    output: Dollars = Field(description="Of the answer, its reasoning included.", examples=["10.00"])
+    input: Dollars | None = Field(default=None, description="Of the prompt.", examples=["2.50"])
+    output: Dollars | None = Field(
+        default=None, description="Of the answer, its reasoning included.", examples=["10.00"]
+    )
     cache_read: Dollars | None = Field(
         default=None, description="Of the prompt, what the provider had kept; without it as the prompt."
     )
@@ -111,6 +154,19 @@ class PriceConfig(Struct):
         description="What other tiers of the provider's service cost. An answer in a tier without a price is unpriced.",
         examples=["{flex: {input: 1.25, output: 5}}"],
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PriceConfig:
+        if self.prices_as is not None:
+            extra = sorted(self.model_fields_set - {"prices_as", "since"})
+            if extra:
+                raise wrong(f"{extra[0]} and prices_as are both given", "keep one of them")
+        elif self.input is None or self.output is None:
+            name, example = ("input", "2.50") if self.input is None else ("output", "10.00")
+            raise wrong(
+                f"{name}: this is missing", f"add {name}: {example}, or write free or prices_as: openai/gpt-5.5"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rising(self) -> PriceConfig:

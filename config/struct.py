@@ -111,13 +111,6 @@ def _page_url(value: str) -> str:
     return value
 
 
-def _target_name(value: str) -> str:
-    provider, _, model = value.partition("/")
-    if not provider or not model or re.search(r"\s", value):
-        raise wrong("a target is provider/model", "write it like openai/gpt-5.5-mini")
-    return value
-
-
 def one_or_several(value: object) -> object:
     """Before a tuple: what stands alone is the only one of it."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -133,8 +126,6 @@ Label = Annotated[str, AfterValidator(_label)]
 """What says who may see something."""
 ModelName = Annotated[str, AfterValidator(_model_name)]
 """What an app may put into `model`."""
-TargetName = Annotated[str, AfterValidator(_target_name)]
-"""A provider and one of its models, `provider/model`."""
 PageUrl = Annotated[str, AfterValidator(_page_url)]
 """The address of a page, its query included."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

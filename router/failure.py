@@ -62,14 +62,15 @@ def record_cancelled(attempt: Attempt, now: float, *, lost: bool) -> None:
 
 
 def combine(
-    failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], cooldown_s: float | None
+    failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], cooldown_s: float | None, *, alone: bool = True
 ) -> GatehouseError:
     """The one error for all `failures` (>= 1). A single attempt's error stays itself, as does a feature nobody has.
 
-    `skipped` are targets with the reason, `cooldown_s` is when the first breaker lets calls in again.
+    `skipped` are targets with the reason, `cooldown_s` is when the first breaker lets calls in again. `alone` is false
+    where a single attempt's caller is to hear of `skipped` too.
     """
     errors = [error for _, error in failures]
-    if len(errors) == 1 or all(isinstance(error, UnsupportedFeature) for error in errors):
+    if (len(errors) == 1 and alone) or all(isinstance(error, UnsupportedFeature) for error in errors):
         return errors[-1]
     speaker = _speaker(errors)
     told = [f"{attempt.target}: {_in_short(error)} (attempt {attempt.number})" for attempt, error in failures]

@@ -13,6 +13,7 @@ from gateway.contract.errors import (
     GatehouseError,
     InternalFault,
     NotAllowed,
+    PriceUnknown,
     TimedOut,
     UnsupportedFeature,
     UpstreamError,
@@ -77,10 +78,14 @@ class Run(Generic[R]):
 
     def error(self) -> GatehouseError:
         """Why no target answered."""
+        excluded = self._plan.excluded()
         if not self._failures:
+            if excluded:
+                return PriceUnknown([target for target, _ in excluded])
             return InternalFault(f"no target of model {self._policy.name!r} can be called")
         skipped = [(target.key, reason) for target, reason in self._plan.skipped]
-        return combine(self._failures, skipped, self._plan.cooldown_s())
+        # Where another target would have followed, its caller hears why none did.
+        return combine(self._failures, skipped, self._plan.cooldown_s(), alone=self._halted or not excluded)
 
     async def _try_target(
         self, target: TargetPolicy, provider: Provider, permit: Permit, reason: Reason
