@@ -14,7 +14,7 @@ Entry: TypeAlias = tuple[str, str]
 
 
 def models_of_apps(config: Config, apps: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Models with targets, each with those of `apps` whose requests may ask it: by name, in a pipeline, or beside it."""
+    """Models with targets, each with those of `apps` whose requests may ask it: by name or in a pipeline."""
     known = _references(config)
     found: dict[str, list[str]] = {}
     for name in apps:

@@ -53,8 +53,8 @@ class Config(Struct):
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
     prices: dict[PriceName, Prices] = Field(
         default={},
-        description="What targets cost, where the list that ships does not know it or is wrong for you. `*` in a model's "
-        "name stands for any letters; the name with the most other letters holds.",
+        description="What targets cost, where the list that ships does not know it or is wrong for you. `*` in a "
+        "model's name stands for any letters; the name with the most other letters holds.",
         examples=["{onprem/*: free}"],
     )
     currencies: dict[Currency, ExchangeRate] = Field(

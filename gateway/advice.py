@@ -43,7 +43,7 @@ def _without_a_price(config: Config) -> Iterator[Remark]:
 
 def cure_of_price(config: Config, target: str) -> str:
     """How to give a target its price, in words of the YAML."""
-    provider, _, model = target.partition("/")
+    provider = target.partition("/")[0]
     close = _like(config, target)
     ways = [f'"{target}": {{prices_as: {close}}}'] if close else []
     if getattr(config.providers.get(provider), "trusted", False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def answered(request: Request) -> bytes:
     return response({**openai_reply(), "usage": USAGE})
 
 
-def asked(it: House, model: str = "quick", **fields: object) -> Answer:
+def asked(it: House, model: str = "quick", **fields: Any) -> Answer:
     return it.chat(model, **fields)
 
 
@@ -33,9 +34,7 @@ def models(it: House) -> list[str]:
     return [each.json["model"] for each in it.upstream.requests]
 
 
-@pytest.mark.report(
-    "money", "One fallback without a price does not keep a budget's requests from a target that has one"
-)
+@pytest.mark.report("money", "A fallback without a price does not keep a budget's requests from a target that has one")
 @pytest.mark.parametrize("targets", ["[o/priced, o/secret]", "[o/secret, o/priced]"])
 @pytest.mark.parametrize("hedge", ["", ", hedge: {after: 1ms}"])
 @pytest.mark.parametrize("strategy", ["priority", "weighted", "least_busy", "fastest"])
@@ -137,7 +136,7 @@ guardrails: {judged: {kind: judge, rubric: Be kind., model: judge}}
 
 
 @pytest.mark.report(
-    "money", "The check names each target without a price that a budget needs, with its line and a cure"
+    "money", "The check names each target whose price a budget needs and nobody knows, with line and cure"
 )
 def test_the_check_warns(tmp_path: Path) -> None:
     path = tmp_path / "gatehouse.yaml"
