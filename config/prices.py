@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from config.findings import Substituted, wrong
-from config.struct import Struct, one_or_several
+from config.struct import Checked, Read, Struct, one_or_several, or_one
 from config.units import Tokens
 from gateway.contract.service_tier import STANDARD, tier_name
 
@@ -61,7 +61,19 @@ def _service_tier(value: str) -> str:
 Day = Annotated[datetime.date, BeforeValidator(_day), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 # As the gateway names them, whatever a vendor calls them; the usual one has the prices beside it.
 ServiceTier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_service_tier)]
-Dollars = Annotated[Decimal, BeforeValidator(_dollars), PlainSerializer(str)]
+Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_dollars),
+    PlainSerializer(str),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1_000_000},
+                {"type": "string", "pattern": r"^\s*\+?[0-9_.]+([eE][+-]?[0-9]+)?\s*(USD)?\s*$"},
+            ]
+        }
+    ),
+]
 
 
 class TierConfig(Struct):
@@ -96,7 +108,7 @@ def _price_name(value: str) -> str:
     return value
 
 
-PriceName = Annotated[str, AfterValidator(_price_name)]
+PriceName = Annotated[str, Checked(_price_name, r"^[^/*\s]+/\S+$")]
 """A target, or several: `*` stands for any letters of the model's name."""
 
 
@@ -119,8 +131,9 @@ class PriceConfig(Struct):
     """US dollars for a million tokens. May be written as a string: `free`, or `openai/gpt-5.5` for `prices_as`."""
 
     shorthand: ClassVar[str] = "prices_as"
+    needs = (("prices_as",), ("input", "output"))
 
-    prices_as: Annotated[str, AfterValidator(_listed_name), Listed()] | None = Field(
+    prices_as: Annotated[str, Checked(_listed_name, r"^(free|[^/*\s]+/[^*\s]+)$"), Listed()] | None = Field(
         default=None,
         description="Instead of prices: the entry of the list that ships, `vendor/model`, whose prices hold, for a "
         "renamed model or an Azure deployment; or `free`.",
@@ -182,4 +195,4 @@ def _in_turn(prices: tuple[PriceConfig, ...]) -> tuple[PriceConfig, ...]:
     return prices
 
 
-Prices = Annotated[tuple[PriceConfig, ...], BeforeValidator(one_or_several), AfterValidator(_in_turn)]
+Prices = Annotated[tuple[PriceConfig, ...], Read(one_or_several, or_one), AfterValidator(_in_turn)]
