@@ -26,7 +26,7 @@ _UNITS = {
     "count of tokens": ["3000 tokens", "1 token", "${N:-30} tokens"],
 }
 # What fields of plain text must hold, where more than the type decides.
-_TEXTS = {
+_TEXTS: dict[str, list[str | None]] = {
     "listen": ["127.0.0.1:8080", "${HOST:-127.0.0.1}:80"], "zone": ["UTC", "Europe/Berlin"], "time_zone": ["UTC"],
     "api_version": ["2024-10-21"], "version": ["v1beta"], "hours": ["08:00-18:00"], "path": ["."], "data": ["."],
     "jwks_file": ["keys.json"], "sentence_transformers": ["."], "redis": ["redis://h:6379/0", None, "${NONE:-}"],
@@ -74,7 +74,12 @@ def _by_type(annotation: Any, markers: tuple[Any, ...], name: str, depth: int) -
 
 
 def _names(field: str) -> st.SearchStrategy[str]:
-    known = {"types": ["email", "card"], "currencies": ["EUR", "GBP"], "prices": ["p/x", "p/*"], "service_tiers": ["flex"]}
+    known = {
+        "types": ["email", "card"],
+        "currencies": ["EUR", "GBP"],
+        "prices": ["p/x", "p/*"],
+        "service_tiers": ["flex"],
+    }
     return st.sampled_from(known.get(field, ["one", "two"]))
 
 
