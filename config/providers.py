@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.access import LimitsConfig
 from config.egress import ProxyUrl
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, HttpUrl, Struct, Whole
+from config.struct import Checked, Flag, HttpUrl, Read, Struct, Whole
 from config.units import Duration, Size
 
 UnsupportedParams: TypeAlias = Literal["drop", "refuse"]
@@ -24,7 +24,7 @@ def _header_name(value: str) -> str:
     return value
 
 
-HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderName = Annotated[str, Checked(_header_name, r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Headers = dict[HeaderName, Secret]
 
 
@@ -34,6 +34,7 @@ MaxAnswer = Annotated[
         description="The most bytes that one answer may have, all of a stream counted; what is longer is broken off."
     ),
 ]
+KEYED = (("api_key",), ("api_keys",))
 DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
 
 
@@ -83,6 +84,8 @@ class NetworkConfig(Struct):
 class OpenAIConfig(NetworkConfig):
     """OpenAI, or any server that speaks its dialect."""
 
+    needs = (*KEYED, ("base_url",))
+
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
     base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
 
@@ -93,6 +96,7 @@ class OpenAIConfig(NetworkConfig):
 class AzureConfig(NetworkConfig):
     """OpenAI's models on Azure."""
 
+    needs = KEYED
     kind: Literal["azure"] = Field(description="OpenAI's models on Azure.")
     endpoint: HttpUrl = Field(description="The resource's address.", examples=["https://NAME.openai.azure.com"])
     api_version: str = Field(min_length=1, description="Azure's API version.", examples=["2024-10-21"])
@@ -103,6 +107,8 @@ class AzureConfig(NetworkConfig):
 
 class AnthropicConfig(NetworkConfig):
     """Anthropic's Messages API, or a server that speaks it."""
+
+    needs = KEYED
 
     kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
     base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
@@ -125,6 +131,8 @@ class AnthropicConfig(NetworkConfig):
 
 class GeminiConfig(NetworkConfig):
     """Google's generateContent API."""
+
+    needs = KEYED
 
     kind: Literal["gemini"] = Field(description="Gemini's generateContent dialect.")
     base_url: HttpUrl = Field(
@@ -156,12 +164,18 @@ def _script(value: object) -> object:
     return {"*": faults(value)}
 
 
+def _or_faults(_: dict[str, Any]) -> dict[str, Any]:
+    fault = {"type": ["string", "integer"]}
+    faults = {"anyOf": [fault, {"type": "array", "items": fault}]}
+    return {"anyOf": [*faults["anyOf"], {"type": "object", "additionalProperties": faults}]}
+
+
 class SimulatedConfig(Struct):
     """The scriptable upstream that acts out faults."""
 
     kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
     dialect: Literal["openai", "anthropic", "gemini"] = Field(default="openai", description="The dialect it speaks.")
-    script: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_script)] = Field(
+    script: Annotated[dict[str, tuple[str, ...]], Read(_script, _or_faults)] = Field(
         default={},
         description="What it does: a fault (`ok`, `429`, `cut-20`, ...), a list in order, or a map of model to either.",
     )

@@ -23,13 +23,13 @@ from config.providers import (
 from config.sources import SqlConfig, WebConfig
 from gateway import catalog
 from gateway.access.keys import TokenCallers
-from gateway.access.prices import Prices, Rates, Vendor
 from gateway.admission import Directory, key_sets
 from gateway.asides import Asides
 from gateway.contract.egress import read_proxy
 from gateway.contract.exchange import Caller
 from gateway.contract.work import WorkPool
 from gateway.pipeline import Pipeline, Route
+from gateway.pricing import learn_prices, prices_of
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import Endpoint, RemoteProvider
 from gateway.route_policies import route_policy
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cache.answers import AnswerCache
-    from config.prices import PriceConfig
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
@@ -83,7 +82,7 @@ async def build(config: Config, resources: Resources) -> Engine:
             for name, model in config.models.items()
         }
         dispatcher = Dispatcher(providers, resources.health)
-        prices = _prices(config)
+        prices = prices_of(config)
         directory = Directory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
@@ -92,9 +91,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         owned = stack.pop_all()
     _bind(resources, routes, asides)
     caches = _caches(config, resources)
-    learning = asyncio.create_task(
-        asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
-    )
+    learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
     resources.keep(learning)
     # Nothing fails from here on: a config that is refused leaves no trace.
     resources.accounts.follow(directory, quota)
@@ -115,42 +112,6 @@ async def build(config: Config, resources: Resources) -> Engine:
         caches=caches,
         prices=prices,
     )
-
-
-def _prices(config: Config) -> Prices:
-    own = {name: [(each.since, _rates(each)) for each in dated] for name, dated in config.prices.items()}
-    return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
-
-
-def _rates(price: PriceConfig) -> Rates:
-    """What it says; a tier has no prices of kinds but those it names."""
-    return Rates(
-        price.input,
-        price.output,
-        price.cache_read,
-        price.cache_write,
-        price.cache_write_1h,
-        price.audio_input,
-        price.audio_output,
-        price.image_input,
-        price.image_output,
-        price.reasoning,
-        price.searches,
-        tuple((tier.above, Rates(tier.input, tier.output, tier.cache_read, tier.cache_write)) for tier in price.tiers),
-        {
-            name: Rates(each.input, each.output, each.cache_read, each.cache_write, reasoning=each.reasoning)
-            for name, each in price.service_tiers.items()
-        },
-    )
-
-
-def _vendor(config: ProviderConfig) -> Vendor:
-    """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
-    if isinstance(config, ExtractiveConfig | SimulatedConfig):
-        return Vendor(free=True)
-    if isinstance(config, AzureConfig):
-        return Vendor("azure")
-    return Vendor(url=config.base_url)
 
 
 def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:

@@ -6,6 +6,7 @@ GatehouseError
 │   ├── UnsupportedFeature        400  asked of a model that can't
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
+│   │   └── PriceUnknown          403  a budget, and no target with a price
 │   ├── UnknownModel              404  names the nearest allowed one
 │   ├── ContentBlocked            400  a guardrail's decision; no retry helps
 │   ├── TooManyRequests           429  more than the caller's limits allow
@@ -121,6 +122,31 @@ class NotAllowed(RequestError):
 
     status = 403
     code = "permission_denied"
+
+
+NO_PRICE = "its price is not known, and there is a budget"
+"""Why a target is passed over."""
+
+
+class PriceUnknown(NotAllowed):
+    """There is a budget, and none of the targets has a price. The message says how to give them one."""
+
+    code = "price_unknown"
+
+    def __init__(self, targets: Sequence[str], tier: str = "") -> None:
+        """`tier` is the service tier in which they have none; empty for the usual one."""
+        first = targets[0]
+        where = f" in the service tier {tier}" if tier else ""
+        price = "{input: 2.50, output: 10.00}"
+        cure = (
+            f"under prices, in service_tiers: {{{tier}: {price}}}"
+            if tier
+            else f"as prices: {{{first}: {price}}} in US dollars for a million tokens, or with prices_as or free there"
+        )
+        super().__init__(
+            f"The price of {', '.join(targets)}{where} is not known, and there is a budget: whoever runs this gateway "
+            f"can give it {cure}; or set unknown_price: allow of the budget"
+        )
 
 
 class TooManyRequests(RequestError):
