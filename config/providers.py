@@ -73,11 +73,21 @@ class NetworkConfig(Struct):
         return True
 
 
+MaxTokensName = Annotated[
+    Literal["auto", "max_tokens", "max_completion_tokens"],
+    Field(
+        description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
+        "servers `max_tokens` only. `auto`: the former for OpenAI and Azure, the latter for others."
+    ),
+]
+
+
 class OpenAIConfig(NetworkConfig):
     """OpenAI, or any server that speaks its dialect."""
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
     base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
+    max_tokens: MaxTokensName = "auto"
 
     def _needs_key(self) -> bool:
         return self.base_url == DEFAULT_OPENAI_URL
@@ -92,6 +102,7 @@ class AzureConfig(NetworkConfig):
     deployments: dict[str, str] = Field(
         default={}, description="Model to the name of its deployment; a model that is not here is its own deployment."
     )
+    max_tokens: MaxTokensName = "auto"
 
 
 class AnthropicConfig(NetworkConfig):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
-from gateway.contract.errors import InvalidRequest
+from gateway.contract.errors import InvalidRequest, UnsupportedFeature
 from gateway.contract.messages import (
     Audio,
     Document,
@@ -163,6 +163,25 @@ def _read_tool_calls(calls: list[Any], where: str) -> list[Part]:
             )
         )
     return parts
+
+
+def write_all(messages: tuple[Message, ...], losses: Losses, *, same: bool) -> list[dict[str, Any]]:
+    """The wire messages. Raises `UnsupportedFeature` where another dialect's hold nothing to say."""
+    wires = [wire for message in messages for wire in write(message, losses, same=same)]
+    if same:
+        return wires
+    # Null and an empty list are refused, except beside calls.
+    wires = [wire for wire in wires if wire["content"] or wire.keys() - {"role", "name", "content"} or _is_said(wire)]
+    for wire in wires:
+        if wire["content"] is None and "tool_calls" not in wire and "refusal" not in wire:
+            wire["content"] = ""
+    if not wires:
+        raise UnsupportedFeature("'messages' hold nothing that OpenAI takes", param="messages")
+    return wires
+
+
+def _is_said(wire: dict[str, Any]) -> bool:
+    return isinstance(wire["content"], str) and wire["role"] != "assistant"
 
 
 def write(message: Message, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
