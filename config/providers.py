@@ -82,12 +82,22 @@ MaxTokensName = Annotated[
 ]
 
 
+ToolIds = Annotated[
+    Literal["auto", "any", "nine_letters"],
+    Field(
+        description="The ids of earlier tool calls that the server takes. Mistral's API and the templates of its "
+        "models take nine letters or digits. `auto`: those for api.mistral.ai, any for others."
+    ),
+]
+
+
 class OpenAIConfig(NetworkConfig):
     """OpenAI, or any server that speaks its dialect."""
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
     base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
     max_tokens: MaxTokensName = "auto"
+    tool_ids: ToolIds = "auto"
 
     def _needs_key(self) -> bool:
         return self.base_url == DEFAULT_OPENAI_URL

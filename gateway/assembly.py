@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -190,7 +191,9 @@ def _remote(name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | Ge
 def _endpoint(config: NetworkConfig) -> Endpoint:
     if isinstance(config, OpenAIConfig):
         native = any(host in config.base_url for host in NATIVE_OPENAI_HOSTS)
-        return Endpoint(config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens))
+        mistral = urlsplit(config.base_url).hostname == "api.mistral.ai"
+        nine = config.tool_ids == "nine_letters" or (config.tool_ids == "auto" and mistral)
+        return Endpoint(config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens), nine_letter_ids=nine)
     if isinstance(config, AzureConfig):
         return Endpoint(
             config.endpoint,

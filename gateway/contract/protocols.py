@@ -22,7 +22,7 @@ class WireOptions(msgspec.Struct, frozen=True):
 
     `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one;
     `prompt_cache` that marks are to be placed where the vendor keeps prefixes up to a mark. `max_tokens` is the name of
-    the bound of an OpenAI answer; empty: as `native` says.
+    the bound of an OpenAI answer; empty: as `native` says. `nine_letter_ids`: ids of tool calls are to be of nine.
     """
 
     model: str
@@ -32,6 +32,7 @@ class WireOptions(msgspec.Struct, frozen=True):
     native: bool = True
     prompt_cache: bool = False
     max_tokens: str = ""
+    nine_letter_ids: bool = False
 
 
 class WireRequest(msgspec.Struct, frozen=True):

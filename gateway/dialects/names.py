@@ -21,16 +21,18 @@ _DIGEST_LETTERS = 8
 class Rule(msgspec.Struct, frozen=True):
     """What a vendor takes as a name or an id: the letters that are `strange` to it, and how many it may have at most.
 
-    `first` are the letters that it may begin with, as a pattern; empty: any.
+    `first` are the letters that it may begin with, as a pattern; empty: any. `exact`: it has `most` letters, no fewer.
     """
 
     strange: str
     most: int
     first: str = ""
+    exact: bool = False
 
     def fits(self, name: str) -> bool:
         """Whether the vendor takes it as it is."""
-        if not 0 < len(name) <= self.most or re.search(self.strange, name):
+        least = self.most if self.exact else 1
+        if not least <= len(name) <= self.most or re.search(self.strange, name):
             return False
         return not self.first or re.match(self.first, name) is not None
 
@@ -43,8 +45,10 @@ class Rule(msgspec.Struct, frozen=True):
         tries = 0
         while True:
             data = f"{name}\0{tries}" if tries else name
-            digest = hashlib.blake2b(data.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_LETTERS // 2)
-            made = f"{plain}_{digest.hexdigest()}"
+            digest = hashlib.blake2b(
+                data.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_LETTERS // 2 + self.exact
+            )
+            made = digest.hexdigest()[: self.most] if self.exact else f"{plain}_{digest.hexdigest()}"
             if made not in taken:
                 return made
             tries += 1

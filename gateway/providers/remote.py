@@ -50,6 +50,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     prompt_cache: bool = False
     max_answer: int = MAX_ANSWER_BYTES
     max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    nine_letter_ids: bool = False
 
 
 class RemoteProvider:
@@ -91,6 +92,7 @@ class RemoteProvider:
                 endpoint.native,
                 endpoint.prompt_cache,
                 endpoint.max_tokens,
+                endpoint.nine_letter_ids,
             ),
         )
         response = await self._post(wire, call)

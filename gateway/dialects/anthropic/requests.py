@@ -228,7 +228,7 @@ def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, 
             losses.add(name, f"the API of {WITHOUT_SAMPLING} has no sampling parameters")
         elif thinks and not (name == "temperature" and value == 1):
             losses.add(name, "Anthropic thinks with its own sampling only")
-        elif name == "temperature" and value > 1:
+        elif name == "temperature" and value > 1 and request.dialect != "anthropic":
             body[name] = 1.0
             losses.add_soft(name, "Anthropic's range ends at 1")
         elif name == "top_p" and "temperature" in body and request.dialect != "anthropic":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -194,6 +194,8 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoi
     names = fields.array(calling, "allowedFunctionNames", where) or []
     if calling.keys() == {"mode", "allowedFunctionNames"} and mode == "ANY" and _is_one_name(names):
         return ToolChoice("named", names[0])
+    if calling.keys() == {"mode", "allowedFunctionNames"} and mode in _ALLOWING and _are_names(names):
+        return ToolChoice(_ALLOWING[mode], allowed=tuple(names))
     if names or mode == "VALIDATED" or not calling.keys() <= {"mode", "allowedFunctionNames"}:
         extra["toolConfig"] = config
         return None
@@ -202,6 +204,14 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoi
 
 def _is_one_name(names: list[Any]) -> bool:
     return len(names) == 1 and type(names[0]) is str
+
+
+def _are_names(names: list[Any]) -> bool:
+    return bool(names) and all(type(name) is str for name in names)
+
+
+# The modes that take a list of names: of calls alone, and of calls or words.
+_ALLOWING: dict[str, Literal["required", "auto"]] = {"ANY": "required", "VALIDATED": "auto"}
 
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
@@ -224,6 +234,11 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         calling: dict[str, Any] = {"mode": "ANY" if choice.mode == "named" else _CHOICES[choice.mode]}
         if choice.mode == "named":
             calling["allowedFunctionNames"] = [choice.name]
+        elif choice.allowed:
+            calling = {
+                "mode": "ANY" if choice.mode == "required" else "VALIDATED",
+                "allowedFunctionNames": list(choice.allowed),
+            }
         body["toolConfig"] = {"functionCallingConfig": calling}
     config = _write_config(request) if same else _fitted_config(request, losses)
     _write_response_format(request.response_format, body, config, losses, same=same)

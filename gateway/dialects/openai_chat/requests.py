@@ -56,6 +56,8 @@ _KNOWN = frozenset(
 NAMES = Rule(r"[^a-zA-Z0-9_-]", 64)
 # Of ids only the length is bounded: "Expected a string with maximum length 40".
 IDS = Rule(r"[^\x20-\x7e]", 40)
+# "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
+NINE_LETTERS = Rule(r"[^a-zA-Z0-9]", 9, exact=True)
 MOST_STOP = 4
 MOST_USER = 64
 MOST_TEMPERATURE = 2
@@ -230,11 +232,12 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     losses = Losses(options.unsupported)
     same = request.dialect == "openai"
     names: dict[str, str] = {}
+    ids = NINE_LETTERS if options.nine_letter_ids else IDS
     if not same:
-        request, names = fit(request, NAMES, IDS, losses)
-    elif options.native and any(len(each) > IDS.most for each in call_ids(request.messages)):
+        request, names = fit(request, NAMES, ids, losses)
+    elif (options.native or options.nine_letter_ids) and not all(map(ids.fits, call_ids(request.messages))):
         # Another vendor behind this gateway has given the ids of earlier turns.
-        request = msgspec.structs.replace(request, messages=fit_ids(request.messages, IDS))
+        request = msgspec.structs.replace(request, messages=fit_ids(request.messages, ids))
     body: dict[str, Any] = {"model": options.model, "messages": turns.write_all(request.messages, losses, same=same)}
     if options.stream:
         body["stream"] = True
