@@ -54,6 +54,10 @@ class Rule(msgspec.Struct, frozen=True):
             tries += 1
 
 
+# What all vendors take.
+EVERY_VENDOR = Rule(r"[^a-zA-Z0-9_-]", 64, r"[a-zA-Z_]")
+
+
 def digest(name: str) -> str:
     """A short stand-in for a name that is too long, always the same for the same."""
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()

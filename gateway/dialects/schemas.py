@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import Any, TypeVar
+from functools import update_wrapper
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
-# What one schema may take: its keys and items, counted again wherever a reference leads to them again.
+# What the schemas of one request may take: their keys and items, counted again wherever a reference leads to them.
 MOST_NODES = 30_000
 MOST_DEPTH = 64
 # Of one schema's description, for what has no keyword.
@@ -36,6 +36,26 @@ class Unsayable(Exception):
     """The schema means something that the subset can't say; the message is why."""
 
 
+class Budget:
+    """What is left of the work that the schemas of one request may take."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MOST_NODES
+
+    def spend(self, nodes: int) -> None:
+        """Raises `Unsayable` when there is nothing left."""
+        self._left -= nodes
+        if self._left < 0:
+            raise Unsayable("a schema that is too large or refers to itself")
+
+    @property
+    def spent(self) -> bool:
+        """Whether there is nothing left."""
+        return self._left < 0
+
+
 class Subset(msgspec.Struct, frozen=True):
     """What a vendor takes.
 
@@ -50,12 +70,12 @@ class Subset(msgspec.Struct, frozen=True):
     enum_types: tuple[type, ...]
 
 
-def narrow(schema: dict[str, Any], subset: Subset) -> tuple[dict[str, Any], bool]:
+def narrow(schema: dict[str, Any], subset: Subset, budget: Budget) -> tuple[dict[str, Any], bool]:
     """The schema in the words of the subset, and whether something was said in the description instead.
 
     Raises `Unsayable`.
     """
-    writer = _Narrower(schema, subset)
+    writer = _Narrower(schema, subset, budget)
     return writer.write(), writer.said
 
 
@@ -65,8 +85,8 @@ _PHRASES = {
     "exclusiveMinimum": "more than {}",
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
+    "minLength": "length at least {}",
+    "maxLength": "length at most {}",
     "pattern": "matches the regular expression {}",
     "format": "in the format {}",
     "minItems": "at least {} items",
@@ -113,19 +133,30 @@ def _with_description(schema: dict[str, Any], words: str) -> dict[str, Any]:
 _Fitted = TypeVar("_Fitted")
 
 
-def remembered(fit: Callable[[dict[str, Any]], _Fitted]) -> Callable[[dict[str, Any]], _Fitted]:
-    """The same function, which knows the latest results. Nobody may change what it gives."""
+class Remembered(Generic[_Fitted]):
+    """A way to fit schemas that knows its latest results. Nobody may change what it gives."""
 
-    @lru_cache(_MOST_KEPT)
-    def kept(data: bytes) -> _Fitted:
-        return fit(_decode(data))
+    def __init__(self, fit: Callable[[dict[str, Any], Budget], _Fitted]) -> None:
+        self._fit = fit
+        self._kept: dict[bytes, _Fitted] = {}
+        update_wrapper(self, fit)
 
-    @wraps(fit)
-    def look_up(schema: dict[str, Any]) -> _Fitted:
+    def __call__(self, schema: dict[str, Any], budget: Budget | None = None) -> _Fitted:
+        """Raises what the way raises. `budget` is what is left for the whole request."""
         data = _encode(schema)
-        return kept(data) if len(data) <= _LARGEST_KEPT else fit(schema)
-
-    return look_up
+        kept = self._kept.get(data)
+        if kept is not None:
+            return kept
+        budget = budget or Budget()
+        if len(data) > _LARGEST_KEPT:
+            return self._fit(schema, budget)
+        # Of a copy: the result may hold parts of the schema, and outlives the request.
+        found = self._fit(_decode(data), budget)
+        if not budget.spent:
+            if len(self._kept) >= _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[data] = found
+        return found
 
 
 def resolve(root: dict[str, Any], ref: object) -> Any:
@@ -142,21 +173,6 @@ def resolve(root: dict[str, Any], ref: object) -> Any:
         else:
             raise Unsayable("a reference that leads nowhere")
     return found
-
-
-class Budget:
-    """What is left of the work that one schema may take."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        self._left = MOST_NODES
-
-    def spend(self, nodes: int) -> None:
-        """Raises `Unsayable` when there is nothing left."""
-        self._left -= nodes
-        if self._left < 0:
-            raise Unsayable("a schema that is too large or refers to itself")
 
 
 def merged(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
@@ -211,10 +227,10 @@ def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
 
 
 class _Narrower:
-    def __init__(self, root: dict[str, Any], subset: Subset) -> None:
+    def __init__(self, root: dict[str, Any], subset: Subset, budget: Budget) -> None:
         self._root = root
         self._subset = subset
-        self._budget = Budget()
+        self._budget = budget
         self._definitions: dict[str, Any] = {}
         self._todo: list[str] = []
         self._named = {

@@ -18,7 +18,7 @@ from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
 from gateway.dialects.losses import Losses
 from gateway.dialects.names import Rule
-from gateway.dialects.schemas import Unsayable
+from gateway.dialects.schemas import Budget, Unsayable
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "model"})
@@ -357,6 +357,7 @@ def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any], losses:
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
     declarations: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "gemini":
@@ -370,7 +371,7 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
         if tool.parameters is not None and same:
             wire["parametersJsonSchema"] = tool.parameters
         elif tool.parameters is not None:
-            wire["parametersJsonSchema"], said = schemas.of_tool(tool.parameters)
+            wire["parametersJsonSchema"], said = schemas.of_tool(tool.parameters, budget)
             if said:
                 losses.add_soft(f"tools[{index}].parameters", "some of the schema is said in its description")
         if tool.strict:

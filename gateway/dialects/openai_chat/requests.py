@@ -23,6 +23,7 @@ from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
 from gateway.dialects.losses import Losses
 from gateway.dialects.names import Rule, digest
 from gateway.dialects.openai_chat import schemas, turns
+from gateway.dialects.schemas import Budget
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset(
@@ -321,6 +322,7 @@ _PLAIN = (
 
 def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "openai":
@@ -338,19 +340,19 @@ def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
                 function["strict"] = tool.strict
             function.update(tool.extra or {})
         else:
-            _write_parameters(tool, function, f"tools[{index}]", losses)
+            _write_parameters(tool, function, f"tools[{index}]", losses, budget)
         tools.append({"type": "function", "function": function})
     return tools
 
 
-def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: Losses) -> None:
+def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
     """The parameters of another dialect's tool, and whether calls are held to them."""
     if tool.parameters is not None:
-        function["parameters"], said = schemas.of_tool(tool.parameters)
+        function["parameters"], said = schemas.of_tool(tool.parameters, budget)
         if said:
             losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
     if tool.strict:
-        strict = schemas.strict(function.get("parameters") or {})
+        strict = schemas.strict(function.get("parameters") or {}, budget)
         if strict is None:
             losses.add(f"{where}.strict", "OpenAI can't hold calls to this schema: it allows more than strictness does")
         else:
