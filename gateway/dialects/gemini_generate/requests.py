@@ -196,7 +196,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
     losses = Losses(options.unsupported)
     same = request.dialect == "gemini"
-    system, contents = turns.write_all(request.messages, losses, same=same)
+    system, contents = turns.write_all(request.messages, losses, same=same, model=options.model)
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -310,6 +310,8 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
                 wire.update(tool.extra)
             else:
                 losses.add_extras(tool.extra, f"tools[{index}].")
+        if tool.beside:
+            losses.add_extras(tool.beside, f"tools[{index}].")
         declarations.append(wire)
     return ([{"functionDeclarations": declarations}] if declarations else []) + others
 

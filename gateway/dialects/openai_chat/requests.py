@@ -127,6 +127,7 @@ def _read_tools(source: dict[str, Any]) -> tuple[Tool | Opaque, ...]:
                 parameters=fields.obj(function, "parameters", where),
                 strict=fields.boolean(function, "strict", where),
                 extra=fields.rest(function, _FUNCTION_FIELDS),
+                beside=fields.rest(item, frozenset({"type", "function"})),
             )
         )
     return tuple(tools)
@@ -197,7 +198,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     losses = Losses(options.unsupported)
     same = request.dialect == "openai"
     body: dict[str, Any] = {"model": options.model}
-    body["messages"] = [wire for message in request.messages for wire in turns.write(message, losses, same=same)]
+    body["messages"] = turns.write_all(request.messages, losses, same=same, native=options.native)
     if options.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -268,9 +269,13 @@ def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
             function["parameters"] = tool.parameters
         if tool.strict is not None:
             function["strict"] = tool.strict
-        if tool.extra and request.dialect == "openai":
-            function.update(tool.extra)
-        tools.append({"type": "function", "function": function})
+        beside: dict[str, Any] = {}
+        if request.dialect == "openai":
+            function.update(tool.extra or {})
+            beside = tool.beside or {}
+        elif tool.extra:
+            losses.add_extras(tool.extra, f"tools[{index}].")
+        tools.append({"type": "function", "function": function, **beside})
     return tools
 
 
