@@ -132,10 +132,14 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """`auto`, `none`, `required` (any tool), or `named` with the one tool's name."""
+    """`auto`, `none`, `required` (any tool), or `named` with the one tool's name.
+
+    `allowed` are the only tools that `auto` and `required` may choose from; empty: all.
+    """
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
+    allowed: tuple[str, ...] = ()
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
@@ -171,7 +175,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     `dialect` names the wire format it came in. `tools` may hold `Opaque` entries (a provider's own tools).
     `include_usage` says whether the caller wants usage at the end of a stream; it is always asked upstream.
     `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider; neither do
-    `cache` and `headers`, the HTTP headers that a rule of the router looks at, in small letters.
+    `cache` and `headers`, the HTTP headers that a rule of the router looks at, in small letters. `betas` are what the
+    caller asks for in `anthropic-beta`, sorted: what an answer is may depend on it.
     """
 
     dialect: str
@@ -201,6 +206,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str = ""
     cache: CacheControl | None = None
     headers: dict[str, str] = {}
+    betas: tuple[str, ...] = ()
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):

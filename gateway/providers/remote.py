@@ -10,6 +10,7 @@ import msgspec
 from gateway.contract.errors import MalformedReply, UnsupportedFeature, UpstreamError
 from gateway.contract.protocols import WireOptions
 from gateway.dialects.endings import Endings
+from gateway.dialects.names import put_back
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     models: dict[str, str] = {}  # our model id -> the provider's
     prompt_cache: bool = False
     max_answer: int = MAX_ANSWER_BYTES
+    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    nine_letter_ids: bool = False
 
 
 class RemoteProvider:
@@ -74,7 +77,7 @@ class RemoteProvider:
         self._embeddings = embeddings
         self._connect_s = connect_s
         self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
-        self._heads: dict[tuple[str, int, bool], bytes] = {}
+        self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
         """See `Provider.open`."""
@@ -88,6 +91,8 @@ class RemoteProvider:
                 call.unsupported or endpoint.unsupported,
                 endpoint.native,
                 endpoint.prompt_cache,
+                endpoint.max_tokens,
+                endpoint.nine_letter_ids,
             ),
         )
         response = await self._post(wire, call)
@@ -96,7 +101,7 @@ class RemoteProvider:
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self.dialect, response, reader, call)
+        return RemoteReply(self.dialect, response, reader, call, wire.names)
 
     def _reader(self, response: Response, *, stream: bool) -> ReplyReader:
         """A server may stream what was asked whole, and the reverse: its content type decides."""
@@ -118,6 +123,11 @@ class RemoteProvider:
         key = self._credentials.pick()
         attempt.key = key.number
         head = self._head(wire, call, key)
+        for name, values in wire.lists.items():
+            # The values are the caller's: a head with them is not kept.
+            own = [each.strip() for each in self._endpoint.headers.get(name, "").split(",")]
+            joined = ",".join(dict.fromkeys([*filter(None, own), *values]))
+            head = b"%b%b: %b\r\n" % (head, name.encode("latin-1"), joined.encode("latin-1"))
         if call.traceparent:
             head = b"%btraceparent: %b\r\n" % (head, call.traceparent.encode("latin-1"))
             if call.tracestate:
@@ -149,7 +159,7 @@ class RemoteProvider:
         path = wire.path
         if endpoint.path:
             path = endpoint.path.format(model=endpoint.models.get(call.model, call.model), path=path)
-        place = (path, key.number, call.stream)
+        place = (path, key.number, call.stream, bool(wire.lists))
         head = self._heads.get(place)
         if head is None:
             headers = {
@@ -159,6 +169,8 @@ class RemoteProvider:
                 **wire.headers,
                 **endpoint.headers,
             }
+            for name in wire.lists:
+                headers.pop(name, None)
             if key.secret:
                 headers[endpoint.auth] = endpoint.scheme + key.secret
             head = self._heads[place] = self._pool.head(path, headers)
@@ -221,6 +233,7 @@ class RemoteReply:
         "_has_content",
         "_idle_s",
         "_loop",
+        "_names",
         "_reader",
         "_response",
         "_total",
@@ -228,7 +241,10 @@ class RemoteReply:
         "streamed",
     )
 
-    def __init__(self, dialect: str, response: Response, reader: ReplyReader, call: UpstreamCall) -> None:
+    def __init__(
+        self, dialect: str, response: Response, reader: ReplyReader, call: UpstreamCall, names: dict[str, str]
+    ) -> None:
+        """`names`: see `WireRequest`."""
         timeouts = call.timeouts
         self.dialect = dialect
         self.streamed = response.content_type == "text/event-stream"
@@ -236,6 +252,7 @@ class RemoteReply:
         self._reader = reader
         self._attempt = call.attempt
         self._endings = Endings()
+        self._names = names
         self._loop = asyncio.get_running_loop()
         self._idle_s = timeouts.idle_s
         self._total = self._loop.time() + timeouts.total_s
@@ -256,7 +273,7 @@ class RemoteReply:
                     return self._end(deltas)
                 if deltas:
                     self._expect_next(deltas)
-                    return self._endings.take(deltas)
+                    return self._checked(deltas)
         except UpstreamError as error:
             self._break_off(error)
             raise
@@ -267,6 +284,10 @@ class RemoteReply:
         except BaseException:
             self._break_off(None)
             raise
+
+    def _checked(self, deltas: list[Delta]) -> list[Delta]:
+        deltas = self._endings.take(deltas)
+        return put_back(deltas, self._names) if self._names else deltas
 
     def _break_off(self, error: UpstreamError | None) -> None:
         """Ends early. What came of a whole answer was generated, though nobody gets it: that is noted for its price."""
@@ -292,7 +313,7 @@ class RemoteReply:
         self._finished = True
         last = [*(deltas or ()), *self._reader.finish()]
         self._response.close(linger=True)
-        return self._endings.take(last) or None
+        return self._checked(last) or None
 
     async def close(self) -> None:
         """See `Reply.close`."""

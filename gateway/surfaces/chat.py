@@ -67,6 +67,8 @@ class ChatSurface:
                 request = _with_extension(request)
             if control := call.cache_control():
                 request = msgspec.structs.replace(request, cache=control)
+            if betas := call.betas():
+                request = msgspec.structs.replace(request, betas=betas)
             if names := engine.pipeline.headers:
                 given = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
                 request = msgspec.structs.replace(request, headers=given)

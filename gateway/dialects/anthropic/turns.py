@@ -23,6 +23,7 @@ from gateway.contract.messages import (
 )
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.anthropic import marks
+from gateway.dialects.anthropic.shape import shape
 from gateway.dialects.foreign import plain_words
 from gateway.dialects.losses import Losses
 
@@ -184,9 +185,8 @@ def write_all(
             wires[-1]["content"] += blocks
         elif blocks or (same and not message.parts):
             wires.append({"role": role, "content": blocks, **(message.extra or {} if same else {})})
-    if system and not wires and not same:
-        losses.add_soft("messages", "the system prompt, which stood alone, was sent as the user's message")
-        system, wires = [], [{"role": "user", "content": system}]
+    if not same:
+        system, wires = shape(system, wires, losses)
     for wire in wires:
         _settle(wire)
     return system, wires
@@ -228,10 +228,10 @@ def _write_block(part: Part, losses: Losses, *, same: bool) -> dict[str, Any] | 
     if isinstance(part, Text):
         if part.signature:
             losses.add_soft("messages[].thought_signature", "only Google reads what it has signed")
-        # The vendor refuses empty text.
-        return {"type": "text", "text": part.text} if part.text or same else None
+        # "text content blocks must contain non-whitespace text"
+        return {"type": "text", "text": part.text} if same or part.text.strip() else None
     if isinstance(part, Refusal):
-        return {"type": "text", "text": part.text}
+        return {"type": "text", "text": part.text} if part.text.strip() else None
     if isinstance(part, Image):
         if part.detail and part.detail != "auto":
             losses.add_soft("messages[].content[].detail", "Anthropic chooses the detail of a picture itself")

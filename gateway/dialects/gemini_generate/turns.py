@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.contract import media
-from gateway.contract.errors import InvalidRequest
+from gateway.contract.errors import InvalidRequest, UnsupportedFeature
 from gateway.contract.messages import (
     Audio,
     Document,
@@ -24,6 +24,7 @@ from gateway.contract.messages import (
     ToolResult,
 )
 from gateway.dialects import fields, signatures
+from gateway.dialects.fitting import FIRST_WORDS
 from gateway.dialects.foreign import plain_words, refuse_files
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.losses import Losses
@@ -257,8 +258,24 @@ def write_all(
         elif parts or same:
             extra = message.extra if same and message.extra else {}
             contents.append({"role": role, "parts": parts, **extra})
-    if not same:
-        _settle(contents, losses, signed=_OLD_MODELS.search(model) is None)
+    if same:
+        return system, contents
+    _settle(contents, losses, signed=_OLD_MODELS.search(model) is None)
+    return _shape(system, contents, losses)
+
+
+def _shape(
+    system: list[dict[str, Any]], contents: list[dict[str, Any]], losses: Losses
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Of another dialect's conversation: something is said, and the user begins. Raises `UnsupportedFeature`."""
+    if not contents and system:
+        losses.add_soft("messages", "the system prompt, which stood alone, was sent as the user's message")
+        return [], [{"role": "user", "parts": system}]
+    if not contents:
+        raise UnsupportedFeature("'messages' hold nothing that Gemini takes: no text", param="messages")
+    if contents[0]["role"] == "model":
+        losses.add_soft("messages[0]", "a turn of the user's was put before the first, which is the assistant's")
+        contents.insert(0, {"role": "user", "parts": [{"text": FIRST_WORDS}]})
     return system, contents
 
 
@@ -321,9 +338,11 @@ class _Writer:
 
     def _part(self, part: Part) -> dict[str, Any] | None:
         if isinstance(part, Text):
-            return _signed({"text": part.text}, part.signature)
+            # "it has an empty text parameter"
+            said = part.text or part.signature or self._same
+            return _signed({"text": part.text}, part.signature) if said else None
         if isinstance(part, Refusal):
-            return {"text": part.text}
+            return {"text": part.text} if part.text or self._same else None
         if isinstance(part, Image):
             return self._media(part.data, part.media_type, part.url, "image")
         if isinstance(part, Audio):

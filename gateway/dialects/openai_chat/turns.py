@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 import msgspec
 
 from gateway.contract import media
-from gateway.contract.errors import InvalidRequest
+from gateway.contract.errors import InvalidRequest, UnsupportedFeature
 from gateway.contract.messages import (
     Audio,
     Document,
@@ -211,7 +211,24 @@ def write_all(messages: tuple[Message, ...], losses: Losses, *, same: bool, nati
             if writer.shown and wire["role"] != "tool":
                 wires += writer.take_shown()
             wires.append(wire)
-    return wires + writer.take_shown()
+    wires += writer.take_shown()
+    return wires if same else _shape(wires)
+
+
+def _shape(wires: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of another dialect's conversation what says something. Raises `UnsupportedFeature` where nothing does."""
+    # Null and an empty list are refused, except beside calls.
+    wires = [wire for wire in wires if wire["content"] or wire.keys() - {"role", "name", "content"} or _is_said(wire)]
+    for wire in wires:
+        if wire["content"] is None and "tool_calls" not in wire and "refusal" not in wire:
+            wire["content"] = ""
+    if not wires:
+        raise UnsupportedFeature("'messages' hold nothing that OpenAI takes", param="messages")
+    return wires
+
+
+def _is_said(wire: dict[str, Any]) -> bool:
+    return isinstance(wire["content"], str) and wire["role"] != "assistant"
 
 
 class _Writer:

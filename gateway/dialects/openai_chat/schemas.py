@@ -1,0 +1,67 @@
+"""JSON schemas for OpenAI: those of tools, and which of them it can hold answers and calls to.
+
+Without `strict` the vendor takes any schema that is an object at the top. With it, as its guide to structured outputs
+says, every property must be required and every object closed, and some keywords are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES
+from gateway.dialects.tool_schemas import object_at_top
+
+_REFUSED = frozenset(
+    {
+        "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "minLength",
+        "maxLength", "patternProperties", "propertyNames", "minProperties", "maxProperties", "unevaluatedProperties",
+        "unevaluatedItems", "contains", "minContains", "maxContains", "uniqueItems", "prefixItems",
+    }
+)  # fmt: skip
+
+
+def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """A function's parameters, and whether a part of them is said in words only."""
+    return object_at_top(parameters)
+
+
+def strict(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema with its objects closed, as strictness wants it; None where it allows more than that."""
+    if schema.get("type") != "object" or "anyOf" in schema:
+        return None
+    found = _Closer().schema(schema, 0)
+    return found if isinstance(found, dict) else None
+
+
+class _Closer:
+    def __init__(self) -> None:
+        self._left = MOST_NODES
+
+    def schema(self, value: Any, depth: int) -> dict[str, Any] | None:
+        self._left -= 1
+        if not isinstance(value, dict) or depth > MOST_DEPTH or self._left < 0 or value.keys() & _REFUSED:
+            return None
+        if "$ref" not in value and not value.keys() & {"type", "anyOf", "enum", "const"}:
+            return None
+        found = dict(value)
+        if value.get("type") == "object" or "properties" in value:
+            properties = value.get("properties") or {}
+            required = value.get("required") or []
+            closed = value.get("additionalProperties", False if properties else None)
+            if closed is not False or not isinstance(required, list) or set(properties) != set(required):
+                return None
+            found["additionalProperties"] = False
+        for key in ("properties", "$defs", "definitions"):
+            if isinstance(value.get(key), dict):
+                inner = {name: self.schema(each, depth + 1) for name, each in value[key].items()}
+                if None in inner.values():
+                    return None
+                found[key] = inner
+        for key in ("items", "anyOf"):
+            if key in value:
+                given = value[key] if key == "anyOf" and isinstance(value[key], list) else [value[key]]
+                each_found = [self.schema(each, depth + 1) for each in given]
+                if None in each_found:
+                    return None
+                found[key] = each_found if key == "anyOf" else each_found[0]
+        return found

@@ -1,0 +1,412 @@
+"""JSON schemas fitted to vendors who take only some of them.
+
+What a vendor's subset has no keyword for goes into the description, where the model reads it, as the vendors' own SDKs
+do. All walks are bounded: a schema comes from the caller, and its references may lead in circles.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+MOST_NODES = 20_000
+MOST_DEPTH = 64
+# Of one schema's description, for what has no keyword.
+MOST_WORDS = 1_000
+_encode = msgspec.json.Encoder().encode
+_DEFINED = re.compile(r"#/(?:\$defs|definitions)/([^/]+)\Z")
+# Says nothing about values.
+_ABOUT_ITSELF = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions"})
+_ANNOTATIONS = frozenset({"description", "title", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+_SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
+_PRIMITIVE = (str, int, float, bool, type(None))
+
+
+class Unsayable(Exception):
+    """The schema means something that the subset can't say; the message is why."""
+
+
+class Subset(msgspec.Struct, frozen=True):
+    """What a vendor takes.
+
+    `keywords` are kept as they are, besides those of the structure. `closed`: every object is closed and has its
+    properties named, every value has a type, and nothing refers to itself. `most_items` is the largest `minItems`.
+    """
+
+    keywords: frozenset[str]
+    formats: frozenset[str]
+    closed: bool
+    const: bool
+    enum_types: tuple[type, ...]
+
+
+def narrow(schema: dict[str, Any], subset: Subset) -> tuple[dict[str, Any], bool]:
+    """The schema in the words of the subset, and whether something was said in the description instead.
+
+    Raises `Unsayable`.
+    """
+    writer = _Narrower(schema, subset)
+    return writer.write(), writer.said
+
+
+_PHRASES = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "multipleOf": "a multiple of {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "pattern": "matches the regular expression {}",
+    "format": "in the format {}",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "minProperties": "at least {} properties",
+    "maxProperties": "at most {} properties",
+    "const": "exactly {}",
+    "enum": "one of {}",
+    "default": "{} by default",
+    "examples": "for example {}",
+    "prefixItems": "the items one after the other are {}",
+    "additionalProperties": "further properties are {}",
+}
+
+
+def in_words(keywords: dict[str, Any]) -> str:
+    """Keywords and their values for a description."""
+    said = []
+    for key, value in keywords.items():
+        if key == "uniqueItems" and isinstance(value, bool):
+            said.append("no item twice" if value else "")
+        else:
+            text = _encode(value).decode()
+            said.append(_PHRASES[key].format(text) if key in _PHRASES else f"{key}: {text}")
+    words = ", ".join(filter(None, said))
+    words = words[:1].upper() + words[1:]
+    return words + "." if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "..."
+
+
+def with_words(schema: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """The schema with what `keywords` say at the end of its description."""
+    before = schema.get("description")
+    words = in_words(keywords)
+    if not words:
+        return schema
+    return {**schema, "description": f"{before}\n\n{words}" if isinstance(before, str) and before else words}
+
+
+def resolve(root: dict[str, Any], ref: object) -> Any:
+    """What a reference within the schema refers to. Raises `Unsayable` for one that leads nowhere or outside."""
+    if not isinstance(ref, str) or not ref.startswith("#"):
+        raise Unsayable("a reference outside of the schema")
+    found: Any = root
+    for step in [each for each in unquote(ref[1:]).split("/") if each]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            raise Unsayable("a reference that leads nowhere")
+    return found
+
+
+def merged(source: dict[str, Any], root: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The schema with the parts of its `allOf` put into it. Raises `Unsayable` where they contradict each other."""
+    if "allOf" not in source:
+        return source
+    if depth > MOST_DEPTH:
+        raise Unsayable("a schema that refers to itself")
+    found = {key: value for key, value in source.items() if key != "allOf"}
+    for part in source["allOf"] if isinstance(source["allOf"], list) else ():
+        inner = part
+        for _ in range(MOST_DEPTH):
+            if not (isinstance(inner, dict) and "$ref" in inner):
+                break
+            inner = {**_object(resolve(root, inner["$ref"])), **{k: v for k, v in inner.items() if k != "$ref"}}
+        if inner is True:
+            continue
+        for key, value in merged(_object(inner), root, depth + 1).items():
+            _merge_key(found, key, value)
+    return found
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Unsayable("a part that nothing satisfies")
+    return value
+
+
+def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
+    before = found.get(key)
+    if key == "properties" and isinstance(before, dict) and isinstance(value, dict):
+        if any(name in before and before[name] != each for name, each in value.items()):
+            raise Unsayable("parts that say different things of one property")
+        found[key] = {**before, **value}
+    elif key == "required" and isinstance(before, list) and isinstance(value, list):
+        found[key] = list(dict.fromkeys([*before, *value]))
+    elif key == "additionalProperties":
+        # Of a part alone: together they have more properties than each of them knows.
+        return
+    elif key not in found:
+        found[key] = value
+    elif before != value and key not in _ANNOTATIONS and key not in _ABOUT_ITSELF:
+        raise Unsayable(f"parts whose {key[:40]} differ")
+
+
+class _Narrower:
+    def __init__(self, root: dict[str, Any], subset: Subset) -> None:
+        self._root = root
+        self._subset = subset
+        self._nodes = 0
+        self._definitions: dict[str, Any] = {}
+        self._named = {
+            name: each
+            for key in ("definitions", "$defs")
+            if isinstance(root.get(key), dict)
+            for name, each in root[key].items()
+        }
+        self.said = False
+
+    def write(self) -> dict[str, Any]:
+        written = self._schema(self._root, 0)
+        todo = list(self._definitions)
+        while todo:
+            name = todo.pop()
+            known = set(self._definitions)
+            self._definitions[name] = self._schema(self._named[name], 1)
+            todo += [each for each in self._definitions if each not in known]
+        if self._subset.closed and _circular(self._definitions):
+            raise Unsayable("a schema that refers to itself")
+        return {**written, "$defs": self._definitions} if self._definitions else written
+
+    def _schema(self, value: Any, depth: int) -> dict[str, Any]:
+        self._nodes += 1
+        if self._nodes > MOST_NODES or depth > MOST_DEPTH:
+            raise Unsayable("a schema that is too large or refers to itself")
+        if value is True:
+            value = {}
+        if not isinstance(value, dict):
+            raise Unsayable("a value that nothing satisfies")
+        if "$ref" in value:
+            return self._reference(value, depth)
+        source = {key: each for key, each in value.items() if key not in _ABOUT_ITSELF}
+        try:
+            source = {key: each for key, each in merged(source, self._root).items() if key not in _ABOUT_ITSELF}
+        except Unsayable:
+            if self._subset.closed:
+                raise
+        return self._typed(source, depth)
+
+    def _reference(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
+        """A reference stands alone. What is said beside it of values goes into what it refers to."""
+        ref = value["$ref"]
+        match = _DEFINED.match(ref) if isinstance(ref, str) else None
+        name = unquote(match[1]).replace("~1", "/").replace("~0", "~") if match else ""
+        beside = {key: each for key, each in value.items() if key != "$ref" and key not in _ABOUT_ITSELF}
+        if name not in self._named or not beside.keys() <= _ANNOTATIONS:
+            inner = resolve(self._root, ref)
+            return self._schema({**_object({} if inner is True else inner), **beside}, depth + 1)
+        self._definitions.setdefault(name, None)
+        written = {"$ref": "#/$defs/" + match[1]} if match else {}
+        if beside and not self._subset.closed:
+            return {**self._described({}, beside), "anyOf": [written]}
+        self.said = self.said or bool(beside)
+        return written
+
+    def _typed(self, source: dict[str, Any], depth: int) -> dict[str, Any]:
+        kinds = self._kinds(source)
+        if len(kinds) > 1 and not _SCALARS.issuperset(kinds):
+            about: dict[str, Any] = {key: source.pop(key) for key in ("description", "title") if key in source}
+            each_kind: list[dict[str, Any]] = [{**_about(source, kind), "type": kind} for kind in kinds]
+            return {**about, "anyOf": [self._typed(each, depth + 1) for each in each_kind]}
+        out: dict[str, Any] = {}
+        variants = self._take_variants(source, kinds)
+        if variants:
+            # One that nothing satisfies adds nothing.
+            out["anyOf"] = [self._schema(each, depth + 1) for each in variants if each is not False]
+            return self._described(out, source)
+        nullable = self._take_values(source, out, kinds)
+        if kinds and not ("enum" in out and self._subset.const) and "const" not in out:
+            out["type"] = kinds[0] if len(kinds) == 1 else kinds
+        if not kinds and not out and self._subset.closed:
+            raise Unsayable("a value of any type")
+        if "object" in kinds:
+            self._take_object(source, out, depth)
+        elif "array" in kinds:
+            self._take_array(source, out, depth)
+        written = self._described(out, source)
+        return {"anyOf": [written, {"type": "null"}]} if nullable else written
+
+    @staticmethod
+    def _kinds(source: dict[str, Any]) -> list[str]:
+        said = source.pop("type", None)
+        kinds = [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, str)]
+        if not kinds and isinstance(source.get("properties"), dict):
+            kinds = ["object"]
+        elif not kinds and ("items" in source or "prefixItems" in source):
+            kinds = ["array"]
+        if source.pop("nullable", None) is True and kinds:
+            kinds.append("null")
+        return list(dict.fromkeys(kinds))
+
+    def _take_variants(self, source: dict[str, Any], kinds: list[str]) -> list[Any]:
+        """`anyOf` or `oneOf`, where they are what the schema is and not only a condition beside it."""
+        for key in ("anyOf", "oneOf"):
+            variants = source.get(key)
+            if not isinstance(variants, list) or not variants or "properties" in source or "enum" in source:
+                continue
+            whole = all(each is True or (isinstance(each, dict) and _is_whole(each)) for each in variants)
+            if kinds and not whole:
+                continue
+            del source[key]
+            return variants
+        return []
+
+    def _take_values(self, source: dict[str, Any], out: dict[str, Any], kinds: list[str]) -> bool:
+        """`enum` and `const`. Says whether null is one of the values and has to be said apart."""
+        values = source.get("enum")
+        if "const" in source and not self._subset.const:
+            values = [source["const"]]
+        if isinstance(values, list) and values and all(isinstance(each, _PRIMITIVE) for each in values):
+            others = [each for each in values if each is not None]
+            fits = all(isinstance(each, self._subset.enum_types) and not _odd(each, self._subset) for each in others)
+            if fits and others:
+                source.pop("enum", None)
+                source.pop("const", None)
+                apart = len(others) < len(values) and not self._subset.const
+                out["enum"] = others if apart else values
+                if apart and "null" in kinds:
+                    kinds.remove("null")
+                if not self._subset.const and not kinds:
+                    kinds.append("string" if all(isinstance(each, str) for each in others) else "number")
+                return apart
+        if "const" in source and self._subset.const and isinstance(source["const"], _PRIMITIVE):
+            out["const"] = source.pop("const")
+        elif not kinds and isinstance(values, list) and values:
+            kinds += _types_of(values)
+        return False
+
+    def _take_object(self, source: dict[str, Any], out: dict[str, Any], depth: int) -> None:
+        properties = source.pop("properties", None)
+        properties = properties if isinstance(properties, dict) else {}
+        out_properties = {name: self._schema(each, depth + 1) for name, each in properties.items() if each is not False}
+        more = source.pop("additionalProperties", None)
+        if self._subset.closed:
+            if not out_properties and (more is not False or "patternProperties" in source):
+                raise Unsayable("an object with any properties")
+            if isinstance(more, dict) and more:
+                source["additionalProperties"] = more
+            out["additionalProperties"] = False
+        elif isinstance(more, bool):
+            out["additionalProperties"] = more
+        elif isinstance(more, dict):
+            out["additionalProperties"] = self._schema(more, depth + 1)
+        if out_properties or self._subset.closed:
+            out["properties"] = out_properties
+        required = source.pop("required", None)
+        if isinstance(required, list):
+            out["required"] = [name for name in required if isinstance(name, str) and name in out_properties]
+            if not out["required"]:
+                del out["required"]
+
+    def _take_array(self, source: dict[str, Any], out: dict[str, Any], depth: int) -> None:
+        items = source.pop("items", None)
+        first = source.get("prefixItems")
+        if isinstance(items, list):
+            first, items = items, source.pop("additionalItems", None)
+        if isinstance(first, list) and first:
+            source.pop("prefixItems", None)
+            if "prefixItems" in self._subset.keywords:
+                out["prefixItems"] = [self._schema(each, depth + 1) for each in first]
+            else:
+                source["prefixItems"] = first
+                others = [items] if isinstance(items, dict) else []
+                items = {"anyOf": [each for number, each in enumerate([*first, *others]) if each not in first[:number]]}
+        if isinstance(items, dict) and (items or not self._subset.closed):
+            out["items"] = self._schema(items, depth + 1)
+        least = source.get("minItems")
+        if self._subset.closed and type(least) is int and least in (0, 1):
+            out["minItems"] = source.pop("minItems")
+
+    def _described(self, out: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+        """With what is left of `source`: as keywords that the vendor knows, or in words."""
+        for key in ("description", "title"):
+            if isinstance(source.get(key), str):
+                out[key] = source[key]
+            source.pop(key, None)
+        for bound, wide, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
+            limit = source.get(bound)
+            whole = type(limit) is int and out.get("type") == "integer" and wide not in source
+            if whole and wide in self._subset.keywords:
+                source[wide] = source.pop(bound) + step
+        for key in [each for each in source if each in self._subset.keywords]:
+            out[key] = source.pop(key)
+        if isinstance(source.get("format"), str) and source["format"] in self._subset.formats:
+            out["format"] = source.pop("format")
+        if not source:
+            return out
+        self.said = True
+        return with_words(out, source)
+
+
+_OF_KIND = {
+    "object": frozenset({"properties", "required", "additionalProperties", "patternProperties", "propertyNames"}),
+    "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "additionalItems"}),
+    "string": frozenset({"format", "pattern", "minLength", "maxLength"}),
+}
+
+
+def _about(source: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What a schema of several types says of one of them."""
+    others = frozenset().union(*[keys for each, keys in _OF_KIND.items() if each != kind])
+    return {key: value for key, value in source.items() if key not in others}
+
+
+def _is_whole(schema: dict[str, Any]) -> bool:
+    """Whether it says what a value is, and not only something more about it."""
+    return bool(schema.keys() & {"type", "properties", "$ref", "enum", "const", "items", "anyOf", "oneOf", "allOf"})
+
+
+def _odd(value: object, subset: Subset) -> bool:
+    """A boolean is a number to Python, and not to a vendor who takes numbers only."""
+    return isinstance(value, bool) and bool not in subset.enum_types
+
+
+_NAMES: tuple[tuple[type, str], ...] = (
+    (bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (type(None), "null"), (list, "array"),
+    (dict, "object"),
+)  # fmt: skip
+
+
+def _types_of(values: list[Any]) -> list[str]:
+    found = [next(name for kind, name in _NAMES if isinstance(value, kind)) for value in values]
+    return list(dict.fromkeys(found))
+
+
+def _circular(definitions: dict[str, Any]) -> bool:
+    """Whether a definition leads back to itself."""
+    leads = {f"#/$defs/{name}": set(_references(each)) for name, each in definitions.items()}
+    changed = True
+    while changed and leads:
+        done = {ref for ref, others in leads.items() if not others & leads.keys()}
+        leads = {ref: others for ref, others in leads.items() if ref not in done}
+        changed = bool(done)
+    return bool(leads)
+
+
+def _references(value: Any) -> list[str]:
+    found: list[str] = []
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, dict):
+            if isinstance(each.get("$ref"), str):
+                found.append(each["$ref"])
+            todo += each.values()
+        elif isinstance(each, list):
+            todo += each
+    return found
