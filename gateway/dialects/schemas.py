@@ -7,16 +7,23 @@ do. All walks are bounded: a schema comes from the caller, and its references ma
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
-MOST_NODES = 20_000
+# What one schema may take: its keys and items, counted again wherever a reference leads to them again.
+MOST_NODES = 30_000
 MOST_DEPTH = 64
 # Of one schema's description, for what has no keyword.
 MOST_WORDS = 1_000
+_LONGEST_REFERENCE = 1_000
+# Fitted schemas that are kept, for the tools of an agent come with each of its turns, and how large they may be.
+_MOST_KEPT, _LARGEST_KEPT = 256, 32_768
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _DEFINED = re.compile(r"#/(?:\$defs|definitions)/([^/]+)\Z")
 # Says nothing about values.
 _ABOUT_ITSELF = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions"})
@@ -75,8 +82,8 @@ _PHRASES = {
 }
 
 
-def in_words(keywords: dict[str, Any]) -> str:
-    """Keywords and their values for a description."""
+def in_words(keywords: dict[str, Any]) -> tuple[str, int]:
+    """Keywords and their values for a description, and how long they are if nothing is cut off."""
     said = []
     for key, value in keywords.items():
         if key == "uniqueItems" and isinstance(value, bool):
@@ -86,21 +93,44 @@ def in_words(keywords: dict[str, Any]) -> str:
             said.append(_PHRASES[key].format(text) if key in _PHRASES else f"{key}: {text}")
     words = ", ".join(filter(None, said))
     words = words[:1].upper() + words[1:]
-    return words + "." if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "..."
+    cut = words[:MOST_WORDS] + "..." if len(words) > MOST_WORDS else words + "."
+    return (cut if words else ""), len(words)
 
 
 def with_words(schema: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
     """The schema with what `keywords` say at the end of its description."""
+    words, _ = in_words(keywords)
+    return _with_description(schema, words)
+
+
+def _with_description(schema: dict[str, Any], words: str) -> dict[str, Any]:
     before = schema.get("description")
-    words = in_words(keywords)
     if not words:
         return schema
     return {**schema, "description": f"{before}\n\n{words}" if isinstance(before, str) and before else words}
 
 
+_Fitted = TypeVar("_Fitted")
+
+
+def remembered(fit: Callable[[dict[str, Any]], _Fitted]) -> Callable[[dict[str, Any]], _Fitted]:
+    """The same function, which knows the latest results. Nobody may change what it gives."""
+
+    @lru_cache(_MOST_KEPT)
+    def kept(data: bytes) -> _Fitted:
+        return fit(_decode(data))
+
+    @wraps(fit)
+    def look_up(schema: dict[str, Any]) -> _Fitted:
+        data = _encode(schema)
+        return kept(data) if len(data) <= _LARGEST_KEPT else fit(schema)
+
+    return look_up
+
+
 def resolve(root: dict[str, Any], ref: object) -> Any:
     """What a reference within the schema refers to. Raises `Unsayable` for one that leads nowhere or outside."""
-    if not isinstance(ref, str) or not ref.startswith("#"):
+    if not isinstance(ref, str) or not ref.startswith("#") or len(ref) > _LONGEST_REFERENCE:
         raise Unsayable("a reference outside of the schema")
     found: Any = root
     for step in [each for each in unquote(ref[1:]).split("/") if each]:
@@ -114,13 +144,32 @@ def resolve(root: dict[str, Any], ref: object) -> Any:
     return found
 
 
-def merged(source: dict[str, Any], root: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+class Budget:
+    """What is left of the work that one schema may take."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MOST_NODES
+
+    def spend(self, nodes: int) -> None:
+        """Raises `Unsayable` when there is nothing left."""
+        self._left -= nodes
+        if self._left < 0:
+            raise Unsayable("a schema that is too large or refers to itself")
+
+
+def merged(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
     """The schema with the parts of its `allOf` put into it. Raises `Unsayable` where they contradict each other."""
     if "allOf" not in source:
         return source
     if depth > MOST_DEPTH:
         raise Unsayable("a schema that refers to itself")
     found = {key: value for key, value in source.items() if key != "allOf"}
+    for key in ("properties", "required"):
+        if isinstance(found.get(key), dict | list):
+            budget.spend(len(found[key]))
+            found[key] = found[key].copy()
     for part in source["allOf"] if isinstance(source["allOf"], list) else ():
         inner = part
         for _ in range(MOST_DEPTH):
@@ -129,7 +178,9 @@ def merged(source: dict[str, Any], root: dict[str, Any], depth: int = 0) -> dict
             inner = {**_object(resolve(root, inner["$ref"])), **{k: v for k, v in inner.items() if k != "$ref"}}
         if inner is True:
             continue
-        for key, value in merged(_object(inner), root, depth + 1).items():
+        for key, value in merged(_object(inner), root, budget, depth + 1).items():
+            for each in (value, found.get(key) if key == "required" else None):
+                budget.spend(1 + (len(each) if isinstance(each, dict | list) else 0))
             _merge_key(found, key, value)
     return found
 
@@ -141,18 +192,20 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
+    """Changes `found`, whose properties and required names are its own."""
     before = found.get(key)
     if key == "properties" and isinstance(before, dict) and isinstance(value, dict):
-        if any(name in before and before[name] != each for name, each in value.items()):
+        if any(before.get(name, each) is not each and before[name] != each for name, each in value.items()):
             raise Unsayable("parts that say different things of one property")
-        found[key] = {**before, **value}
+        before.update(value)
     elif key == "required" and isinstance(before, list) and isinstance(value, list):
-        found[key] = list(dict.fromkeys([*before, *value]))
+        known = {name for name in before if isinstance(name, str)}
+        before += [name for name in value if isinstance(name, str) and name not in known]
     elif key == "additionalProperties":
         # Of a part alone: together they have more properties than each of them knows.
         return
     elif key not in found:
-        found[key] = value
+        found[key] = value.copy() if key in ("properties", "required") and isinstance(value, dict | list) else value
     elif before != value and key not in _ANNOTATIONS and key not in _ABOUT_ITSELF:
         raise Unsayable(f"parts whose {key[:40]} differ")
 
@@ -161,8 +214,9 @@ class _Narrower:
     def __init__(self, root: dict[str, Any], subset: Subset) -> None:
         self._root = root
         self._subset = subset
-        self._nodes = 0
+        self._budget = Budget()
         self._definitions: dict[str, Any] = {}
+        self._todo: list[str] = []
         self._named = {
             name: each
             for key in ("definitions", "$defs")
@@ -173,20 +227,18 @@ class _Narrower:
 
     def write(self) -> dict[str, Any]:
         written = self._schema(self._root, 0)
-        todo = list(self._definitions)
-        while todo:
-            name = todo.pop()
-            known = set(self._definitions)
+        while self._todo:
+            name = self._todo.pop()
             self._definitions[name] = self._schema(self._named[name], 1)
-            todo += [each for each in self._definitions if each not in known]
         if self._subset.closed and _circular(self._definitions):
             raise Unsayable("a schema that refers to itself")
         return {**written, "$defs": self._definitions} if self._definitions else written
 
     def _schema(self, value: Any, depth: int) -> dict[str, Any]:
-        self._nodes += 1
-        if self._nodes > MOST_NODES or depth > MOST_DEPTH:
-            raise Unsayable("a schema that is too large or refers to itself")
+        keys = value.values() if isinstance(value, dict) else ()
+        self._budget.spend(1 + len(keys) + sum([len(each) for each in keys if isinstance(each, list)]))
+        if depth > MOST_DEPTH:
+            raise Unsayable("a schema that is too deep or refers to itself")
         if value is True:
             value = {}
         if not isinstance(value, dict):
@@ -195,7 +247,9 @@ class _Narrower:
             return self._reference(value, depth)
         source = {key: each for key, each in value.items() if key not in _ABOUT_ITSELF}
         try:
-            source = {key: each for key, each in merged(source, self._root).items() if key not in _ABOUT_ITSELF}
+            source = {
+                key: each for key, each in merged(source, self._root, self._budget).items() if key not in _ABOUT_ITSELF
+            }
         except Unsayable:
             if self._subset.closed:
                 raise
@@ -210,8 +264,10 @@ class _Narrower:
         if name not in self._named or not beside.keys() <= _ANNOTATIONS:
             inner = resolve(self._root, ref)
             return self._schema({**_object({} if inner is True else inner), **beside}, depth + 1)
-        self._definitions.setdefault(name, None)
-        written = {"$ref": "#/$defs/" + match[1]} if match else {}
+        if name not in self._definitions:
+            self._definitions[name] = None
+            self._todo.append(name)
+        written = {"$ref": "#/$defs/" + _pointer(name)}
         if beside and not self._subset.closed:
             return {**self._described({}, beside), "anyOf": [written]}
         self.said = self.said or bool(beside)
@@ -325,7 +381,7 @@ class _Narrower:
             else:
                 source["prefixItems"] = first
                 others = [items] if isinstance(items, dict) else []
-                items = {"anyOf": [each for number, each in enumerate([*first, *others]) if each not in first[:number]]}
+                items = {"anyOf": list({_encode(each): each for each in (*first, *others)}.values())}
         if isinstance(items, dict) and (items or not self._subset.closed):
             out["items"] = self._schema(items, depth + 1)
         least = source.get("minItems")
@@ -350,7 +406,9 @@ class _Narrower:
         if not source:
             return out
         self.said = True
-        return with_words(out, source)
+        words, size = in_words(source)
+        self._budget.spend(size // 100)
+        return _with_description(out, words)
 
 
 _OF_KIND = {
@@ -388,14 +446,26 @@ def _types_of(values: list[Any]) -> list[str]:
 
 
 def _circular(definitions: dict[str, Any]) -> bool:
-    """Whether a definition leads back to itself."""
-    leads = {f"#/$defs/{name}": set(_references(each)) for name, each in definitions.items()}
-    changed = True
-    while changed and leads:
-        done = {ref for ref, others in leads.items() if not others & leads.keys()}
-        leads = {ref: others for ref, others in leads.items() if ref not in done}
-        changed = bool(done)
-    return bool(leads)
+    """Whether a definition leads back to itself: whether some are left when all that only lead to others have gone."""
+    leads = {f"#/$defs/{_pointer(name)}": set(_references(each)) for name, each in definitions.items()}
+    led: dict[str, list[str]] = {}
+    for ref, others in leads.items():
+        for other in others:
+            led.setdefault(other, []).append(ref)
+    waiting = {ref: len(others & leads.keys()) for ref, others in leads.items()}
+    free = [ref for ref, number in waiting.items() if not number]
+    gone = 0
+    while free:
+        gone += 1
+        for ref in led.get(free.pop(), ()):
+            waiting[ref] -= 1
+            if not waiting[ref]:
+                free.append(ref)
+    return gone < len(leads)
+
+
+def _pointer(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _references(value: Any) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES, Unsayable, merged, resolve, with_words
+from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES, Budget, Unsayable, merged, resolve, with_words
 
 _REFUSED = ("anyOf", "oneOf", "allOf", "enum", "not", "const", "if", "then", "else")
 
@@ -21,17 +21,19 @@ def object_at_top(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """
     found = _resolved(schema)
     kind = found.get("type")
-    if kind is None or (isinstance(kind, list) and "object" in kind):
+    if not isinstance(kind, str):
         found = {**found, "type": "object"}
     if not any(key in found for key in _REFUSED):
         return found, False
+    budget = Budget()
     with contextlib.suppress(Unsayable):
-        found = merged(found, schema)
+        found = merged(found, schema, budget)
     left = {key: found[key] for key in _REFUSED if key in found}
     found = {key: value for key, value in found.items() if key not in left}
     for key in ("anyOf", "oneOf"):
         if isinstance(left.get(key), list):
-            found, left[key] = _joined(found, left[key], schema)
+            with contextlib.suppress(Unsayable):
+                found, left[key] = _joined(found, left[key], schema, budget)
     return (with_words(found, left), True) if left else (found, False)
 
 
@@ -52,14 +54,15 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joined(
-    found: dict[str, Any], variants: list[Any], root: dict[str, Any]
+    found: dict[str, Any], variants: list[Any], root: dict[str, Any], budget: Budget
 ) -> tuple[dict[str, Any], list[list[str] | Any]]:
     """The object with the properties of all variants, and what each of them wants, for the description."""
     properties = dict(found["properties"]) if isinstance(found.get("properties"), dict) else {}
     wanted: list[set[str]] = []
     told: list[Any] = []
     for variant in variants:
-        each = _variant(variant, root)
+        each = _variant(variant, root, budget)
+        budget.spend(1 + len(each))
         names = each.get("required")
         required = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
         own = each.get("properties")
@@ -67,6 +70,7 @@ def _joined(
             before = properties.setdefault(name, said)
             if before != said:
                 known = before["anyOf"] if isinstance(before, dict) and before.keys() == {"anyOf"} else [before]
+                budget.spend(len(known))
                 properties[name] = {"anyOf": known if said in known else [*known, said]}
         wanted.append(set(required))
         told.append({"required": required} if required or isinstance(own, dict) else variant)
@@ -78,11 +82,11 @@ def _joined(
     return ({**found, "required": required} if required else found), told
 
 
-def _variant(variant: Any, root: dict[str, Any]) -> dict[str, Any]:
+def _variant(variant: Any, root: dict[str, Any], budget: Budget) -> dict[str, Any]:
     try:
         if isinstance(variant, dict) and "$ref" in variant:
             variant = resolve(root, variant["$ref"])
-        return merged(variant, root) if isinstance(variant, dict) else {}
+        return merged(variant, root, budget) if isinstance(variant, dict) else {}
     except Unsayable:
         return {}
 

@@ -284,7 +284,7 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
 
 def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: Losses) -> None:
     """The schema of another dialect's tool, and whether calls are held to it."""
-    schema, said = schemas.of_tool(tool.parameters)
+    schema, said = schemas.of_tool(tool.parameters or {})
     if tool.strict:
         try:
             schema, more = schemas.enforceable(schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import Subset, narrow
+from gateway.dialects.schemas import Subset, narrow, remembered
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
 _SUBSET = Subset(
@@ -20,6 +20,7 @@ _SUBSET = Subset(
 )
 
 
+@remembered
 def enforceable(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """The schema as one that the vendor holds an answer to, and whether a part of it is said in words only.
 
@@ -28,7 +29,7 @@ def enforceable(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     return narrow(schema, _SUBSET)
 
 
-def of_tool(parameters: dict[str, Any] | None) -> tuple[dict[str, Any], bool]:
+@remembered
+def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """A tool's `input_schema`, and whether a part of it is said in words only."""
-    schema, said = object_at_top(as_2020_12(parameters or {}))
-    return schema, said
+    return object_at_top(as_2020_12(parameters))

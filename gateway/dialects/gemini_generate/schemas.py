@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.gemini_generate.names import camel
-from gateway.dialects.schemas import Subset, Unsayable, narrow, with_words
+from gateway.dialects.schemas import Subset, Unsayable, narrow, remembered, with_words
 from gateway.dialects.tool_schemas import object_at_top
 
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
@@ -62,6 +62,7 @@ _SUBSET = Subset(
 )
 
 
+@remembered
 def readable(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """A JSON schema of another dialect in keywords that Gemini reads, and whether a part of it is said in words only.
 
@@ -70,6 +71,7 @@ def readable(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     return narrow(schema, _SUBSET)
 
 
+@remembered
 def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """The same for a function's parameters; all of them in words where Gemini could not read any."""
     schema, said = object_at_top(parameters)

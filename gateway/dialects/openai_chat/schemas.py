@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES
+from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES, remembered
 from gateway.dialects.tool_schemas import object_at_top
 
 _REFUSED = frozenset(
@@ -20,11 +20,13 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 
+@remembered
 def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """A function's parameters, and whether a part of them is said in words only."""
     return object_at_top(parameters)
 
 
+@remembered
 def strict(schema: dict[str, Any]) -> dict[str, Any] | None:
     """The schema with its objects closed, as strictness wants it; None where it allows more than that."""
     if schema.get("type") != "object" or "anyOf" in schema:
@@ -45,10 +47,12 @@ class _Closer:
             return None
         found = dict(value)
         if value.get("type") == "object" or "properties" in value:
-            properties = value.get("properties") or {}
-            required = value.get("required") or []
+            properties, required = value.get("properties", {}), value.get("required", [])
+            if not isinstance(properties, dict) or not isinstance(required, list):
+                return None
             closed = value.get("additionalProperties", False if properties else None)
-            if closed is not False or not isinstance(required, list) or set(properties) != set(required):
+            names = {name for name in required if isinstance(name, str)}
+            if closed is not False or names != properties.keys():
                 return None
             found["additionalProperties"] = False
         for key in ("properties", "$defs", "definitions"):
