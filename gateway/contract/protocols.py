@@ -87,6 +87,11 @@ class ReplyWriter(Protocol):
 
     content_type: str
 
+    @property
+    def losses(self) -> list[Loss]:
+        """What of the answer the dialect could not say, known at its end."""
+        ...
+
     def opening(self, delta: Delta) -> bytes:
         """A frame for a stream that has begun without a word: says nothing, binds to nothing. Empty: there is none."""
         ...

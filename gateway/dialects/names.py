@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.dialects.losses import Losses
 
 _DIGEST_LETTERS = 8
+# No letter is strange.
+NOTHING = r"(?!)"
 
 
 class Rule(msgspec.Struct, frozen=True):

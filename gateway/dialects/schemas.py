@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 import msgspec
 
+from gateway.dialects.schema_words import in_words, with_description
+
 # What the schemas of one request may take: their keys and items, counted again wherever a reference leads to them.
 MOST_NODES = 30_000
 MOST_DEPTH = 64
-# Of one schema's description, for what has no keyword.
-MOST_WORDS = 1_000
 _LONGEST_REFERENCE = 1_000
 # Fitted schemas that are kept, for the tools of an agent come with each of its turns, and how large they may be.
 _MOST_KEPT, _LARGEST_KEPT = 256, 32_768
@@ -77,57 +77,6 @@ def narrow(schema: dict[str, Any], subset: Subset, budget: Budget) -> tuple[dict
     """
     writer = _Narrower(schema, subset, budget)
     return writer.write(), writer.said
-
-
-_PHRASES = {
-    "minimum": "at least {}",
-    "maximum": "at most {}",
-    "exclusiveMinimum": "more than {}",
-    "exclusiveMaximum": "less than {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "length at least {}",
-    "maxLength": "length at most {}",
-    "pattern": "matches the regular expression {}",
-    "format": "in the format {}",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "minProperties": "at least {} properties",
-    "maxProperties": "at most {} properties",
-    "const": "exactly {}",
-    "enum": "one of {}",
-    "default": "{} by default",
-    "examples": "for example {}",
-    "prefixItems": "the items one after the other are {}",
-    "additionalProperties": "further properties are {}",
-}
-
-
-def in_words(keywords: dict[str, Any]) -> tuple[str, int]:
-    """Keywords and their values for a description, and how long they are if nothing is cut off."""
-    said = []
-    for key, value in keywords.items():
-        if key == "uniqueItems" and isinstance(value, bool):
-            said.append("no item twice" if value else "")
-        else:
-            text = _encode(value).decode()
-            said.append(_PHRASES[key].format(text) if key in _PHRASES else f"{key}: {text}")
-    words = ", ".join(filter(None, said))
-    words = words[:1].upper() + words[1:]
-    cut = words[:MOST_WORDS] + "..." if len(words) > MOST_WORDS else words + "."
-    return (cut if words else ""), len(words)
-
-
-def with_words(schema: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """The schema with what `keywords` say at the end of its description."""
-    words, _ = in_words(keywords)
-    return _with_description(schema, words)
-
-
-def _with_description(schema: dict[str, Any], words: str) -> dict[str, Any]:
-    before = schema.get("description")
-    if not words:
-        return schema
-    return {**schema, "description": f"{before}\n\n{words}" if isinstance(before, str) and before else words}
 
 
 _Fitted = TypeVar("_Fitted")
@@ -424,7 +373,7 @@ class _Narrower:
         self.said = True
         words, size = in_words(source)
         self._budget.spend(size // 100)
-        return _with_description(out, words)
+        return with_description(out, words)
 
 
 _OF_KIND = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, Budget, Unsayable, merged, resolve, with_words
+from gateway.dialects.schema_words import with_words
+from gateway.dialects.schemas import MOST_DEPTH, Budget, Unsayable, merged, resolve
 
 _REFUSED = ("anyOf", "oneOf", "allOf", "enum", "not", "const", "if", "then", "else")
 

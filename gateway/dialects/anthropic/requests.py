@@ -10,7 +10,7 @@ from gateway.contract.errors import InvalidRequest
 from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolChoice
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
-from gateway.dialects.anthropic import schemas, thinking, turns
+from gateway.dialects.anthropic import marks, schemas, thinking, turns
 from gateway.dialects.anthropic.prompt_cache import place_marks
 from gateway.dialects.call_ids import fit_ids
 from gateway.dialects.choices import check_unforced
@@ -194,7 +194,15 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         if same:
             _write_extra(request.extra, body)
         else:
-            losses.add_extras(request.extra)
+            # A mark of the whole request: the vendor then marks the end of it by itself.
+            marked = isinstance(request.extra.get(marks.MARK), dict)
+            if marked:
+                body[marks.MARK] = request.extra[marks.MARK]
+            losses.add_extras(
+                {key: value for key, value in request.extra.items() if not (marked and key == marks.MARK)}
+            )
+    if not same:
+        marks.limit(body, losses)
     if options.prompt_cache:
         place_marks(body)
     headers = {"anthropic-version": options.version or "2023-06-01"}
@@ -268,7 +276,9 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
             if same:
                 wire.update(tool.extra)
             else:
-                losses.add_extras(tool.extra, f"tools[{index}].")
+                losses.add_extras(marks.carry(tool.extra, [wire]), f"tools[{index}].")
+        if tool.beside:
+            losses.add_extras(marks.carry(tool.beside, [wire]), f"tools[{index}].")
         tools.append(wire)
     return tools
 

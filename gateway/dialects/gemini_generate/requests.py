@@ -17,7 +17,7 @@ from gateway.dialects.gemini_generate import schemas, turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
 from gateway.dialects.losses import Losses
-from gateway.dialects.names import Rule
+from gateway.dialects.names import NOTHING, Rule
 from gateway.dialects.schemas import Budget, Unsayable
 
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +44,7 @@ _CONFIG = frozenset(
 # "Must start with a letter or an underscore. Must be a-z, A-Z, 0-9, or contain underscores (_), dots (.), colons (:),
 # or dashes (-), with a maximum length of 64" is the API's error; Vertex takes 128. Of ids nothing is said.
 NAMES = Rule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
-IDS = Rule(r"[^\x20-\x7e]", 256)
+IDS = Rule(NOTHING, 256)
 MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
 SEEDS = range(-(2**31), 2**31)
 # Of all models that take budgets the one with the smallest largest.
@@ -221,7 +221,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     names: dict[str, str] = {}
     if not same:
         request, names = fit(request, NAMES, IDS, losses)
-    system, contents = turns.write_all(request.messages, losses, same=same)
+    system, contents = turns.write_all(request.messages, losses, same=same, model=options.model)
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -381,6 +381,8 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
                 wire.update(tool.extra)
             else:
                 losses.add_extras(tool.extra, f"tools[{index}].")
+        if tool.beside:
+            losses.add_extras(tool.beside, f"tools[{index}].")
         declarations.append(wire)
     return ([{"functionDeclarations": declarations}] if declarations else []) + others
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.gemini_generate.names import camel
-from gateway.dialects.schemas import Budget, Remembered, Subset, Unsayable, narrow, with_words
+from gateway.dialects.schema_words import with_words
+from gateway.dialects.schemas import Budget, Remembered, Subset, Unsayable, narrow
 from gateway.dialects.tool_schemas import object_at_top
 
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")

@@ -21,7 +21,7 @@ from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.choices import check_unforced
 from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
 from gateway.dialects.losses import Losses
-from gateway.dialects.names import Rule, digest
+from gateway.dialects.names import NOTHING, Rule, digest
 from gateway.dialects.openai_chat import schemas, turns
 from gateway.dialects.schemas import Budget
 
@@ -56,7 +56,7 @@ _KNOWN = frozenset(
 # "Must be a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum length of 64"
 NAMES = Rule(r"[^a-zA-Z0-9_-]", 64)
 # Of ids only the length is bounded: "Expected a string with maximum length 40".
-IDS = Rule(r"[^\x20-\x7e]", 40)
+IDS = Rule(NOTHING, 40)
 # "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
 NINE_LETTERS = Rule(r"[^a-zA-Z0-9]", 9, exact=True)
 MOST_STOP = 4
@@ -141,6 +141,7 @@ def _read_tools(source: dict[str, Any]) -> tuple[Tool | Opaque, ...]:
                 parameters=fields.obj(function, "parameters", where),
                 strict=fields.boolean(function, "strict", where),
                 extra=fields.rest(function, _FUNCTION_FIELDS),
+                beside=fields.rest(item, frozenset({"type", "function"})),
             )
         )
     return tuple(tools)
@@ -239,7 +240,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     elif (options.native or options.nine_letter_ids) and not all(map(ids.fits, call_ids(request.messages))):
         # Another vendor behind this gateway has given the ids of earlier turns.
         request = msgspec.structs.replace(request, messages=fit_ids(request.messages, ids))
-    body: dict[str, Any] = {"model": options.model, "messages": turns.write_all(request.messages, losses, same=same)}
+    body: dict[str, Any] = {"model": options.model}
+    body["messages"] = turns.write_all(request.messages, losses, same=same, native=options.native)
     if options.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -333,15 +335,17 @@ def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
         function: dict[str, Any] = {"name": tool.name}
         if tool.description:
             function["description"] = tool.description
+        beside: dict[str, Any] = {}
         if request.dialect == "openai":
             if tool.parameters is not None:
                 function["parameters"] = tool.parameters
             if tool.strict is not None:
                 function["strict"] = tool.strict
             function.update(tool.extra or {})
+            beside = tool.beside or {}
         else:
             _write_parameters(tool, function, f"tools[{index}]", losses, budget)
-        tools.append({"type": "function", "function": function})
+        tools.append({"type": "function", "function": function, **beside})
     return tools
 
 

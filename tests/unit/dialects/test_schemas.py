@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from gateway.dialects.anthropic import schemas as anthropic
 from gateway.dialects.gemini_generate import schemas as gemini
 from gateway.dialects.openai_chat import schemas as openai
-from gateway.dialects.schemas import MOST_WORDS, Budget, Unsayable
+from gateway.dialects.schema_words import MOST_WORDS
+from gateway.dialects.schemas import Budget, Unsayable
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

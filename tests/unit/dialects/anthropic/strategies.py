@@ -52,7 +52,10 @@ result = st.builds(
     is_error=st.booleans(),
     extra=extra,
 )
-thought = st.builds(Reasoning, words, some_words) | st.builds(Reasoning, redacted=some_words)
+ours = st.just("anthropic")
+thought = st.builds(Reasoning, words, some_words.filter(lambda text: ":" not in text), signed_by=ours) | st.builds(
+    Reasoning, redacted=some_words, signed_by=ours
+)
 call = st.builds(ToolCall, name, name, json_object.map(lambda value: msgspec.json.encode(value).decode()), extra=extra)
 
 

@@ -257,7 +257,6 @@ def test_files() -> None:
                 Document(data=csv, media_type="text/csv"),
                 Document(data="QUJD", media_type="application/zip"),
                 Document(data="/w==", media_type="text/plain"),
-                Document(file_id="file-1"),
                 Audio("QUJD", "wav"),
                 Image(url="https://example.com/a.png", detail="high"),
                 Opaque("openai", {"type": "hologram"}),
@@ -271,7 +270,7 @@ def test_files() -> None:
     assert image["source"] == {"type": "url", "url": "https://example.com/a.png"}
     where = "messages[].content[]"
     assert fields_of(losses) == [
-        f"{where}.file", f"{where}.file", f"{where}.file_id", f"{where}.audio", f"{where}.detail", where,
+        f"{where}.file", f"{where}.file", f"{where}.audio", f"{where}.detail", where,
     ]  # fmt: skip
 
 
