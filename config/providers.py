@@ -81,6 +81,24 @@ class NetworkConfig(Struct):
         return True
 
 
+MaxTokensName = Annotated[
+    Literal["auto", "max_tokens", "max_completion_tokens"],
+    Field(
+        description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
+        "servers `max_tokens` only. `auto`: the former for OpenAI and Azure, the latter for others."
+    ),
+]
+
+
+ToolIds = Annotated[
+    Literal["auto", "any", "nine_letters"],
+    Field(
+        description="The ids of earlier tool calls that the server takes. Mistral's API and the templates of its "
+        "models take nine letters or digits. `auto`: those for api.mistral.ai, any for others."
+    ),
+]
+
+
 class OpenAIConfig(NetworkConfig):
     """OpenAI, or any server that speaks its dialect."""
 
@@ -88,6 +106,8 @@ class OpenAIConfig(NetworkConfig):
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
     base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
+    max_tokens: MaxTokensName = "auto"
+    tool_ids: ToolIds = "auto"
 
     def _needs_key(self) -> bool:
         return self.base_url == DEFAULT_OPENAI_URL
@@ -103,6 +123,7 @@ class AzureConfig(NetworkConfig):
     deployments: dict[str, str] = Field(
         default={}, description="Model to the name of its deployment; a model that is not here is its own deployment."
     )
+    max_tokens: MaxTokensName = "auto"
 
 
 class AnthropicConfig(NetworkConfig):

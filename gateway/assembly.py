@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -169,7 +170,10 @@ def _proxy(config: NetworkConfig, url: str, egress: Egress) -> Proxy | None:
 
 def _endpoint(config: NetworkConfig) -> Endpoint:
     if isinstance(config, OpenAIConfig):
-        return Endpoint(config.base_url, native=any(host in config.base_url for host in NATIVE_OPENAI_HOSTS))
+        native = any(host in config.base_url for host in NATIVE_OPENAI_HOSTS)
+        mistral = urlsplit(config.base_url).hostname == "api.mistral.ai"
+        nine = config.tool_ids == "nine_letters" or (config.tool_ids == "auto" and mistral)
+        return Endpoint(config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens), nine_letter_ids=nine)
     if isinstance(config, AzureConfig):
         return Endpoint(
             config.endpoint,
@@ -177,6 +181,7 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
             scheme="",
             path="/openai/deployments/{model}{path}?api-version=" + config.api_version,
             models=config.deployments,
+            max_tokens=_max_tokens(config.max_tokens),
         )
     if isinstance(config, AnthropicConfig):
         bearer = config.auth == "bearer"
@@ -190,6 +195,10 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
     if isinstance(config, GeminiConfig):
         return Endpoint(config.base_url, auth="x-goog-api-key", scheme="", version=config.version)
     raise TypeError(f"no endpoint for {type(config).__name__}")
+
+
+def _max_tokens(name: str) -> str:
+    return "" if name == "auto" else name
 
 
 async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack, egress: Egress) -> RemoteProvider:

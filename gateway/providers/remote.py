@@ -11,6 +11,7 @@ from gateway.contract.errors import MalformedReply, TimedOut, UnsupportedFeature
 from gateway.contract.protocols import WireOptions
 from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
+from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
 from gateway.providers.body_kind import body_kind
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
@@ -57,6 +58,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     models: dict[str, str] = {}  # our model id -> the provider's
     prompt_cache: bool = False
     max_answer: int = MAX_ANSWER_BYTES
+    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    nine_letter_ids: bool = False
 
 
 class RemoteProvider:
@@ -86,7 +89,7 @@ class RemoteProvider:
         self._pool = ConnectionPool(
             endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
         )
-        self._heads: dict[tuple[str, int, bool], bytes] = {}
+        self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
         self._secrets = tuple(
             each for each in (*credentials.secrets, *endpoint.headers.values()) if len(each) >= SHORTEST_SECRET
         )
@@ -103,6 +106,8 @@ class RemoteProvider:
                 call.unsupported or endpoint.unsupported,
                 endpoint.native,
                 endpoint.prompt_cache,
+                endpoint.max_tokens,
+                endpoint.nine_letter_ids,
             ),
         )
         begun = asyncio.get_running_loop().time()
@@ -112,7 +117,7 @@ class RemoteProvider:
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self._wire, response, call, begun, self._without_secrets)
+        return RemoteReply(self._wire, response, call, begun, self._without_secrets, wire.names)
 
     async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
         """Sends, and returns a response of success. Raises `UpstreamError`."""
@@ -122,6 +127,11 @@ class RemoteProvider:
         key = self._credentials.pick()
         attempt.key = key.number
         head = self._head(wire, call, key)
+        for name, values in wire.lists.items():
+            # The values are the caller's: a head with them is not kept.
+            own = [each.strip() for each in self._endpoint.headers.get(name, "").split(",")]
+            joined = ",".join(dict.fromkeys([*filter(None, own), *values]))
+            head = b"%b%b: %b\r\n" % (head, name.encode("latin-1"), joined.encode("latin-1"))
         if call.traceparent:
             head = b"%btraceparent: %b\r\n" % (head, call.traceparent.encode("latin-1"))
             if call.tracestate:
@@ -172,7 +182,7 @@ class RemoteProvider:
         path = wire.path
         if endpoint.path:
             path = endpoint.path.format(model=endpoint.models.get(call.model, call.model), path=path)
-        place = (path, key.number, call.stream)
+        place = (path, key.number, call.stream, bool(wire.lists))
         head = self._heads.get(place)
         if head is None:
             headers = {
@@ -182,6 +192,8 @@ class RemoteProvider:
                 **wire.headers,
                 **endpoint.headers,
             }
+            for name in wire.lists:
+                headers.pop(name, None)
             if key.secret:
                 headers[endpoint.auth] = endpoint.scheme + key.secret
             head = self._heads[place] = self._pool.head(path, headers)
@@ -263,6 +275,7 @@ class RemoteReply:
         "_heard",
         "_limit_s",
         "_loop",
+        "_names",
         "_reader",
         "_response",
         "_stream",
@@ -279,8 +292,9 @@ class RemoteReply:
         call: UpstreamCall,
         begun: float,
         clean: Callable[[UpstreamError], UpstreamError],
+        names: dict[str, str],
     ) -> None:
-        """`begun` is the loop's time of the call; `clean` takes secrets out of an error."""
+        """`begun` is the loop's time of the call; `clean` takes secrets out of an error; `names`: see `WireRequest`."""
         self.dialect = dialect.name
         self.streamed = response.content_type == "text/event-stream"
         self._dialect = dialect
@@ -288,6 +302,7 @@ class RemoteReply:
         self._attempt = call.attempt
         self._clean = clean
         self._endings = Endings()
+        self._names = names
         self._loop = asyncio.get_running_loop()
         self._timeouts = call.timeouts
         self._stream = call.stream
@@ -326,7 +341,7 @@ class RemoteReply:
                     return self._end(reader, deltas)
                 self._expect_next(deltas)
                 if deltas:
-                    return self._endings.take(deltas)
+                    return self._checked(deltas)
         except UpstreamError as error:
             if isinstance(error, TimedOut) and not error.upstream_status:
                 error.limit_s, error.alive = self._limit_s, self._alive
@@ -363,6 +378,10 @@ class RemoteReply:
             self._expect(min(self._begun + whole_s, self._total), "total", min(whole_s, self._timeouts.total_s))
         self._reader = self._dialect.reply_reader(stream=self.streamed)
         return self._reader
+
+    def _checked(self, deltas: list[Delta]) -> list[Delta]:
+        deltas = self._endings.take(deltas)
+        return put_back(deltas, self._names) if self._names else deltas
 
     def _break_off(self, error: UpstreamError | None) -> None:
         """Ends early. What came of a whole answer was generated, though nobody gets it: that is noted for its price."""
@@ -416,7 +435,7 @@ class RemoteReply:
         self._finished = True
         last = [*(deltas or ()), *reader.finish()]
         self._response.close(linger=True)
-        return self._endings.take(last) or None
+        return self._checked(last) or None
 
     async def close(self) -> None:
         """See `Reply.close`."""
