@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
+from gateway.contract.deltas import PART, ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
 from gateway.contract.service_tier import tier_name
 from gateway.dialects import fields, signatures
@@ -199,7 +199,7 @@ class _Reader:
         if part.get("text") is not None:
             text = fields.words(part["text"])
             rest = fields.rest(part, _TEXT_PART)
-            own: Own = {"gemini": {PART: rest}} if rest else None
+            own: Own = {PART: rest} if rest else None
             signed_by = "gemini" if signature else ""
             if part.get("thought"):
                 kind, signature = signatures.unseal(signature)
@@ -227,8 +227,6 @@ class _Reader:
 
 
 _ANSWERS = frozenset({"candidates", "promptFeedback", "usageMetadata", "responseId", "modelVersion"})
-# The field of a candidate under which further fields of a piece of text stand.
-PART = "_part"
 _RESPONSE = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
 _CANDIDATE = frozenset(
     {

@@ -174,9 +174,8 @@ class WholeReader(WholeBody):
         delta = read_completion(self.body())
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
-        for choice in delta.choices:
-            if not choice.finish:
-                raise CutShort("The provider's answer has no finish reason")
+        if {each.index for each in delta.choices} != {each.index for each in delta.choices if each.finish}:
+            raise CutShort("The provider's answer has no finish reason")
         self.done = True
         return [quote_words(settle_calls(delta, {}), {each.index: [each.text] for each in delta.choices if each.text})]
 
