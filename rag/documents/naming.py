@@ -17,7 +17,7 @@ from rag.documents.labels import is_label
 _MONEY = r"(?:[$€£¥₹]|EUR|USD|GBP|CHF|JPY)"
 _NUMBER = rf"[-+(]?\s?{_MONEY}?\s?-?\d[\d.,'\s]*(?:\s?(?:%|‰|°?[A-Za-z€$£¥µ²³/]{{1,4}}))?\)?-?"
 _DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ].*)?|\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?"
-_TYPED = re.compile(rf"{_NUMBER}|{_DATE}|true|false|yes|no", re.IGNORECASE)
+_TYPED = re.compile(rf"{_NUMBER}|{_DATE}|=.*|true|false|yes|no", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d(?:\s\D+)?|(?:Q[1-4]|H[12])\s?(?:19|20)?\d\d")
 _VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}|.*\d[\d -]{4,}\d|.*[.!?]", re.DOTALL)
 _LONGEST_NAME = 80

@@ -48,8 +48,10 @@ def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int =
     if len(data) > max_bytes:
         raise too_long(max_bytes)
     try:
-        suffix = kind_of(name, data, media_type)
-        return _read(suffix, data, media_type) if data.strip() else Document("", [], (), EMPTY_FILE)
+        if not data.strip():
+            suffix_of(name, media_type)
+            return Document("", [], (), EMPTY_FILE)
+        return _read(kind_of(name, data, media_type), data, media_type)
     except (Unreadable, MemoryError):
         raise
     except ImportError as error:

@@ -76,7 +76,8 @@ def test_a_single_chinese_letter_is_found(tmp_path: Path) -> None:
     [
         (unicodedata.normalize("NFD", "Überprüfung der Größe"), "Überprüfung"),
         ("Überprüfung", unicodedata.normalize("NFD", "Überprüfung")),
-        ("ware\u00adhouse", "warehouse"), ("the \ufb01nal \ufb02oor", "final"), ("\uff30\uff35\uff2d\uff30\u3000\uff11\uff12", "pump 12"),
+        ("ware\u00adhouse", "warehouse"), ("the \ufb01nal \ufb02oor", "final"),
+        ("\uff30\uff35\uff2d\uff30\u3000\uff11\uff12", "pump 12"),
         ("two\u00a0years", "years"),
         ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645"),
         ("\ufee3\ufec0\ufea8\ufe94", "مضخة"), ("ﾎﾟﾝﾌﾟ", "ポンプ"),
