@@ -17,9 +17,12 @@ from rag.documents.labels import is_label
 _MONEY = r"(?:[$€£¥₹]|EUR|USD|GBP|CHF|JPY)"
 _NUMBER = rf"[-+(]?\s?{_MONEY}?\s?-?\d[\d.,'\s]*(?:\s?(?:%|‰|°?[A-Za-z€$£¥µ²³/]{{1,4}}))?\)?-?"
 _DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ].*)?|\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?"
-_TYPED = re.compile(rf"{_NUMBER}|{_DATE}|=.*|true|false|yes|no", re.IGNORECASE)
-_YEAR = re.compile(r"(?:19|20)\d\d(?:\s\D+)?|(?:Q[1-4]|H[12])\s?(?:19|20)?\d\d")
-_VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}|.*\d[\d -]{4,}\d|.*[.!?]", re.DOTALL)
+_FIGURE = re.compile(rf"{_NUMBER}|{_DATE}|=.*|true|false", re.IGNORECASE)
+_ANSWERS = frozenset({"yes", "no", "y", "n", "ja", "nein", "oui", "non", "x", "-"})
+_YEAR = re.compile(r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?(?:\s\D+)?|(?:Q[1-4]|H[12])\s?(?:19|20)?\d\d")
+_VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}", re.DOTALL)
+_DIGITS_OF_A_PHONE = 7
+_WORDS_OF_A_SENTENCE = 4
 _LONGEST_NAME = 80
 _MOST_TITLES = 5
 _MOST_HEADER_ROWS = 3
@@ -77,6 +80,23 @@ def form_of(rows: Sequence[Row], before: Form | None = None) -> Form:
         fits = all(place < len(before.names) and before.names[place] for place in columns) if before.names else True
         return Form(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else Form(titles)
     return found
+
+
+def side_by_side(rows: Sequence[Row]) -> list[range]:
+    """The columns of tables that stand beside each other, a blank column between them; none for a single table.
+
+    A blank column may stand in a table too: they are two where they have the same names, or a title each.
+    """
+    filled = {place for row in rows for place, cell in enumerate(row.cells) if cell}
+    starts = [place for place in sorted(filled) if place - 1 not in filled]
+    ends = [place + 1 for place in sorted(filled) if place + 1 not in filled]
+    parts = [range(start, end) for start, end in zip(starts, ends, strict=True)]
+    if len(parts) < 2 or len(rows) < 2 or any(len(part) < 2 for part in parts):
+        return []
+    first, second = ([[_cell(row, place) for place in part] for part in parts] for row in rows[:2])
+    titles = all(cells[0] and not any(cells[1:]) for cells in first) and all(map(all, second))
+    same = [tuple(cells) for cells in first if all(cells)]
+    return parts if titles or (len(same) == len(parts) and len(set(same)) == 1) else []
 
 
 def _form(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form:
@@ -202,12 +222,19 @@ def _names_numbers(body: Sequence[Row], place: int) -> bool:
 
 def _is_typed(cells: Sequence[str]) -> bool:
     filled = [cell for cell in cells if cell]
-    return bool(filled) and sum(1 for cell in filled if _TYPED.fullmatch(cell)) >= _MOST_FILLED * len(filled)
+    return bool(filled) and sum(map(_is_figure, filled)) >= _MOST_FILLED * len(filled)
+
+
+def _is_figure(cell: str) -> bool:
+    return cell.lower() in _ANSWERS or _FIGURE.fullmatch(cell) is not None
 
 
 def is_value(cell: str) -> bool:
     """Whether a cell can't be a name: a number, a date, an address, a sentence."""
-    return len(cell) > _LONGEST_NAME or bool(_TYPED.fullmatch(cell) or _VALUE.fullmatch(cell))
+    if len(cell) > _LONGEST_NAME or _FIGURE.fullmatch(cell) or _VALUE.fullmatch(cell):
+        return True
+    digits = sum(1 for letter in cell if letter.isdigit())
+    return digits >= _DIGITS_OF_A_PHONE or (cell[-1:] in ".!?" and len(cell.split()) >= _WORDS_OF_A_SENTENCE)
 
 
 def is_note(row: Row, form: Form) -> bool:
