@@ -23,7 +23,7 @@ _YEAR = re.compile(r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?(?:\s\D+)?|(?:Q[1-4]|H[
 _VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}", re.DOTALL)
 _DIGITS_OF_A_PHONE = 7
 _WORDS_OF_A_SENTENCE = 4
-_LONGEST_NAME = 80
+MAX_NAME = 80
 _MOST_TITLES = 5
 _MOST_HEADER_ROWS = 3
 _MOST_FILLED = 0.9
@@ -154,7 +154,7 @@ def _names(header: Sequence[Row]) -> tuple[str, ...]:
             said = cell or (last if above_others else "")
             if said and said not in parts[place]:
                 parts[place].append(said)
-    return tuple(" ".join(each)[:_LONGEST_NAME] for each in parts)
+    return tuple(" ".join(each)[:MAX_NAME] for each in parts)
 
 
 def _keys(body: Sequence[Row], columns: Sequence[int]) -> tuple[int, ...]:
@@ -182,6 +182,8 @@ def _weight(first: Row, below: Sequence[Row], columns: Sequence[int]) -> int:
     """How much says that `first` names the columns: 0 nothing, 2 and more is sure."""
     if first.named and not all(row.named for row in below):
         return 3
+    if sum(any(_cell(row, place) for row in below) for place in columns) < 2:
+        return 0
     names = ["" if place in first.across else _cell(first, place) for place in columns]
     filled = [name for name in names if name]
     if not below or not filled or len(filled) < len(columns) / 2:
@@ -231,7 +233,7 @@ def _is_figure(cell: str) -> bool:
 
 def is_value(cell: str) -> bool:
     """Whether a cell can't be a name: a number, a date, an address, a sentence."""
-    if len(cell) > _LONGEST_NAME or _FIGURE.fullmatch(cell) or _VALUE.fullmatch(cell):
+    if len(cell) > MAX_NAME or _FIGURE.fullmatch(cell) or _VALUE.fullmatch(cell):
         return True
     digits = sum(1 for letter in cell if letter.isdigit())
     return digits >= _DIGITS_OF_A_PHONE or (cell[-1:] in ".!?" and len(cell.split()) >= _WORDS_OF_A_SENTENCE)

@@ -20,6 +20,7 @@ MAX_BYTES = 64 * 1024 * 1024
 # Of bytes that no text has; more is a program or a picture by the name of a text.
 MOST_CONTROLS = 0.1
 _LOOKED_AT = 16_384
+_MOST_NOTES = 20
 _PROSE = frozenset({".txt", ".text", ".tex"})
 EMPTY_FILE = "the file is empty"
 NO_WORDS = "there are no words in it"
@@ -91,7 +92,7 @@ def _read(suffix: str, data: bytes, media_type: str) -> Document:
         add_sheets(pieces, data)
     else:
         return _read_text(suffix, data, media_type)
-    return Document(*pieces.done(), tuple(pieces.notes), pieces.why_empty or NO_WORDS)
+    return Document(*pieces.done(), tuple(pieces.notes[:_MOST_NOTES]), pieces.why_empty or NO_WORDS)
 
 
 def _read_text(suffix: str, data: bytes, media_type: str) -> Document:
@@ -108,7 +109,7 @@ def _read_text(suffix: str, data: bytes, media_type: str) -> Document:
             from rag.documents.rows import add_csv
 
             add_csv(pieces, text, "\t" if suffix == ".tsv" else "")
-        return Document(*pieces.done(), notes, NO_WORDS)
+        return Document(*pieces.done(), notes + tuple(pieces.notes[:_MOST_NOTES]), NO_WORDS)
     if suffix in MARKDOWN:
         from rag.documents.markdown import tables_said
 

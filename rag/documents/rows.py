@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rag.chunk import Block
-from rag.documents.naming import Form, Row, form_of, is_note, side_by_side
+from rag.documents.naming import MAX_NAME, Form, Row, form_of, is_note, side_by_side
 from rag.documents.pieces import Pieces, Unreadable
 from rag.tables.csv_form import split_rows
 
@@ -43,8 +43,14 @@ def add_csv(pieces: Pieces, text: str, delimiter: str = "") -> None:
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
     if not delimiter:
         delimiter, _ = split_rows(text[:_LOOKED_AT], whole=len(text) <= _LOOKED_AT)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    add_rows(pieces, (Row(number, list(map(folded, cells))) for number, cells in enumerate(rows, 1)))
+
+    def rows() -> Iterator[Row]:
+        for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
+            if any(len(cell) > _MAX_CELL for cell in cells):
+                pieces.note(f"a cell of row {number} has more than {_MAX_CELL:,} letters, and its end is not read")
+            yield Row(number, list(map(folded, cells)))
+
+    add_rows(pieces, rows())
 
 
 def folded(cell: str) -> str:
@@ -129,7 +135,13 @@ def _say_table(pieces: Pieces, rows: Sequence[Row], before: Form | None) -> Form
     form = form_of(rows, before)
     for row in rows[: form.titles]:
         _say_plain(pieces, row)
-    for row in rows[form.titles + form.header :]:
+    below = rows[form.titles + form.header :]
+    used = {place for row in below for place, cell in enumerate(row.cells) if cell}
+    if any(name and (place not in used or len(name) >= MAX_NAME) for place, name in enumerate(form.names)):
+        # A column without any value still has its name, and one of a long name all of it.
+        for row in rows[form.titles : form.titles + form.header]:
+            _say_plain(pieces, row)
+    for row in below:
         _say(pieces, row, form)
     return form
 

@@ -65,7 +65,9 @@ def _part(archive: zipfile.ZipFile, name: str) -> Any:
 def _comments(root: Any) -> Iterator[str]:
     for each in root.iter():
         if local(each) == "comment":
-            words = _THREAD.sub("", "".join(part.text or "" for part in each.iter() if local(part) == "t"), count=1)
+            words = "".join(part.text or "" for part in each.iter() if local(part) == "t")
+            thread = _THREAD.match(words)
+            words = words[thread.end() :] if thread is not None else words
             if words.strip():
                 yield f"Comment on {attribute(each, 'ref') or 'a cell'}: {' '.join(words.split())}"
 
