@@ -74,12 +74,24 @@ def form_of(rows: Sequence[Row], before: Form | None = None) -> Form:
     found = Form(titles)
     if len(body) > 1 and len(columns) > 1:
         found = _form(body, columns, titles)
+        found = found if found.names or found.sure else _below_sparse_rows(body, columns, titles) or found
     elif body and len(columns) == 1 and _names_numbers(body, columns[0]):
         found = Form(titles, 1, tuple(body[0].cells), sure=True)
     if continues and before is not None and not found.sure and not titles:
         fits = all(place < len(before.names) and before.names[place] for place in columns) if before.names else True
         return Form(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else Form(titles)
     return found
+
+
+def _below_sparse_rows(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form | None:
+    """The form of the rows below some that fill no more than half of the columns: a title with a date beside it."""
+    for above, row in enumerate(body[:_MOST_TITLES]):
+        if len(row.filled) * 2 > len(columns) or len(columns) < 3:
+            return None
+        below = body[above + 1 :]
+        if len(below) > 1 and (found := _form(below, columns, titles + above + 1)).names:
+            return found
+    return None
 
 
 def side_by_side(rows: Sequence[Row]) -> list[range]:
@@ -186,7 +198,7 @@ def _weight(first: Row, below: Sequence[Row], columns: Sequence[int]) -> int:
         return 0
     names = ["" if place in first.across else _cell(first, place) for place in columns]
     filled = [name for name in names if name]
-    if not below or not filled or len(filled) < len(columns) / 2:
+    if not below or not filled or len(filled) * 2 < len(columns) + (len(columns) > 2):
         return 0
     years = [name for name in filled if _YEAR.fullmatch(name)]
     if len(set(filled)) < len(filled) or any(is_value(name) for name in filled if name not in years):

@@ -72,6 +72,21 @@ def test_titles_notes_and_tables_one_below_the_other(name: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.report("documents", "A title above a table and a note below it are text, in sheets and in CSV")
+def test_titles_of_several_cells() -> None:
+    rows: list[list[Any]] = [
+        ["Prices", "as of May"],
+        ["Item", "Price", "Stock", "Site"],
+        ["Pump", 1, 4, "York"],
+        ["Hose", 2, 5, "York"],
+    ]
+    for name in ("a.xlsx", "a.csv"):
+        assert said(name, FORMATS[name](*rows))[name == "a.xlsx" :] == [
+            "Prices; as of May", "Item: Pump; Price: 1; Stock: 4; Site: York",
+            "Item: Hose; Price: 2; Stock: 5; Site: York",
+        ]  # fmt: skip
+
+
 @pytest.mark.report("documents", "Tables beside each other in a sheet are two tables, comments and text boxes are read")
 def test_tables_beside_each_other_and_comments() -> None:
     rows: list[list[Any]] = [["Item", "Qty", None, "Item", "Qty"], ["Pump", 1, None, "Hose", 3], ["Valve", 2]]
