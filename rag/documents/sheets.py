@@ -91,7 +91,11 @@ class _SheetReader:
                     text = cells[at] if block[1] == number and at < len(cells) else ""
                     if text and block[3] - block[1] < _MOST_ROWS_AGAIN:
                         open_.append((block, text))
+                own = any(cells)
                 across = _spread(cells, open_, number)
+                if not own and any(cells):
+                    # Nothing but the rest of blocks that begin above.
+                    continue
                 key = len(bold) > 1 and bold[0] and not any(bold[1:])
                 yield Row(number, cells, across, named=bool(bold) and all(bold), key=key)
 

@@ -251,11 +251,13 @@ class _Document:
             cells = [""] * (min(int(before), MAX_COLUMNS) if before and before.isdigit() else 0)
             across: set[int] = set()
             bold: list[bool] = []
+            own = False
             for cell in _children(row, "tc"):
                 place = len(cells)
                 if place >= MAX_COLUMNS:
                     break
                 words, is_bold = self._cell(cell, hanging)
+                own = own or bool(words)
                 if child(cell, "tcPr", "vMerge") is not None and value(cell, "tcPr", "vMerge") != "restart":
                     words = again(above[place]) if place < len(above) else words
                 bold += [is_bold] if words else []
@@ -264,6 +266,9 @@ class _Document:
                 cells += [words] + [again(words)] * (wide - 1)
                 across.update(range(place + 1, place + wide))
             above = cells
+            if not own and any(cells):
+                # Nothing but the rest of cells that begin above.
+                continue
             named = is_on(row, "trPr", "tblHeader") or (bool(bold) and all(bold))
             key = len(bold) > 1 and bold[0] and not any(bold[1:])
             yield Row(self._line, cells, frozenset(across), named, key)
