@@ -62,7 +62,9 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
     models = {each: model for each, model in config.models.items() if model.pipeline is None}
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
     engine = await build(bare, resources)
-    source = open_source(name, source_config, place_of(config, name), embedder, readers=resources.readers())
+    source = open_source(
+        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.way_out
+    )
     try:
         await source.open()
         yield source

@@ -136,6 +136,7 @@ def test_merged_cells_of_sheets() -> None:
     def merge(*places: str) -> Any:
         return lambda book, page: [page.merge_cells(each) for each in places]
 
+    assert said("a.xlsx", sheet(["Title"], change=merge("A1:D4")))[1:] == ["Title"]
     rows: list[list[Any]] = [["Prices"], ["Region", "Item", "Price"], ["North", "Pump", 10], [None, "Valve", 20]]
     assert said("a.xlsx", sheet(*rows, change=merge("A1:C1", "A3:A4")))[1:] == [
         "Prices", "Region: North; Item: Pump; Price: 10", "Region: North; Item: Valve; Price: 20",
