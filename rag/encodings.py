@@ -82,7 +82,8 @@ def decode(data: bytes, media_type: str = "") -> Decoded:
         return _whole(data, encoding)
     if start.isascii() and any(mark in data for mark in _ISO_2022_JP):
         return _whole(data, "iso2022_jp")
-    if control_share(start) > _MOST_CONTROLS and (encoding := guess_wide(data)):
+    in_pairs = len(data) % 2 == 0 and control_share(start) > _MOST_CONTROLS
+    if in_pairs and (encoding := guess_wide(data)):
         return Decoded(data.decode(encoding, "replace"), f"its encoding is guessed: {encoding.upper()}", False)
     try:
         return Decoded(data.decode())

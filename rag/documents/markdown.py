@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rag.documents.naming import MAX_NAME
 from rag.documents.rows import folded
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -42,18 +43,24 @@ def _begins(lines: list[str], at: int) -> bool:
 
 
 def _say(lines: list[str], at: int) -> int:
-    names = [folded(name)[:80] for name in _cells(lines[at])]
+    names = [folded(name) for name in _cells(lines[at])]
+    first = at
     lines[at] = lines[at + 1] = ""
+    used: set[int] = set()
     at += 2
     while at < len(lines) and "|" in lines[at]:
         cells = _cells(lines[at])
         said = [
-            f"{names[place]}: {cell}" if place < len(names) and names[place] else cell
+            f"{names[place][:MAX_NAME]}: {cell}" if place < len(names) and names[place] else cell
             for place, cell in enumerate(cells)
             if cell
         ]
+        used.update(place for place, cell in enumerate(cells) if cell)
         lines[at] = "; ".join(said)
         at += 1
+    if any(name and (place not in used or len(name) > MAX_NAME) for place, name in enumerate(names)):
+        # A column without any value still has its name, and one of a long name all of it.
+        lines[first] = "; ".join(filter(None, names))
     return at
 
 

@@ -17,10 +17,13 @@ from rag.documents.labels import is_label
 _MONEY = r"(?:[$€£¥₹]|EUR|USD|GBP|CHF|JPY)"
 _NUMBER = rf"[-+(]?\s?{_MONEY}?\s?-?\d[\d.,'\s]*(?:\s?(?:%|‰|°?[A-Za-z€$£¥µ²³/]{{1,4}}))?\)?-?"
 _DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ].*)?|\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?"
-_TYPED = re.compile(rf"{_NUMBER}|{_DATE}|true|false|yes|no", re.IGNORECASE)
-_YEAR = re.compile(r"(?:19|20)\d\d(?:\s\D+)?|(?:Q[1-4]|H[12])\s?(?:19|20)?\d\d")
-_VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}|.*\d[\d -]{4,}\d|.*[.!?]", re.DOTALL)
-_LONGEST_NAME = 80
+_FIGURE = re.compile(rf"{_NUMBER}|{_DATE}|=.*|true|false", re.IGNORECASE)
+_ANSWERS = frozenset({"yes", "no", "y", "n", "ja", "nein", "oui", "non", "x", "-"})
+_YEAR = re.compile(r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?(?:\s\D+)?|(?:Q[1-4]|H[12])\s?(?:19|20)?\d\d")
+_VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}", re.DOTALL)
+_DIGITS_OF_A_PHONE = 7
+_WORDS_OF_A_SENTENCE = 4
+MAX_NAME = 80
 _MOST_TITLES = 5
 _MOST_HEADER_ROWS = 3
 _MOST_FILLED = 0.9
@@ -71,12 +74,41 @@ def form_of(rows: Sequence[Row], before: Form | None = None) -> Form:
     found = Form(titles)
     if len(body) > 1 and len(columns) > 1:
         found = _form(body, columns, titles)
+        found = found if found.names or found.sure else _below_sparse_rows(body, columns, titles) or found
     elif body and len(columns) == 1 and _names_numbers(body, columns[0]):
         found = Form(titles, 1, tuple(body[0].cells), sure=True)
     if continues and before is not None and not found.sure and not titles:
         fits = all(place < len(before.names) and before.names[place] for place in columns) if before.names else True
         return Form(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else Form(titles)
     return found
+
+
+def _below_sparse_rows(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form | None:
+    """The form of the rows below some that fill no more than half of the columns: a title with a date beside it."""
+    for above, row in enumerate(body[:_MOST_TITLES]):
+        if len(row.filled) * 2 > len(columns) or len(columns) < 3:
+            return None
+        below = body[above + 1 :]
+        if len(below) > 1 and (found := _form(below, columns, titles + above + 1)).names:
+            return found
+    return None
+
+
+def side_by_side(rows: Sequence[Row]) -> list[range]:
+    """The columns of tables that stand beside each other, a blank column between them; none for a single table.
+
+    A blank column may stand in a table too: they are two where they have the same names, or a title each.
+    """
+    filled = {place for row in rows for place, cell in enumerate(row.cells) if cell}
+    starts = [place for place in sorted(filled) if place - 1 not in filled]
+    ends = [place + 1 for place in sorted(filled) if place + 1 not in filled]
+    parts = [range(start, end) for start, end in zip(starts, ends, strict=True)]
+    if len(parts) < 2 or len(rows) < 2 or any(len(part) < 2 for part in parts):
+        return []
+    first, second = ([[_cell(row, place) for place in part] for part in parts] for row in rows[:2])
+    titles = all(cells[0] and not any(cells[1:]) for cells in first) and all(map(all, second))
+    same = [tuple(cells) for cells in first if all(cells)]
+    return parts if titles or (len(same) == len(parts) and len(set(same)) == 1) else []
 
 
 def _form(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form:
@@ -134,7 +166,7 @@ def _names(header: Sequence[Row]) -> tuple[str, ...]:
             said = cell or (last if above_others else "")
             if said and said not in parts[place]:
                 parts[place].append(said)
-    return tuple(" ".join(each)[:_LONGEST_NAME] for each in parts)
+    return tuple(" ".join(each)[:MAX_NAME] for each in parts)
 
 
 def _keys(body: Sequence[Row], columns: Sequence[int]) -> tuple[int, ...]:
@@ -162,9 +194,11 @@ def _weight(first: Row, below: Sequence[Row], columns: Sequence[int]) -> int:
     """How much says that `first` names the columns: 0 nothing, 2 and more is sure."""
     if first.named and not all(row.named for row in below):
         return 3
+    if sum(any(_cell(row, place) for row in below) for place in columns) < 2:
+        return 0
     names = ["" if place in first.across else _cell(first, place) for place in columns]
     filled = [name for name in names if name]
-    if not below or not filled or len(filled) < len(columns) / 2:
+    if not below or not filled or len(filled) * 2 < len(columns) + (len(columns) > 2):
         return 0
     years = [name for name in filled if _YEAR.fullmatch(name)]
     if len(set(filled)) < len(filled) or any(is_value(name) for name in filled if name not in years):
@@ -202,12 +236,19 @@ def _names_numbers(body: Sequence[Row], place: int) -> bool:
 
 def _is_typed(cells: Sequence[str]) -> bool:
     filled = [cell for cell in cells if cell]
-    return bool(filled) and sum(1 for cell in filled if _TYPED.fullmatch(cell)) >= _MOST_FILLED * len(filled)
+    return bool(filled) and sum(map(_is_figure, filled)) >= _MOST_FILLED * len(filled)
+
+
+def _is_figure(cell: str) -> bool:
+    return cell.lower() in _ANSWERS or _FIGURE.fullmatch(cell) is not None
 
 
 def is_value(cell: str) -> bool:
     """Whether a cell can't be a name: a number, a date, an address, a sentence."""
-    return len(cell) > _LONGEST_NAME or bool(_TYPED.fullmatch(cell) or _VALUE.fullmatch(cell))
+    if len(cell) > MAX_NAME or _FIGURE.fullmatch(cell) or _VALUE.fullmatch(cell):
+        return True
+    digits = sum(1 for letter in cell if letter.isdigit())
+    return digits >= _DIGITS_OF_A_PHONE or (cell[-1:] in ".!?" and len(cell.split()) >= _WORDS_OF_A_SENTENCE)
 
 
 def is_note(row: Row, form: Form) -> bool:

@@ -20,6 +20,7 @@ MAX_BYTES = 64 * 1024 * 1024
 # Of bytes that no text has; more is a program or a picture by the name of a text.
 MOST_CONTROLS = 0.1
 _LOOKED_AT = 16_384
+_MOST_NOTES = 20
 _PROSE = frozenset({".txt", ".text", ".tex"})
 EMPTY_FILE = "the file is empty"
 NO_WORDS = "there are no words in it"
@@ -48,8 +49,10 @@ def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int =
     if len(data) > max_bytes:
         raise too_long(max_bytes)
     try:
-        suffix = kind_of(name, data, media_type)
-        return _read(suffix, data, media_type) if data.strip() else Document("", [], (), EMPTY_FILE)
+        if not data.strip():
+            suffix_of(name, media_type)
+            return Document("", [], (), EMPTY_FILE)
+        return _read(kind_of(name, data, media_type), data, media_type)
     except (Unreadable, MemoryError):
         raise
     except ImportError as error:
@@ -89,7 +92,7 @@ def _read(suffix: str, data: bytes, media_type: str) -> Document:
         add_sheets(pieces, data)
     else:
         return _read_text(suffix, data, media_type)
-    return Document(*pieces.done(), tuple(pieces.notes), pieces.why_empty or NO_WORDS)
+    return Document(*pieces.done(), tuple(pieces.notes[:_MOST_NOTES]), pieces.why_empty or NO_WORDS)
 
 
 def _read_text(suffix: str, data: bytes, media_type: str) -> Document:
@@ -106,7 +109,7 @@ def _read_text(suffix: str, data: bytes, media_type: str) -> Document:
             from rag.documents.rows import add_csv
 
             add_csv(pieces, text, "\t" if suffix == ".tsv" else "")
-        return Document(*pieces.done(), notes, NO_WORDS)
+        return Document(*pieces.done(), notes + tuple(pieces.notes[:_MOST_NOTES]), NO_WORDS)
     if suffix in MARKDOWN:
         from rag.documents.markdown import tables_said
 

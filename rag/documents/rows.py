@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from rag.chunk import Block
-from rag.documents.naming import Form, Row, form_of, is_note
+from rag.documents.naming import MAX_NAME, Form, Row, form_of, is_note, side_by_side
 from rag.documents.pieces import Pieces, Unreadable
 from rag.tables.csv_form import split_rows
 
@@ -42,8 +43,14 @@ def add_csv(pieces: Pieces, text: str, delimiter: str = "") -> None:
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
     if not delimiter:
         delimiter, _ = split_rows(text[:_LOOKED_AT], whole=len(text) <= _LOOKED_AT)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    add_rows(pieces, (Row(number, list(map(folded, cells))) for number, cells in enumerate(rows, 1)))
+
+    def rows() -> Iterator[Row]:
+        for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
+            if any(len(cell) > _MAX_CELL for cell in cells):
+                pieces.note(f"a cell of row {number} has more than {_MAX_CELL:,} letters, and its end is not read")
+            yield Row(number, list(map(folded, cells)))
+
+    add_rows(pieces, rows())
 
 
 def folded(cell: str) -> str:
@@ -54,6 +61,13 @@ def folded(cell: str) -> str:
 def again(cell: str) -> str:
     """A merged cell's words where they are said again."""
     return cell if len(cell) <= _MAX_AGAIN else cell[:_MAX_AGAIN].rstrip() + "..."
+
+
+class _Part(NamedTuple):
+    """A table, and the columns of the sheet in which it stands if there are others beside it."""
+
+    columns: range | None
+    form: Form
 
 
 class RowCounter:
@@ -75,30 +89,59 @@ def add_rows(pieces: Pieces, rows: Iterable[Row]) -> None:
     Blank rows end a table; the next one may have names of its own. Raises `Unreadable` beyond `MAX_CELLS`.
     """
     counter = RowCounter()
-    form: Form | None = None
+    tables: list[_Part] = []
     waiting: list[Row] = []
     flows = False
     for row in rows:
         counter.add(len(row.cells))
         if not any(row.cells):
             if waiting:
-                form = _say_table(pieces, waiting, form)
+                tables = _say_tables(pieces, waiting, tables)
             waiting, flows = [], False
-        elif flows and form is not None:
-            _say(pieces, row, form)
+        elif flows:
+            for columns, form in tables:
+                if found := _within(row, columns):
+                    _say(pieces, found, form)
         else:
             waiting.append(row)
             if len(waiting) == _SAMPLE:
-                form, waiting, flows = _say_table(pieces, waiting, form), [], True
+                tables, waiting, flows = _say_tables(pieces, waiting, tables), [], True
     if waiting:
-        _say_table(pieces, waiting, form)
+        _say_tables(pieces, waiting, tables)
+
+
+def _say_tables(pieces: Pieces, rows: Sequence[Row], before: Sequence[_Part]) -> list[_Part]:
+    """The table of these rows, or those that stand beside each other in them."""
+    parts = side_by_side(rows)
+    if not parts:
+        above = before[0].form if len(before) == 1 else None
+        return [_Part(None, _say_table(pieces, rows, above))]
+    said = []
+    for columns in parts:
+        own = [found for row in rows if (found := _within(row, columns))]
+        said.append(_Part(columns, _say_table(pieces, own, None)))
+    return said
+
+
+def _within(row: Row, columns: range | None) -> Row | None:
+    """A row's cells in some columns; None if there are none."""
+    if columns is None:
+        return row
+    cells = [cell if place in columns else "" for place, cell in enumerate(row.cells[: columns.stop])]
+    return row._replace(cells=cells) if any(cells) else None
 
 
 def _say_table(pieces: Pieces, rows: Sequence[Row], before: Form | None) -> Form:
     form = form_of(rows, before)
     for row in rows[: form.titles]:
         _say_plain(pieces, row)
-    for row in rows[form.titles + form.header :]:
+    below = rows[form.titles + form.header :]
+    used = {place for row in below for place, cell in enumerate(row.cells) if cell}
+    if any(name and (place not in used or len(name) >= MAX_NAME) for place, name in enumerate(form.names)):
+        # A column without any value still has its name, and one of a long name all of it.
+        for row in rows[form.titles : form.titles + form.header]:
+            _say_plain(pieces, row)
+    for row in below:
         _say(pieces, row, form)
     return form
 

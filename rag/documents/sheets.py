@@ -11,6 +11,7 @@ from rag.documents.cell_formats import shown
 from rag.documents.naming import Row
 from rag.documents.pieces import Pieces
 from rag.documents.rows import RowCounter, add_rows, again, folded
+from rag.documents.sheet_parts import remarks, usual
 
 MAX_COLUMNS = 16_384
 MAX_MERGED = 100_000
@@ -29,7 +30,7 @@ def add_sheets(pieces: Pieces, data: bytes) -> None:
     """
     import openpyxl  # type: ignore[import-untyped]
 
-    book: Any = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    book: Any = openpyxl.load_workbook(io.BytesIO(usual(data)), read_only=True, data_only=True)
     hidden: list[str] = []
     try:
         for sheet in book.worksheets:
@@ -39,6 +40,8 @@ def add_sheets(pieces: Pieces, data: bytes) -> None:
             pieces.heading(1, str(sheet.title), 1)
             reader = _SheetReader(book, sheet)
             add_rows(pieces, reader.rows())
+            for words in remarks(book._archive, str(sheet._worksheet_path).lstrip("/")):
+                pieces.paragraph(words, reader.last + 1)
             if reader.uncounted:
                 pieces.note(
                     f"sheet '{sheet.title}': {reader.uncounted} formulas have no stored result, so the formulas "
@@ -61,19 +64,19 @@ class _SheetReader:
         self._blocks = _merged(sheet)
         self._formats: dict[int, tuple[str, bool]] = {}
         self.uncounted = 0
+        self.last = 0
 
     def rows(self) -> Iterator[Row]:
         """Each row that the file has, a blank one for any number that are missing."""
         counter = RowCounter()
-        last = 0
         blocks = sorted(self._blocks, key=lambda block: block[1], reverse=True)
         open_: list[tuple[tuple[int, int, int, int], str]] = []
         with self._sheet._get_source() as source:
             for number, found in self._parsed(source):
-                for _ in range(min(number - last - 1, 1)):
-                    yield Row(last + 1, [])
-                counter.add(max(0, number - last - 1))
-                last = number
+                for _ in range(min(number - self.last - 1, 1)):
+                    yield Row(self.last + 1, [])
+                counter.add(max(0, number - self.last - 1))
+                self.last = number
                 cells: list[str] = [""] * (found[-1]["column"] if found else 0)
                 bold: list[bool] = []
                 for each in found:
@@ -88,7 +91,11 @@ class _SheetReader:
                     text = cells[at] if block[1] == number and at < len(cells) else ""
                     if text and block[3] - block[1] < _MOST_ROWS_AGAIN:
                         open_.append((block, text))
+                own = any(cells)
                 across = _spread(cells, open_, number)
+                if not own and any(cells):
+                    # Nothing but the rest of blocks that begin above.
+                    continue
                 key = len(bold) > 1 and bold[0] and not any(bold[1:])
                 yield Row(number, cells, across, named=bool(bold) and all(bold), key=key)
 

@@ -24,6 +24,8 @@ _SKIPPED = frozenset({
 # What only wraps blocks, rows or cells.
 _WRAPS = frozenset({"sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo", "body", "txbxContent"})
 _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_MOST_DRAWN = 1000
+_MOST_OF_A_CHART = 4000
 _NOTES = frozenset({"footnoteReference", "endnoteReference"})
 
 
@@ -145,6 +147,8 @@ class _Document:
                 text.boxes.append(each)
             elif name == "docPr":
                 self._described(each, text)
+            elif name in {"relIds", "chart"}:
+                self._drawn(each, text)
             elif name in _NOTES or name == "commentReference":
                 self._remark(name.removesuffix("Reference"), attribute(each, "id") or "", text)
             else:
@@ -174,6 +178,24 @@ class _Document:
         said = " ".join((attribute(element, "descr") or "").split())
         if said:
             text.parts.append(f" [{said}] ")
+
+    def _drawn(self, element: Any, text: _Text) -> None:
+        """The words of a diagram (SmartArt) or chart, which are parts of their own."""
+        number = attribute(element, "dm") or attribute(element, "id")
+        root = self._package.by_id(number) if number else None
+        if root is None or len(text.notes) >= _MOST_DRAWN:
+            return
+        if local(element) == "chart":
+            found = [each.text or "" for each in root.iter() if local(each) in {"t", "v"}]
+            text.notes.append(
+                ("Chart:", "; ".join(dict.fromkeys(filter(None, map(str.strip, found))))[:_MOST_OF_A_CHART])
+            )
+            return
+        for each in root.iter():
+            if local(each) == "txBody" or (local(each) == "t" and local(each.getparent()) == "pt"):
+                words = " ".join(part.text or "" for part in each.iter() if local(part) == "t" and part.text)
+                if words.strip():
+                    text.notes.append(("Diagram:", " ".join(words.split())))
 
     def _remark(self, kind: str, number: str, text: _Text) -> None:
         element = self._remarks.pop((kind, number), None)
@@ -229,11 +251,13 @@ class _Document:
             cells = [""] * (min(int(before), MAX_COLUMNS) if before and before.isdigit() else 0)
             across: set[int] = set()
             bold: list[bool] = []
+            own = False
             for cell in _children(row, "tc"):
                 place = len(cells)
                 if place >= MAX_COLUMNS:
                     break
                 words, is_bold = self._cell(cell, hanging)
+                own = own or bool(words)
                 if child(cell, "tcPr", "vMerge") is not None and value(cell, "tcPr", "vMerge") != "restart":
                     words = again(above[place]) if place < len(above) else words
                 bold += [is_bold] if words else []
@@ -242,6 +266,9 @@ class _Document:
                 cells += [words] + [again(words)] * (wide - 1)
                 across.update(range(place + 1, place + wide))
             above = cells
+            if not own and any(cells):
+                # Nothing but the rest of cells that begin above.
+                continue
             named = is_on(row, "trPr", "tblHeader") or (bool(bold) and all(bold))
             key = len(bold) > 1 and bold[0] and not any(bold[1:])
             yield Row(self._line, cells, frozenset(across), named, key)

@@ -69,16 +69,23 @@ class Package:
         """Raises `Unreadable` for an archive that is no Word file."""
         self._archive = archive
         self._names = {name.lower(): name for name in archive.namelist()}
-        main = [target for kind, target in self._relations("") if kind == "officeDocument"]
+        main = [target for kind, target, _ in self._relations("") if kind == "officeDocument"]
         if not main or main[0].lower() not in self._names:
             raise Unreadable("it is an archive without a Word document in it")
         self._main = main[0]
         self.document: Any = self.part(self._main)
 
+    def by_id(self, number: str) -> Any:
+        """The root of the document's part with that id; None where there is none."""
+        for _, target, own in self._relations(self._main):
+            if own == number and target.lower() in self._names and target.endswith(".xml"):
+                return self.part(target)
+        return None
+
     def related(self, kind: str) -> Iterator[Any]:
         """The roots of the document's parts of a kind: `styles`, `header`, `comments`."""
         seen: set[str] = set()
-        for found, target in self._relations(self._main):
+        for found, target, _ in self._relations(self._main):
             if found == kind and target not in seen and target.lower() in self._names:
                 seen.add(target)
                 yield self.part(target)
@@ -91,7 +98,8 @@ class Package:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, remove_comments=True)
         return etree.fromstring(self._archive.read(self._names[name.lower()]), parser)
 
-    def _relations(self, part: str) -> Iterator[tuple[str, str]]:
+    def _relations(self, part: str) -> Iterator[tuple[str, str, str]]:
+        """Kind, target and id of what a part refers to."""
         folder, _, file = part.rpartition("/")
         name = posixpath.join(folder, "_rels", f"{file}.rels").lower()
         if name not in self._names:
@@ -99,7 +107,7 @@ class Package:
         for each in self.part(self._names[name]):
             if isinstance(each.tag, str) and each.get("TargetMode") != "External":
                 target = posixpath.normpath(posixpath.join("/", folder, each.get("Target", ""))).lstrip("/")
-                yield str(each.get("Type", "")).rpartition("/")[2], target
+                yield str(each.get("Type", "")).rpartition("/")[2], target, str(each.get("Id", ""))
 
 
 class Numbering(NamedTuple):

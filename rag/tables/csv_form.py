@@ -9,12 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from rag.alphabets import guess
 from rag.encodings import encoding_of_start
 
 DELIMITERS = ",;\t|"
 SAMPLE_ROWS = 200
 MOST_COLUMNS = 1_000
 _SAMPLE_CHARACTERS = 200_000
+_GUESSED_BY = 16_000_000
 _DATA = re.compile(r"[-+(]?\s*[$€£]?\s*\d[\d.,' \u00a0]*\s*[%$€£]?\)?-?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}.*")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MOST_TITLES = 5
@@ -33,7 +35,7 @@ def read_form(path: Path) -> CsvForm:
     """Raises `ValueError` for a file that is no table."""
     csv.field_size_limit(2**31 - 1)
     encoding = _encoding(path)
-    with path.open(encoding=encoding, newline="") as file:
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
         text = file.read(_SAMPLE_CHARACTERS)
         whole = not file.read(1)
     if "\x00" in text:
@@ -60,7 +62,8 @@ def _encoding(path: Path) -> str:
             while file.read(1_000_000):
                 pass
     except UnicodeDecodeError:
-        return "cp1252"
+        with path.open("rb") as file:
+            return guess(file.read(_GUESSED_BY))
     return "utf-8"
 
 

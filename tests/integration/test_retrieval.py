@@ -55,7 +55,7 @@ def upstream() -> Iterator[Recording]:
 def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with running_gateway(YAML.format(port=upstream.port), tmp_path_factory.mktemp("retrieval")) as running:
         answer = post(running, "/v1/sources/notes/documents", {"documents": DOCUMENTS})
-        assert answer.json() == {"added": 3, "changed": 0, "unchanged": 0, "chunks": 3, "failed": []}
+        assert answer.json() == {"added": 3, "changed": 0, "unchanged": 0, "chunks": 3, "failed": [], "notes": []}
         yield running
 
 

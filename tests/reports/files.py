@@ -65,6 +65,37 @@ def paragraph(*inner: str, properties: str = "") -> str:
     return f"<w:p><w:pPr>{properties}</w:pPr>{''.join(each if each[:1] == '<' else run(each) for each in inner)}</w:p>"
 
 
+def pdf(*contents: str, pages: str = "", resources: str = "", objects: Sequence[str] = ()) -> bytes:
+    """A PDF of a page for each content stream; `pages` goes into each page, `objects` follow the pages' from `n` on.
+
+    The number of the first of `objects` is 4 and two more for each page.
+    """
+    count = len(contents)
+    bodies = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{' '.join(f'{4 + 2 * at} 0 R' for at in range(count))}] /Count {count} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for at, content in enumerate(contents):
+        bodies.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {5 + 2 * at} 0 R "
+            f"/Resources << /Font << /F1 3 0 R >> {resources} >> {pages} >>"
+        )
+        bodies.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
+    out, places = b"%PDF-1.4\n", []
+    for number, body in enumerate([*bodies, *objects], 1):
+        places.append(len(out))
+        out += f"{number} 0 obj\n{body}\nendobj\n".encode("latin-1")
+    table = "".join(f"{place:010d} 00000 n \n" for place in places)
+    end = f"trailer\n<< /Size {len(places) + 1} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n"
+    return out + f"xref\n0 {len(places) + 1}\n0000000000 65535 f \n{table}{end}".encode()
+
+
+def line(text: str, at: int = 700) -> str:
+    """A line of text in a content stream."""
+    return f"BT /F1 12 Tf 72 {at} Td ({text}) Tj ET "
+
+
 def grid(*rows: Sequence[str]) -> bytes:
     """A Word file of one table."""
     made = docx.Document()

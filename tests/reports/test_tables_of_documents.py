@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl.comments import Comment  # type: ignore[import-untyped]
 
 from rag.documents.cell_formats import number
 from tests.reports.files import grid, packed, said, sheet
@@ -43,6 +44,10 @@ FORMATS = {"a.csv": separated, "a.xlsx": sheet, "a.docx": grid}
         ([["Alice", "Leeds", "7"], ["Bob", "York", "9"]], ["Alice; Leeds; 7", "Bob; York; 9"]),
         ([["North", "Pump", "new"], ["North", "Valve", "old"], ["South", "Hose", "old"]],
          ["North; Pump; new", "North; Valve; old", "South; Hose; old"]),
+        ([["No.", "Paid?", "2024/25"], ["1", "yes", "7"], ["2", "no", "8"]],
+         ["No.: 1; Paid?: yes; 2024/25: 7", "No.: 2; Paid?: no; 2024/25: 8"]),
+        ([["How long is it under warranty?", "Two years."], ["Who pays?", "We do."]],
+         ["How long is it under warranty?; Two years.", "Who pays?; We do."]),
         ([["Unit", "2024", "2025"], ["A", "1", "2"]], ["Unit: A; 2024: 1; 2025: 2"]),
         ([["2024-01-01", "7"], ["2024-01-02", "8"]], ["2024-01-01; 7", "2024-01-02; 8"]),
     ],
@@ -67,6 +72,56 @@ def test_titles_notes_and_tables_one_below_the_other(name: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.report("documents", "A title above a table and a note below it are text, in sheets and in CSV")
+def test_titles_of_several_cells() -> None:
+    rows: list[list[Any]] = [
+        ["Prices", "as of May"],
+        ["Item", "Price", "Stock", "Site"],
+        ["Pump", 1, 4, "York"],
+        ["Hose", 2, 5, "York"],
+    ]
+    for name in ("a.xlsx", "a.csv"):
+        assert said(name, FORMATS[name](*rows))[name == "a.xlsx" :] == [
+            "Prices; as of May", "Item: Pump; Price: 1; Stock: 4; Site: York",
+            "Item: Hose; Price: 2; Stock: 5; Site: York",
+        ]  # fmt: skip
+
+
+@pytest.mark.report("documents", "Tables beside each other in a sheet are two tables, comments and text boxes are read")
+def test_tables_beside_each_other_and_comments() -> None:
+    rows: list[list[Any]] = [["Item", "Qty", None, "Item", "Qty"], ["Pump", 1, None, "Hose", 3], ["Valve", 2]]
+    assert said("a.xlsx", sheet(*rows))[1:] == ["Item: Pump; Qty: 1", "Item: Valve; Qty: 2", "Item: Hose; Qty: 3"]
+    rows = [["Old", None, None, "New", None], ["Item", "Qty", None, "Part", "Left"], ["Pump", 1, None, "Hose", 3]]
+    assert said("a.xlsx", sheet(*rows))[1:] == ["Old", "Item: Pump; Qty: 1", "New", "Part: Hose; Left: 3"]
+    spaced = sheet(["Item", "Qty", None, "Seen", "By"], ["Pump", 1, None, "May", "Bo"])
+    assert said("a.xlsx", spaced)[1:] == ["Item: Pump; Qty: 1; Seen: May; By: Bo"]
+
+    def comment(book: Any, page: Any) -> None:
+        page["A2"].comment = Comment("Only the red one", "Ann")
+
+    found = said("a.xlsx", sheet(["Item", "Qty"], ["Pump", 1], change=comment))
+    assert found[1] == "Item: Pump; Qty: 1"
+    assert "Comment on A2:" in found[2]
+    assert "Only the red one" in found[2]
+
+
+@pytest.mark.report("documents", "A sheet in the strict form of the standard is read")
+def test_the_strict_form() -> None:
+    with zipfile.ZipFile(io.BytesIO(sheet(["Item", "Qty"], ["quokka", 77]))) as archive:
+        files: dict[str, str | bytes] = {
+            name: archive.read(name)
+            .replace(
+                b"http://schemas.openxmlformats.org/spreadsheetml/2006/", b"http://purl.oclc.org/ooxml/spreadsheetml/"
+            )
+            .replace(
+                b"http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+                b"http://purl.oclc.org/ooxml/officeDocument/relationships",
+            )
+            for name in archive.namelist()
+        }
+    assert said("a.xlsx", packed(files)) == ["Sheet", "Item: quokka; Qty: 77"]
+
+
 @pytest.mark.report("documents", "A blank row in the middle of a table does not end its columns' names")
 def test_a_blank_row_in_a_table() -> None:
     rows: list[list[Any]] = [["Item", "Price", "Left"], ["Pump", 10, 4], [], ["Valve", 20, 3], ["Hose", 30, 2]]
@@ -81,6 +136,7 @@ def test_merged_cells_of_sheets() -> None:
     def merge(*places: str) -> Any:
         return lambda book, page: [page.merge_cells(each) for each in places]
 
+    assert said("a.xlsx", sheet(["Title"], change=merge("A1:D4")))[1:] == ["Title"]
     rows: list[list[Any]] = [["Prices"], ["Region", "Item", "Price"], ["North", "Pump", 10], [None, "Valve", 20]]
     assert said("a.xlsx", sheet(*rows, change=merge("A1:C1", "A3:A4")))[1:] == [
         "Prices", "Region: North; Item: Pump; Price: 10", "Region: North; Item: Valve; Price: 20",

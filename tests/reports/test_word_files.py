@@ -67,6 +67,19 @@ def test_notes_comments_headers_and_footers_are_read_at_their_place() -> None:
     assert said("a.docx", plain) == ["Manual 4711", "Text"]
 
 
+@pytest.mark.report("documents", SEEN)
+def test_diagrams_and_charts_are_read_by_their_words() -> None:
+    body = paragraph(
+        "Steps",
+        "<w:r><w:drawing><a:graphicData><x:relIds xmlns:x='urn:x' r:dm='r0'/></a:graphicData></w:drawing></w:r>",
+    )
+    inner = "<w:pt><w:t><a:p><a:r><a:t>Order</a:t></a:r></a:p></w:t></w:pt><w:pt><w:t><a:t>Pay</a:t></w:t></w:pt>"
+    assert said("a.docx", word(body, diagramData=inner)) == ["Steps", "Diagram: Order", "Diagram: Pay"]
+    body = paragraph("Sales", "<w:r><w:drawing><x:chart xmlns:x='urn:x' r:id='r0'/></w:drawing></w:r>")
+    inner = "<a:t>By region</a:t><w:v>North</w:v><w:v>7</w:v><w:v>North</w:v>"
+    assert said("a.docx", word(body, chart=inner)) == ["Sales", "Chart: By region; North; 7"]
+
+
 @pytest.mark.report("documents", "Numbered lists and headings of a Word file keep their numbers")
 def test_lists_keep_their_numbers() -> None:
     levels = _LEVEL.format(0, "decimal", "%1.") + _LEVEL.format(1, "lowerLetter", "%1.%2)")

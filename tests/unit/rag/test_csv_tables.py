@@ -277,3 +277,14 @@ def test_columns_that_may_not_be_read_are_not_even_loaded(tmp_path: Path) -> Non
         await engine.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8_r", "cp932", "gb18030", "utf-16"])
+def test_files_of_any_encoding_are_tables(tmp_path: Path, encoding: str) -> None:
+    words = {"cp932": "ポンプの保証期間", "gb18030": "水泵的保修期为两年"}.get(encoding, "Гарантия на насос")
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"item;price\n{words};7\n{words};8\n".encode(encoding))
+    form = read_form(path)
+    write_plain(path, form, tmp_path / "b.csv")
+    assert form.names == ("item", "price")
+    assert words in (tmp_path / "b.csv").read_text()
