@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ from gateway.providers.body_kind import body_kind
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.contract.deltas import Delta
     from gateway.contract.errors import TimeoutPhase
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 MAX_ERROR_BYTES = 256 * 1024
 # Of the values that are taken out of errors: shorter ones are words as well.
 SHORTEST_SECRET = 6
+
+
+class Settle(Protocol):
+    """What a provider does with an error of its answer before anybody else sees it."""
+
+    def __call__(self, error: UpstreamError, *, answered: bool) -> UpstreamError:
+        """`answered`: the answer had begun."""
+        ...
 
 
 class EmbeddingDialect(Protocol):
@@ -108,7 +117,7 @@ class RemoteProvider:
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self._wire, response, call, begun, self._without_secrets)
+        return RemoteReply(self._wire, response, call, begun, partial(self._settle, call.attempt.key))
 
     async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
         """Sends, and returns a response of success. Raises `UpstreamError`."""
@@ -143,6 +152,12 @@ class RemoteProvider:
             response.close()
         self._credentials.note(key, error)
         raise self._without_secrets(error)
+
+    def _settle(self, number: int, error: UpstreamError, *, answered: bool) -> UpstreamError:
+        """An error within an answer. Before its first word it may be about the key, as one of another status is."""
+        if not answered:
+            self._credentials.note(self._credentials.key(number), error)
+        return self._without_secrets(error)
 
     def _without_secrets(self, error: UpstreamError) -> UpstreamError:
         """The error, its message without what this provider is sent as a secret: some quote a part of our request."""
@@ -193,7 +208,7 @@ class RemoteProvider:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
                 call.attempt.said = [""]
-            return self._read_embeddings(b"".join(parts).removeprefix(BOM))
+            return self._read_embeddings(b"".join(parts).removeprefix(BOM), call.attempt.key)
         except TimedOut as late:
             late.limit_s = call.timeouts.total_s
             raise
@@ -204,7 +219,7 @@ class RemoteProvider:
         finally:
             response.close()
 
-    def _read_embeddings(self, body: bytes) -> Embeddings:
+    def _read_embeddings(self, body: bytes, number: int) -> Embeddings:
         assert self._embeddings is not None
         try:
             return self._embeddings.read_embed_reply(body)
@@ -213,7 +228,7 @@ class RemoteProvider:
             if not isinstance(value, dict) or not words_within(value):
                 raise
             # An error of status 200.
-            raise self._without_secrets(self._wire.read_error(0, {}, body)) from None
+            raise self._settle(number, self._wire.read_error(0, {}, body), answered=False) from None
 
     async def close(self) -> None:
         """See `Provider.close`."""
@@ -245,7 +260,6 @@ class RemoteReply:
         "_alive",
         "_attempt",
         "_begun",
-        "_clean",
         "_dialect",
         "_endings",
         "_finished",
@@ -256,6 +270,7 @@ class RemoteReply:
         "_loop",
         "_reader",
         "_response",
+        "_settle",
         "_stream",
         "_timeouts",
         "_total",
@@ -269,15 +284,15 @@ class RemoteReply:
         response: Response,
         call: UpstreamCall,
         begun: float,
-        clean: Callable[[UpstreamError], UpstreamError],
+        settle: Settle,
     ) -> None:
-        """`begun` is the loop's time of the call; `clean` takes secrets out of an error."""
+        """`begun` is the loop's time of the call; `settle` takes secrets out of an error, and notes it on its key."""
         self.dialect = dialect.name
         self.streamed = response.content_type == "text/event-stream"
         self._dialect = dialect
         self._response = response
         self._attempt = call.attempt
-        self._clean = clean
+        self._settle = settle
         self._endings = Endings()
         self._loop = asyncio.get_running_loop()
         self._timeouts = call.timeouts
@@ -322,7 +337,7 @@ class RemoteReply:
             if isinstance(error, TimedOut) and not error.upstream_status:
                 error.limit_s, error.alive = self._limit_s, self._alive
             self._break_off(error)
-            raise self._clean(error) from None
+            raise self._settle(error, answered=self._has_content) from None
         except Exception as error:
             broken = _unreadable(error)
             self._break_off(broken)
