@@ -93,7 +93,7 @@ def explain_timeout(policy: RoutePolicy, call: UpstreamCall, error: TimedOut) ->
 
 
 def _seconds(length_s: float) -> str:
-    return f"{length_s:.6g}s" if length_s >= 0.001 else "0s"
+    return f"{round(length_s, 2):g}s"
 
 
 def combine(
