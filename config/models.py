@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.access import LimitsConfig
 from config.findings import wrong
 from config.providers import UnsupportedParams
-from config.struct import Ref, Struct, Whole
+from config.struct import Checked, Ref, Struct, Whole
 from config.units import Duration, Pause, Percentage, Tokens
 
 ErrorKind: TypeAlias = Literal[
@@ -30,12 +30,12 @@ def _target(value: str) -> str:
 
 
 class TargetConfig(Struct):
-    """A provider and one of its models. May be written as a string: `openai/gpt-5.5-mini`."""
+    """A provider and one of its models. May be written as a string: `openai/gpt-5.4-mini`."""
 
     shorthand: ClassVar[str] = "target"
 
-    target: Annotated[str, AfterValidator(_target), Ref("providers", "provider", prefix=True)] = Field(
-        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.5-mini"]
+    target: Annotated[str, Checked(_target, r"^[^/]+/[\s\S]+$"), Ref("providers", "provider", prefix=True)] = Field(
+        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.4-mini"]
     )
     weight: Whole = Field(default=1, ge=1, le=1_000_000, description="Its share, for strategy `weighted`.")
     priority: Whole = Field(
@@ -95,6 +95,8 @@ class BreakerConfig(Struct):
 
 class ModelConfig(Struct):
     """What an app asks for: targets and how to try them, or a whole pipeline."""
+
+    needs = (("targets",), ("pipeline",))
 
     targets: tuple[TargetConfig, ...] = Field(default=(), description="Where it may be answered.")
     pipeline: Annotated[str, Ref("pipelines", "pipeline")] | None = Field(

@@ -86,7 +86,7 @@ class Dispatcher:
             permit.commit(clock())
             return CommittedReply(reply, head, provider, attempt, permit, clock, partial(explain_timeout, policy, call))
 
-        plan = self._plan(policy, exchange, prompt_tokens)
+        plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
         conduct = Conduct(request.stream, cover, partial(thinks, request))
         run = Run(policy, plan, exchange, self._works, answer, conduct)
@@ -116,13 +116,21 @@ class Dispatcher:
             permit.finish()
             return embeddings
 
-        plan = self._plan(policy, exchange, prompt_tokens)
+        plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
         run = Run(policy, plan, exchange, self._works, embed, Conduct(False, cover))
         return await self._outcome(run, policy, exchange, _keep)
 
-    def _plan(self, policy: RoutePolicy, exchange: Exchange, prompt_tokens: int | None) -> Plan:
-        return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens)
+    def _plan(
+        self,
+        policy: RoutePolicy,
+        exchange: Exchange,
+        prompt_tokens: int | None,
+        request: ChatRequest | EmbeddingRequest,
+        ticket: Ticket | None,
+    ) -> Plan:
+        excludes = partial(_excludes, ticket, request) if ticket is not None else None
+        return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens, excludes)
 
     async def _outcome(
         self,
@@ -143,6 +151,10 @@ class Dispatcher:
         attempt.chosen = True
         exchange.target = attempt.target
         return result
+
+
+def _excludes(ticket: Ticket, request: ChatRequest | EmbeddingRequest, target: str) -> str:
+    return ticket.excludes(target, request)
 
 
 async def _cover(ticket: Ticket, request: ChatRequest | EmbeddingRequest, attempt: Attempt) -> None:

@@ -97,15 +97,21 @@ def _seconds(length_s: float) -> str:
 
 
 def combine(
-    failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], cooldown_s: float | None, model: str = ""
+    failures: Sequence[Failure],
+    skipped: Sequence[tuple[str, str]],
+    cooldown_s: float | None,
+    model: str = "",
+    *,
+    alone: bool = True,
 ) -> GatehouseError:
     """The one error for all `failures` (>= 1) of `model`. A single attempt's error stays itself, with its target and
     what to do, as does a feature nobody has.
 
-    `skipped` are targets with the reason, `cooldown_s` is when the first breaker lets calls in again.
+    `skipped` are targets with the reason, `cooldown_s` is when the first breaker lets calls in again. `alone` is false
+    where a single attempt's caller is to hear of `skipped` too.
     """
     errors = [error for _, error in failures]
-    if len(errors) == 1 or all(isinstance(error, UnsupportedFeature) for error in errors):
+    if (len(errors) == 1 and alone) or all(isinstance(error, UnsupportedFeature) for error in errors):
         only = errors[-1]
         if isinstance(only, UpstreamError) and only.kind not in _CALLERS:
             attempt = failures[-1][0]

@@ -12,6 +12,7 @@ from gateway.contract.errors import (
     GatehouseError,
     InternalFault,
     NotAllowed,
+    PriceUnknown,
     RequestTooLarge,
     TimedOut,
     UnsupportedFeature,
@@ -80,10 +81,15 @@ class Run(Generic[R]):
 
     def error(self) -> GatehouseError:
         """Why no target answered."""
+        excluded = self._plan.excluded()
         if not self._failures:
+            if excluded:
+                return PriceUnknown([target for target, _ in excluded])
             return InternalFault(f"no target of model {self._policy.name!r} can be called")
         skipped = [(target.key, reason) for target, reason in self._plan.skipped]
-        return combine(self._failures, skipped, self._plan.cooldown_s(), self._policy.name)
+        # Where another target would have followed, its caller hears why none did.
+        alone = self._halted or not excluded
+        return combine(self._failures, skipped, self._plan.cooldown_s(), self._policy.name, alone=alone)
 
     async def _try_target(
         self, target: TargetPolicy, provider: Provider, permit: Permit, reason: Reason

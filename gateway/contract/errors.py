@@ -6,6 +6,7 @@ GatehouseError
 │   ├── UnsupportedFeature        400  asked of a model that can't
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
+│   │   └── PriceUnknown          403  a budget, and no target with a price
 │   ├── UnknownModel              404  names the nearest allowed one
 │   ├── ContentBlocked            400  a guardrail's decision; no retry helps
 │   ├── TooManyRequests           429  more than the caller's limits allow
@@ -13,6 +14,7 @@ GatehouseError
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   ├── BodyTooLarge              413
+│   ├── UnsupportedMedia          415
 │   └── BodyTooSlow               408
 ├── UpstreamError                 one attempt failed; `kind` is the class that policies name
 │   ├── ConnectFailed             connect
@@ -60,6 +62,8 @@ class GatehouseError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    # Headers that the answer has besides, by lower-case name.
+    told: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, param: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -120,6 +124,31 @@ class NotAllowed(RequestError):
     code = "permission_denied"
 
 
+NO_PRICE = "its price is not known, and there is a budget"
+"""Why a target is passed over."""
+
+
+class PriceUnknown(NotAllowed):
+    """There is a budget, and none of the targets has a price. The message says how to give them one."""
+
+    code = "price_unknown"
+
+    def __init__(self, targets: Sequence[str], tier: str = "") -> None:
+        """`tier` is the service tier in which they have none; empty for the usual one."""
+        first = targets[0]
+        where = f" in the service tier {tier}" if tier else ""
+        price = "{input: 2.50, output: 10.00}"
+        cure = (
+            f"under prices, in service_tiers: {{{tier}: {price}}}"
+            if tier
+            else f"as prices: {{{first}: {price}}} in US dollars for a million tokens, or with prices_as or free there"
+        )
+        super().__init__(
+            f"The price of {', '.join(targets)}{where} is not known, and there is a budget: whoever runs this gateway "
+            f"can give it {cure}; or set unknown_price: allow of the budget"
+        )
+
+
 class TooManyRequests(RequestError):
     """The caller's own limits are reached."""
 
@@ -159,12 +188,30 @@ class WrongMethod(RequestError):
     status = 405
     code = "method_not_allowed"
 
+    def __init__(self, message: str, *, allow: str) -> None:
+        """`allow`: the methods that it takes, with commas between them."""
+        super().__init__(message)
+        self.told = (("allow", allow),)
+
 
 class BodyTooLarge(RequestError):
     """The body is larger than `server.max_body`."""
 
     status = 413
     code = "request_too_large"
+
+
+class UnsupportedMedia(RequestError):
+    """The body is packed or written in a way that is not read here."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+    def __init__(self, message: str, *, param: str = "", accept_encoding: str = "") -> None:
+        """`accept_encoding`: the codings that are taken, where the coding was wrong."""
+        super().__init__(message, param=param)
+        if accept_encoding:
+            self.told = (("accept-encoding", accept_encoding),)
 
 
 class BodyTooSlow(RequestError):

@@ -12,6 +12,7 @@ from gateway.contract.errors import MalformedReply, TimedOut, UnsupportedFeature
 from gateway.contract.protocols import WireOptions
 from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
+from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
 from gateway.providers.body_kind import body_kind
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.contract.deltas import Delta
+    from gateway.contract.egress import Proxy
     from gateway.contract.errors import TimeoutPhase
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
@@ -65,6 +67,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     models: dict[str, str] = {}  # our model id -> the provider's
     prompt_cache: bool = False
     max_answer: int = MAX_ANSWER_BYTES
+    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    nine_letter_ids: bool = False
 
 
 class RemoteProvider:
@@ -81,6 +85,7 @@ class RemoteProvider:
         trusted: bool = False,
         connect_s: float = 5.0,
         max_connections: int = 1000,
+        proxy: Proxy | None = None,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -90,8 +95,10 @@ class RemoteProvider:
         self._credentials = credentials
         self._embeddings = embeddings
         self._connect_s = connect_s
-        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
-        self._heads: dict[tuple[str, int, bool], bytes] = {}
+        self._pool = ConnectionPool(
+            endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
+        )
+        self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
         self._secrets = tuple(
             each for each in (*credentials.secrets, *endpoint.headers.values()) if len(each) >= SHORTEST_SECRET
         )
@@ -108,16 +115,18 @@ class RemoteProvider:
                 call.unsupported or endpoint.unsupported,
                 endpoint.native,
                 endpoint.prompt_cache,
+                endpoint.max_tokens,
+                endpoint.nine_letter_ids,
             ),
         )
         begun = asyncio.get_running_loop().time()
         response = await self._post(wire, call)
         try:
-            _check_packing(response)
+            _unpack(response)
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self._wire, response, call, begun, partial(self._settle, call.attempt.key))
+        return RemoteReply(self._wire, response, call, begun, partial(self._settle, call.attempt.key), wire.names)
 
     async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
         """Sends, and returns a response of success. Raises `UpstreamError`."""
@@ -127,6 +136,11 @@ class RemoteProvider:
         key = self._credentials.pick()
         attempt.key = key.number
         head = self._head(wire, call, key)
+        for name, values in wire.lists.items():
+            # The values are the caller's: a head with them is not kept.
+            own = [each.strip() for each in self._endpoint.headers.get(name, "").split(",")]
+            joined = ",".join(dict.fromkeys([*filter(None, own), *values]))
+            head = b"%b%b: %b\r\n" % (head, name.encode("latin-1"), joined.encode("latin-1"))
         if call.traceparent:
             head = b"%btraceparent: %b\r\n" % (head, call.traceparent.encode("latin-1"))
             if call.tracestate:
@@ -167,7 +181,13 @@ class RemoteProvider:
         return error
 
     async def _read_error(self, response: Response) -> UpstreamError:
-        body = await response.read_all(MAX_ERROR_BYTES)
+        try:
+            _unpack(response)
+        except MalformedReply:
+            # The status speaks for itself.
+            body = b""
+        else:
+            body = await response.read_all(MAX_ERROR_BYTES)
         if response.status < 400:
             return MalformedReply(f"The provider answered with a redirect ({response.status})")
         return self._wire.read_error(response.status, response.headers, body)
@@ -177,7 +197,7 @@ class RemoteProvider:
         path = wire.path
         if endpoint.path:
             path = endpoint.path.format(model=endpoint.models.get(call.model, call.model), path=path)
-        place = (path, key.number, call.stream)
+        place = (path, key.number, call.stream, bool(wire.lists))
         head = self._heads.get(place)
         if head is None:
             headers = {
@@ -187,6 +207,8 @@ class RemoteProvider:
                 **wire.headers,
                 **endpoint.headers,
             }
+            for name in wire.lists:
+                headers.pop(name, None)
             if key.secret:
                 headers[endpoint.auth] = endpoint.scheme + key.secret
             head = self._heads[place] = self._pool.head(path, headers)
@@ -202,7 +224,7 @@ class RemoteProvider:
         response = await self._post(self._embeddings.write_embed_request(request, options), call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
-            _check_packing(response)
+            _unpack(response)
             parts: list[bytes] = []
             while (data := await response.read()) is not None:
                 parts.append(data)
@@ -240,12 +262,11 @@ class RemoteProvider:
         return self._pool.address
 
 
-def _check_packing(response: Response) -> None:
-    """Nobody has asked for a packed answer, and what a small one holds has no bound."""
-    headers = response.raw_headers
-    packed = headers.get(b"content-encoding", b"").strip().lower()
-    if packed not in (b"", b"identity") or headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-        raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
+def _unpack(response: Response) -> None:
+    """Sees to it that the body is read as it was before it was packed. Raises `MalformedReply`."""
+    if response.raw_headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise MalformedReply("The provider packed its answer (transfer-encoding), which it was not asked to")
+    response.unpack()
 
 
 def _unreadable(error: Exception) -> MalformedReply:
@@ -268,6 +289,7 @@ class RemoteReply:
         "_heard",
         "_limit_s",
         "_loop",
+        "_names",
         "_reader",
         "_response",
         "_settle",
@@ -285,8 +307,11 @@ class RemoteReply:
         call: UpstreamCall,
         begun: float,
         settle: Settle,
+        names: dict[str, str],
     ) -> None:
-        """`begun` is the loop's time of the call; `settle` takes secrets out of an error, and notes it on its key."""
+        """`begun` is the loop's time of the call; `settle` takes secrets out of an error, and notes it on its key;
+        `names`: see `WireRequest`.
+        """
         self.dialect = dialect.name
         self.streamed = response.content_type == "text/event-stream"
         self._dialect = dialect
@@ -294,6 +319,7 @@ class RemoteReply:
         self._attempt = call.attempt
         self._settle = settle
         self._endings = Endings()
+        self._names = names
         self._loop = asyncio.get_running_loop()
         self._timeouts = call.timeouts
         self._stream = call.stream
@@ -332,7 +358,7 @@ class RemoteReply:
                     return self._end(reader, deltas)
                 self._expect_next(deltas)
                 if deltas:
-                    return self._endings.take(deltas)
+                    return self._checked(deltas)
         except UpstreamError as error:
             if isinstance(error, TimedOut) and not error.upstream_status:
                 error.limit_s, error.alive = self._limit_s, self._alive
@@ -369,6 +395,10 @@ class RemoteReply:
             self._expect(min(self._begun + whole_s, self._total), "total", min(whole_s, self._timeouts.total_s))
         self._reader = self._dialect.reply_reader(stream=self.streamed)
         return self._reader
+
+    def _checked(self, deltas: list[Delta]) -> list[Delta]:
+        deltas = self._endings.take(deltas)
+        return put_back(deltas, self._names) if self._names else deltas
 
     def _break_off(self, error: UpstreamError | None) -> None:
         """Ends early. What came of a whole answer was generated, though nobody gets it: that is noted for its price."""
@@ -422,7 +452,7 @@ class RemoteReply:
         self._finished = True
         last = [*(deltas or ()), *reader.finish()]
         self._response.close(linger=True)
-        return self._endings.take(last) or None
+        return self._checked(last) or None
 
     async def close(self) -> None:
         """See `Reply.close`."""

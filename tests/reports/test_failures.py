@@ -336,7 +336,8 @@ def test_keys_rest(tmp_path: Path, way: str) -> None:
         return told(400, error) if way == "400" else response(error)
 
     models = "  two: {targets: [two/m], retry: {attempts: 1}}\n"
-    with house(tmp_path, script, models, keys={"two": ["broke", "rich"]}) as it:
+    provider = '  two: {kind: openai, base_url: "URL/v1", api_keys: [broke, rich]}\n'
+    with house(tmp_path, script, models, providers=provider) as it:
         for _ in range(4):
             answer = it.chat("two", stream=way == "stream")
             assert answer.status == 200

@@ -238,22 +238,20 @@ def house(
     more: str = "",
     environ: Mapping[str, str] | None = None,
     key: str = "k",
-    keys: Mapping[str, list[str]] | None = None,
+    providers: str = "",
 ) -> Iterator[House]:
-    """`models`: further lines below `models:`; `more`: further sections of the YAML; `key`: of all providers; `keys`:
-    further providers of OpenAI's dialect, with several.
+    """`models`: further lines below `models:`; `more`: further sections of the YAML; `key`: of all providers.
+
+    `providers`: further lines below `providers:`, in which `URL` stands for the upstream.
     """
     upstream = Upstream(script)
-    further = "".join(
-        f'  {name}: {{kind: openai, base_url: "{upstream.url}/v1", api_keys: {json.dumps(each)}}}\n'
-        for name, each in (keys or {}).items()
-    )
     yaml = f"""version: 1
 providers:
   o: {{kind: openai, base_url: "{upstream.url}/v1", api_key: {key}}}
   a: {{kind: anthropic, base_url: "{upstream.url}", api_key: {key}}}
   g: {{kind: gemini, base_url: "{upstream.url}", api_key: {key}}}
-{further}observe: {{log: "off"}}
+{providers.replace("URL", upstream.url)}
+observe: {{log: "off"}}
 models:
   o: {{targets: [o/gpt-x], retry: {{attempts: 1}}}}
   a: {{targets: [a/claude-x], retry: {{attempts: 1}}}}
