@@ -87,8 +87,13 @@ def explain_timeout(policy: RoutePolicy, call: UpstreamCall, error: TimedOut) ->
         limit_s, where, said = error.limit_s or given.total_s, f"{model}.timeout", "did not end its answer"
     if given != full and phase in ("first_token", "total"):
         where = f"{model}.deadline"
-    length = f" within {limit_s:.3g}s" if 0 < limit_s < math.inf else " in time"
-    error.message = f"The provider {said}{length} ({where} in the YAML sets this limit)"
+    error.limit_s, error.where = limit_s if limit_s < math.inf else 0.0, where
+    length = f"within {_seconds(error.limit_s)}" if error.limit_s else "in time"
+    error.message = f"The provider {said} {length} ({where} in the YAML sets this limit)"
+
+
+def _seconds(length_s: float) -> str:
+    return f"{round(length_s, 2):g}s"
 
 
 def combine(
@@ -131,7 +136,7 @@ def combine(
 _CALLERS: frozenset[ErrorKind] = frozenset({"bad_request", "context_window", "refusal"})
 _CURES: dict[ErrorKind, str] = {
     "connect": "check base_url of providers.{provider}, and that it can be reached from the gateway",
-    "timeout": "ask again, or raise the limit at models.{model}",
+    "timeout": "ask again later: the provider itself, or a proxy before it, gave up",
     "rate_limited": "ask again later, or give models.{model} more targets, or providers.{provider} more keys",
     "overloaded": "ask again later, or give models.{model} more targets",
     "server_error": "ask again later: it is the provider's fault",
@@ -150,6 +155,8 @@ def _cure(error: UpstreamError, attempt: Attempt, model: str) -> str:
     """What an operator or the caller can do, in words of ours."""
     if isinstance(error, OwnLimitReached):
         return f"ask again later, or raise limits of providers.{attempt.provider}"
+    if isinstance(error, TimedOut) and error.where:
+        return f"ask again, or raise {error.where}" + (f", now {_seconds(error.limit_s)}" if error.limit_s else "")
     return _CURES[error.kind].format(provider=attempt.provider, model=model)
 
 
@@ -177,5 +184,5 @@ def _in_short(error: Failed) -> str:
     if not isinstance(error, UpstreamError):
         return "unsupported" if isinstance(error, UnsupportedFeature) else error.code
     if isinstance(error, TimedOut):
-        return f"timeout ({error.phase})"
+        return f"timeout ({error.phase}, {_seconds(error.limit_s)})" if error.limit_s else f"timeout ({error.phase})"
     return f"{error.upstream_status} {error.kind}" if error.upstream_status else error.kind

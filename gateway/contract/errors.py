@@ -253,7 +253,7 @@ class ConnectFailed(UpstreamError):
 class TimedOut(UpstreamError):
     """A timeout fired; `phase` says which. `limit_s` is its length, 0 where the provider said that it timed out.
 
-    `alive`: the provider showed signs of life meanwhile, without content.
+    `alive`: the provider showed signs of life meanwhile, without content. `where` is the limit's place in the YAML.
     """
 
     status = 504
@@ -265,6 +265,7 @@ class TimedOut(UpstreamError):
         self.phase = phase
         self.limit_s = 0.0
         self.alive = False
+        self.where = ""
 
 
 class RateLimited(UpstreamError):

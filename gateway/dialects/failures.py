@@ -34,8 +34,11 @@ _KEY = re.compile(
 )
 # Words within quotes may be the caller's own, and say nothing of what is wrong. An apostrophe is no quote.
 _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d")
-# OpenAI's and Groq's words where no header says it: `try again in 1m2.5s`.
-_AGAIN = re.compile(r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE)
+# Where no header says it: `try again in 1m2.5s` of OpenAI and Groq, `retry after 20 seconds` of Azure.
+_AGAIN = re.compile(
+    r"(?:try again|retry) (?:in|after) (?:(\d+)h)?(?:(\d+)m(?!s|illi))?(?:(\d+(?:\.\d+)?) ?(ms|milli|s))?",
+    re.IGNORECASE,
+)
 _BEYOND = re.compile(r"limit:? ?(\d+),? .{0,40}?requested:? ?(\d+)", re.IGNORECASE)
 
 
@@ -149,7 +152,11 @@ def _said_wait(message: str) -> float | None:
     if found is None or not any(found.groups()):
         return None
     hours, minutes, number, unit = found.groups()
-    return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(number or 0) * (0.001 if unit == "ms" else 1.0)
+    return (
+        3600.0 * int(hours or 0)
+        + 60.0 * int(minutes or 0)
+        + float(number or 0) * (0.001 if (unit or "").startswith(("m", "M")) else 1.0)
+    )
 
 
 def said(value: object) -> str:

@@ -108,11 +108,12 @@ _ACCOUNT = re.compile(
     r"|reached (?:your |its )?(?:specified )?(?:api usage|monthly spending|monthly spend|spending) limit"
     r"|used all available credits|requires more credits|account is in good standing|account is not active"
     r"|enable billing|payment required"
+    r"|(?:account|organization|project) (?:has been|is|was) (?:disabled|suspended|deactivated|terminated)"
 )
 _PLACE_CODES = frozenset({"unsupported_country_region_territory"})
 _PLACE = re.compile(
     r"(?:user )?location is not supported|country, region,? or territory not supported"
-    r"|not available in your (?:country|region)"
+    r"|not available in your (?:country|region)|organization must be verified"
     r"|(?:country|region) (?:is )?not supported"
 )
 
@@ -124,6 +125,7 @@ _MODEL_CODES = frozenset(
         "model_not_exist",
         "model_decommissioned",
         "model_deprecated",
+        "model_not_supported",
         "invalid_model",
         "deploymentnotfound",
     }
@@ -134,6 +136,7 @@ _MODEL = re.compile(
     r"|identifier is invalid"
     r"|has been (?:removed|shut down|disabled)|is not supported by any provider)"
     r"|(?:invalid|unknown|no such) model\b(?! (?:parameter|output|response))|not a valid model"
+    r"|requested model is not supported|on-demand throughput isn.t supported"
     r"|unable to access (?:the )?model"
     r"|no endpoints found|not found, try pulling it|does not work with the specified model|no models? loaded"
 )

@@ -46,6 +46,10 @@ class Credentials:
         """All of them, to be kept out of what is told to callers."""
         return tuple(key.secret for key in self._keys)
 
+    def key(self, number: int) -> Key:
+        """The key of this number."""
+        return self._keys[number - 1]
+
     def pick(self) -> Key:
         """The next key in turn that does not rest."""
         keys = self._keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from gateway.providers.body_kind import body_kind
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.contract.deltas import Delta
     from gateway.contract.egress import Proxy
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 MAX_ERROR_BYTES = 256 * 1024
 # Of the values that are taken out of errors: shorter ones are words as well.
 SHORTEST_SECRET = 6
+
+
+class Settle(Protocol):
+    """What a provider does with an error of its answer before anybody else sees it."""
+
+    def __call__(self, error: UpstreamError, *, answered: bool) -> UpstreamError:
+        """`answered`: the answer had begun."""
+        ...
 
 
 class EmbeddingDialect(Protocol):
@@ -117,7 +126,7 @@ class RemoteProvider:
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self._wire, response, call, begun, self._without_secrets, wire.names)
+        return RemoteReply(self._wire, response, call, begun, partial(self._settle, call.attempt.key), wire.names)
 
     async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
         """Sends, and returns a response of success. Raises `UpstreamError`."""
@@ -157,6 +166,12 @@ class RemoteProvider:
             response.close()
         self._credentials.note(key, error)
         raise self._without_secrets(error)
+
+    def _settle(self, number: int, error: UpstreamError, *, answered: bool) -> UpstreamError:
+        """An error within an answer. Before its first word it may be about the key, as one of another status is."""
+        if not answered:
+            self._credentials.note(self._credentials.key(number), error)
+        return self._without_secrets(error)
 
     def _without_secrets(self, error: UpstreamError) -> UpstreamError:
         """The error, its message without what this provider is sent as a secret: some quote a part of our request."""
@@ -215,7 +230,7 @@ class RemoteProvider:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
                 call.attempt.said = [""]
-            return self._read_embeddings(b"".join(parts).removeprefix(BOM))
+            return self._read_embeddings(b"".join(parts).removeprefix(BOM), call.attempt.key)
         except TimedOut as late:
             late.limit_s = call.timeouts.total_s
             raise
@@ -226,7 +241,7 @@ class RemoteProvider:
         finally:
             response.close()
 
-    def _read_embeddings(self, body: bytes) -> Embeddings:
+    def _read_embeddings(self, body: bytes, number: int) -> Embeddings:
         assert self._embeddings is not None
         try:
             return self._embeddings.read_embed_reply(body)
@@ -235,7 +250,7 @@ class RemoteProvider:
             if not isinstance(value, dict) or not words_within(value):
                 raise
             # An error of status 200.
-            raise self._without_secrets(self._wire.read_error(0, {}, body)) from None
+            raise self._settle(number, self._wire.read_error(0, {}, body), answered=False) from None
 
     async def close(self) -> None:
         """See `Provider.close`."""
@@ -266,7 +281,6 @@ class RemoteReply:
         "_alive",
         "_attempt",
         "_begun",
-        "_clean",
         "_dialect",
         "_endings",
         "_finished",
@@ -278,6 +292,7 @@ class RemoteReply:
         "_names",
         "_reader",
         "_response",
+        "_settle",
         "_stream",
         "_timeouts",
         "_total",
@@ -291,16 +306,18 @@ class RemoteReply:
         response: Response,
         call: UpstreamCall,
         begun: float,
-        clean: Callable[[UpstreamError], UpstreamError],
+        settle: Settle,
         names: dict[str, str],
     ) -> None:
-        """`begun` is the loop's time of the call; `clean` takes secrets out of an error; `names`: see `WireRequest`."""
+        """`begun` is the loop's time of the call; `settle` takes secrets out of an error, and notes it on its key;
+        `names`: see `WireRequest`.
+        """
         self.dialect = dialect.name
         self.streamed = response.content_type == "text/event-stream"
         self._dialect = dialect
         self._response = response
         self._attempt = call.attempt
-        self._clean = clean
+        self._settle = settle
         self._endings = Endings()
         self._names = names
         self._loop = asyncio.get_running_loop()
@@ -346,7 +363,7 @@ class RemoteReply:
             if isinstance(error, TimedOut) and not error.upstream_status:
                 error.limit_s, error.alive = self._limit_s, self._alive
             self._break_off(error)
-            raise self._clean(error) from None
+            raise self._settle(error, answered=self._has_content) from None
         except Exception as error:
             broken = _unreadable(error)
             self._break_off(broken)

@@ -320,3 +320,26 @@ def test_embeddings_errors(tmp_path: Path) -> None:
             backed = it.gateway.request("POST", "/v1/embeddings", {"model": f"{name}eb", "input": "hi"})
             assert backed.status == 200
             assert backed.json()["data"][0]["embedding"] == [0.5]
+
+
+@pytest.mark.report(
+    "keys", "A key that is refused, or without credit, rests, also where an answer of status 200 says so"
+)
+@pytest.mark.parametrize("way", ["400", "whole", "stream"])
+def test_keys_rest(tmp_path: Path, way: str) -> None:
+    def script(request: Request) -> bytes:
+        if request.headers["authorization"] != "Bearer broke":
+            return plain(request)
+        error = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+        if way == "stream":
+            return events(error, done=False)
+        return told(400, error) if way == "400" else response(error)
+
+    models = "  two: {targets: [two/m], retry: {attempts: 1}}\n"
+    provider = '  two: {kind: openai, base_url: "URL/v1", api_keys: [broke, rich]}\n'
+    with house(tmp_path, script, models, providers=provider) as it:
+        for _ in range(4):
+            answer = it.chat("two", stream=way == "stream")
+            assert answer.status == 200
+            assert b"hello" in answer.body
+        assert [each.headers["authorization"] for each in it.upstream.requests].count("Bearer broke") == 1

@@ -59,8 +59,8 @@ def limited(limits: str) -> str:
     "timeouts", "A request that asks for reasoning is waited for as long as `thinking` says, in silence too"
 )
 def test_silent_thinking(tmp_path: Path) -> None:
-    models = limited("first_token: 200ms, thinking: 10s")
-    with house(tmp_path, thinking(0.6), models) as it:
+    models = limited("first_token: 200ms, thinking: 20s")
+    with house(tmp_path, thinking(1.3), models) as it:
         for name in "oag":
             answer = it.chat(f"{name}t", stream=True, reasoning_effort="high")
             assert b"done" in answer.body, name
@@ -76,8 +76,8 @@ def test_silent_thinking(tmp_path: Path) -> None:
 
 @pytest.mark.report("timeouts", "A model that is known for thinking is waited for, unless it is told not to think")
 def test_known_thinkers(tmp_path: Path) -> None:
-    models = "  t: {targets: [o/o3-mini], first_token: 200ms, thinking: 10s, retry: {attempts: 1}}\n"
-    with house(tmp_path, thinking(0.6), models) as it:
+    models = "  t: {targets: [o/o3-mini], first_token: 200ms, thinking: 20s, retry: {attempts: 1}}\n"
+    with house(tmp_path, thinking(1.3), models) as it:
         assert b"done" in it.chat("t", stream=True).body
         assert it.chat("t", stream=True, reasoning_effort="none").status == 504
 
@@ -89,10 +89,10 @@ def test_signs_of_life(tmp_path: Path, sign: bytes) -> None:
         name = dialect_of(request)
         first, end = said(name, "first")
         life = COMMENT if sign and name != "a" else sign
-        silence: list[Piece] = [0.3, life] * 5
+        silence: list[Piece] = [0.5, life] * 7
         return [OPEN, first, *silence, said(name, "second")[0], end, None]
 
-    with house(tmp_path, script, limited("idle: 800ms")) as it:
+    with house(tmp_path, script, limited("idle: 2s")) as it:
         for name in "oag":
             body = it.chat(f"{name}t", stream=True).body
             assert b"first" in body
@@ -107,10 +107,10 @@ def test_life_without_words_ends(tmp_path: Path) -> None:
         silence: list[Piece] = [0.1, COMMENT] * 60
         return [OPEN, first, *silence, None]
 
-    with house(tmp_path, script, limited("idle: 400ms, thinking: 900ms")) as it:
+    with house(tmp_path, script, limited("idle: 1500ms, thinking: 2s")) as it:
         body = it.chat("ot", stream=True).body
     assert b"models.ot.thinking" in body
-    assert b"0.9s" in body
+    assert b"within 2s" in body
 
 
 @pytest.mark.report(
@@ -140,13 +140,13 @@ def test_no_second_call_after_the_patience(tmp_path: Path, limits: str) -> None:
 def test_a_moving_stream(tmp_path: Path) -> None:
     def script(request: Request) -> list[Piece]:
         piece, end = said(dialect_of(request), "word ")
-        pieces: list[Piece] = [0.1, piece] * 12
+        pieces: list[Piece] = [0.15, piece] * 16
         return [OPEN, *pieces, end, None]
 
-    models = limited("deadline: 500ms") + "  short: {targets: [o/m], timeout: 500ms, retry: {attempts: 1}}\n"
+    models = limited("deadline: 1500ms") + "  short: {targets: [o/m], timeout: 500ms, retry: {attempts: 1}}\n"
     with house(tmp_path, script, models) as it:
         for name in "oag":
-            assert it.chat(f"{name}t", stream=True).body.count(b"word ") == 12
+            assert it.chat(f"{name}t", stream=True).body.count(b"word ") == 16
         body = it.chat("short", stream=True).body
     assert b"models.short.timeout" in body
     assert b"[DONE]" not in body
@@ -155,7 +155,7 @@ def test_a_moving_stream(tmp_path: Path) -> None:
 @pytest.mark.report("timeouts", "A model that was asked to think is neither hedged nor held to be down for its silence")
 def test_thinking_is_no_trouble(tmp_path: Path) -> None:
     models = (
-        "  h: {targets: [o/m, o/other], hedge: {after: 50ms}, first_token: 100ms, thinking: 10s, "
+        "  h: {targets: [o/m, o/other], hedge: {after: 50ms}, first_token: 100ms, thinking: 20s, "
         "breaker: {failures: 1}, retry: {attempts: 1}}\n"
     )
     with house(tmp_path, thinking(0.5), models) as it:
@@ -175,13 +175,13 @@ def ask(it: House, surface: str, model: str) -> bytes:
 @pytest.mark.parametrize(("surface", "sign"), [("openai", b": keep-alive\n\n"), ("anthropic", b"event: ping\n")])
 def test_callers_hear_of_a_silent_provider(tmp_path: Path, surface: str, sign: bytes) -> None:
     def script(request: Request) -> list[Piece]:
-        return [1.0, plain(request)]
+        return [1.8, plain(request)]
 
     with house(tmp_path, script, more="server: {keepalive: 200ms}\n") as it:
         for name in "oag":
             body = ask(it, surface, name)
             assert body.startswith(sign), body
-            assert body.count(sign) >= 3
+            assert body.count(sign) >= 2
             assert b"hello" in body
             assert b"error" not in body
 
@@ -194,7 +194,7 @@ def test_signs_of_life_bind_to_nothing(tmp_path: Path, surface: str) -> None:
     def script(request: Request) -> list[Piece]:
         if b"good" in request.body:
             return [plain(request)]
-        return [0.6, response({"error": {"message": "x"}}, status="500 Internal Server Error")]
+        return [1.2, response({"error": {"message": "x"}}, status="500 Internal Server Error")]
 
     models = "  f: {targets: [o/bad, o/good], retry: {attempts: 1}}\n"
     with house(tmp_path, script, models, "server: {keepalive: 200ms}\n") as it:
@@ -209,7 +209,7 @@ def test_signs_of_life_bind_to_nothing(tmp_path: Path, surface: str) -> None:
 @pytest.mark.report("timeouts", "Gemini's surface stays silent while it waits, so that an error keeps its status")
 def test_gemini_waits_in_silence(tmp_path: Path) -> None:
     def script(_: Request) -> list[Piece]:
-        return [0.6, response({"error": {"message": "x"}}, status="500 Internal Server Error")]
+        return [1.2, response({"error": {"message": "x"}}, status="500 Internal Server Error")]
 
     with house(tmp_path, script, more="server: {keepalive: 200ms}\n") as it:
         assert it.generate("o", stream=True).status == 502
@@ -222,6 +222,6 @@ def test_gemini_waits_in_silence(tmp_path: Path) -> None:
 def test_json_to_a_stream(tmp_path: Path) -> None:
     data = json.dumps(openai_reply()).encode()
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data)
-    with house(tmp_path, lambda _: [head + data[:20], 0.6, data[20:]], limited("first_token: 300ms")) as it:
+    with house(tmp_path, lambda _: [head + data[:20], 2.5, data[20:]], limited("first_token: 1500ms")) as it:
         answer = it.chat("ot", stream=True)
     assert b"hello" in answer.body

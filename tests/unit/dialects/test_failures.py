@@ -87,7 +87,10 @@ def test_a_request_beyond_the_whole_limit_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("words", "seconds"),
     [("Please try again in 6ms.", 0.006), ("try again in 1m2.5s", 62.5), ("try again in 18m20.589s", 1100.589),
-     ("Try again in 2h", 7200.0), ("try again in a while", None)],
+     ("Try again in 2h", 7200.0), ("Please retry after 20 seconds.", 20.0),
+        ("Please retry in 34.07s.", 34.07),
+        ("try again in 300 milliseconds", 0.3),
+        ("try again in a while", None)],
 )  # fmt: skip
 def test_the_pause_in_words(words: str, seconds: float | None) -> None:
     assert read("openai", 429, openai(words)).retry_after_s == seconds

@@ -18,6 +18,7 @@ from gateway.contract.errors import (
     RateLimited,
     Refusal,
     RequestRefused,
+    RequestTooLarge,
     ServerFault,
     TimedOut,
     UnsupportedFeature,
@@ -41,6 +42,12 @@ def key_of(error: UpstreamError) -> UpstreamError:
 
 def limited(after_s: float | None) -> UpstreamError:
     return RateLimited("slow down", retry_after_s=after_s, upstream_status=429)
+
+
+def beyond() -> UpstreamError:
+    error = limited(None)
+    error.may_be_repeated = False
+    return error
 
 
 TABLE: list[tuple[str, dict[str, list[Outcome]], str, list[str]]] = [
@@ -95,6 +102,13 @@ TABLE: list[tuple[str, dict[str, list[Outcome]], str, list[str]]] = [
         {"a": [fails(UnsupportedFeature("no tools"))], "b": [fails(UnsupportedFeature("no tools"))]},
         "<UnsupportedFeature>",
         ["a first unsupported", "b fallback unsupported"],
+    ),
+    ("a request beyond a limit", {"a": [fails(beyond())], "b": []}, "ok", ["a first rate_limited", "b fallback ok"]),
+    (
+        "too many bytes",
+        {"a": [fails(RequestTooLarge("x"))], "b": [says("hi")]},
+        "hi",
+        ["a first context_window", "b fallback ok"],
     ),
     (
         "a retry-after beyond the longest wait",
@@ -242,6 +256,10 @@ def test_windows() -> None:
         assert await stage.ask(stage.policy(targets=targets)) == "ok"
         assert stage.told() == ["a first context_window", "c fallback ok"]
         assert stage.steps() == [("dispatch.skip", "context window not larger than one that was too small")]
+        # A smaller window may take more bytes.
+        stage = Stage({"a": [fails(RequestTooLarge("x"))], "b": [], "c": []})
+        assert await stage.ask(stage.policy(targets=targets)) == "ok"
+        assert stage.told() == ["a first context_window", "b fallback ok"]
         stage = Stage({"a": [], "b": [], "c": []})
         assert await stage.ask(stage.policy(targets=targets), prompt_tokens=20) == "ok"
         assert stage.told() == ["c first ok"]
