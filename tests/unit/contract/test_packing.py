@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -116,6 +118,28 @@ def test_a_window_that_takes_much_memory_is_refused() -> None:
 )
 def test_codings_are_read(header: str, names: tuple[str, ...]) -> None:
     assert read_codings(header) == names
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from gateway.contract.packing import UnknownCoding, known_codings, read_codings
+try:
+    read_codings(sys.argv[2])
+except UnknownCoding as error:
+    print(error, *known_codings())
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "coding", "left"),
+    [("brotli", "br", "gzip deflate zstd"), ("backports.zstd", "zstd", "gzip deflate br")],
+)
+def test_a_package_that_is_not_installed(package: str, coding: str, left: str) -> None:
+    command = [sys.executable, "-c", WITHOUT, package, coding]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": "."}).stdout
+    assert "gatehouse-platform[packing]" in said
+    assert said.strip().endswith(left)
 
 
 @pytest.mark.parametrize("header", ["compress", "gzip, nonsense", "gzip,gzip,gzip,gzip", "gzip;q=1"])
