@@ -13,7 +13,8 @@ from tests.reports.vendors import House, house, user
 
 BODY = json.dumps({"model": "o", "messages": [user("to be read " * 2000)]}).encode()
 # As the client of Java's own library sends it, with every plain request.
-H2C = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+SETTINGS = b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\n" + SETTINGS + b"Upgrade: h2c\r\n"
 CHUNKED = b"%x\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (9, BODY[:9], len(BODY) - 9, BODY[9:])
 
 
@@ -35,7 +36,7 @@ def answers(it: House, pieces: list[bytes], count: int = 1) -> list[bytes]:
         reader = connection.makefile("rb")
         for piece in pieces:
             connection.sendall(piece)
-        found = []
+        found: list[bytes] = []
         while len(found) < count:
             found.append(reader.readline().strip())
             length = 0
@@ -79,9 +80,8 @@ def test_waiting_for_100(it: House, framing: bytes, upgrade: bytes, expect: byte
 @pytest.mark.report("http", "A packed body may come in chunks, behind an offer of HTTP/2")
 def test_all_at_once(it: House) -> None:
     packed = gzip.compress(BODY)
-    chunks = b"".join(
-        b"%x\r\n%b\r\n" % (len(packed[at : at + 50]), packed[at : at + 50]) for at in range(0, len(packed), 50)
-    )
+    pieces = [packed[at : at + 50] for at in range(0, len(packed), 50)]
+    chunks = b"".join([b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces])
     data = head(H2C, TRANSFER, b"Content-Encoding: gzip\r\n") + chunks + b"0\r\n\r\n"
     assert answers(it, [data]) == [b"HTTP/1.1 200 OK"]
     assert it.last["messages"][0]["content"] == "to be read " * 2000

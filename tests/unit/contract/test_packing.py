@@ -12,7 +12,7 @@ from typing import Literal
 import brotli  # type: ignore[import-untyped]
 import pytest
 from backports import zstd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.packing import PIECE, Broken, TooMuch, UnknownCoding, Unpacker, read_codings, unpack
@@ -35,6 +35,7 @@ def packed(body: bytes, names: list[str]) -> bytes:
     return body
 
 
+@settings(deadline=None)
 @given(body=bodies, names=codings, cuts=st.lists(st.integers(0, 5000), max_size=8), most=st.integers(1, 100_000))
 def test_any_split_gives_the_same(body: bytes, names: list[str], cuts: list[int], most: int) -> None:
     data = packed(body, names)
@@ -49,12 +50,14 @@ def test_any_split_gives_the_same(body: bytes, names: list[str], cuts: list[int]
     assert b"".join(out) == body
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), names=codings)
 def test_anything_else_is_broken(data: bytes, names: list[str]) -> None:
     with contextlib.suppress(Broken, TooMuch):
         unpack(data, names, 1_000_000)
 
 
+@settings(deadline=None)
 @given(body=st.binary(min_size=1, max_size=300), names=codings, at=st.floats(0, 0.99))
 def test_what_ends_early_is_broken(body: bytes, names: list[str], at: float) -> None:
     data = packed(body, names)
