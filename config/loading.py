@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from config.crosschecks import crosscheck
 from config.document import Document, Fault, Span, read_document
-from config.explain import explain
+from config.document import Path as FilePath
+from config.explain import explain, place
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
 from config.providers import NetworkConfig, address_of
@@ -34,6 +35,32 @@ def load(
 
     `files` takes this file and those that references name, as they were before they were read; also where it fails.
     """
+    return load_with_places(path, environ, listen, files)[0]
+
+
+class Places:
+    """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
+
+    def __init__(self, file: str, document: Document, lines: MaskedLines) -> None:
+        self._file = file
+        self._document = document
+        self._lines = lines
+
+    def problem(self, path: FilePath, message: str, cure: str) -> Problem:
+        """A remark on the value at `path`, or on the key that introduces it."""
+        return next(iter(_problems([self._fault(path, message, cure)], self._file, self._lines)))
+
+    def _fault(self, path: FilePath, message: str, cure: str) -> Fault:
+        return Fault(path, place(self._document, path), message, cure)
+
+
+def load_with_places(
+    path: str | Path,
+    environ: Mapping[str, str] = os.environ,
+    listen: str | None = None,
+    files: Files | None = None,
+) -> tuple[Config, Places]:
+    """As `load`, and where everything stands."""
     path = Path(path)
     files = {} if files is None else files
     files[path] = stamp(path)
@@ -45,8 +72,9 @@ def load(
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
     config, faults, spots = _check(document, path.resolve().parent)
+    lines = MaskedLines(text, document, spots, plain_keys(Config))
     if config is None or faults:
-        raise ConfigError(_problems(faults, str(path), MaskedLines(text, document, spots, plain_keys(Config))))
+        raise ConfigError(_problems(faults, str(path), lines))
     try:
         config._environment = from_environment(environ)
     except ValueError as error:
@@ -57,7 +85,7 @@ def load(
     config._digest = digest
     config._files = dict(files)
     config._origin = str(path.resolve())
-    return config
+    return config, Places(str(path), document, lines)
 
 
 def _uses_environment(config: Config) -> bool:

@@ -13,13 +13,13 @@ from config.egress import NONE, EgressConfig
 from config.findings import wrong
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
-from config.prices import Prices
+from config.prices import PriceName, Prices
 from config.providers import ProviderConfig
 from config.references import Files
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
-from config.struct import ModelName, Name, Struct, TargetName
+from config.struct import ModelName, Name, Struct
 from config.tools import ToolConfig
 from gateway.contract.egress import DIRECT, Egress, read_proxy
 
@@ -54,8 +54,11 @@ class Config(Struct):
     )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
-    prices: dict[TargetName, Prices] = Field(
-        default={}, description="What targets cost, where the list that ships does not know it or is wrong for you."
+    prices: dict[PriceName, Prices] = Field(
+        default={},
+        description="What targets cost, where the list that ships does not know it or is wrong for you. `*` in a "
+        "model's name stands for any letters; the name with the most other letters holds.",
+        examples=["{onprem/*: free}"],
     )
     currencies: dict[Currency, ExchangeRate] = Field(
         default={},

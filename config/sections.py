@@ -163,6 +163,8 @@ ModelRef = Annotated[str, Ref("models", "model")]
 class RerankConfig(Struct):
     """What puts the best twenty in a better order. May be written as a string: `sentences`, or a model."""
 
+    needs = (("by",), ("url",))
+
     shorthand: ClassVar[str] = "by"
 
     by: Annotated[str, Ref("models", "model", wildcard="sentences")] | None = Field(

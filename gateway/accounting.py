@@ -25,8 +25,8 @@ from gateway.admission import limits_by_name
 from gateway.contract.egress import DIRECT
 from gateway.contract.quota import NANO, AccountsState, Bound
 from gateway.contract.work import WorkPool
+from gateway.folders import data_folder
 from observability.webhook import post_event
-from rag.export_minilm import cache_folder
 
 if TYPE_CHECKING:
     from config.root import Config
@@ -83,11 +83,6 @@ async def open_ledger(server: ServerConfig) -> Accounts:
         accounts.ledger = Ledger(accounts.database, data_folder(server) / "journal", server.retention)
         accounts.ledger.start()
     return accounts
-
-
-def data_folder(server: ServerConfig) -> Path:
-    """Where a machine's own files are."""
-    return server.data if server.data is not None else cache_folder()
 
 
 def pepper_file(server: ServerConfig) -> Path:

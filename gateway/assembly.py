@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,13 +24,13 @@ from config.providers import (
 from config.sources import SqlConfig, WebConfig
 from gateway import catalog
 from gateway.access.keys import TokenCallers
-from gateway.access.prices import Prices, Rates, Vendor
 from gateway.admission import Directory, key_sets
 from gateway.asides import Asides
 from gateway.contract.egress import read_proxy
 from gateway.contract.exchange import Caller
 from gateway.contract.work import WorkPool
 from gateway.pipeline import Pipeline, Route
+from gateway.pricing import learn_prices, prices_of
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import Endpoint, RemoteProvider
 from gateway.route_policies import route_policy
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cache.answers import AnswerCache
-    from config.prices import PriceConfig
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
@@ -83,7 +83,7 @@ async def build(config: Config, resources: Resources) -> Engine:
             for name, model in config.models.items()
         }
         dispatcher = Dispatcher(providers, resources.health)
-        prices = _prices(config)
+        prices = prices_of(config)
         directory = Directory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
@@ -92,9 +92,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         owned = stack.pop_all()
     _bind(resources, routes, asides)
     caches = _caches(config, resources)
-    learning = asyncio.create_task(
-        asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
-    )
+    learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
     resources.keep(learning)
     # Nothing fails from here on: a config that is refused leaves no trace.
     resources.accounts.follow(directory, quota)
@@ -115,42 +113,6 @@ async def build(config: Config, resources: Resources) -> Engine:
         caches=caches,
         prices=prices,
     )
-
-
-def _prices(config: Config) -> Prices:
-    own = {name: [(each.since, _rates(each)) for each in dated] for name, dated in config.prices.items()}
-    return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
-
-
-def _rates(price: PriceConfig) -> Rates:
-    """What it says; a tier has no prices of kinds but those it names."""
-    return Rates(
-        price.input,
-        price.output,
-        price.cache_read,
-        price.cache_write,
-        price.cache_write_1h,
-        price.audio_input,
-        price.audio_output,
-        price.image_input,
-        price.image_output,
-        price.reasoning,
-        price.searches,
-        tuple((tier.above, Rates(tier.input, tier.output, tier.cache_read, tier.cache_write)) for tier in price.tiers),
-        {
-            name: Rates(each.input, each.output, each.cache_read, each.cache_write, reasoning=each.reasoning)
-            for name, each in price.service_tiers.items()
-        },
-    )
-
-
-def _vendor(config: ProviderConfig) -> Vendor:
-    """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
-    if isinstance(config, ExtractiveConfig | SimulatedConfig):
-        return Vendor(free=True)
-    if isinstance(config, AzureConfig):
-        return Vendor("azure")
-    return Vendor(url=config.base_url)
 
 
 def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:
@@ -208,7 +170,10 @@ def _proxy(config: NetworkConfig, url: str, egress: Egress) -> Proxy | None:
 
 def _endpoint(config: NetworkConfig) -> Endpoint:
     if isinstance(config, OpenAIConfig):
-        return Endpoint(config.base_url, native=any(host in config.base_url for host in NATIVE_OPENAI_HOSTS))
+        native = any(host in config.base_url for host in NATIVE_OPENAI_HOSTS)
+        mistral = urlsplit(config.base_url).hostname == "api.mistral.ai"
+        nine = config.tool_ids == "nine_letters" or (config.tool_ids == "auto" and mistral)
+        return Endpoint(config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens), nine_letter_ids=nine)
     if isinstance(config, AzureConfig):
         return Endpoint(
             config.endpoint,
@@ -216,6 +181,7 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
             scheme="",
             path="/openai/deployments/{model}{path}?api-version=" + config.api_version,
             models=config.deployments,
+            max_tokens=_max_tokens(config.max_tokens),
         )
     if isinstance(config, AnthropicConfig):
         bearer = config.auth == "bearer"
@@ -229,6 +195,10 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
     if isinstance(config, GeminiConfig):
         return Endpoint(config.base_url, auth="x-goog-api-key", scheme="", version=config.version)
     raise TypeError(f"no endpoint for {type(config).__name__}")
+
+
+def _max_tokens(name: str) -> str:
+    return "" if name == "auto" else name
 
 
 async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack, egress: Egress) -> RemoteProvider:
@@ -300,7 +270,7 @@ def embedder_of(source: str, config: DocumentSource, resources: Resources) -> Ve
 
 def _known_embedder(config: Config, resources: Resources, source: str, name: str) -> Vectors | None:
     """The embedder whose vectors are kept under `name`, if it can still be asked."""
-    from rag.minilm import NAME
+    from rag.embedder import NAME
     from rag.provider_embedder import SourceEmbedder
 
     model, _, dimensions = name.rpartition("-")

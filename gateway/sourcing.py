@@ -14,10 +14,10 @@ from config.sources import FolderConfig, SqlConfig, WebConfig
 from config.tools import ENGINES, HttpToolConfig, McpConfig, SourceToolConfig, WebSearchConfig
 from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.messages import Tool
+from gateway.folders import cache_folder
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.documents.worker import Limits
-from rag.export_minilm import cache_folder
 from rag.folder import folder_items, snapshot
 from rag.source import Origin, Source
 from rag.sqlite_store import SqliteStore

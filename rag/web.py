@@ -39,8 +39,8 @@ def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
                 raise Unreadable(f"it can't be fetched: it redirects to {where[:500]}: list that")
             if response.status != 200:
                 raise Unreadable(f"it can't be fetched: it answered {response.status}")
-            kind = response.headers.get_content_type() if response.headers.get("content-type") else ""
-            return read_body(response, MAX_BYTES, until), kind or "text/html"
+            kind = response.headers.get("content-type") or "text/html"
+            return read_body(response, MAX_BYTES, until), kind
     except TimeoutError:
         raise Unreadable(f"it can't be fetched within {min(TIMEOUT_S, WHOLE_S):g} s") from None
     except (http.client.HTTPException, OSError, ValueError) as error:

@@ -176,12 +176,14 @@ async def _hand_in(items: list[Item], source: Source, caller: Caller) -> object:
         )
     report = await source.add(items, caller.labels, f"app {caller.app}")
     failed = [{"id": name, "reason": reason} for name, reason in report.failed]
+    notes = [{"id": name, "note": note} for name, note in report.notes]
     return {
         "added": report.added,
         "changed": report.changed,
         "unchanged": report.unchanged,
         "chunks": report.chunks,
         "failed": failed,
+        "notes": notes,
     }
 
 

@@ -46,6 +46,8 @@ class TokenSurface:
             with self._runtime.borrow() as engine:
                 exchange.config = engine.digest
                 await engine.pipeline.identify(call.shown(), exchange)
+                # None of them changes the count, which is an estimate.
+                call.betas()
                 data = await self._bodies.receive(call, exchange, engine.max_body)
                 model, tokens = await self._bodies.read(exchange, data, counted)
                 engine.pipeline.admit(model, exchange)

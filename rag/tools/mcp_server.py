@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.messages import Tool
+from gateway.dialects.names import EVERY_VENDOR
 from rag.tools.fetch import FetchFailed
 from rag.tools.kinds import MAX_RESULT
 
@@ -46,11 +47,15 @@ class McpServer:
         """Its tools that may be called, named after the server. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
             found = await self._ask(lambda client: client.list_tools())
-        return [
-            McpTool(Tool(f"{self._name}_{each.name}", each.description or "", dict(each.input_schema)), each.name, self)
-            for each in found.tools
-            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint)
-        ]
+        made: dict[str, McpTool] = {}
+        for each in found.tools:
+            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
+                name = f"{self._name}_{each.name}"
+                if not EVERY_VENDOR.fits(name):
+                    # MCP's names may hold dots and slashes, and have 128 letters.
+                    name = EVERY_VENDOR.fitted(name, made)
+                made[name] = McpTool(Tool(name, each.description or "", dict(each.input_schema)), each.name, self)
+        return list(made.values())
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """What a tool says. Raises `FetchFailed`."""
