@@ -103,6 +103,7 @@ _CODES = {
     405: "wrong_method",
     409: "conflict",
     413: "too_large",
+    415: "packed",
     503: "unavailable",
 }
 

@@ -37,6 +37,8 @@ class Door:
         request = Request(scope)
         try:
             request.state.actor = self._plane.identify(request)
+            if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise HTTPException(415, "Packed bodies are not read here", {"accept-encoding": "identity"})
         except HTTPException as error:
             answer = await self._refuse(request, error)
             await answer(scope, receive, send)

@@ -47,7 +47,7 @@ _OURS = re.compile(r"/(?:openai|anthropic|gemini|v1|v1beta|v1alpha)(?:/|\Z)")
 
 
 # Served by others, under these names only.
-_OTHERS = ("/admin", "/health", "/livez", "/readyz", "/metrics")
+_OTHERS = frozenset({"admin", "health", "livez", "readyz", "metrics"})
 
 
 class Paths:
@@ -105,7 +105,7 @@ class Paths:
             return partial(self._documents.serve, method=method, path=path)
         if ours and (path == "/v1/cache" or path.startswith("/v1/cache/")):
             return partial(self._cache.serve, method=method, path=path)
-        if path.startswith(_OTHERS):
+        if path[1:].partition("/")[0] in _OTHERS:
             return None
         if ours and not path.endswith("/") and (endpoint := self._find_by_pattern(method, path)) is not None:
             return endpoint

@@ -170,6 +170,14 @@ def test_wrong_input_is_told_and_changes_nothing(gateway: Gateway, path: str, bo
     assert [each["name"] for each in call(gateway, "GET", "/v1/apps").json()] == ["one"]
 
 
+def test_a_packed_body_is_told(gateway: Gateway) -> None:
+    headers = {"authorization": f"Bearer {ADMIN}", "content-type": "application/json", "content-encoding": "gzip"}
+    answer = gateway.request("POST", "/admin/v1/keys", b"x", headers)
+    assert answer.status == 415
+    assert answer.headers["accept-encoding"] == "identity"
+    assert answer.json()["error"]["code"] == "packed"
+
+
 def test_what_is_read(gateway: Gateway) -> None:
     for model in ("quick", "quick", "clever"):
         assert chat(gateway, "test-key", model).status == 200

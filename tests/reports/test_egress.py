@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import time
@@ -16,6 +17,7 @@ from gateway.contract.egress import DIRECT, Egress, from_environment, read_proxy
 from observability.webhook import post_event
 from rag.documents.pieces import Unreadable
 from rag.tools.fetch import FetchFailed, fetch
+from rag.tools.mcp_server import McpServer
 from rag.web import web_items
 from tests.live import Gateway, running_gateway
 from tests.reports.proxies import Proxy, SecureHost, certificate
@@ -323,6 +325,21 @@ def test_other_calls_that_a_proxy_refuses() -> None:
             post_event(url, {}, egress)
         assert "s3cret" not in str(failed.value)
     proxy.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_mcp_servers_take_the_same_way_out(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(9, b"HTTP/1.1 407 no\r\ncontent-length: 0\r\n\r\n")
+    way = read_proxy(f"http://{CREDENTIALS}127.0.0.1:{proxy.port}")
+    # What its library would make of the environment.
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    server = McpServer("shop", f"{scheme}://mcp.vendor.test:81/mcp", {}, timeout_s=10, egress=Egress(way, way))
+    with pytest.raises(FetchFailed):
+        asyncio.run(server.tools([]))
+    proxy.close()
+    first = "POST http://mcp.vendor.test:81/mcp" if scheme == "http" else "CONNECT mcp.vendor.test:81"
+    assert proxy.tunnels[0] == f"{first} HTTP/1.1"
+    assert BASIC in proxy.heads[0]
 
 
 def test_private_addresses_stay_out_of_reach_behind_a_proxy() -> None:

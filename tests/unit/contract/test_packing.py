@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,7 +12,7 @@ from typing import Literal
 import brotli  # type: ignore[import-untyped]
 import pytest
 from backports import zstd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.packing import PIECE, Broken, TooMuch, UnknownCoding, Unpacker, read_codings, unpack
@@ -33,6 +35,7 @@ def packed(body: bytes, names: list[str]) -> bytes:
     return body
 
 
+@settings(deadline=None)
 @given(body=bodies, names=codings, cuts=st.lists(st.integers(0, 5000), max_size=8), most=st.integers(1, 100_000))
 def test_any_split_gives_the_same(body: bytes, names: list[str], cuts: list[int], most: int) -> None:
     data = packed(body, names)
@@ -47,12 +50,14 @@ def test_any_split_gives_the_same(body: bytes, names: list[str], cuts: list[int]
     assert b"".join(out) == body
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), names=codings)
 def test_anything_else_is_broken(data: bytes, names: list[str]) -> None:
     with contextlib.suppress(Broken, TooMuch):
         unpack(data, names, 1_000_000)
 
 
+@settings(deadline=None)
 @given(body=st.binary(min_size=1, max_size=300), names=codings, at=st.floats(0, 0.99))
 def test_what_ends_early_is_broken(body: bytes, names: list[str], at: float) -> None:
     data = packed(body, names)
@@ -116,6 +121,28 @@ def test_a_window_that_takes_much_memory_is_refused() -> None:
 )
 def test_codings_are_read(header: str, names: tuple[str, ...]) -> None:
     assert read_codings(header) == names
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from gateway.contract.packing import UnknownCoding, known_codings, read_codings
+try:
+    read_codings(sys.argv[2])
+except UnknownCoding as error:
+    print(error, *known_codings())
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "coding", "left"),
+    [("brotli", "br", "gzip deflate zstd"), ("backports.zstd", "zstd", "gzip deflate br")],
+)
+def test_a_package_that_is_not_installed(package: str, coding: str, left: str) -> None:
+    command = [sys.executable, "-c", WITHOUT, package, coding]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": "."}).stdout
+    assert "gatehouse-platform[packing]" in said
+    assert said.strip().endswith(left)
 
 
 @pytest.mark.parametrize("header", ["compress", "gzip, nonsense", "gzip,gzip,gzip,gzip", "gzip;q=1"])
