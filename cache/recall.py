@@ -40,7 +40,8 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 # Findings that say nothing against the words of an answer: what was masked comes back, and a budget is not about them.
-_SAY_NOTHING = frozenset({"mask", "exceeded", "downgrade"})
+# What was removed from passages never reached the model: while they stand as they were, it would be removed again.
+_SAY_NOTHING = frozenset({"mask", "remove", "exceeded", "downgrade"})
 
 
 class Versioned(Protocol):
@@ -121,6 +122,7 @@ class ExactRecall:
                 if (joined := self._flights.join(place.key, exchange)) is not None:
                     return await _shared(joined, exchange, started)
         exchange.cache = CacheNote("miss")
+        make = _telling(make, exchange)
         exchange.record("recall", started, {"found": "nothing", **_about(look)})
 
         async def keep(made: Made, batches: list[list[Delta]], reader: Exchange) -> None:
@@ -301,16 +303,35 @@ async def _shared(joined: FlightReply, exchange: Exchange, started: float) -> Ma
 
 def _reason_not_to_keep(ledgers: Sequence[Exchange], made: Made, batches: Sequence[Sequence[Delta]]) -> str:
     """`ledgers` are of who made the call, and of who has read the answer."""
+    return _known_reason(ledgers, made) or storable(batches)
+
+
+def _telling(make: Make, exchange: Exchange) -> Make:
+    """`make`, which says at once why its answer will not be kept, where that is known before its words."""
+
+    async def made_and_told() -> Made:
+        made = await make()
+        if why := _known_reason((exchange,), made):
+            exchange.cache = CacheNote("miss", why=why)
+        return made
+
+    return made_and_told
+
+
+def _known_reason(ledgers: Sequence[Exchange], made: Made) -> str:
+    """What of the reasons is known before the answer's end."""
     if isinstance(made.reply, KeptReply):
         return "kept already"
-    if any(each.action not in _SAY_NOTHING and not each.shadow for ledger in ledgers for each in ledger.findings):
-        return "flagged"
+    for ledger in ledgers:
+        for each in ledger.findings:
+            if each.action not in _SAY_NOTHING and not each.shadow:
+                return f"flagged by {each.guardrail}"
     if any(step.name == "tool" for ledger in ledgers for step in ledger.steps):
         return "tools acted"
     if any(passage.id.endswith(":sql") for passage in made.passages):
         # Nobody tells when rows change.
         return "rows of a database"
-    return storable(batches)
+    return ""
 
 
 def _about(look: Look | None) -> Attributes:

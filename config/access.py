@@ -18,12 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from config.findings import wrong
+from config.findings import Substituted, wrong
 from config.listening import Networks, check_listen
 from config.secret import Secret, SecretUrl, at_least, check_hashed
 from config.sources import folder_of
 from config.struct import ExactUrl, Flag, Label, Name, PageUrl, Read, Ref, Struct, Whole, one_or_several, or_one
-from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
+from config.units import Duration, Percentage, Rate, Tokens, period_of, read_rate, write_rate
 
 ModelRef = Annotated[str, Ref("models", "model")]
 
@@ -57,13 +57,32 @@ def _read_spend(value: object) -> object:
         return value
     match = _SPEND.fullmatch(value) if isinstance(value, str) else None
     if match is None or not Decimal(match[1]):
-        raise wrong(
-            "{value} is no budget", "write it like 500 USD per month (day, week), or 500 USD in 30 days (hours)"
-        )
+        meant = _meant_spend(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
+        cure = meant or "write it like 500 USD per month (day, week), or 500 USD in 30 days (hours)"
+        raise wrong("{value} is no budget", cure)
     hours = int(match[4]) * (24 if match[5] == "days" else 1) if match[4] else 0
     if hours > 24 * 400:
         raise wrong("{value} looks back too far", "400 days are the most")
     return Spend(Decimal(match[1]), match[2], match[3] or "", hours)
+
+
+_MONEY = re.compile(
+    r"\s*(?P<sign>[$\u20ac\u00a3])?\s*(?P<amount>[0-9][0-9_,]*(?:\.[0-9]+)?)\s*(?P<word>[$\u20ac\u00a3]|[A-Za-z]+)??"
+    r"\s*(?:/|per|an?|\b)\s*(?P<period>[A-Za-z]+)\s*"
+)
+_CURRENCIES = {"$": "USD", "dollar": "USD", "dollars": "USD", "\u20ac": "EUR", "euro": "EUR", "euros": "EUR",
+               "\u00a3": "GBP", "pounds": "GBP"}  # fmt: skip
+
+
+def _meant_spend(value: str) -> str:
+    match = _MONEY.fullmatch(value)
+    period = period_of(match["period"]) if match is not None else ""
+    if match is None or period not in ("day", "week", "month"):
+        return ""
+    word = match["sign"] or match["word"] or "USD"
+    currency = _CURRENCIES.get(word.lower(), word.upper())
+    made = f"{match['amount'].replace(',', '').replace('_', '')} {currency} per {period}"
+    return f"did you mean {made}?" if _SPEND.fullmatch(made) and Decimal(made.split()[0]) else ""
 
 
 def write_spend(spend: Spend) -> str:

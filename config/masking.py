@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from config.document import Document, Path, Span
 from config.findings import SECRET_NAMES, mask_looks, names_a_secret
@@ -14,7 +14,12 @@ from config.shape import Spot, holds_secret, is_section
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:\s*""")
 _VALUE = re.compile(r"""(?:\$\{[^{}]*\}|"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
 _LABEL = re.compile(r"(?<=[&*!])[^\s,\[\]{}]{6,}")
-_WORDS = re.compile(r"(?P<reference>\$\{(?:\w+|file:[^{}]*)\}|os\.environ/\w+)|[\w.~+/=-]+")
+# Of a reference with a default the default may be a secret, its name is none.
+_WORDS = re.compile(r"(?P<reference>\$\{(?:\w+|file:[^{}]*)\}|\$\{\w+:-|os\.environ/\w+)|[\w.~+/=-]+")
+# What people write: words, names of models, versions, dates, addresses. Letters and digits are never mixed in a part.
+_PART = r"(?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|[0-9]{1,4})"
+_PROSE = re.compile(rf"[-/._=+~]*{_PART}(?:[-/._=+~]+{_PART})*[-/._=+~]*")
+_MOST_DIGITS = 8
 
 
 class MaskedLines:
@@ -43,16 +48,20 @@ class MaskedLines:
                 for depth, part in enumerate(path)
             )
 
-        self._hidden: list[Span] = [
-            span
-            for path, span in document.scalars
-            if announced(path) or (path in types and holds_secret(types[path].annotation))
-        ]
+        def is_known(path: Path) -> bool:
+            """Whether a struct says what stands there: then its type decides, whatever it stands below."""
+            known = next((types[path[:end]] for end in range(len(path), 0, -1) if path[:end] in types), None)
+            return known is not None and (known.path == path or known.annotation is Any)
+
+        def is_secret(path: Path) -> bool:
+            return (path in types and holds_secret(types[path].annotation)) if is_known(path) else announced(path)
+
+        self._hidden: list[Span] = [span for path, span in document.scalars if is_secret(path)]
         # A colon too many makes a key of a secret.
         self._hidden += [
             span
             for path, span in document.names
-            if (path in types and types[path].annotation is Secret) or (path not in types and announced(path))
+            if (path in types and types[path].annotation is Secret) or (not is_known(path) and announced(path))
         ]
 
         # What stands at a key that is unknown there may have slipped out of where it would be a secret.
@@ -70,7 +79,7 @@ class MaskedLines:
         if self._parsed and not any(span.line <= number <= span.end_line for span in self._document.unread):
             # Places are known; only comments, anchors, aliases and tags may still hold anything.
             written, mark, comment = line.partition("#")
-            line = _LABEL.sub(lambda label: _dots(label[0]), written) + mark + self._unread(comment)
+            line = _LABEL.sub(lambda label: _dots(label[0]), written) + mark + self._unread(comment, prose=True)
         else:
             line = self._unread(line)
         for span in self._hidden:
@@ -82,25 +91,34 @@ class MaskedLines:
             if span.line <= number <= span.end_line:
                 first = span.column if number == span.line else 0
                 last = span.end_column if number == span.end_line else len(line)
-                line = line[:first] + self._long_words_hidden(line[first:last]) + line[last:]
+                line = line[:first] + self._long_words_hidden(line[first:last], prose=True) + line[last:]
         return mask_looks(line)
 
     def _names_secret(self, key: str) -> bool:
         return key not in self._known and names_a_secret(key)
 
-    def _unread(self, line: str) -> str:
-        """Masks text that was not parsed: what stands behind a key that announces a secret, and all longer words."""
+    def _unread(self, line: str, *, prose: bool = False) -> str:
+        """Masks text that was not parsed: what stands behind a key that announces a secret, and all longer words.
+
+        Words as people write them stay in `prose`, and beside keys: only a line without any may go on with a secret.
+        """
+        prose = prose or _KEY.search(line) is not None
         for key in _KEY.finditer(line):
             value = _VALUE.match(line, key.end())
             if value and self._names_secret(key[1]):
                 line = line[: value.start()] + _dots(value[0]) + line[value.end() :]
-        return self._long_words_hidden(line)
+        return self._long_words_hidden(line, prose=prose)
 
-    def _long_words_hidden(self, text: str) -> str:
-        return _WORDS.sub(lambda word: word[0] if self._is_harmless(word[0]) else _dots(word[0]), text)
+    def _long_words_hidden(self, text: str, *, prose: bool) -> str:
+        def shown(word: re.Match[str]) -> str:
+            return word[0] if word["reference"] or self._is_harmless(word[0], prose=prose) else _dots(word[0])
 
-    def _is_harmless(self, word: str) -> bool:
-        return len(word) < 8 or word in self._known or word in SECRET_NAMES
+        return _WORDS.sub(shown, text)
+
+    def _is_harmless(self, word: str, *, prose: bool) -> bool:
+        if len(word) < 8 or word in self._known or word in SECRET_NAMES:
+            return True
+        return prose and _PROSE.fullmatch(word) is not None and sum(map(str.isdigit, word)) <= _MOST_DIGITS
 
 
 def _dots(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from config.findings import wrong
+from config.findings import Substituted, wrong
 
 _DURATIONS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86_400)}
 _SIZES = {
@@ -88,6 +88,18 @@ def write_tokens(count: int) -> str:
     return f"{count} tokens"
 
 
+_WORDS_FOR_UNITS = {
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("day", "days"), "d"),
+    **dict.fromkeys(("msec", "millis", "milliseconds"), "ms"),
+    **dict.fromkeys(("percent", "pct"), "%"),
+    **dict.fromkeys(("megabytes", "meg", "m"), "MB"),
+    **dict.fromkeys(("tok", "toks"), "tokens"),
+}
+
+
 @dataclass(frozen=True)
 class Unit:
     """How a value with a unit is read, written and described. Stands in a field's `Annotated`."""
@@ -109,7 +121,21 @@ class Unit:
         try:
             return self.parse(value.strip())
         except ValueError:
-            raise wrong(f"{{value}} is no {self.name}", self.cure) from None
+            raise wrong(f"{{value}} is no {self.name}", self._meant(value) or self.cure) from None
+
+    def _meant(self, text: str) -> str:
+        """What a text with another word for the unit was probably meant to be; empty for nothing."""
+        match = re.fullmatch(r"([0-9.,]+)\s*([A-Za-z%]+)\.?", text.strip())
+        if match is None or isinstance(text, Substituted):
+            return ""
+        number, word = match[1].replace(",", "."), match[2].lower()
+        unit = _WORDS_FOR_UNITS.get(word) or next((each for each in self.units if each.lower() == word), word)
+        made = f"{number} {unit}" if self.name == "count of tokens" else f"{number}{unit}"
+        try:
+            self.parse(made)
+        except ValueError:
+            return ""
+        return f"did you mean {made}?"
 
     def _with_unit(self, value: object) -> str:
         text = f"{value} {self.units[0]}" if self.name == "count of tokens" else f"{value}{self.units[0]}"
@@ -146,7 +172,7 @@ _SIZE = Unit(
     "size",
     "32MB",
     ("MB", *(u for u in _SIZES if u != "MB")),
-    "like 10MB or 64KiB",
+    "write it like 10MB or 64KiB",
     parse_size,
     write_size,
     rf"{_PLAIN_NUMBER}\s?({'|'.join(_SIZES)})",
@@ -155,7 +181,7 @@ _PERCENTAGE = Unit(
     "percentage",
     "85%",
     ("%",),
-    "from 0% to 100%",
+    "write it like 85%, from 0% to 100%",
     parse_percentage,
     write_percentage,
     r"0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,24})?)\s?%",
@@ -186,8 +212,27 @@ def read_rate(value: object) -> object:
         return value
     match = re.fullmatch(r"([1-9][0-9]{0,8}) per (second|minute|hour|day)", value) if isinstance(value, str) else None
     if match is None:
-        raise wrong("{value} is no rate", "write it like 600 per minute; second, hour and day are known too")
+        meant = _meant_rate(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
+        raise wrong("{value} is no rate", meant or "write it like 600 per minute; second, hour and day are known too")
     return Rate(int(match[1]), _WINDOWS[match[2]])
+
+
+def period_of(word: str) -> str:
+    """`minute` of `min`, `m`, `minutes`, `minutely`; empty for no period."""
+    known = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour", "d": "day"}
+    known |= {"daily": "day", "hourly": "hour", "weekly": "week", "monthly": "month", "mo": "month", "w": "week"}
+    word = word.lower()
+    return known.get(word) or next(
+        (each for each in ("second", "minute", "hour", "day", "week", "month") if word in (each, f"{each}s")), ""
+    )
+
+
+def _meant_rate(value: str) -> str:
+    match = re.fullmatch(r"\s*([0-9][0-9_,]*)\s*(?:/|per|an?|rp)?\s*([A-Za-z]+)\s*", value)
+    period = period_of(match[2]) if match is not None else ""
+    if match is None or period not in _WINDOWS:
+        return ""
+    return f"did you mean {re.sub('[_,]', '', match[1])} per {period}?"
 
 
 def write_rate(rate: Rate) -> str:

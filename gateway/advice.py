@@ -75,7 +75,14 @@ def _prices_of_nothing(config: Config) -> Iterator[Remark]:
 
 
 def _without_an_outside(config: Config) -> Iterator[Remark]:
-    return iter(())
+    for name, router in config.routers.items():
+        if router.intents and router.out_of_scope is None:
+            message = "there is no out_of_scope: what is none of these intents is only less likely to be one of them"
+            yield (
+                ("routers", name, "intents"),
+                message,
+                'add out_of_scope: {say: "I can\'t help with that."}, or a model',
+            )
 
 
 def _listed(names: tuple[str, ...]) -> str:

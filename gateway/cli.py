@@ -6,6 +6,7 @@ Whatever a command needs is imported within it: `check` and `--help` must not wa
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from gateway.command_options import (
     FileArgument,
     FileOption,
     JsonOption,
+    SameFileOption,
     fail,
     in_color,
     load_config,
@@ -53,7 +55,16 @@ def main() -> None:
     if stranger:
         sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
         sys.exit(1)
+    if any(name.startswith("GATEHOUSE_") for name in os.environ):
+        _warn_of_variables()
     app(prog_name="gatehouse")
+
+
+def _warn_of_variables() -> None:
+    from gateway.variables import files_of, unknown_variables
+
+    for line in unknown_variables(os.environ, files_of(sys.argv[1:], os.environ, DEFAULT_CONFIG)):
+        sys.stderr.write(f"gatehouse: {line}\n")
 
 
 def foreign_package(home: Path) -> str:
@@ -96,13 +107,14 @@ def version() -> None:
 
 
 @app.command()
-def check(file: FileArgument = DEFAULT_CONFIG) -> None:
+def check(file: FileArgument = DEFAULT_CONFIG, config_file: SameFileOption = None) -> None:
     """Check a configuration without starting anything; exit code 2 and every problem if it is wrong.
 
     What is right and may not be meant is a warning; the exit code stays 0.
     """
     from gateway.advice import advise
 
+    file = config_file or file
     config, places = load_config_with_places(file)
     warnings = advise(config, places)
     for each in warnings:
@@ -117,11 +129,13 @@ def check(file: FileArgument = DEFAULT_CONFIG) -> None:
 
 
 @config_commands.command("show")
-def config_show(file: FileArgument = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def config_show(
+    file: FileArgument = DEFAULT_CONFIG, as_json: JsonOption = False, config_file: SameFileOption = None
+) -> None:
     """Print what is in effect, defaults included, with secrets masked."""
     from config import show, show_json
 
-    config = load_config(file)
+    config = load_config(config_file or file)
     typer.echo(show_json(config) if as_json else show(config), nl=False)
 
 

@@ -19,6 +19,7 @@ FileArgument = Annotated[
     Path, typer.Argument(metavar="[FILE]", envvar="GATEHOUSE_CONFIG", help="The YAML file.", show_default=True)
 ]
 FileOption = Annotated[Path, typer.Option("--config", "-c", envvar="GATEHOUSE_CONFIG", help="The YAML file.")]
+SameFileOption = Annotated[Path | None, typer.Option("--config", "-c", help="The same, as other commands take it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -7,8 +7,9 @@ them. Many: softmax regression by L-BFGS, calibrated on a fifth that is held out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +37,10 @@ class IntentClassifier:
         scores: Callable[[Matrix], tuple[Matrix, float]],
         temperature: float,
         limit: float,
+        scope: Scope | None = None,
     ) -> None:
         """`scores` of one vector, (intents,), and how familiar it is; below `limit` it is none of them."""
+        self._scope = scope
         self.names = tuple(names)
         self._scores = scores
         self._temperature = temperature
@@ -53,6 +56,32 @@ class IntentClassifier:
         order = np.argsort(-weights)[:5]
         ranked = [(self.names[int(place)], float(weights[place])) for place in order]
         return ranked, familiar - self._limit
+
+    def in_scope(self, within: float) -> float:
+        """How likely it is that what lies so far within scope, as `classify` says, is any of the intents."""
+        return self._scope.likely(within + self._limit) if self._scope is not None else float(within >= 0)
+
+
+class Scope(NamedTuple):
+    """How familiar examples are that were left out, and the share of them that is given up as strange.
+
+    An example is as strange as a question with the share `q`, by the normal distribution. Against strangers that come
+    as often as examples are given up, the question is in scope with q / (q + given up): one half at the limit.
+    """
+
+    mean: float
+    deviation: float
+    given_up: float
+
+    @classmethod
+    def of(cls, familiar: Matrix, kept: float) -> Scope:
+        """By the examples that were left out."""
+        return cls(float(familiar.mean()), max(1e-6, float(familiar.std())), 1 - kept)
+
+    def likely(self, familiar: float) -> float:
+        """From 0 to 1."""
+        share = 0.5 * math.erfc((self.mean - familiar) / (self.deviation * math.sqrt(2)))
+        return share / (share + self.given_up) if share + self.given_up > 0 else 0.0
 
 
 def train(
@@ -77,7 +106,8 @@ def train(
     weights = _softmax_regression(rows[~held], labels[~held], len(names), _STEPS_HELD)
     left_out = _with_ones(rows[held]) @ weights
     temperature = _temperature(left_out, labels[held])
-    limit = float(np.quantile(left_out.max(axis=1), 1 - kept))
+    familiar = left_out.max(axis=1)
+    limit = float(np.quantile(familiar, 1 - kept))
     weights = _softmax_regression(rows, labels, len(names), _STEPS, weights)
     matrix, bias = np.ascontiguousarray(weights[:-1].T), weights[-1].copy()
 
@@ -85,7 +115,7 @@ def train(
         found: Matrix = matrix @ _unit_row(vector - centre) + bias
         return found, float(found.max())
 
-    return IntentClassifier(names, scores, temperature, limit)
+    return IntentClassifier(names, scores, temperature, limit, Scope.of(familiar, kept))
 
 
 def _kernel(
@@ -113,7 +143,8 @@ def _kernel(
     share = 0.5 if asked >= _MANY else 0.0
     by_score = share / max(1e-6, float(best.std()))
     by_nearest = (1 - share) / max(1e-6, float(nearest.std()))
-    limit = float(np.quantile(by_score * best + by_nearest * nearest, 1 - kept))
+    familiar = by_score * best + by_nearest * nearest
+    limit = float(np.quantile(familiar, 1 - kept))
     by_intent = np.ascontiguousarray(weights.T, dtype=np.float32)
     kept_rows = np.ascontiguousarray(rows, dtype=np.float32)
 
@@ -125,17 +156,27 @@ def _kernel(
         found: Matrix = by_intent @ np.exp((cosines / max(length, 1e-9) - 1) * (2 * _GAMMA))
         return found, by_score * float(found.max()) + by_nearest * float(cosines.max())
 
-    return IntentClassifier(names, scores, _temperature(left_out, labels[:asked]), limit)
+    temperature = _temperature(left_out, labels[:asked])
+    return IntentClassifier(names, scores, temperature, limit, Scope.of(familiar, kept))
 
 
 def _temperature(scores: Matrix, labels: NDArray[np.int64]) -> float:
-    """At which probabilities fit what is right."""
+    """At which probabilities fit what is right.
+
+    Few examples that are all told apart do not show that none ever is mistaken: one mistake more is counted than was
+    made, as Platt does ("Probabilistic outputs for support vector machines", 1999).
+    """
     import numpy as np
+
+    right = (len(labels) + 1) / (len(labels) + 2)
+    rows = np.arange(len(labels))
 
     def loss(temperature: float) -> float:
         scaled = (scores - scores.max(axis=1, keepdims=True)) / temperature
         likely = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        return float(-likely[np.arange(len(labels)), labels].mean())
+        told = likely[rows, labels]
+        others = (likely.sum(axis=1) - told) / max(1, scores.shape[1] - 1)
+        return float(-(right * told + (1 - right) * others).mean())
 
     return min(_TEMPERATURES, key=loss)
 

@@ -170,7 +170,13 @@ class Router:
         name, likely = ranked[0]
         if within < 0 and policy.out_of_scope is not None:
             return _as(policy.out_of_scope, "out of scope", "", candidates)
-        if policy.ambiguity is not None and likely - ranked[1][1] <= policy.ambiguity.within:
+        if policy.out_of_scope is None:
+            # Nothing else sees what is none of the intents: it is so much less likely to be the best of them.
+            share = classifier.in_scope(within)
+            candidates = tuple((each, share * probability) for each, probability in ranked)
+            likely *= share
+        near = ranked[0][1] - ranked[1][1]
+        if policy.ambiguity is not None and near <= policy.ambiguity.within:
             asked = await self._ask_back(question, candidates, again)
             return Decision("ambiguous", name, say=asked, candidates=candidates)
         if likely < policy.unsure_below:

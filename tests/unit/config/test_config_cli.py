@@ -81,3 +81,43 @@ def test_light_commands_import_no_server(gatehouse: Gatehouse, tmp_path: Path) -
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.stdout == "False []\n"
+
+
+@pytest.mark.report("config", "A misspelt GATEHOUSE_ variable, command or option is told with what was probably meant")
+def test_misspelt_names_are_told(gatehouse: Gatehouse, tmp_path: Path) -> None:
+    odd = {"GATEHOUSE_VENVV": "x", "GATEHOUSE_CONFG": "y", "GATEHOUSE_PEPPER": "z", "GATEHOUSE_WORKER": "0"}
+    done = gatehouse("check", environ=odd)
+    assert done.returncode == 0
+    told = done.stderr.splitlines()
+    assert told[0] == (
+        "gatehouse: the environment variable GATEHOUSE_CONFG is read by nothing; did you mean GATEHOUSE_CONFIG?"
+    )
+    assert "GATEHOUSE_PEPPER is read by nothing; known are" in told[1]
+    assert "did you mean GATEHOUSE_VENV?" in told[2]
+    assert len(told) == 3
+    # What the YAML names is read.
+    (tmp_path / "gatehouse.yaml").write_text(VALID + 'server: {pepper: "${GATEHOUSE_PEPPER}"}\n')
+    assert gatehouse("check", environ={"GATEHOUSE_PEPPER": "x" * 32}).stderr == ""
+    assert "Did you mean 'check'?" in gatehouse("chek").stderr
+    assert "--listen" in gatehouse("serve", "--lsten", "x").stderr
+
+
+def test_check_takes_its_file_as_other_commands_do(gatehouse: Gatehouse, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(VALID)
+    for arguments in (
+        ("check", "-c", "other.yaml"),
+        ("check", "other.yaml"),
+        ("config", "show", "--config", "other.yaml"),
+    ):
+        done = gatehouse(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "(other.yaml, " in gatehouse("check", "--config", "other.yaml").stdout
+
+
+def test_check_warns_and_ends_well(gatehouse: Gatehouse, tmp_path: Path) -> None:
+    (tmp_path / "gatehouse.yaml").write_text(VALID + "prices: {builtin/extractiv: free}\n")
+    done = gatehouse("check")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: gatehouse.yaml:4:10  prices.builtin/extractiv: ")
+    assert "did you mean builtin/extractive?" in done.stderr
+    assert done.stdout.endswith(", 1 warning\n")

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import ConfigError, load
 from config.units import (
     parse_duration,
     parse_percentage,
@@ -73,3 +76,32 @@ def test_percentages_survive_writing(text: str) -> None:
 @given(st.integers(0, 10**11))
 def test_tokens_survive_writing(count: int) -> None:
     assert parse_tokens(write_tokens(count)) == count
+
+
+@pytest.mark.report("config", "Durations, sizes, rates and budgets in other words are told with the right ones")
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("models: {m: {targets: [p/x], timeout: 5 sec}}", "5s"),
+        ("models: {m: {targets: [p/x], timeout: 2 minutes}}", "2m"),
+        ("models: {m: {targets: [p/x], timeout: 1.5 Hours}}", "1.5h"),
+        ("models: {m: {targets: [{target: p/x, max_output: 300 tok}]}}", "300 tokens"),
+        ("server: {max_body: 10 mb}", "10MB"),
+        ("observe: {sample: 5 percent}", "5%"),
+        ("models: {m: {targets: [p/x], limits: {requests: 60/min}}}", "60 per minute"),
+        ("models: {m: {targets: [p/x], limits: {requests: 1_000 per hours}}}", "1000 per hour"),
+        ("apps: {a: {keys: [k], budget: $50/day}}", "50 USD per day"),
+        ("apps: {a: {keys: [k], budget: 50 dollars a week}}", "50 USD per week"),
+        ("apps: {a: {keys: [k], budget: 1,000.50 usd per month}}", "1000.50 USD per month"),
+        ("apps: {a: {keys: [k], budget: 50 USD daily}}", "50 USD per day"),
+        ('apps: {a: {keys: [k], budget: "\u20ac5/month"}}', "5 EUR per month"),
+    ],
+)
+def test_what_was_meant(tmp_path: Path, text: str, meant: str) -> None:
+    path = tmp_path / "g.yaml"
+    path.write_text(f"version: 1\nproviders: {{p: {{kind: simulated}}}}\n{text}\n")
+    with pytest.raises(ConfigError) as raised:
+        load(path, {})
+    problem = raised.value.problems[0]
+    assert problem.suggestion == f"did you mean {meant}?"
+    assert problem.line == 3

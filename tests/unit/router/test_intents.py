@@ -264,3 +264,39 @@ def test_a_decision_costs_microseconds() -> None:
         model.classify(row)
     # Thirty on a quiet machine; a test is no benchmark.
     assert (time.process_time() - started) / 500 < 0.001
+
+
+@pytest.mark.report(
+    "routers", "A question that is none of the intents is not routed with certainty without out_of_scope"
+)
+@pytest.mark.parametrize("limit", [2000, 20])
+def test_strangers_are_unlikely_without_an_outside(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(classifier, "KERNEL_LIMIT", limit)
+    names = ["one", "two", "three"]
+    vectors = np.concatenate([cluster(number, 10) for number in range(3)])
+    model = train(vectors, np.repeat(np.arange(3), 10), names)
+
+    def likely(rows: NDArray[np.float32]) -> list[float]:
+        found = [model.classify(row) for row in rows]
+        return [ranked[0][1] * model.in_scope(within) for ranked, within in found]
+
+    strangers = likely(np.concatenate([cluster(number, 3) for number in range(50, 70)]))
+    assert max(strangers) < 0.95
+    assert np.mean([each < 0.5 for each in strangers]) > 0.9
+    known = likely(np.concatenate([cluster(number, 20, seed=1) for number in range(3)]))
+    assert np.mean([each >= 0.5 for each in known]) > 0.85
+
+
+@given(st.lists(st.floats(-2, 2), min_size=5, max_size=50), st.floats(0.5, 0.999), st.floats(-5, 5), st.floats(0, 5))
+def test_what_is_more_familiar_is_more_likely_in_scope(
+    familiar: list[float], kept: float, one: float, more: float
+) -> None:
+    scope = classifier.Scope.of(np.array(familiar, dtype=np.float32), kept)
+    assert 0 <= scope.likely(one) <= scope.likely(one + more) <= 1
+
+
+def test_a_few_right_examples_prove_no_certainty() -> None:
+    vectors = np.concatenate([cluster(1, 5, 0.1), cluster(2, 5, 0.1)])
+    model = train(vectors, np.repeat([0, 1], 5), ["a", "b"])
+    between = cluster(1, 1, 0.0)[0] + 0.8 * cluster(2, 1, 0.0)[0]
+    assert model.classify(between / np.linalg.norm(between))[0][0][1] < 0.95
