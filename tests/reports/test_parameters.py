@@ -162,11 +162,13 @@ def test_json_without_a_schema_at_anthropic(tmp_path: Path) -> None:
 @pytest.mark.report("parameters", "The bound of an answer has the name that the server knows, or the one in the config")
 @pytest.mark.parametrize(
     ("option", "name"),
-    [("", "max_tokens"), (", max_tokens: max_completion_tokens", "max_completion_tokens")],
+    [("", "max_tokens"), (", max_tokens_field: max_completion_tokens", "max_completion_tokens")],
 )
 def test_the_name_of_the_bound(tmp_path: Path, option: str, name: str) -> None:
     providers = f'  c: {{kind: openai, base_url: "URL/v1", api_key: k{option}}}\n'
-    providers += '  z: {kind: azure, endpoint: "URL", api_version: "2024-02-01", api_key: k, max_tokens: max_tokens}\n'
+    providers += (
+        '  z: {kind: azure, endpoint: "URL", api_version: "2024-02-01", api_key: k, max_tokens_field: max_tokens}\n'
+    )
     providers += '  y: {kind: azure, endpoint: "URL", api_version: "2024-10-21", api_key: k}'
     models = "  c: {targets: [c/m]}\n  z: {targets: [z/m]}\n  y: {targets: [y/m]}\n"
     with house(tmp_path, models=models, providers=providers) as it:
