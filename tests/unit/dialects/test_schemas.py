@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from anthropic.lib._parse._transform import transform_schema
 from hypothesis import HealthCheck, given, settings
