@@ -13,6 +13,8 @@ import msgspec
 
 # Fields of a wire format that have no word here, by the dialect that knows them: they go on to callers of that dialect.
 Own: TypeAlias = dict[str, dict[str, Any]] | None
+# In place of a dialect: fields of the piece of text itself, which therefore stays in one piece (Gemini's parts).
+PART = "part"
 FinishReason: TypeAlias = Literal[
     "", "stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal", "pause", "context_window",
     "malformed", "error", "other",
@@ -185,7 +187,7 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
     @property
     def closes(self) -> bool:
         """Whether the words and thoughts up to its own are complete, so that none of them may come after it."""
-        return bool(self.finish or self.signature or self.citations)
+        return bool(self.finish or self.signature or self.citations or (self.own and PART in self.own))
 
     @property
     def parts_words(self) -> bool:

@@ -106,7 +106,10 @@ class _Reader:
                 continue
             if type(item) is not dict:
                 raise fields.wrong(at, "an object", item)
-            found.append(self._part(camel(item), at + "."))
+            part = self._part(camel(item), at + ".")
+            if isinstance(part, Reasoning) and part.signed_by == "anthropic":
+                part = _with_thoughts_before(found, part)
+            found.append(part)
         return found
 
     def _part(self, item: dict[str, Any], where: str) -> Part:
@@ -199,6 +202,18 @@ class _Reader:
             if isinstance(part, (Image, Audio, Document)):
                 return part
         return Opaque("gemini", item)
+
+
+def _with_thoughts_before(found: list[Part], part: Reasoning) -> Reasoning:
+    """Anthropic signs a block of thoughts as a whole: of a stream its pieces come before the signature."""
+    said = [part.text]
+    while part.signature and found and isinstance(found[-1], Reasoning):
+        before = found[-1]
+        if before.signature or before.redacted or before.extra:
+            break
+        said.append(before.text)
+        del found[-1]
+    return msgspec.structs.replace(part, text="".join(reversed(said))) if len(said) > 1 else part
 
 
 _BLOB = frozenset({"mimeType", "data"})
@@ -318,8 +333,11 @@ class _Writer:
 
     def parts(self, message: Message) -> list[dict[str, Any]]:
         found = self._parts(message.parts)
-        shown, self._shown = self._shown, []
-        return found + shown
+        if self._shown:
+            results = max(place for place, part in enumerate(found) if "functionResponse" in part) + 1
+            found[results:results] = self._shown
+            self._shown = []
+        return found
 
     def _parts(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
         found = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Citation, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from gateway.contract.deltas import PART, ChoiceDelta, Citation, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import GatehouseError
 from gateway.contract.messages import ChatRequest, Loss
 from gateway.dialects import signatures
@@ -14,7 +14,6 @@ from gateway.dialects.collect import CollectedCall
 from gateway.dialects.foreign import Unsaid, kind_of, merge, note_for, pictures_of
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.grounding import settle, write_grounding
-from gateway.dialects.gemini_generate.readers import PART
 from gateway.dialects.gemini_generate.turns import is_object, read_arguments
 
 _encode = msgspec.json.Encoder().encode
@@ -56,10 +55,10 @@ class _Candidate:
     def take(self, choice: ChoiceDelta) -> list[dict[str, Any]]:
         """The parts that are complete with this piece."""
         parts: list[dict[str, Any]] = []
-        own = (choice.own or {}).get("gemini") or {}
-        beside = own.get(PART) or {}
-        if own:
-            self.own |= {key: value for key, value in own.items() if key != PART}
+        beside: dict[str, Any] = {}
+        if choice.own:
+            beside = choice.own.get(PART) or {}
+            self.own |= choice.own.get("gemini") or {}
         if choice.begins:
             self._block = self._length
         ours = choice.signed_by in ("", "gemini")

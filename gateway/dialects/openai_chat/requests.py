@@ -65,10 +65,10 @@ MOST_TEMPERATURE = 2
 _TOOL_CHOICES = frozenset({"auto", "none", "required"})
 
 
-def read(body: bytes) -> ChatRequest:
-    """Raises `InvalidRequest` naming the field."""
+def read(body: bytes, model: str = "") -> ChatRequest:
+    """`model` stands in the path, and holds (Azure's deployments). Raises `InvalidRequest` naming the field."""
     source = fields.read_json_object(body)
-    model = fields.required_text(source, "model")
+    model = model or fields.required_text(source, "model")
     messages = fields.array(source, "messages")
     if messages is None:
         raise fields.missing("messages")

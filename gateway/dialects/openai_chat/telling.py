@@ -21,7 +21,7 @@ class Told:
     """One choice under way. `text` is what the last piece adds to its words."""
 
     __slots__ = ("_block", "_blocks", "_left_out", "_length", "_pictures", "_said", "_silent", "_thoughts", "_unsaid",
-                 "text", "thoughts_name")  # fmt: skip
+                 "custom", "text", "thoughts_name")  # fmt: skip
 
     def __init__(self, unsaid: Unsaid) -> None:
         self._unsaid = unsaid
@@ -35,6 +35,8 @@ class Told:
         self._pictures = 0
         self._left_out: list[str] = []
         self._silent = True
+        # The calls of custom tools: what filters hold back comes without that word.
+        self.custom: set[int] = set()
         self.text = ""
         self.thoughts_name = "reasoning_content"
 
@@ -43,6 +45,8 @@ class Told:
         if choice.begins:
             self._block = self._length
         self.text = choice.text
+        if choice.tool_calls:
+            self.custom |= {call.index for call in choice.tool_calls if call.custom}
         if choice.reasoning:
             self._thoughts.append(choice.reasoning)
         if choice.own is not None and "openai" in choice.own:

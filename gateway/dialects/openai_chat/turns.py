@@ -94,10 +94,10 @@ def _read_thoughts(item: dict[str, Any], dot: str) -> list[Part]:
 def _read_block(block: dict[str, Any], where: str) -> Reasoning:
     """Anthropic's signed thoughts, where LiteLLM keeps them (https://docs.litellm.ai/docs/reasoning_content)."""
     if block.get("type") == "redacted_thinking":
-        extra = fields.rest(block, frozenset({"type", "data"}))
+        extra = fields.rest(block, frozenset({"type", "data", "index"}))
         return Reasoning(redacted=fields.text(block, "data", where) or "", extra=extra, signed_by="anthropic")
     signed_by, signature = signatures.split(fields.text(block, "signature", where) or "", "anthropic")
-    extra = fields.rest(block, frozenset({"type", "thinking", "signature"}))
+    extra = fields.rest(block, frozenset({"type", "thinking", "signature", "index"}))
     return Reasoning(
         fields.text(block, "thinking", where) or "", signature, extra=extra, signed_by=signed_by or "anthropic"
     )

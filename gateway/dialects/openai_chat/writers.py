@@ -131,7 +131,7 @@ class StreamWriter:
         if choice.refusal:
             wire["refusal"] = choice.refusal
         if choice.tool_calls:
-            wire["tool_calls"] = [_call_piece(call) for call in choice.tool_calls]
+            wire["tool_calls"] = [_call_piece(call, custom=call.index in told.custom) for call in choice.tool_calls]
         wire.update(special)
         return {
             "index": choice.index,
@@ -156,17 +156,17 @@ class StreamWriter:
         return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def _call_piece(call: ToolCallDelta) -> dict[str, Any]:
+def _call_piece(call: ToolCallDelta, *, custom: bool) -> dict[str, Any]:
     wire: dict[str, Any] = {"index": call.index}
     function: dict[str, Any] = {}
     if call.id:
         wire["id"] = call.id
-        wire["type"] = "custom" if call.custom else "function"
+        wire["type"] = "custom" if custom else "function"
     if call.name:
         function["name"] = call.name
     if call.arguments or call.name:
-        function["input" if call.custom else "arguments"] = call.arguments
-    wire["custom" if call.custom else "function"] = function
+        function["input" if custom else "arguments"] = call.arguments
+    wire["custom" if custom else "function"] = function
     return _with_own(wire, call.own, call.signature)
 
 
