@@ -81,7 +81,7 @@ class NetworkConfig(Struct):
         return True
 
 
-MaxTokensName = Annotated[
+MaxTokensField = Annotated[
     Literal["auto", "max_tokens", "max_completion_tokens"],
     Field(
         description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
@@ -106,7 +106,7 @@ class OpenAIConfig(NetworkConfig):
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
     base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
-    max_tokens: MaxTokensName = "auto"
+    max_tokens_field: MaxTokensField = "auto"
     tool_ids: ToolIds = "auto"
 
     def _needs_key(self) -> bool:
@@ -123,7 +123,7 @@ class AzureConfig(NetworkConfig):
     deployments: dict[str, str] = Field(
         default={}, description="Model to the name of its deployment; a model that is not here is its own deployment."
     )
-    max_tokens: MaxTokensName = "auto"
+    max_tokens_field: MaxTokensField = "auto"
 
 
 class AnthropicConfig(NetworkConfig):

@@ -173,7 +173,9 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
         native = any(host in config.base_url for host in NATIVE_OPENAI_HOSTS)
         mistral = urlsplit(config.base_url).hostname == "api.mistral.ai"
         nine = config.tool_ids == "nine_letters" or (config.tool_ids == "auto" and mistral)
-        return Endpoint(config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens), nine_letter_ids=nine)
+        return Endpoint(
+            config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens_field), nine_letter_ids=nine
+        )
     if isinstance(config, AzureConfig):
         return Endpoint(
             config.endpoint,
@@ -181,7 +183,7 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
             scheme="",
             path="/openai/deployments/{model}{path}?api-version=" + config.api_version,
             models=config.deployments,
-            max_tokens=_max_tokens(config.max_tokens),
+            max_tokens=_max_tokens(config.max_tokens_field),
         )
     if isinstance(config, AnthropicConfig):
         bearer = config.auth == "bearer"

@@ -20,8 +20,8 @@ from gateway.dialects.schema_words import in_words, with_description
 MOST_NODES = 30_000
 MOST_DEPTH = 64
 _LONGEST_REFERENCE = 1_000
-# Fitted schemas that are kept, for the tools of an agent come with each of its turns, and how large they may be.
-_MOST_KEPT, _LARGEST_KEPT = 256, 32_768
+# Bytes of schemas whose fitted forms are kept, for the tools of an agent come with each of its turns.
+_MOST_KEPT, _LARGEST_KEPT = 1_000_000, 32_768
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _DEFINED = re.compile(r"#/(?:\$defs|definitions)/([^/]+)\Z")
@@ -88,6 +88,7 @@ class Remembered(Generic[_Fitted]):
     def __init__(self, fit: Callable[[dict[str, Any], Budget], _Fitted]) -> None:
         self._fit = fit
         self._kept: dict[bytes, _Fitted] = {}
+        self._bytes = 0
         update_wrapper(self, fit)
 
     def __call__(self, schema: dict[str, Any], budget: Budget | None = None) -> _Fitted:
@@ -102,9 +103,12 @@ class Remembered(Generic[_Fitted]):
         # Of a copy: the result may hold parts of the schema, and outlives the request.
         found = self._fit(_decode(data), budget)
         if not budget.spent:
-            if len(self._kept) >= _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
             self._kept[data] = found
+            self._bytes += len(data)
+            while self._bytes > _MOST_KEPT:
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._bytes -= len(oldest)
         return found
 
 

@@ -46,6 +46,8 @@ _CONFIG = frozenset(
 NAMES = Rule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
 IDS = Rule(NOTHING, 256)
 MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
+# "up to, but not including, 2.0"
+PENALTIES_END, LARGEST_PENALTY = 2, 1.99
 SEEDS = range(-(2**31), 2**31)
 # Of all models that take budgets the one with the smallest largest.
 MOST_BUDGET = 24_576
@@ -293,6 +295,10 @@ def _fitted_config(request: ChatRequest, losses: Losses) -> dict[str, Any]:
         if config.get(key, 0) > most:
             losses.add(name, f"Gemini gives at most {most}")
             config[key] = most
+    for name, key in (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")):
+        if config.get(key, 0) >= PENALTIES_END:
+            losses.add_soft(name, "Gemini's penalties end before 2")
+            config[key] = LARGEST_PENALTY
     if "seed" in config and config["seed"] not in SEEDS:
         losses.add("seed", "Gemini takes seeds of 32 bits")
         del config["seed"]

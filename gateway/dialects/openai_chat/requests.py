@@ -19,7 +19,7 @@ from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.choices import check_unforced
-from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
+from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit, fit_stop
 from gateway.dialects.losses import Losses
 from gateway.dialects.names import NOTHING, Rule, digest
 from gateway.dialects.openai_chat import schemas, turns
@@ -381,6 +381,12 @@ def _write_response_format(request: ChatRequest, body: dict[str, Any], options: 
         return
     if wanted.kind == "json":
         body["response_format"] = {"type": "json_object"}
+        if request.dialect != "openai" and not any("json" in message.text.lower() for message in request.messages):
+            # "'messages' must contain the word 'json' in some form"
+            losses.add_soft(
+                "response_format", "OpenAI wants JSON to be named in the prompt: the system prompt names it"
+            )
+            body["messages"] = [{"role": "system", "content": JSON_ONLY}, *body["messages"]]
         return
     schema: dict[str, Any] = {"name": wanted.name or "answer"}
     if wanted.description:

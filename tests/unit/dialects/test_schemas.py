@@ -16,7 +16,7 @@ from gateway.dialects.anthropic import schemas as anthropic
 from gateway.dialects.gemini_generate import schemas as gemini
 from gateway.dialects.openai_chat import schemas as openai
 from gateway.dialects.schema_words import MOST_WORDS
-from gateway.dialects.schemas import Budget, Unsayable
+from gateway.dialects.schemas import Budget, Remembered, Unsayable
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -374,3 +374,23 @@ def test_walks_are_bounded() -> None:
     long = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x" * 100_000}}}
     words = anthropic.enforceable(long)[0]["properties"]["a"]["description"]
     assert len(words) < MOST_WORDS + 10
+
+
+def test_what_is_kept_is_bounded() -> None:
+    made = []
+
+    @Remembered
+    def fit(schema: dict[str, Any], budget: Budget) -> dict[str, Any]:
+        made.append(schema)
+        return {**schema, "fitted": True}
+
+    for number in range(300):
+        fit({"number": number, "description": "x" * 30_000})
+    assert len(made) == 300
+    fit({"number": 299, "description": "x" * 30_000})
+    assert len(made) == 300
+    fit({"number": 0, "description": "x" * 30_000})
+    assert len(made) == 301
+    for _ in range(2):
+        assert fit({"description": "x" * 100_000})["fitted"]
+    assert len(made) == 303
