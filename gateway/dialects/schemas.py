@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import Any, TypeVar
+from functools import update_wrapper
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
-# What one schema may take: its keys and items, counted again wherever a reference leads to them again.
+from gateway.dialects.schema_words import in_words, with_description
+
+# What the schemas of one request may take: their keys and items, counted again wherever a reference leads to them.
 MOST_NODES = 30_000
 MOST_DEPTH = 64
-# Of one schema's description, for what has no keyword.
-MOST_WORDS = 1_000
 _LONGEST_REFERENCE = 1_000
-# Fitted schemas that are kept, for the tools of an agent come with each of its turns, and how large they may be.
-_MOST_KEPT, _LARGEST_KEPT = 256, 32_768
+# Bytes of schemas whose fitted forms are kept, for the tools of an agent come with each of its turns.
+_MOST_KEPT, _LARGEST_KEPT = 1_000_000, 32_768
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _DEFINED = re.compile(r"#/(?:\$defs|definitions)/([^/]+)\Z")
@@ -34,6 +34,26 @@ _PRIMITIVE = (str, int, float, bool, type(None))
 
 class Unsayable(Exception):
     """The schema means something that the subset can't say; the message is why."""
+
+
+class Budget:
+    """What is left of the work that the schemas of one request may take."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MOST_NODES
+
+    def spend(self, nodes: int) -> None:
+        """Raises `Unsayable` when there is nothing left."""
+        self._left -= nodes
+        if self._left < 0:
+            raise Unsayable("a schema that is too large or refers to itself")
+
+    @property
+    def spent(self) -> bool:
+        """Whether there is nothing left."""
+        return self._left < 0
 
 
 class Subset(msgspec.Struct, frozen=True):
@@ -50,82 +70,46 @@ class Subset(msgspec.Struct, frozen=True):
     enum_types: tuple[type, ...]
 
 
-def narrow(schema: dict[str, Any], subset: Subset) -> tuple[dict[str, Any], bool]:
+def narrow(schema: dict[str, Any], subset: Subset, budget: Budget) -> tuple[dict[str, Any], bool]:
     """The schema in the words of the subset, and whether something was said in the description instead.
 
     Raises `Unsayable`.
     """
-    writer = _Narrower(schema, subset)
+    writer = _Narrower(schema, subset, budget)
     return writer.write(), writer.said
-
-
-_PHRASES = {
-    "minimum": "at least {}",
-    "maximum": "at most {}",
-    "exclusiveMinimum": "more than {}",
-    "exclusiveMaximum": "less than {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "pattern": "matches the regular expression {}",
-    "format": "in the format {}",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "minProperties": "at least {} properties",
-    "maxProperties": "at most {} properties",
-    "const": "exactly {}",
-    "enum": "one of {}",
-    "default": "{} by default",
-    "examples": "for example {}",
-    "prefixItems": "the items one after the other are {}",
-    "additionalProperties": "further properties are {}",
-}
-
-
-def in_words(keywords: dict[str, Any]) -> tuple[str, int]:
-    """Keywords and their values for a description, and how long they are if nothing is cut off."""
-    said = []
-    for key, value in keywords.items():
-        if key == "uniqueItems" and isinstance(value, bool):
-            said.append("no item twice" if value else "")
-        else:
-            text = _encode(value).decode()
-            said.append(_PHRASES[key].format(text) if key in _PHRASES else f"{key}: {text}")
-    words = ", ".join(filter(None, said))
-    words = words[:1].upper() + words[1:]
-    cut = words[:MOST_WORDS] + "..." if len(words) > MOST_WORDS else words + "."
-    return (cut if words else ""), len(words)
-
-
-def with_words(schema: dict[str, Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """The schema with what `keywords` say at the end of its description."""
-    words, _ = in_words(keywords)
-    return _with_description(schema, words)
-
-
-def _with_description(schema: dict[str, Any], words: str) -> dict[str, Any]:
-    before = schema.get("description")
-    if not words:
-        return schema
-    return {**schema, "description": f"{before}\n\n{words}" if isinstance(before, str) and before else words}
 
 
 _Fitted = TypeVar("_Fitted")
 
 
-def remembered(fit: Callable[[dict[str, Any]], _Fitted]) -> Callable[[dict[str, Any]], _Fitted]:
-    """The same function, which knows the latest results. Nobody may change what it gives."""
+class Remembered(Generic[_Fitted]):
+    """A way to fit schemas that knows its latest results. Nobody may change what it gives."""
 
-    @lru_cache(_MOST_KEPT)
-    def kept(data: bytes) -> _Fitted:
-        return fit(_decode(data))
+    def __init__(self, fit: Callable[[dict[str, Any], Budget], _Fitted]) -> None:
+        self._fit = fit
+        self._kept: dict[bytes, _Fitted] = {}
+        self._bytes = 0
+        update_wrapper(self, fit)
 
-    @wraps(fit)
-    def look_up(schema: dict[str, Any]) -> _Fitted:
+    def __call__(self, schema: dict[str, Any], budget: Budget | None = None) -> _Fitted:
+        """Raises what the way raises. `budget` is what is left for the whole request."""
         data = _encode(schema)
-        return kept(data) if len(data) <= _LARGEST_KEPT else fit(schema)
-
-    return look_up
+        kept = self._kept.get(data)
+        if kept is not None:
+            return kept
+        budget = budget or Budget()
+        if len(data) > _LARGEST_KEPT:
+            return self._fit(schema, budget)
+        # Of a copy: the result may hold parts of the schema, and outlives the request.
+        found = self._fit(_decode(data), budget)
+        if not budget.spent:
+            self._kept[data] = found
+            self._bytes += len(data)
+            while self._bytes > _MOST_KEPT:
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._bytes -= len(oldest)
+        return found
 
 
 def resolve(root: dict[str, Any], ref: object) -> Any:
@@ -142,21 +126,6 @@ def resolve(root: dict[str, Any], ref: object) -> Any:
         else:
             raise Unsayable("a reference that leads nowhere")
     return found
-
-
-class Budget:
-    """What is left of the work that one schema may take."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        self._left = MOST_NODES
-
-    def spend(self, nodes: int) -> None:
-        """Raises `Unsayable` when there is nothing left."""
-        self._left -= nodes
-        if self._left < 0:
-            raise Unsayable("a schema that is too large or refers to itself")
 
 
 def merged(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
@@ -211,10 +180,10 @@ def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
 
 
 class _Narrower:
-    def __init__(self, root: dict[str, Any], subset: Subset) -> None:
+    def __init__(self, root: dict[str, Any], subset: Subset, budget: Budget) -> None:
         self._root = root
         self._subset = subset
-        self._budget = Budget()
+        self._budget = budget
         self._definitions: dict[str, Any] = {}
         self._todo: list[str] = []
         self._named = {
@@ -408,7 +377,7 @@ class _Narrower:
         self.said = True
         words, size = in_words(source)
         self._budget.spend(size // 100)
-        return _with_description(out, words)
+        return with_description(out, words)
 
 
 _OF_KIND = {

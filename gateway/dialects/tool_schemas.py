@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES, Budget, Unsayable, merged, resolve, with_words
+from gateway.dialects.schema_words import with_words
+from gateway.dialects.schemas import MOST_DEPTH, Budget, Unsayable, merged, resolve
 
 _REFUSED = ("anyOf", "oneOf", "allOf", "enum", "not", "const", "if", "then", "else")
 
 
-def object_at_top(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+def object_at_top(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """The parameters as a plain object, and whether something was said in the description instead.
 
     Of alternatives all properties may be given, and those must be that each of them wants.
@@ -25,7 +26,6 @@ def object_at_top(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         found = {**found, "type": "object"}
     if not any(key in found for key in _REFUSED):
         return found, False
-    budget = Budget()
     with contextlib.suppress(Unsayable):
         found = merged(found, schema, budget)
     left = {key: found[key] for key in _REFUSED if key in found}
@@ -91,10 +91,12 @@ def _variant(variant: Any, root: dict[str, Any], budget: Budget) -> dict[str, An
         return {}
 
 
-def as_2020_12(schema: dict[str, Any]) -> dict[str, Any]:
+def as_2020_12(schema: dict[str, Any], budget: Budget) -> dict[str, Any]:
     """The schema with what older drafts wrote otherwise in today's words; the same where there is none of it."""
-    walk = _Today()
-    found = walk.schema(schema, 0)
+    try:
+        found = _Today(budget).schema(schema, 0)
+    except Unsayable:
+        return schema
     return found if isinstance(found, dict) else schema
 
 
@@ -108,13 +110,13 @@ _BOUNDS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
 
 class _Today:
-    def __init__(self) -> None:
-        self._left = MOST_NODES
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
 
     def schema(self, value: Any, depth: int) -> Any:
-        self._left -= 1
-        if not isinstance(value, dict) or depth > MOST_DEPTH or self._left < 0:
+        if not isinstance(value, dict) or depth > MOST_DEPTH:
             return value
+        self._budget.spend(1 + len(value))
         found: dict[str, Any] = {}
         for key, inner in value.items():
             if key in _ONE and isinstance(inner, dict):

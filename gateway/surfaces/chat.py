@@ -56,7 +56,7 @@ class ChatSurface:
             exchange.config = engine.digest
             await engine.pipeline.identify(call.shown(), exchange)
             exchange.user = exchange.user or call.user
-            body = await call.read_body(engine.max_body)
+            body = await self._bodies.receive(call, exchange, engine.max_body)
             if len(body) <= SMALL:
                 request = self._dialect.read_request(body, inbound)
             else:
@@ -129,10 +129,11 @@ class ChatSurface:
         except GatehouseError as error:
             if reply is not None:
                 await reply.close()
-            if not await opening.settle():
+            opened = await opening.settle()
+            if not call.began:
                 raise
             # The status line is out: the error goes into the stream.
-            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=True)
+            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=opened)
             await call.end(self._fail(error, exchange, writer))
             return
         except BaseException:

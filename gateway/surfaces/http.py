@@ -92,6 +92,10 @@ class HttpCall:
         value = self.headers.get(name)
         return "" if value is None else value.decode("latin-1")
 
+    def joined(self, name: bytes) -> str:
+        """The values of a header that may come several times, with commas between them."""
+        return ", ".join([value.decode("latin-1") for each, value in self._raw if each == name])
+
     @property
     def request_id(self) -> str:
         """The caller's own `x-request-id`, if it is fit to be repeated; else an empty string."""

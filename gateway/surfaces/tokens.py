@@ -48,7 +48,7 @@ class TokenSurface:
                 await engine.pipeline.identify(call.shown(), exchange)
                 # None of them changes the count, which is an estimate.
                 call.betas()
-                data = await call.read_body(engine.max_body)
+                data = await self._bodies.receive(call, exchange, engine.max_body)
                 model, tokens = await self._bodies.read(exchange, data, counted)
                 engine.pipeline.admit(model, exchange)
                 body = self._write(tokens)

@@ -29,7 +29,7 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Pattern(msgspec.Struct, frozen=True):
-    """One form of one kind. Without a `context`, the form and `holds` are enough."""
+    """One form of one kind. Without a `context`, the form and `holds` are enough; after `unless` it is something else."""
 
     kind: str
     form: re.Pattern[str]
@@ -37,6 +37,7 @@ class Pattern(msgspec.Struct, frozen=True):
     holds: Callable[[str], bool] | None = None
     context: re.Pattern[str] | None = None
     score: float = 1.0
+    unless: re.Pattern[str] | None = None
 
     def find(self, text: str) -> Iterator[Span]:
         """Every match that holds. The group `value`, if the form has one, is what counts of it."""
@@ -51,7 +52,10 @@ class Pattern(msgspec.Struct, frozen=True):
                 continue
             place = max(held.end(), place + 1)
             start, end = held.span("value") if "value" in self.form.groupindex else held.span()
-            if self.context is None or self.context.search(text[max(0, start - 60) : start]) is not None:
+            before = text[max(0, start - _BEFORE) : start]
+            if self.context is not None and self.context.search(before) is None:
+                continue
+            if self.unless is None or self.unless.search(before) is None:
                 yield Span(start, end, self.kind, self.score)
 
     def _held(self, text: str, match: Match) -> Match | None:
@@ -72,14 +76,20 @@ class Pattern(msgspec.Struct, frozen=True):
 
 
 _MOST_CUTS = 6
+# So many characters before a match are looked at.
+_BEFORE = 60
 _SEPARATORS = re.compile(r"[\s.\-/()]")
 _DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
 _B = r"(?<![A-Za-z0-9])"
 _E = r"(?![A-Za-z0-9])"
 
 
+_ABBREVIATED = r"(?:(?<=\bno)|(?<=nr)|(?<=n°)|(?<=\bnum)|(?<=\bgeb)|(?<=d\.o\.b))"
+
+
 def _words(words: str) -> re.Pattern[str]:
-    return re.compile(rf"(?i)(?:{words})[^.;]{{0,40}}$")
+    # A full stop ends the sentence that the words stand in, unless it belongs to "no.", "nr." and the like.
+    return re.compile(rf"(?i)(?:{words})(?:[^.;]|{_ABBREVIATED}\.){{0,40}}$")
 
 
 def _is_card(digits: str) -> bool:
@@ -93,7 +103,13 @@ def _is_phone(digits: str) -> bool:
 
 def _is_v6(text: str) -> bool:
     try:
-        return ipaddress.ip_address(text).version == 6 and text.count(":") >= 2 and len(text) > 4
+        # Without a digit it is a name in a program, like `Face::Bed`.
+        return (
+            ipaddress.ip_address(text).version == 6
+            and text.count(":") >= 2
+            and len(text) > 4
+            and any(map(str.isdigit, text))
+        )
     except ValueError:
         return False
 
@@ -104,12 +120,22 @@ _PHONE_WORDS = _words(
     r"bel|messages? (?:to|from))\b"
 )
 _BIRTH = _words(
-    r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|né|née|naissance|nacid[oa]|nacimiento|nat[oa]|"
-    r"nascita|geboortedatum)\b"
+    r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|geb|né|née|naissance|nacid[oa]|nacimiento|"
+    r"nat[oa]|nascita|nascid[oa]|nascimento|geboortedatum|urodz\w+|doğum|född|родил\w*|рождени\w+)\b|出生|生年月日|생년월일"
 )
 _DATE = (
     r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:\d{4}|\d{2})|\d{4}[./\-]\d{1,2}[./\-]\d{1,2}"
+    r"|\d{1,2}-[^\W\d_]{3,10}-\d{4}"
     r"|\d{1,2}(?:st|nd|rd|th)?\.?\s(?:of\s|de\s)?[^\W\d_]{3,10}\.?,?\s(?:de\s)?\d{4}|[^\W\d_]{3,10}\.?\s\d{1,2}(?:st|nd|rd|th)?,?\s\d{4})"
+)
+
+# "version 1.2.3.4", "releases 1.2.3.4 and 1.2.3.5", "section 1.2.3.4".
+_VERSION = re.compile(
+    r"(?i)(?:(?<![\w.])(?:v|ver\.?|vers\.?|versions?|versionen|versie|versión|versiones|versione|versão|wersj[aię]|версия|версии|"
+    r"release|releases|build|rev\.?|revision|firmware|driver|patch|sections?|chapters?|clauses?|articles?|kapitel|abschnitt)"
+    r"|§|版本|バージョン|버전)"
+    r"(?:\s(?:no|nr|number|is|was)\b\.?)?[\s:=#(\"'`*]{0,4}"
+    r"(?:\d+(?:\.\d+){1,3}(?:\s{0,2}(?:and|to|or|und|bis|oder|et|à|y|e|,|-|\u2013|→|/|&)\s{0,2}){1,2}){0,3}$"
 )
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -189,7 +215,7 @@ PATTERNS: tuple[Pattern, ...] = (
         re.compile(_B + r"\d{3}[. ]?\d{2,3}[. ]?\d{3,4}" + _E),
         _DIGITS8,
         lambda digits: len(digits) == 9 and checksums.nl_bsn(digits),
-        _words(r"\b(?:bsn|burgerservicenummer|sofinummer|citizen service)\b"),
+        _words(r"\b(?:bsn|burgerservicen\w*|sofin\w*|citizen service)\b"),
     ),
     Pattern("IN_AADHAAR", re.compile(_B + r"[2-9]\d{3}([ -])\d{4}\1\d{4}" + _E), _DIGITS8, checksums.in_aadhaar),
     Pattern(
@@ -202,24 +228,34 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("IN_PAN", re.compile(_B + r"[A-Z]{3}[ABCFGHLJPTK][A-Z]\d{4}[A-Z]" + _E), re.compile(r"[A-Z]{5}\d{4}")),
     Pattern(
         "PASSPORT",
-        re.compile(_B + r"[A-Z]{0,2}\d{6,9}[A-Z]?" + _E),
-        re.compile(r"(?i)pass"),
-        None,
-        _words(r"\b(?:passport|reisepass|passeport|pasaporte|passaporto|paspoort)\b"),
-        0.9,
-    ),
-    Pattern(
-        "DRIVER_LICENCE",
-        re.compile(_B + r"(?=[A-Z0-9-]{0,50}\d{3})[A-Z0-9]{1,5}(?:-?[A-Z0-9]{2,8}){1,4}" + _E),
-        re.compile(r"(?i)licen[cs]e|driv|führerschein|permis|rijbewijs"),
+        # Letters and digits mixed as the states like (ICAO 9303 has nine of them), with at least four digits.
+        re.compile(_B + r"(?:[A-Z]{1,2} \d{6,8}|\d{2} ?\d{2} \d{6}|(?=(?:[A-Za-z]{0,9}\d){4})[A-Za-z0-9]{6,10})" + _E),
+        re.compile(r"(?i)pass|pas[az]?port|paspoort|паспорт|护照|護照|パスポート|旅券|여권|جواز"),
         None,
         _words(
-            r"(?:driv\w+(?:'s)? licen[cs]e|licen[cs]e (?:number|no)|führerschein\w*|permis de conduire|rijbewijs\w*)"
+            r"\b(?:passport|(?:reise)?pass[ -]?(?:no|nr|num(?:ber|mer)?)|reisepass|passeport|pasaporte|passaport[eo]|paspoort|"
+            r"paszport|pasaport|паспорт)\w{0,3}\b|护照|護照|パスポート|旅券|여권|جواز"
         ),
         0.9,
     ),
     Pattern(
-        "IP", re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w]|\.\d)")
+        "DRIVER_LICENCE",
+        re.compile(_B + r"(?=[A-Z0-9-]{0,50}\d{3})[A-Z0-9](?:-?[A-Z0-9]){3,24}" + _E),
+        re.compile(r"(?i)licen[cs]e|\bdl\b|driv|führerschein|permis|rijbewijs|conducir|patente|condução|prawo jazdy"),
+        None,
+        _words(
+            r"(?:driv\w+(?:['\u2019]s)? licen[cs]e|licen[cs]e (?:number|no)|\bdl (?:number|no|#)|führerschein\w*|permis de conduire|"
+            r"rijbewijs\w*|(?:carnet|permiso|licencia) de conducir|patente di guida|carta de condução|prawo jazdy)"
+        ),
+        0.9,
+    ),
+    Pattern(
+        "IP",
+        re.compile(
+            r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+            r"(?!\w|\.\d|\.(?:jar|tar|zip|whl|t?gz|dll|exe|deb|rpm|so|msi|apk|dmg)\b)"
+        ),
+        unless=_VERSION,
     ),
     Pattern(
         "IP",

@@ -7,6 +7,7 @@ over the whole query, as if each worked on what the others give.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ MAX_GROWTH = 10_000
 MAX_WRITTEN = 4_000
 MAX_BARE_JOINS = 4
 MAX_WILDCARDS = 6
+MAX_PATTERN = 200
+MAX_WIDTH = 100
+_NUMBERS = re.compile(r"\d{1,20}")
+_BACK_REFERENCE = re.compile(r"\\[1-9gk]|\(\?P=")
 
 
 def check_growth(tree: exp.Query) -> None:
@@ -34,8 +39,16 @@ def check_growth(tree: exp.Query) -> None:
             growth *= 1 + sum(1 for _ in node.find_all(exp.DPipe))
         elif isinstance(node, (exp.Concat, exp.ConcatWs)):
             growth *= max(1, len(node.expressions))
-        elif isinstance(node, (exp.Like, exp.ILike)):
+        elif isinstance(node, (exp.Like, exp.ILike, exp.SimilarTo)):
             _check_pattern(node.expression)
+        elif isinstance(node, exp.Glob):
+            _check_pattern(node.expression, "*")
+        elif isinstance(node, (exp.RegexpLike, exp.RegexpILike, exp.RegexpExtract, exp.RegexpReplace)):
+            growth *= _of_regex(node)
+        elif isinstance(node, exp.Format) or (isinstance(node, exp.Anonymous) and str(node.this).lower() == "printf"):
+            growth *= _of_format(node)
+        elif isinstance(node, (exp.Pad, exp.Repeat, exp.Space, exp.NumberToStr)):
+            growth *= _of_repeating(node)
         if growth > MAX_GROWTH:
             raise SqlRefused("its texts could become too large: join or replace less in one query")
 
@@ -52,17 +65,55 @@ def _of_replace(node: exp.Replace) -> float:
     return max(1.0, math.ceil(len(str(by.this)) / max(1, len(str(what.this)))))
 
 
-def _check_pattern(pattern: exp.Expr | None) -> None:
+def _of_regex(node: exp.Expr) -> float:
+    """The pattern is a plain text, so that what it may cost can be read; what replaces its matches too."""
     from sqlglot import exp
+
+    by = node.args.get("replacement")
+    if not isinstance(node.expression, exp.Literal) or not (by is None or isinstance(by, exp.Literal)):
+        raise SqlRefused("regular expressions and what replaces their matches are plain texts")
+    if len(str(node.expression.this)) > MAX_PATTERN or _BACK_REFERENCE.search(str(node.expression.this)):
+        raise SqlRefused(f"a regular expression has at most {MAX_PATTERN} characters and no back reference")
+    return 1.0 + (len(str(by.this)) if by is not None else 0)
+
+
+def _of_format(node: exp.Func) -> float:
+    """printf and format: each place of the format may hold one argument, and at most its own width."""
+    from sqlglot import exp
+
+    form = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
+    if not isinstance(form, exp.Literal):
+        raise SqlRefused("the format of printf() and format() is a plain text")
+    text = str(form.this)
+    if "*" in text or any(int(each) > MAX_WIDTH for each in _NUMBERS.findall(text)):
+        raise SqlRefused(f"a format is at most {MAX_WIDTH} wide, in plain digits")
+    return max(1.0, text.count("%") + text.count("{"))
+
+
+def _of_repeating(node: exp.Expr) -> float:
+    """lpad, rpad, repeat, space and MySQL's format: how often or how wide, in plain digits."""
+    from sqlglot import exp
+
+    times = node.this if isinstance(node, exp.Space) else node.args.get("times") or node.args.get("format")
+    times = times or node.expression
+    if not (isinstance(times, exp.Literal) and str(times.this).isdigit() and int(str(times.this)) <= MAX_WIDTH):
+        raise SqlRefused(f"how often or how wide a text becomes is a number of at most {MAX_WIDTH}")
+    return max(1.0, float(str(times.this)))
+
+
+def _check_pattern(pattern: exp.Expr | None, wildcard: str = "%") -> None:
+    from sqlglot import exp
+
+    made = (exp.Replace, exp.GroupConcat, exp.ArrayAgg, exp.Repeat, exp.Pad, exp.RegexpReplace, exp.Format)
 
     wildcards = 0
     for node in pattern.walk() if pattern is not None else ():
         if isinstance(node, exp.Literal):
-            wildcards += str(node.this).replace("%%", "%").count("%")
-        elif isinstance(node, (exp.Replace, exp.GroupConcat)):
-            raise SqlRefused("a pattern of LIKE can't be made by replace() or of several rows")
+            wildcards += str(node.this).replace(wildcard * 2, wildcard).count(wildcard)
+        elif isinstance(node, made):
+            raise SqlRefused("a pattern can't be made by replace() or of several rows")
     if wildcards > MAX_WILDCARDS:
-        raise SqlRefused(f"a pattern of LIKE has {wildcards} wildcards: at most {MAX_WILDCARDS}")
+        raise SqlRefused(f"a pattern has {wildcards} wildcards: at most {MAX_WILDCARDS}")
 
 
 def check_joins(tokens: Sequence[Token]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.messages import Tool
+from gateway.dialects.names import EVERY_VENDOR
 from rag.tools.fetch import FetchFailed
 from rag.tools.kinds import MAX_RESULT
 
@@ -31,21 +34,28 @@ class McpTool:
 class McpServer:
     """One server over streamable HTTP."""
 
-    def __init__(self, name: str, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+    def __init__(
+        self, name: str, url: str, headers: Mapping[str, str], *, timeout_s: float, egress: Egress = DIRECT
+    ) -> None:
         self._name = name
         self._url = url
         self._headers = dict(headers)
         self._timeout_s = timeout_s
+        self._proxy = egress.proxy_for(url)
 
     async def tools(self, allowed: Sequence[str]) -> list[McpTool]:
         """Its tools that may be called, named after the server. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
             found = await self._ask(lambda client: client.list_tools())
-        return [
-            McpTool(Tool(f"{self._name}_{each.name}", each.description or "", dict(each.input_schema)), each.name, self)
-            for each in found.tools
-            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint)
-        ]
+        made: dict[str, McpTool] = {}
+        for each in found.tools:
+            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
+                name = f"{self._name}_{each.name}"
+                if not EVERY_VENDOR.fits(name):
+                    # MCP's names may hold dots and slashes, and have 128 letters.
+                    name = EVERY_VENDOR.fitted(name, made)
+                made[name] = McpTool(Tool(name, each.description or "", dict(each.input_schema)), each.name, self)
+        return list(made.values())
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """What a tool says. Raises `FetchFailed`."""
@@ -64,9 +74,17 @@ class McpServer:
             from mcp.client.streamable_http import streamable_http_client
         except ImportError:
             raise FetchFailed("the package mcp is not installed: gatehouse-platform[tools]") from None
+        proxy = None
+        if self._proxy is not None:
+            told = {"proxy-authorization": self._proxy.authorization} if self._proxy.authorization else {}
+            proxy = httpx2.Proxy(self._proxy.shown, headers=told)
+        # Our own certificates and our own way out, not what the library makes of the environment.
+        tls = ssl.create_default_context() if self._url.startswith("https:") else False
         try:
             async with (
-                httpx2.AsyncClient(headers=self._headers, follow_redirects=False) as http,
+                httpx2.AsyncClient(
+                    headers=self._headers, follow_redirects=False, proxy=proxy, trust_env=False, verify=tls
+                ) as http,
                 Client(streamable_http_client(self._url, http_client=http)) as client,
             ):
                 return await ask(client)

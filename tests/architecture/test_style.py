@@ -25,4 +25,4 @@ def test_format() -> None:
 
 
 def test_types() -> None:
-    run("mypy")
+    run("mypy", "--num-workers", "auto")

@@ -10,10 +10,12 @@ import tomllib
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from config.extras import EXTRAS
 from gateway.cli import PACKAGES, foreign_package
 from tests.live import free_port
 
@@ -25,19 +27,24 @@ WITHOUT_EXTRAS = """
 import importlib.metadata, sys
 from packaging.requirements import Requirement
 
-def needs(name, seen):
+def needs(name, seen, extras=()):
     if name not in seen:
         seen.add(name)
         for text in importlib.metadata.requires(name) or ():
             need = Requirement(text)
             if need.marker is None or need.marker.evaluate({"extra": ""}):
                 needs(need.name.lower().replace("_", "-"), seen)
+        for extra in extras:
+            for text in importlib.metadata.requires(name) or ():
+                need = Requirement(text)
+                if need.marker is not None and need.marker.evaluate({"extra": extra}):
+                    needs(need.name.lower().replace("_", "-"), seen)
 
 allowed = {"gatehouse-platform"}
 for requirement in sys.argv.pop(1).split(","):
     need = Requirement(requirement)
     if need.marker is None or need.marker.evaluate({"extra": ""}):
-        needs(need.name.lower(), allowed)
+        needs(need.name.lower().replace("_", "-"), allowed, need.extras)
 missing = {
     module for module, owners in importlib.metadata.packages_distributions().items()
     if not any(owner.lower().replace("_", "-") in allowed for owner in owners)
@@ -71,6 +78,7 @@ def test_the_wheel_holds_exactly_our_packages(wheel: Path, tmp_path: Path) -> No
     for needed in (
         "config/examples/demo.yaml",
         "guardrails/personal/model/tagger.onnx",
+        "rag/model/minilm.onnx",
         "config/examples/demo-documents/warranty.md",
         "gateway/pipeline.py",
     ):
@@ -89,16 +97,92 @@ def test_the_wheel_holds_exactly_our_packages(wheel: Path, tmp_path: Path) -> No
     assert run.stdout.startswith("ok: "), run.stderr
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NEEDING = {
+    "redis": """
+server: {redis: "redis://127.0.0.1/0"}
+""",
+    "database": """
+server: {database: "sqlite:///ledger.db"}
+""",
+    "retrieval": """
+sources: {manuals: {kind: documents}}
+""",
+    "tables": """
+sources: {orders: {kind: sql, database: "sqlite:///orders.db", model: quick}}
+""",
+    "embeddings": """
+guardrails: {names: {kind: personal_data}}
+""",
+    "formats": """
+guardrails: {form: {kind: format, must_be: sql}}
+""",
+    "tools": """
+tools: {found: {kind: mcp, url: "http://127.0.0.1:9/mcp"}}
+""",
+}
+BASE = """
+version: 1
+providers: {s: {kind: simulated}}
+models: {quick: {targets: [s/sim-ok]}}
+"""
+
+
+def without(extras: Sequence[str]) -> list[str]:
+    """The command line of an installation with the packages of these extras only."""
+    needs = [*PROJECT["dependencies"], *(need for extra in extras for need in PROJECT["optional-dependencies"][extra])]
+    return [sys.executable, "-P", "-c", WITHOUT_EXTRAS, ",".join(needs)]
+
+
+def test_all_names_every_extra() -> None:
+    extras = dict(PROJECT["optional-dependencies"])
+    (everything,) = extras.pop("all")
+    assert everything == f"gatehouse-platform[{','.join(sorted(extras))}]"
+    assert set(EXTRAS) <= set(extras)
+
+
+@pytest.mark.parametrize("extra", NEEDING)
+def test_a_config_that_needs_an_extra_says_so(wheel: Path, tmp_path: Path, extra: str) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    (tmp_path / "gatehouse.yaml").write_text(BASE + NEEDING[extra])
+    for installed, code in (([], 2), ([extra], 0)):
+        run = subprocess.run(
+            [*without(installed), "check"],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == code, run.stdout + run.stderr
+        assert (f"gatehouse-platform[{extra}]" in run.stdout + run.stderr) == (code == 2)
+
+
+def test_everything_of_the_demo_is_in_an_extra(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    extras = [name for name in PROJECT["optional-dependencies"] if name != "all"]
+    run = subprocess.run(
+        [*without(extras), "demo", "--check"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.rstrip().endswith("The demo worked.")
+
+
 def test_the_wheel_serves_without_any_extra(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     port = free_port()
     (tmp_path / "gatehouse.yaml").write_text(
         "version: 1\nproviders: {s: {kind: simulated}}\nmodels: {quick: {targets: [s/sim-ok]}}\n"
     )
-    command = [sys.executable, "-P", "-c", WITHOUT_EXTRAS, ",".join(project["dependencies"])]
     process = subprocess.Popen(
-        [*command, "serve", "--listen", f"127.0.0.1:{port}"],
+        [*without([]), "serve", "--listen", f"127.0.0.1:{port}"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +53,11 @@ def mcp_server() -> Iterator[int]:
         """Buys it."""
         return "bought"
 
+    @server.tool("files.read/all", annotations=ToolAnnotations(read_only_hint=True))
+    def read_all() -> str:
+        """Reads all files."""
+        return "There is one file."
+
     port = free_port()
     http = uvicorn.Server(uvicorn.Config(server.streamable_http_app(), host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=http.run, daemon=True)
@@ -74,10 +80,16 @@ def test_reading_tools_of_a_server(tmp_path: Path) -> None:
             lambda _: "Seven.",
         ]
         assert b"Seven" in ask(gateway, "openai", "tooled", "How many pumps?").body
-        assert [tool["function"]["name"] for tool in upstream.bodies[0]["tools"]] == ["shop_stock", "shop_price"]
+        names = [tool["function"]["name"] for tool in upstream.bodies[0]["tools"]]
+        assert names[:2] == ["shop_stock", "shop_price"]
         told = json.dumps(upstream.bodies[1]["messages"])
         assert "There are 7 of pumps." in told
         assert "The tool failed" in told
+        # Vendors refuse the dots and slashes that MCP allows.
+        assert re.fullmatch(r"shop_files_read_all_[0-9a-f]+", names[2])
+        upstream.answers += [calling((names[2], {})), lambda _: "One."]
+        assert b"One" in ask(gateway, "openai", "tooled", "How many files?").body
+        assert "There is one file." in json.dumps(upstream.bodies[-1]["messages"])
 
 
 def test_a_server_that_is_away_is_told_to_the_model(tmp_path: Path) -> None:

@@ -159,14 +159,30 @@ def test_json_without_a_schema_at_anthropic(tmp_path: Path) -> None:
     assert "response_format" in refused.json()["error"]["message"]
 
 
+@pytest.mark.report("parameters", "JSON without a schema is named in the prompt for OpenAI, which wants it to be")
+def test_json_without_a_schema_at_openai(tmp_path: Path) -> None:
+    config = {"responseMimeType": "application/json"}
+    with house(tmp_path) as it:
+        answer = it.generate("o", generationConfig=config)
+        assert it.last["response_format"] == {"type": "json_object"}
+        assert "JSON" in it.last["messages"][0]["content"]
+        assert answer.headers["x-gatehouse-losses"] == "response_format"
+        it.generate("o", [{"role": "user", "parts": [{"text": "Say it in JSON"}]}], generationConfig=config)
+        assert it.last["messages"] == [user("Say it in JSON")]
+        it.chat("o", response_format={"type": "json_object"})
+        assert it.last["messages"] == [user()]
+
+
 @pytest.mark.report("parameters", "The bound of an answer has the name that the server knows, or the one in the config")
 @pytest.mark.parametrize(
     ("option", "name"),
-    [("", "max_tokens"), (", max_tokens: max_completion_tokens", "max_completion_tokens")],
+    [("", "max_tokens"), (", max_tokens_field: max_completion_tokens", "max_completion_tokens")],
 )
 def test_the_name_of_the_bound(tmp_path: Path, option: str, name: str) -> None:
     providers = f'  c: {{kind: openai, base_url: "URL/v1", api_key: k{option}}}\n'
-    providers += '  z: {kind: azure, endpoint: "URL", api_version: "2024-02-01", api_key: k, max_tokens: max_tokens}\n'
+    providers += (
+        '  z: {kind: azure, endpoint: "URL", api_version: "2024-02-01", api_key: k, max_tokens_field: max_tokens}\n'
+    )
     providers += '  y: {kind: azure, endpoint: "URL", api_version: "2024-10-21", api_key: k}'
     models = "  c: {targets: [c/m]}\n  z: {targets: [z/m]}\n  y: {targets: [y/m]}\n"
     with house(tmp_path, models=models, providers=providers) as it:
@@ -184,6 +200,8 @@ def test_numbers_of_other_ranges(tmp_path: Path) -> None:
         answer = it.chat("g", n=20, seed=2**40)
         assert it.last["generationConfig"] == {"candidateCount": 8}
         assert answer.headers["x-gatehouse-losses"] == "n, seed"
+        it.chat("g", frequency_penalty=2, presence_penalty=-2)
+        assert it.last["generationConfig"] == {"frequencyPenalty": 1.99, "presencePenalty": -2}
         answer = it.messages("g", max_tokens=70_000, thinking={"type": "enabled", "budget_tokens": 60_000})
         assert it.last["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 24_576
         assert "reasoning.budget_tokens" in answer.headers["x-gatehouse-losses"]

@@ -237,17 +237,19 @@ def house(
     models: str = "",
     more: str = "",
     environ: Mapping[str, str] | None = None,
+    key: str = "k",
     providers: str = "",
 ) -> Iterator[House]:
-    """`models`: further lines below `models:`; `more`: further sections of the YAML. `providers`: further lines below
-    `providers:`, in which `URL` stands for the upstream.
+    """`models`: further lines below `models:`; `more`: further sections of the YAML; `key`: of all providers.
+
+    `providers`: further lines below `providers:`, in which `URL` stands for the upstream.
     """
     upstream = Upstream(script)
     yaml = f"""version: 1
 providers:
-  o: {{kind: openai, base_url: "{upstream.url}/v1", api_key: k}}
-  a: {{kind: anthropic, base_url: "{upstream.url}", api_key: k}}
-  g: {{kind: gemini, base_url: "{upstream.url}", api_key: k}}
+  o: {{kind: openai, base_url: "{upstream.url}/v1", api_key: {key}}}
+  a: {{kind: anthropic, base_url: "{upstream.url}", api_key: {key}}}
+  g: {{kind: gemini, base_url: "{upstream.url}", api_key: {key}}}
 {providers.replace("URL", upstream.url)}
 observe: {{log: "off"}}
 models:

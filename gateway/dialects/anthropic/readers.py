@@ -16,6 +16,7 @@ from gateway.dialects import fields, google, signatures
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments
 from gateway.dialects.endings import finish_of
+from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
 
@@ -111,6 +112,10 @@ class StreamReader:
                 else:
                     deltas.append(Delta((ChoiceDelta(0, event.delta.text),), raw=raw, event="content_block_delta"))
                     continue
+            if name == "error":
+                value, _ = read_body(raw)
+                inner = value.get("error") if isinstance(value, dict) else None
+                raise errors.within(inner or value)
             delta = self._read_event(raw)
             if delta is not None:
                 deltas.append(delta)
@@ -120,8 +125,12 @@ class StreamReader:
         if not isinstance(event, dict):
             raise MalformedReply("The provider sent an event that is not an object")
         kind = event.get("type")
-        if kind == "error" or (kind is None and "error" in event):
-            raise errors.within(event.get("error"))
+        told = event.pop("error", None)
+        if kind == "error" or fields.says_something(told):
+            raise errors.within(told or event)
+        if told is not None:
+            # One that says nothing is left out: a client might take it for an error.
+            raw = _encode(event)
         if not isinstance(kind, str):
             raise MalformedReply("The provider sent an event without a type")
         if kind == "message_stop":
@@ -224,7 +233,10 @@ class WholeReader(WholeBody):
             raise MalformedReply("The provider's answer is not an object")
         said = message.pop("error", None)
         if message.get("type") == "error" or fields.says_something(said):
-            raise errors.within(said)
+            raise errors.within(said or message)
+        if "content" not in message and words_within(message):
+            # A proxy's error, without a field for it.
+            raise errors.within(message)
         try:
             # An error that says nothing is left out: a client might take it for one.
             delta = _read_message(message, body if said is None else b"")

@@ -17,7 +17,7 @@ from gateway.dialects.choices import check_unforced
 from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit
 from gateway.dialects.losses import Losses
 from gateway.dialects.names import Rule, digest
-from gateway.dialects.schemas import Unsayable
+from gateway.dialects.schemas import Budget, Unsayable
 
 DEFAULT_MAX_TOKENS = 4096  # the vendor requires a number; this one fits every model
 WITHOUT_SAMPLING = "2026-10-21"
@@ -255,6 +255,7 @@ def _write_stop(request: ChatRequest, body: dict[str, Any], losses: Losses, *, s
 
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "anthropic":
@@ -268,7 +269,7 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
             if tool.strict is not None:
                 wire["strict"] = tool.strict
         else:
-            _write_schema(tool, wire, f"tools[{index}]", losses)
+            _write_schema(tool, wire, f"tools[{index}]", losses, budget)
         if tool.description:
             wire["description"] = tool.description
         if tool.extra:
@@ -282,12 +283,12 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
     return tools
 
 
-def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: Losses) -> None:
+def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
     """The schema of another dialect's tool, and whether calls are held to it."""
-    schema, said = schemas.of_tool(tool.parameters or {})
+    schema, said = schemas.of_tool(tool.parameters or {}, budget)
     if tool.strict:
         try:
-            schema, more = schemas.enforceable(schema)
+            schema, more = schemas.enforceable(schema, budget)
             said, wire["strict"] = said or more, True
         except Unsayable as why:
             losses.add(f"{where}.strict", f"Anthropic can't hold calls to this schema: {why}")

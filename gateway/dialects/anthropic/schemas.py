@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import Subset, narrow, remembered
+from gateway.dialects.schemas import Budget, Remembered, Subset, narrow
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
 _SUBSET = Subset(
@@ -20,16 +20,16 @@ _SUBSET = Subset(
 )
 
 
-@remembered
-def enforceable(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+@Remembered
+def enforceable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """The schema as one that the vendor holds an answer to, and whether a part of it is said in words only.
 
     Raises `Unsayable`.
     """
-    return narrow(schema, _SUBSET)
+    return narrow(schema, _SUBSET, budget)
 
 
-@remembered
-def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+@Remembered
+def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """A tool's `input_schema`, and whether a part of it is said in words only."""
-    return object_at_top(as_2020_12(parameters))
+    return object_at_top(as_2020_12(parameters, budget), budget)

@@ -14,6 +14,7 @@ from gateway.contract.errors import CutShort, MalformedReply, Refusal, UpstreamE
 from gateway.contract.service_tier import tier_name
 from gateway.dialects import fields, signatures
 from gateway.dialects.endings import finish_of
+from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.grounding import read_grounding
 from gateway.dialects.gemini_generate.names import camel
@@ -134,6 +135,9 @@ class _Reader:
         if fields.says_something(said):
             raise errors.within(said)
         source = camel(response)
+        if not source.keys() & _ANSWERS and words_within(response):
+            # A proxy's error, without a field for it.
+            raise errors.within(response)
         self._reply = self._reply or str(source.get("responseId") or "")
         try:
             choices: list[ChoiceDelta] = []
@@ -222,6 +226,7 @@ class _Reader:
             raise CutShort("The provider's answer stopped before its end")
 
 
+_ANSWERS = frozenset({"candidates", "promptFeedback", "usageMetadata", "responseId", "modelVersion"})
 _RESPONSE = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
 _CANDIDATE = frozenset(
     {
@@ -268,8 +273,9 @@ class StreamReader(_Reader):
         try:
             for name, data in events:
                 if name == "error":
-                    value = _decode_any(data)
-                    raise errors.within(value.get("error", value) if isinstance(value, dict) else value)
+                    value, _ = read_body(data)
+                    inner = value.get("error") if isinstance(value, dict) else None
+                    raise errors.within(inner or value)
                 if data != b"[DONE]":
                     deltas.append(self._read_response(data if b"\n" not in data else data.replace(b"\n", b" ")))
         except UpstreamError as error:

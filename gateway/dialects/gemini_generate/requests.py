@@ -17,8 +17,8 @@ from gateway.dialects.gemini_generate import schemas, turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
 from gateway.dialects.losses import Losses
-from gateway.dialects.names import Rule
-from gateway.dialects.schemas import Unsayable
+from gateway.dialects.names import NOTHING, Rule
+from gateway.dialects.schemas import Budget, Unsayable
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "model"})
@@ -44,8 +44,10 @@ _CONFIG = frozenset(
 # "Must start with a letter or an underscore. Must be a-z, A-Z, 0-9, or contain underscores (_), dots (.), colons (:),
 # or dashes (-), with a maximum length of 64" is the API's error; Vertex takes 128. Of ids nothing is said.
 NAMES = Rule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
-IDS = Rule(r"[^\x20-\x7e]", 256)
+IDS = Rule(NOTHING, 256)
 MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
+# "up to, but not including, 2.0"
+PENALTIES_END, LARGEST_PENALTY = 2, 1.99
 SEEDS = range(-(2**31), 2**31)
 # Of all models that take budgets the one with the smallest largest.
 MOST_BUDGET = 24_576
@@ -293,6 +295,10 @@ def _fitted_config(request: ChatRequest, losses: Losses) -> dict[str, Any]:
         if config.get(key, 0) > most:
             losses.add(name, f"Gemini gives at most {most}")
             config[key] = most
+    for name, key in (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")):
+        if config.get(key, 0) >= PENALTIES_END:
+            losses.add_soft(name, "Gemini's penalties end before 2")
+            config[key] = LARGEST_PENALTY
     if "seed" in config and config["seed"] not in SEEDS:
         losses.add("seed", "Gemini takes seeds of 32 bits")
         del config["seed"]
@@ -357,6 +363,7 @@ def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any], losses:
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
     declarations: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "gemini":
@@ -370,7 +377,7 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
         if tool.parameters is not None and same:
             wire["parametersJsonSchema"] = tool.parameters
         elif tool.parameters is not None:
-            wire["parametersJsonSchema"], said = schemas.of_tool(tool.parameters)
+            wire["parametersJsonSchema"], said = schemas.of_tool(tool.parameters, budget)
             if said:
                 losses.add_soft(f"tools[{index}].parameters", "some of the schema is said in its description")
         if tool.strict:

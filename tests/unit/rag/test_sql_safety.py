@@ -371,6 +371,12 @@ SELECT max(amount) FROM orders; -- the largest
 /* how many */ SELECT count(*) FROM orders
 SELECT min(ordered), max(ordered) FROM orders WHERE status IN ('paid', 'open')
 SELECT p.category, group_concat(p.title, ', ') FROM products p GROUP BY p.category
+SELECT json_extract('{"a": [4, 5]}', '$.a[1]'), '{"a": 1}' ->> '$.a', '{"a": 1}' -> '$.a' FROM orders
+SELECT json_type('[1]'), json_valid(name), json_array_length('[1, 2]') FROM customers
+SELECT printf('%05.2f of %s', amount, status), format('%d', quantity) FROM orders
+SELECT hex(name), quote(name), typeof(amount), likely(1) FROM customers, orders
+SELECT region FROM customers WHERE region GLOB 'n*' GROUP BY region
+SELECT json_group_array(title), category FROM products GROUP BY category
 """.strip().split("\n")
 
 
@@ -409,6 +415,51 @@ def test_honest_sql_runs_and_gives_the_same(database: sqlite3.Connection, text: 
         assert sorted(map(repr, rows)) == sorted(map(repr, database.execute(text.split(";")[0]).fetchall()))
     assert "s" not in [value for row in rows for value in row if columns > 4]
     assert len(database.execute(prove(text, allowed("sqlite"), 2)).fetchall()) <= 3
+
+
+OF_ONE_DIALECT: list[tuple[Dialect, str]] = [
+    ("postgres", "name ->> 'a', name #>> '{a,b}', name -> 'a', jsonb_array_length(name), jsonb_typeof(name)"),
+    ("postgres", "name @> '{}', jsonb_extract_path_text(name, 'a'), array_agg(region), (array_agg(name))[1]"),
+    ("postgres", "split_part(name, ',', 1), regexp_replace(name, '[0-9]+', '#'), name ~ '^a', lpad(name, 5, '0')"),
+    ("postgres", "to_number(name, '99'), format('%s', name), date_bin('1 day', joined, joined), pi(), reverse(name)"),
+    ("mysql", "json_extract(name, '$.a'), json_unquote(json_extract(name, '$.a')), json_length(name), now()"),
+    ("mysql", "substring_index(name, ',', 1), format(id, 2), lpad(name, 5, '0'), dayname(joined), name REGEXP '^a'"),
+    ("mysql", "field(name, 'x'), find_in_set('x', name), sec_to_time(id), strcmp(name, region), elt(1, name)"),
+    ("duckdb", "name ->> '$.a', json_extract(name, '$.a'), json_keys(name), list(region), (list(region))[1], now()"),
+    ("duckdb", "printf('%d', id), format('{}', id), regexp_extract(name, '[0-9]+'), split_part(name, ',', 1)"),
+    ("duckdb", "dayname(joined), monthname(joined), epoch(joined), lpad(name, 5, '0'), levenshtein(name, region)"),
+    ("sqlite", "json_extract(name, '$.a'), json_array_length(name), printf('%d', id), hex(name), quote(name)"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "terms"), OF_ONE_DIALECT)
+def test_functions_that_only_read_pass(dialect: Dialect, terms: str) -> None:
+    prove(f"SELECT {terms} FROM customers", allowed(dialect), 10)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "printf('%1000000d', id)",
+        "printf('%*d', 1000000, id)",
+        "printf(name, id)",
+        "printf('%.101f', id)",
+        "lpad(name, 1000000, 'x')",
+        "lpad(name, id, 'x')",
+        "repeat(name, id)",
+        "repeat(repeat(repeat(name, 100), 100), 100)",
+        "regexp_replace(name, region, 'x')",
+        "regexp_replace(name, 'x', region)",
+        r"name ~ '(a+)+\1'",
+        "json_extract(name, '$..a')",
+        "name LIKE lpad('%', 50, '%')",
+        "name LIKE repeat('%a', 50)",
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_functions_stay_small(dialect: Dialect, term: str) -> None:
+    with pytest.raises(SqlRefused):
+        prove(f"SELECT {term} FROM customers", allowed(dialect), 10)
 
 
 @pytest.mark.parametrize("dialect", ["postgres", "mysql", "duckdb"])

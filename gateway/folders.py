@@ -1,0 +1,21 @@
+"""Where a machine's own files are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.sections import ServerConfig
+
+
+def cache_folder() -> Path:
+    """`$GATEHOUSE_CACHE`, else `~/.cache/gatehouse`."""
+    named = os.environ.get("GATEHOUSE_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "gatehouse"
+
+
+def data_folder(server: ServerConfig) -> Path:
+    """`server.data`, else the cache folder."""
+    return server.data if server.data is not None else cache_folder()

@@ -1,0 +1,41 @@
+"""Public reports about personal data that was missed, and about harmless text that was masked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.reports.vendors import house, user
+
+MODELS = "  masked: {pipeline: masked}\n"
+GUARD = """
+guardrails: {pii: {kind: personal_data, hint: false}}
+pipelines: {masked: {guard_input: [pii], answer: o}}
+"""
+
+
+@pytest.mark.report("guardrails", "A number after the name of a document is masked, however the name is written")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("My passport number: L898902C3", "L898902C3"),
+        ("Passport no. 533380006, valid until May", "533380006"),
+        ("Mein Reisepass-Nr. C01X00T478", "C01X00T478"),
+        ("My driver licence no. F255-921-50-094-0", "F255-921-50-094-0"),
+    ],
+)
+def test_documents_are_masked(tmp_path: Path, text: str, value: str) -> None:
+    with house(tmp_path, models=MODELS, more=GUARD) as it:
+        it.chat("masked", [user(text)])
+        assert value not in it.last["messages"][-1]["content"]
+
+
+@pytest.mark.report("guardrails", "A version or a section is no IP address")
+@pytest.mark.parametrize(
+    "text", ["Upgrade to version 1.2.3.4 of the app", "See section 4.1.2.3", "Get app-1.2.3.4.zip"]
+)
+def test_versions_are_left(tmp_path: Path, text: str) -> None:
+    with house(tmp_path, models=MODELS, more=GUARD) as it:
+        it.chat("masked", [user(text)])
+        assert it.last["messages"][-1]["content"] == text
