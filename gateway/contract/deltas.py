@@ -191,8 +191,11 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
 
     @property
     def parts_words(self) -> bool:
-        """Whether it stands between words, so that those held back must go out before it."""
-        return bool(self.closes or self.extra or self.begins or self.redacted or self.own)
+        """Whether it stands between words, so that those held back must go out before it.
+
+        Fields beside the message don't: a word may be told in two pieces with such a field between them.
+        """
+        return bool(self.closes or self.extra or self.begins or self.redacted)
 
 
 class Delta(msgspec.Struct, frozen=True):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from gateway.contract import media
 from gateway.contract.messages import Loss, Opaque
+from gateway.dialects import google
 
 
 def merge(own: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
@@ -31,24 +34,35 @@ def words_instead(part: dict[str, Any]) -> str:
     return f"\n{file.get('fileUri') or ''}\n" if isinstance(file, dict) else ""
 
 
-def picture_of(part: dict[str, Any]) -> tuple[str, str] | None:
-    """(media type, base64 data) of a picture that Gemini has made."""
+class Picture(msgspec.Struct, frozen=True):
+    """One that a model has made: its media type, its base64, and what Google has signed it with."""
+
+    kind: str
+    data: str
+    signature: str = ""
+
+
+def picture_of(part: dict[str, Any]) -> Picture | None:
+    """A picture among Gemini's parts."""
     blob = part.get("inlineData")
     if not isinstance(blob, dict) or not isinstance(blob.get("data"), str):
         return None
     kind = str(blob.get("mimeType") or "")
-    return (kind, blob["data"]) if kind.startswith("image/") else None
+    if not kind.startswith("image/"):
+        return None
+    signature = part.get("thoughtSignature")
+    return Picture(kind, blob["data"], signature if isinstance(signature, str) else "")
 
 
-def pictures_of(images: object) -> list[tuple[str, str]]:
-    """(media type, base64 data) of OpenRouter's and LiteLLM's `images`."""
+def pictures_of(images: object) -> list[Picture]:
+    """The `images` of a message, where OpenRouter and LiteLLM keep them."""
     found = []
     for each in images if isinstance(images, list) else ():
         inner = each.get("image_url") if isinstance(each, dict) else None
         url = inner.get("url") if isinstance(inner, dict) else None
-        if isinstance(url, str) and url.startswith("data:") and ";base64," in url:
-            head, _, data = url.partition(";base64,")
-            found.append((head[5:], data))
+        kind, data = media.split_data_url(url) if isinstance(url, str) else ("", "")
+        if data:
+            found.append(Picture(kind, data, google.take(each.get("extra_content"))[0]))
     return found
 
 

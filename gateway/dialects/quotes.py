@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from gateway.contract.deltas import Citation
 
+# So many sources of an answer have their words looked for; those after them stay at the places that they came with.
+MOST_QUOTES = 1000
+
 
 def nth_of(quote: str, text: str, start: int) -> int:
     """How often `quote` begins in `text` before `start`."""

@@ -204,6 +204,10 @@ def test_pictures_in_answers(tmp_path: Path) -> None:
         assert message["images"][0]["image_url"] == {"url": f"data:image/png;base64,{PNG}"}
         assert "print(1)" in message["content"]
         assert f"data:image/png;base64,{PNG}".encode() in it.chat("g", stream=True).body
+        # The next turn shows the model its own picture.
+        it.chat("g", [user(), message, user("another")])
+        made = [part for part in it.last["contents"][1]["parts"] if "inlineData" in part]
+        assert made == [{"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": "U0lH"}]
 
         answer = it.messages("g")
         words = "".join(block["text"] for block in answer.json()["content"])
@@ -220,6 +224,22 @@ def test_pictures_of_compatible_servers(tmp_path: Path) -> None:
         parts = it.generate("o").json()["candidates"][0]["content"]["parts"]
         assert {"inlineData": {"mimeType": "image/png", "data": PNG}} in parts
         assert it.chat("o").json()["choices"][0]["message"]["images"] == [image]
+
+
+@pytest.mark.report("contents", "A picture that is called a file is a picture to every vendor")
+def test_pictures_called_files(tmp_path: Path) -> None:
+    with house(tmp_path) as it:
+        it.chat("a", file(filename="scan.png", file_data=PNG))
+        source = {"type": "base64", "media_type": "image/png", "data": PNG}
+        assert it.last["messages"][0]["content"][0] == {"type": "image", "source": source}
+        linked = [{"parts": [{"fileData": {"fileUri": "https://example.com/a.jpg"}}]}]
+        it.generate("a", linked)
+        url = {"type": "url", "url": "https://example.com/a.jpg"}
+        assert it.last["messages"][0]["content"][0] == {"type": "image", "source": url}
+        it.generate("o", linked)
+        assert it.last["messages"][0]["content"][0]["image_url"] == {"url": "https://example.com/a.jpg"}
+        it.generate("g", linked)
+        assert it.last["contents"] == [{"role": "user", **linked[0]}]
 
 
 @pytest.mark.report("contents", "Sound goes to vendors that hear it in their own words, and its loss is told elsewhere")

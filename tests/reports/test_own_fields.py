@@ -220,3 +220,20 @@ def test_custom_tools(tmp_path: Path) -> None:
         pieces = [call for delta in found for call in delta.get("tool_calls", ())]
         assert "".join(each["custom"].get("input", "") for each in pieces) == "{[half"
         assert (pieces[0]["type"], pieces[0]["custom"]["name"]) == ("custom", "run")
+
+
+@pytest.mark.report("contents", "A field beside a stream's words does not let half a secret pass")
+def test_fields_between_words(tmp_path: Path) -> None:
+    secret = "AKIA" + "Z7QX3LMT" + "5RWK2PBD"
+    filtered = openai_chunk({})
+    filtered["choices"][0]["content_filter_results"] = {"hate": {"filtered": False}}
+    said = [openai_chunk({"content": "it is " + secret[:10]}), filtered, openai_chunk({"content": secret[10:] + " so"})]
+
+    def script(request: Request) -> bytes:
+        return events(*said, openai_chunk({}, "stop"))
+
+    checks = CHECKS.replace("{{kind: secrets}}", "{{kind: secrets, then: [mask]}}")
+    with house(tmp_path, script, models=GUARDED.format("o"), more=checks.format("o")) as it:
+        body = it.chat("guarded_o", stream=True).body
+    assert b"content_filter_results" in body
+    assert secret[:10].encode() not in body

@@ -253,6 +253,19 @@ def test_anthropic_s_thoughts_come_back(tmp_path: Path, model: str) -> None:
             assert "UzE=" not in json.dumps(it.last)
 
 
+@pytest.mark.report("contents", "Anthropic's blocks of thoughts, words and calls keep their order behind guardrails")
+def test_blocks_keep_their_order(tmp_path: Path) -> None:
+    with house(tmp_path, thinks, models=GUARDED.format("a"), more=CHECKS.format("a")) as it:
+        assert it.messages("guarded_a").json()["content"] == it.messages("a").json()["content"]
+        streams = [list(chunks(it.messages(model, stream=True).body)) for model in ("guarded_a", "a")]
+        kinds = [[each["content_block"]["type"] for each in found if "content_block" in each] for found in streams]
+        assert kinds[0] == kinds[1] == ["thinking", "redacted_thinking", "thinking", "text", "tool_use"]
+        signed = [
+            [each["delta"]["signature"] for each in found if "signature" in each.get("delta", {})] for found in streams
+        ]
+        assert signed[0] == signed[1] == ["UzE=", "UzI="]
+
+
 @pytest.mark.report("contents", "Thoughts that end with a masked value come before their signature, streamed too")
 def test_masked_values_before_a_signature(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:

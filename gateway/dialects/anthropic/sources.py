@@ -53,12 +53,12 @@ class Sources:
         parts = extra.get("parts")
         for part in parts if isinstance(parts, list) else ():
             if picture := picture_of(part):
-                said.append(self._picture(picture[0]))
+                said.append(self._picture(picture.kind))
             elif words := words_instead(part):
                 said.append(words)
             else:
                 self._leave_out(kind_of(part))
-        said += [self._picture(kind) for kind, _ in pictures_of(extra.get("images"))]
+        said += [self._picture(each.kind) for each in pictures_of(extra.get("images"))]
         audio = extra.get("audio")
         if isinstance(audio, dict):
             self._unsaid.add("audio", "Anthropic's answers hold no sound")

@@ -278,8 +278,10 @@ def _write_image(image: Image, losses: Losses, *, same: bool) -> dict[str, Any] 
 
 def _write_document(part: Document, losses: Losses, *, same: bool) -> dict[str, Any] | None:
     source = _own_source(part) if same else _foreign_source(part, losses)
-    if source is None or source["type"] == "image":
-        return source and {"type": "image", "source": {**source, "type": "base64"}}
+    if source is None:
+        return None
+    if not same and media.media_type(part.media_type, part.data, part.name or part.url) in _PICTURES:
+        return {"type": "image", "source": source}
     return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
 
 
@@ -294,7 +296,7 @@ def _own_source(part: Document) -> dict[str, Any]:
 
 
 def _foreign_source(part: Document, losses: Losses) -> dict[str, Any] | None:
-    """The source of a document of another dialect; a file that is a picture has the type `image`."""
+    """The source of a document of another dialect."""
     where = "messages[].content[].file"
     if part.file_id:
         raise media.refuse_file(where, "a file by its id")
@@ -307,10 +309,8 @@ def _foreign_source(part: Document, losses: Losses) -> dict[str, Any] | None:
         losses.add(where, "it is empty")
         return None
     kind = media.media_type(part.media_type, part.data, part.name)
-    if kind == "application/pdf":
+    if kind == "application/pdf" or kind in _PICTURES:
         return {"type": "base64", "media_type": kind, "data": part.data}
-    if kind in _PICTURES:
-        return {"type": "image", "media_type": kind, "data": part.data}
     text = media.text_of(part.data) if media.is_textual(kind) or not kind else None
     if text is None:
         losses.add(where, f"Anthropic reads PDFs, pictures and plain text, not '{kind[:60]}'")

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.contract.deltas import Citation
 from gateway.dialects.gemini_generate.names import camel
-from gateway.dialects.quotes import place_of
+from gateway.dialects.quotes import MOST_QUOTES, place_of
 
 
 def read_grounding(metadata: dict[str, Any]) -> tuple[Citation, ...]:
@@ -42,7 +42,7 @@ def write_grounding(citations: list[tuple[Citation, int]], said: str) -> dict[st
     chunks: list[dict[str, Any]] = []
     numbers: dict[tuple[str, str], int] = {}
     supports: list[dict[str, Any]] = []
-    for citation, block in citations:
+    for citation, block in citations[:MOST_QUOTES]:
         source = (citation.url, citation.title)
         if source not in numbers:
             numbers[source] = len(chunks)
@@ -65,7 +65,7 @@ def settle(metadata: dict[str, Any], said: str) -> dict[str, Any]:
         return metadata
     settled = []
     data = said.encode("utf-8", "surrogatepass")
-    for support in supports:
+    for support in supports[:MOST_QUOTES]:
         segment = support.get("segment") if isinstance(support, dict) else None
         text = segment.get("text") if isinstance(segment, dict) else None
         if isinstance(segment, dict) and isinstance(text, str) and text:
@@ -78,7 +78,7 @@ def settle(metadata: dict[str, Any], said: str) -> dict[str, Any]:
             ):
                 support = {**support, "segment": {**segment, "startIndex": at, "endIndex": at + len(words)}}
         settled.append(support)
-    return {**metadata, "groundingSupports": settled}
+    return {**metadata, "groundingSupports": settled + supports[MOST_QUOTES:]}
 
 
 def _nearest(data: bytes, words: bytes, start: int) -> int:

@@ -25,7 +25,7 @@ from gateway.contract.messages import (
 )
 from gateway.dialects import fields, signatures
 from gateway.dialects.fitting import FIRST_WORDS
-from gateway.dialects.foreign import plain_words, refuse_files
+from gateway.dialects.foreign import Picture, pictures_of, plain_words, refuse_files
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.losses import Losses
 
@@ -257,9 +257,11 @@ def write_all(
     for index, message in enumerate(messages):
         if message.name:
             losses.add_soft("messages[].name", "Gemini's contents have no names")
-        if message.extra and not same:
-            losses.add_extras(message.extra, "messages[].")
         parts = writer.parts(message)
+        if message.extra and not same:
+            made = pictures_of(message.extra.get("images"))
+            parts += [_made(each) for each in made]
+            losses.add_extras({k: v for k, v in message.extra.items() if not (made and k == "images")}, "messages[].")
         if not parts and message.parts:
             continue
         if message.role in ("system", "developer"):
@@ -292,6 +294,11 @@ def _shape(
         losses.add_soft("messages[0]", "a turn of the user's was put before the first, which is the assistant's")
         contents.insert(0, {"role": "user", "parts": [{"text": FIRST_WORDS}]})
     return system, contents
+
+
+def _made(picture: Picture) -> dict[str, Any]:
+    """A picture that the model made in an earlier turn, with its signature."""
+    return _signed({"inlineData": {"mimeType": picture.kind, "data": picture.data}}, picture.signature)
 
 
 # Google's own mark for calls whose signature is lost, or that another model has made: from Gemini 3 on a call of the

@@ -108,8 +108,10 @@ class _Candidate:
     def _parts_of(self, extra: dict[str, Any]) -> list[dict[str, Any]]:
         """Google's own parts, pictures of OpenAI's compatible servers, and what others can't be told."""
         parts = list(extra.get("parts") or ())
-        for kind, data in pictures_of(extra.get("images")):
-            parts.append({"inlineData": {"mimeType": kind, "data": data}})
+        parts += [
+            _signed({"inlineData": {"mimeType": each.kind, "data": each.data}}, each.signature)
+            for each in pictures_of(extra.get("images"))
+        ]
         audio = extra.get("audio")
         if isinstance(audio, dict) and audio.get("transcript"):
             self._unsaid.add("audio", "the sound has no media type")

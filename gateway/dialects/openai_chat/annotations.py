@@ -33,13 +33,14 @@ def read_annotation(annotation: dict[str, Any]) -> Citation:
 
 
 def quote_words(delta: Delta, said: dict[int, list[str]]) -> Delta:
-    """The delta with the words that its annotations point at. `said`: the words so far, by choice."""
+    """The delta with the words that its annotations point at. `said`: the words so far, by choice; they are joined."""
     if not any(choice.citations for choice in delta.choices):
         return delta
     choices = []
     for choice in delta.choices:
         if choice.citations:
             text = "".join(said.get(choice.index, ()))
+            said[choice.index] = [text]
             choice = msgspec.structs.replace(
                 choice, citations=tuple([_quoted(each, text) for each in choice.citations])
             )

@@ -20,6 +20,7 @@ from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
+from gateway.dialects.quotes import MOST_QUOTES
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
 
@@ -97,13 +98,14 @@ _FINISH: dict[str, FinishReason] = {
 class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
-    __slots__ = ("_begun", "_calls", "_finished", "_parser", "_said", "_seen", "done")
+    __slots__ = ("_begun", "_calls", "_finished", "_parser", "_quotes", "_said", "_seen", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._calls: dict[int, CallNumbers] = {}
         # The words so far, by choice, which annotations point into.
         self._said: dict[int, list[str]] = {}
+        self._quotes = 0
         self._begun = False
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -153,7 +155,8 @@ class StreamReader:
                     self._finished.add(choice.index)
                 if choice.tool_calls:
                     delta = settle_calls(delta, self._calls)
-                if choice.citations:
+                if choice.citations and self._quotes < MOST_QUOTES:
+                    self._quotes += len(choice.citations)
                     delta = quote_words(delta, self._said)
             deltas.append(delta)
 

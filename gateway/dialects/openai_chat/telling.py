@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from gateway.contract.deltas import ChoiceDelta
 from gateway.dialects import google, signatures
 from gateway.dialects.foreign import Unsaid, kind_of, note_for, picture_of, words_instead
 from gateway.dialects.openai_chat.annotations import write_annotation
+from gateway.dialects.quotes import MOST_QUOTES
 
 # Where the other dialects keep what only they can say.
 _OTHERS = frozenset(
@@ -20,8 +23,10 @@ _THOUGHTS = "_thoughts"
 class Told:
     """One choice under way. `text` is what the last piece adds to its words."""
 
-    __slots__ = ("_block", "_blocks", "_left_out", "_length", "_pictures", "_said", "_silent", "_thoughts", "_unsaid",
-                 "custom", "text", "thoughts_name")  # fmt: skip
+    __slots__ = (
+        "_annotations", "_block", "_blocks", "_left_out", "_length", "_pictures", "_said", "_silent", "_thoughts",
+        "_unsaid", "custom", "text", "thoughts_name",
+    )  # fmt: skip
 
     def __init__(self, unsaid: Unsaid) -> None:
         self._unsaid = unsaid
@@ -32,6 +37,7 @@ class Told:
         # The thoughts that have no signature yet.
         self._thoughts: list[str] = []
         self._blocks = 0
+        self._annotations: list[dict[str, Any]] = []
         self._pictures = 0
         self._left_out: list[str] = []
         self._silent = True
@@ -55,6 +61,9 @@ class Told:
             self._silent = False
         plain = not (choice.extra or choice.signature or choice.redacted or choice.citations)
         told = {} if plain else self._take_special(choice)
+        if choice.finish and self._annotations:
+            # All at once: OpenAI's own helper for streams can't join lists of them.
+            told["annotations"], self._annotations = self._annotations, []
         if choice.finish and self._silent and self._left_out:
             self.text += note_for(self._left_out)
         if self.text:
@@ -71,6 +80,9 @@ class Told:
         told: dict[str, Any] = {}
         if choice.extra:
             told |= {key: value for key, value in choice.extra.items() if key not in _OTHERS}
+            annotations = told.pop("annotations", None)
+            if isinstance(annotations, list):
+                self._annotations += annotations
             self._take_parts(choice.extra, told)
             blocks = choice.extra.get("content_blocks")
             for block in blocks if isinstance(blocks, list) else ():
@@ -80,12 +92,17 @@ class Told:
         if choice.signature:
             self._take_signature(choice, told)
         if choice.citations:
-            said = "".join([*self._said, self.text])
-            mine = [each for each in choice.citations if each.url or each.title or each.dialect == "openai"]
-            written = [write_annotation(each, said, self._block) for each in mine]
-            if written:
-                told["annotations"] = [*told.get("annotations", ()), *written]
+            self._cite(choice)
         return told
+
+    def _cite(self, choice: ChoiceDelta) -> None:
+        said = "".join([*self._said, self.text])
+        self._said = [said[: self._length]]
+        for each in choice.citations:
+            if len(self._annotations) >= MOST_QUOTES:
+                each = msgspec.structs.replace(each, quote="")
+            if each.url or each.title or each.dialect == "openai":
+                self._annotations.append(write_annotation(each, said, self._block))
 
     def _take_signature(self, choice: ChoiceDelta, told: dict[str, Any]) -> None:
         thoughts, self._thoughts = "".join(self._thoughts), []
@@ -107,9 +124,9 @@ class Told:
             if picture is not None:
                 # As OpenRouter and LiteLLM do (https://docs.litellm.ai/docs/completion/image_generation_chat).
                 image: dict[str, Any] = {"type": "image_url", "index": self._pictures}
-                image["image_url"] = {"url": f"data:{picture[0]};base64,{picture[1]}"}
-                if isinstance(signature := part.get("thoughtSignature"), str) and signature:
-                    image["extra_content"] = google.give(signature)
+                image["image_url"] = {"url": f"data:{picture.kind};base64,{picture.data}"}
+                if picture.signature:
+                    image["extra_content"] = google.give(picture.signature)
                 told.setdefault("images", []).append(image)
                 self._pictures += 1
                 self._silent = False

@@ -408,14 +408,17 @@ class _Writer:
         where = "messages[].content[].document"
         if part.file_id:
             raise media.refuse_file(where, "a file by its id")
+        kind = media.media_type(part.media_type, part.data, part.name or part.url)
         if part.url:
             media.check_url(part.url, where)
+            if kind.startswith("image/"):
+                content.append({"type": "image_url", "image_url": {"url": part.url}})
+                return
             self._losses.add(where, "OpenAI Chat Completions takes no documents by URL")
             return
         if not part.data:
             self._losses.add(where, "it is empty")
             return
-        kind = media.media_type(part.media_type, part.data, part.name)
         if kind.startswith("image/"):
             content.append({"type": "image_url", "image_url": {"url": f"data:{kind};base64,{part.data}"}})
             return
