@@ -33,6 +33,16 @@ def test_a_thread_goes_to_no_other_vendor(tmp_path: Path, model: str, thread: di
     assert not asked
 
 
+@pytest.mark.report("threads", "The built-in model takes no thread")
+def test_the_built_in_model_takes_no_thread(tmp_path: Path) -> None:
+    yaml = "version: 1\nproviders: {builtin: {kind: extractive}}\nmodels: {quote: {targets: [builtin/extractive]}}\n"
+    body = {"model": "quote", "max_tokens": 9, "messages": [user()], "thread": CONTINUE}
+    with running_gateway(yaml + "observe: {log: 'off'}\n", tmp_path) as gateway:
+        answer = gateway.request("POST", "/v1/messages", body, {"anthropic-version": "2023-06-01"})
+    assert answer.status == 400
+    assert answer.json()["error"]["details"] == {"error_code": "thread_unsupported_request"}
+
+
 @pytest.mark.report("threads", "A thread goes to Anthropic as it is")
 def test_a_thread_goes_to_anthropic(tmp_path: Path) -> None:
     with house(tmp_path) as it:
