@@ -29,6 +29,7 @@ from gateway.access.keys import KeyRing, Shown, allowed_models, unknown_model
 from gateway.access.quota import Quota
 from gateway.contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from gateway.contract.guards import Again, Guards
+from gateway.contract.held import check_whole
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Constructed, Context, Decision, Made, OwnTools, Recall, Routing, UnderGuard
 from gateway.contract.stock import StockReply
@@ -105,9 +106,12 @@ class Pipeline:
             if model := _in_its_place(exchange):
                 route = msgspec.structs.replace(route, policy=self._routes[model].policy)
         exchange.stream = request.stream
+        plain = route.context is None and route.tools is None and route.recall is None and route.routing is None
+        if route.guards is not None or not plain:
+            check_whole(request)
         if route.guards is not None:
             return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        if route.context is None and route.tools is None and route.recall is None and route.routing is None:
+        if plain:
             return Pump(await self._dispatch(route, request, exchange, opening), (), exchange)
 
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:

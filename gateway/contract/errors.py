@@ -4,6 +4,7 @@ GatehouseError
 ├── RequestError                  the caller's to mend
 │   ├── InvalidRequest            400  `param` names the field
 │   ├── UnsupportedFeature        400  asked of a model that can't
+│   │   └── HeldElsewhere         400  continues what only another provider holds
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
 │   │   └── PriceUnknown          403  a budget, and no target with a price
@@ -39,10 +40,10 @@ GatehouseError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.contract.deltas import Delta
 
@@ -88,6 +89,11 @@ class RequestError(GatehouseError):
     status = 400
     code = "invalid_request"
 
+    @property
+    def should_retry(self) -> bool | None:
+        """Only time mends 408 and 429. Claude Code retries a 401 for minutes unless it is told that this is no use."""
+        return None if self.status in (408, 429) else False
+
 
 class InvalidRequest(RequestError):
     """A field is missing, of the wrong type or out of range; `param` names it (`messages[0].role`)."""
@@ -99,15 +105,14 @@ class UnsupportedFeature(RequestError):
     code = "unsupported_parameter"
 
 
+class HeldElsewhere(UnsupportedFeature):
+    """The request continues a conversation of which another provider holds the rest; `param` names the field."""
+
+
 class ContentBlocked(RequestError):
     """A guardrail does not let the request, or its answer, pass. The message names the guardrail, never the text."""
 
     code = "content_policy_violation"
-
-    @property
-    def should_retry(self) -> bool | None:
-        """The same would be blocked again."""
-        return False
 
 
 class Unauthenticated(RequestError):
@@ -358,11 +363,15 @@ class Refusal(UpstreamError):
 
 
 class RequestRefused(UpstreamError):
-    """The provider says that the request is wrong; another attempt would hear the same."""
+    """The provider says that the request is wrong; another attempt would hear the same.
+
+    `details` are the provider's own, for callers of its dialect.
+    """
 
     status = 400
     code = "invalid_request"
     kind = "bad_request"
+    details: Mapping[str, Any] | None = None
 
 
 class AllTargetsFailed(GatehouseError):

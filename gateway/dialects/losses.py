@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.contract.errors import UnsupportedFeature
+from gateway.contract.held import check_held
 from gateway.contract.messages import Loss
 
 if TYPE_CHECKING:
@@ -40,8 +41,15 @@ class Losses:
         self._found.append(Loss(field, reason))
 
     def add_extras(self, extra: dict[str, Any], where: str = "") -> None:
-        """Fields that only the dialect of the request knows."""
-        for key in extra:
+        """Fields that only the dialect of the request knows; one that is null asks for nothing.
+
+        Raises `HeldElsewhere` for a field of the request's own (`where` is empty) that names what a provider holds.
+        """
+        for key, value in extra.items():
+            if value is None:
+                continue
+            if not where:
+                check_held(key)
             if key in _HARMLESS:
                 self.add_soft(where + key, _HARMLESS[key])
             else:

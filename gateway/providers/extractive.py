@@ -8,6 +8,7 @@ import secrets
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from gateway.contract.embedding import Embeds
 from gateway.contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
+from gateway.contract.held import check_held
 from gateway.contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
 from gateway.contract.protocols import UpstreamCall
 from gateway.contract.tokens import estimate_tokens
@@ -119,6 +120,9 @@ class ExtractiveReply:
 
 def refuse_unsupported(request: ChatRequest) -> None:
     """Raises `UnsupportedFeature` naming the first field that a model which only quotes can't honour."""
+    for name, value in (request.extra or {}).items():
+        if value is not None:
+            check_held(name)
     fault = _unsupported(request)
     if fault:
         field, what = fault

@@ -65,6 +65,8 @@ class AnthropicWire:
             for name in SAMPLING:
                 if name in body:
                     raise BadRequest(f"{name}: Extra inputs are not permitted", name)
+        if body.get("thread") is not None:
+            raise BadRequest("thread: the simulator keeps no conversations", "thread")
         messages = body["messages"]
         if not messages:
             raise BadRequest("messages: at least one message is required", "messages")
@@ -195,7 +197,9 @@ class AnthropicWire:
         """See `Wire.error`."""
         if kind == "context":
             message = "prompt is too long: 250001 tokens > 200000 maximum"
-        error = {"type": _TYPES.get(status, "api_error"), "message": message}
+        error: dict[str, Any] = {"type": _TYPES.get(status, "api_error"), "message": message}
+        if kind == "thread":
+            error["details"] = {"error_code": "thread_unsupported_request"}
         return {"type": "error", "error": error, "request_id": "req_sim"}
 
     def error_event(self, status: int = 0) -> bytes:

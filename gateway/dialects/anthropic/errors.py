@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.contract.errors import AllTargetsFailed, HeldElsewhere, RequestRefused
 from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+# So begin the codes in `details` that say why a thread does not go on.
+_THREAD = "thread_"
 
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
@@ -57,10 +60,29 @@ def within(error: object) -> UpstreamError:
 def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamError:
     fields = error if isinstance(error, dict) else {}
     kind = said(fields.get("type"))
-    return upstream_failure(status, words_within(error), f"{kind} {said(fields.get('code'))}", headers)
+    words = words_within(error)
+    details = fields.get("details")
+    if isinstance(details, dict) and said(details.get("error_code")).startswith(_THREAD):
+        # Whatever the status, the caller is to send the conversation again: no fallback, and no other model's matter.
+        refused = RequestRefused(upstream_failure(400, words, kind, headers).message, upstream_status=status)
+        refused.details = details
+        return refused
+    return upstream_failure(status, words, f"{kind} {said(fields.get('code'))}", headers)
 
 
 def write(error: GatehouseError, request_id: str) -> bytes:
     """The body of an error answer, and the data of an error event."""
-    inner = {"type": _TYPES.get(error.http_status, "api_error"), "message": error.message}
+    inner: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error"), "message": error.message}
+    details = _details(error)
+    if details is not None:
+        inner["details"] = details
     return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
+
+
+def _details(error: GatehouseError) -> dict[str, Any] | None:
+    """What the vendor's SDKs read to send the conversation again, whole (their `ThreadUnsupportedRequestError`)."""
+    if isinstance(error, AllTargetsFailed):
+        error = error.last
+    if isinstance(error, HeldElsewhere):
+        return {"error_code": f"{_THREAD}unsupported_request"}
+    return dict(error.details) if isinstance(error, RequestRefused) and error.details is not None else None

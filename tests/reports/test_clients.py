@@ -1,0 +1,104 @@
+"""What clients in their default mode send and expect: coding agents, SDKs and frameworks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reports.vendors import house, user
+
+LIMITED = """
+apps:
+  test: {keys: [test-key], models: [o]}
+  small: {keys: [small-key], limits: {requests: 1 per hour}}
+"""
+
+
+@pytest.mark.report("clients", "An error that time does not mend tells the client not to retry, on every surface")
+def test_a_client_is_told_when_retrying_is_no_use(tmp_path: Path) -> None:
+    wrong = {"authorization": "Bearer wrong"}
+    with house(tmp_path, more=LIMITED) as it:
+        for answer, status in (
+            (it.chat("o", headers=wrong), 401),
+            (it.messages("o", headers=wrong), 401),
+            (it.messages("o", headers=wrong, stream=True), 401),
+            (it.generate("o", headers=wrong), 401),
+            (it.gateway.request("GET", "/v1/models", headers=wrong), 401),
+            (it.messages("a"), 404),
+            (it.chat("o", temperature="warm"), 400),
+            (it.gateway.request("POST", "/v1/responses", {"model": "o"}), 404),
+        ):
+            assert answer.status == status
+            assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.report("clients", "A caller over its rate limit is told when to retry")
+def test_a_rate_limit_may_be_retried(tmp_path: Path) -> None:
+    small = {"authorization": "Bearer small-key"}
+    with house(tmp_path, more=LIMITED) as it:
+        it.messages("a", headers=small)
+        answer = it.messages("a", headers=small)
+    assert answer.status == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "x-should-retry" not in answer.headers
+
+
+# As Claude Code 2.1 sends it, with fewer tools and words.
+CLAUDE_CODE: dict[str, Any] = {
+    "max_tokens": 32000,
+    "system": [
+        {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1;"},
+        {"type": "text", "text": "You are an agent.", "cache_control": {"type": "ephemeral"}},
+    ],
+    "messages": [
+        user(
+            [{"type": "text", "text": "<system-reminder>Be brief.</system-reminder>"}, {"type": "text", "text": "hi"}]
+        ),
+        {"role": "system", "content": "The folder is /tmp."},
+    ],
+    "tools": [
+        {"name": "Bash", "description": "Runs", "input_schema": {"type": "object", "properties": {}}},
+        {"name": "Web", "description": "Reads", "input_schema": {"type": "object"}, "defer_loading": True},
+    ],
+    "metadata": {"user_id": '{"device_id":"c7352ee1","account_uuid":"","session_id":"145055f5"}'},
+    "thinking": {"type": "adaptive", "display": "omitted"},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    "output_config": {"effort": "high"},
+    "stream": True,
+}
+
+
+@pytest.mark.report("clients", "What Claude Code sends goes to Anthropic unchanged")
+def test_claude_code_to_anthropic(tmp_path: Path) -> None:
+    with house(tmp_path) as it:
+        body = {"model": "a", **CLAUDE_CODE}
+        answer = it.gateway.request("POST", "/v1/messages?beta=true", body, {"anthropic-version": "2023-06-01"})
+        sent = it.last
+    assert answer.status == 200
+    assert "x-gatehouse-losses" not in answer.headers
+    assert sent == {"model": "claude-x", **CLAUDE_CODE}
+
+
+@pytest.mark.report("clients", "Other vendors answer Claude Code, and it hears what they could not be told")
+@pytest.mark.parametrize("model", ["o", "g"])
+def test_claude_code_to_others(tmp_path: Path, model: str) -> None:
+    with house(tmp_path) as it:
+        body = {"model": model, **CLAUDE_CODE}
+        answer = it.gateway.request("POST", "/v1/messages?beta=true", body, {"anthropic-version": "2023-06-01"})
+        sent = it.last
+    assert answer.status == 200
+    assert b"event: message_stop" in answer.body
+    assert "context_management" in answer.headers["x-gatehouse-losses"]
+    effort = sent["generationConfig"]["thinkingConfig"]["thinkingLevel"] if model == "g" else sent["reasoning_effort"]
+    assert effort.lower() == "high"
+
+
+@pytest.mark.report("clients", "Claude Code finds the models that its key may ask for")
+def test_model_discovery(tmp_path: Path) -> None:
+    with house(tmp_path, more=LIMITED) as it:
+        answer = it.gateway.request("GET", "/v1/models?limit=1000", headers={"anthropic-version": "2023-06-01"})
+    listed = answer.json()
+    assert [(each["id"], each["type"]) for each in listed["data"]] == [("o", "model")]
+    assert listed["has_more"] is False
