@@ -53,13 +53,15 @@ class StreamReader:
     complete; citations come in `extra["citations"]`, after the words that they belong to.
     """
 
-    __slots__ = ("_blocks", "_calls", "_parser", "_stopped", "_strange", "_usage", "done")
+    __slots__ = ("_bare", "_blocks", "_calls", "_parser", "_stopped", "_strange", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._usage: dict[str, Any] = {}
         # The tool call that each open block is, by the block's index.
         self._blocks: dict[int, int] = {}
+        # Those of them that have no arguments yet.
+        self._bare: set[int] = set()
         self._calls = 0
         # The open blocks of other kinds, with the pieces of their input.
         self._strange: dict[int, tuple[dict[str, Any], list[str]]] = {}
@@ -77,9 +79,13 @@ class StreamReader:
             deltas = self._read(self._parser.finish())
         except MalformedReply:
             # Half an event.
-            raise CutShort("The provider's answer stopped within an event") from None
-        if not self.done:
+            if not self._stopped:
+                raise CutShort("The provider's answer stopped within an event") from None
+            deltas = []
+        if not self._stopped:
             raise CutShort("The provider's answer stopped before its end")
+        # Some servers leave `message_stop` out: nothing of an answer follows its stop reason.
+        self.done = True
         return deltas
 
     def unread(self) -> str | None:
@@ -150,7 +156,8 @@ class StreamReader:
         if kind == "content_block_delta":
             return Delta((self._read_piece(int(event["index"]), event["delta"]),), raw=raw, event=kind)
         if kind == "message_delta":
-            self._usage.update(_numbers(event.get("usage")))
+            # Some servers write 0 for what they have counted at the beginning.
+            self._usage.update({key: count for key, count in _numbers(event.get("usage")).items() if count})
             delta = event["delta"]
             reason = delta.get("stop_reason")
             self._stopped = self._stopped or bool(reason)
@@ -160,7 +167,7 @@ class StreamReader:
             )
             tier = _read_tier(event.get("usage"))
             return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind, tier=tier)
-        if kind == "content_block_stop" and self._strange:
+        if kind == "content_block_stop" and (self._strange or self._bare):
             return Delta(self._read_stop(int(event["index"])), raw=raw, event=kind)
         return Delta(raw=raw, event=kind)
 
@@ -171,6 +178,8 @@ class StreamReader:
             self._calls += 1
             given = block.get("input")
             arguments = _encode(given).decode() if given else ""
+            if not given:
+                self._bare.add(index)
             return ChoiceDelta(
                 tool_calls=(ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments),)
             )
@@ -191,6 +200,9 @@ class StreamReader:
             return ChoiceDelta(extra={"citations": [delta["citation"]]})
         if kind == "input_json_delta":
             piece = fields.words(delta["partial_json"])
+            if not piece:
+                return ChoiceDelta()
+            self._bare.discard(index)
             if index in self._blocks:
                 return ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments=piece),))
             if index in self._strange:
@@ -198,7 +210,13 @@ class StreamReader:
         return ChoiceDelta()
 
     def _read_stop(self, index: int) -> tuple[ChoiceDelta, ...]:
-        """The block, if it is of another kind. Its input may be cut off, as any tool's, where tokens ran out."""
+        """The block, if it is of another kind. Its input may be cut off, as any tool's, where tokens ran out.
+
+        Of a tool call without arguments the empty object, which the vendor does not stream.
+        """
+        if index in self._bare:
+            self._bare.remove(index)
+            return (ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments="{}"),)),)
         block, pieces = self._strange.pop(index, (None, []))
         if block is None:
             return ()

@@ -17,6 +17,7 @@ from gateway.dialects import fields
 from gateway.dialects.endings import finish_of
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
+from gateway.dialects.openai_chat.counts import WireUsage, read_usage
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
 
@@ -50,32 +51,14 @@ class _Choice(msgspec.Struct):
     message: _Message | None = None
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
-
-
-class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
+    usage: WireUsage | None = None  # where Moonshot's streams have it
 
 
 class _Chunk(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
     error: msgspec.Raw | None = None
     service_tier: Any = None
 
@@ -93,11 +76,12 @@ _FINISH: dict[str, FinishReason] = {
 class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
-    __slots__ = ("_calls", "_finished", "_parser", "_seen", "done")
+    __slots__ = ("_calls", "_finished", "_parser", "_seen", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._calls: dict[int, CallNumbers] = {}
+        self._usage: Usage | None = None
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.done = False
@@ -137,6 +121,10 @@ class StreamReader:
                 raise _error_event(data)
             # Data of several lines is JSON all the same, but a frame of ours has one line.
             delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "))
+            if delta.usage is not None:
+                self._usage = delta.usage.after(self._usage)
+                if self._usage != delta.usage:
+                    delta = msgspec.structs.replace(delta, usage=self._usage)
             for choice in delta.choices:
                 self._seen.add(choice.index)
                 if choice.finish:
@@ -193,9 +181,16 @@ def _read_chunk(chunk: _Chunk, data: bytes) -> Delta:
         read = (_read_choice(choices[0], None),)
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
-    usage = None if chunk.usage is None else _read_usage(chunk.usage)
     tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
-    return Delta(read, usage, chunk.id or "", chunk.model or "", data, "", tier)
+    return Delta(read, _usage_of(chunk), chunk.id or "", chunk.model or "", data, "", tier)
+
+
+def _usage_of(chunk: _Chunk) -> Usage | None:
+    if chunk.usage is not None:
+        return read_usage(chunk.usage)
+    if chunk.choices and chunk.choices[0].usage is not None:
+        return read_usage(chunk.choices[0].usage)
+    return None
 
 
 def _error_event(data: bytes) -> Exception:
@@ -226,7 +221,7 @@ def _read_unusual(data: bytes) -> Delta:
             reshaped = _reshape(each) or reshaped
         chunk = msgspec.convert(source, _Chunk, strict=False)
         read = tuple([_read_choice(choice, extra) for choice, extra in zip(chunk.choices or (), extras, strict=True)])
-        usage = None if chunk.usage is None else _read_usage(chunk.usage)
+        usage = _usage_of(chunk)
     except msgspec.ValidationError as error:
         raise MalformedReply(f"The provider sent an event of the wrong shape: {error}") from None
     except fields.WRONG_SHAPE:
@@ -351,26 +346,3 @@ def _read_token(token: dict[str, Any]) -> TokenLogprob:
         float(token.get("logprob") or 0.0),
         tuple([TokenLogprob(str(other.get("token", "")), float(other.get("logprob") or 0.0)) for other in top]),
     )
-
-
-def _read_usage(usage: _Usage) -> Usage:
-    prompt = usage.prompt_tokens_details or _NO_PROMPT
-    completion = usage.completion_tokens_details or _NO_COMPLETION
-    asked, answered = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    thought = completion.reasoning_tokens or 0
-    if thought and usage.total_tokens == asked + answered + thought:
-        # xAI counts thoughts beside the answer, and bills them.
-        answered += thought
-    return Usage(
-        input=asked,
-        output=answered,
-        cache_read=prompt.cached_tokens or 0,
-        cache_write=prompt.cache_write_tokens or 0,
-        reasoning=thought,
-        audio_input=prompt.audio_tokens or 0,
-        audio_output=completion.audio_tokens or 0,
-    )
-
-
-_NO_PROMPT = _PromptDetails()
-_NO_COMPLETION = _CompletionDetails()

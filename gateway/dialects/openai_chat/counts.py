@@ -1,0 +1,71 @@
+"""The `usage` of Chat Completions, in the words of OpenAI and of the servers that speak its dialect."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.contract.deltas import Usage
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None  # Alibaba's Model Studio
+    audio_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """What is read of it. All counts of the prompt's cache are part of `prompt_tokens`."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek: api-docs.deepseek.com/api/create-chat-completion
+    cached_tokens: int | None = None  # Moonshot: platform.kimi.ai/docs/api/chat
+    cache_read_input_tokens: int | None = None  # LiteLLM, and others that pass Anthropic's own words on
+    cache_creation_input_tokens: int | None = None
+
+
+_NO_PROMPT = _PromptDetails()
+_NO_COMPLETION = _CompletionDetails()
+
+
+def read_usage(usage: WireUsage) -> Usage:
+    """The counts as ours. OpenAI's own words come first where a server says the same in several ways."""
+    prompt = usage.prompt_tokens_details or _NO_PROMPT
+    completion = usage.completion_tokens_details or _NO_COMPLETION
+    asked, answered = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    thought = completion.reasoning_tokens or 0
+    read = (
+        prompt.cached_tokens
+        or usage.prompt_cache_hit_tokens
+        or usage.cached_tokens
+        or usage.cache_read_input_tokens
+        or 0
+    )
+    written = prompt.cache_write_tokens or prompt.cache_creation_input_tokens or usage.cache_creation_input_tokens or 0
+    beside = (usage.total_tokens or 0) - asked - answered
+    if beside > 0:
+        if beside == read + written:
+            # A server that counts as Anthropic does: the prompt without what was kept of it.
+            asked += beside
+        else:
+            # xAI and Google count thoughts beside the answer, and bill them; Google does not even say how many.
+            answered += beside
+            thought = max(thought, beside)
+    return Usage(
+        input=asked,
+        output=answered,
+        cache_read=read,
+        cache_write=written,
+        reasoning=thought,
+        audio_input=prompt.audio_tokens or 0,
+        audio_output=completion.audio_tokens or 0,
+    )
