@@ -92,23 +92,11 @@ class RemoteProvider:
         )
         response = await self._post(wire, call)
         try:
-            reader = self._reader(response, stream=call.stream)
+            streams = _streams(response, asked=call.stream)
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self.dialect, response, reader, call)
-
-    def _reader(self, response: Response, *, stream: bool) -> ReplyReader:
-        """A server may stream what was asked whole, and the reverse: its content type decides."""
-        _check_packing(response)
-        kind = response.content_type
-        if kind == "text/event-stream":
-            return self._wire.reply_reader(stream=True)
-        if kind in ("application/json", "application/problem+json"):
-            return self._wire.reply_reader(stream=False)
-        if not kind or kind == "application/octet-stream":
-            return self._wire.reply_reader(stream=stream)
-        raise MalformedReply(f"The provider answered with {kind[:60]} where JSON or an event stream belongs")
+        return RemoteReply(self._wire, response, call, streams=streams)
 
     async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
         """Sends, and returns a response of success. Raises `UpstreamError`."""
@@ -198,6 +186,22 @@ class RemoteProvider:
         return self._pool.address
 
 
+def _streams(response: Response, *, asked: bool) -> bool:
+    """Whether it is a stream by its content type: a server may stream what was asked whole, and the reverse.
+
+    One that says nothing is what was `asked`. The first bytes may yet contradict it: see `RemoteReply`.
+    """
+    _check_packing(response)
+    kind = response.content_type
+    if kind == "text/event-stream":
+        return True
+    if kind in ("application/json", "application/problem+json"):
+        return False
+    if not kind or kind in ("application/octet-stream", "text/plain"):
+        return asked
+    raise MalformedReply(f"The provider answered with {kind[:60]} where JSON or an event stream belongs")
+
+
 def _check_packing(response: Response) -> None:
     """Nobody has asked for a packed answer, and what a small one holds has no bound."""
     headers = response.raw_headers
@@ -224,16 +228,22 @@ class RemoteReply:
         "_reader",
         "_response",
         "_total",
+        "_unseen",
+        "_wire",
         "dialect",
         "streamed",
     )
 
-    def __init__(self, dialect: str, response: Response, reader: ReplyReader, call: UpstreamCall) -> None:
+    def __init__(self, wire: Dialect, response: Response, call: UpstreamCall, *, streams: bool) -> None:
+        """`streams` is what the answer's content type says."""
         timeouts = call.timeouts
-        self.dialect = dialect
-        self.streamed = response.content_type == "text/event-stream"
+        self.dialect = wire.name
+        self.streamed = streams
+        self._wire = wire
+        # Until the first byte that is no white space has come.
+        self._unseen = True
         self._response = response
-        self._reader = reader
+        self._reader: ReplyReader = wire.reply_reader(stream=streams)
         self._attempt = call.attempt
         self._endings = Endings()
         self._loop = asyncio.get_running_loop()
@@ -251,6 +261,8 @@ class RemoteReply:
                 data = await self._response.read()
                 if data is None:
                     return self._end()
+                if self._unseen:
+                    self._look(data)
                 deltas = self._reader.feed(data)
                 if self._reader.done:
                     return self._end(deltas)
@@ -267,6 +279,22 @@ class RemoteReply:
         except BaseException:
             self._break_off(None)
             raise
+
+    def _look(self, data: bytes) -> None:
+        """Takes the other reader where an answer is labelled wrongly: an object is no event, nor the reverse."""
+        start = data.lstrip()[:6]
+        if not start:
+            return
+        self._unseen = False
+        if start.startswith((b"{", b"[")):
+            streams = False
+        elif start.startswith((b"data:", b"event:", b"id:", b":")):
+            streams = True
+        else:
+            return
+        if streams != self.streamed:
+            self._reader = self._wire.reply_reader(stream=streams)
+            self.streamed = streams
 
     def _break_off(self, error: UpstreamError | None) -> None:
         """Ends early. What came of a whole answer was generated, though nobody gets it: that is noted for its price."""

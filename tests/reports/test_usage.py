@@ -171,8 +171,8 @@ def test_kept_prompts_across_dialects(tmp_path: Path) -> None:
             usage = {"promptTokenCount": 1000, "cachedContentTokenCount": 900, "candidatesTokenCount": 10}
             return response({**gemini_reply(), "usageMetadata": usage})
         end = {**openai_chunk({}), "choices": [{"index": 0, "delta": {}}]}
-        usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 900}}
-        return events(openai_chunk({"content": "hi"}), openai_chunk({}, "stop"), {**end, "usage": usage})
+        last = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 900}}
+        return events(openai_chunk({"content": "hi"}), openai_chunk({}, "stop"), {**end, "usage": last})
 
     with house(tmp_path, script, more=PRICES) as it:
         whole, streamed = it.messages("g").json()["usage"], last_usage(it.messages("o", stream=True))

@@ -18,6 +18,7 @@ from gateway.dialects.endings import finish_of
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.openai_chat.counts import WireUsage, read_usage
+from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
 
@@ -61,6 +62,7 @@ class _Chunk(msgspec.Struct):
     usage: WireUsage | None = None
     error: msgspec.Raw | None = None
     service_tier: Any = None
+    object: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -76,12 +78,13 @@ _FINISH: dict[str, FinishReason] = {
 class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
-    __slots__ = ("_calls", "_finished", "_parser", "_seen", "_usage", "done")
+    __slots__ = ("_calls", "_finished", "_letters", "_parser", "_seen", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._calls: dict[int, CallNumbers] = {}
         self._usage: Usage | None = None
+        self._letters = Letters()
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.done = False
@@ -121,6 +124,7 @@ class StreamReader:
                 raise _error_event(data)
             # Data of several lines is JSON all the same, but a frame of ours has one line.
             delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "))
+            delta = self._letters.join(delta)
             if delta.usage is not None:
                 self._usage = delta.usage.after(self._usage)
                 if self._usage != delta.usage:
@@ -130,13 +134,16 @@ class StreamReader:
                 if choice.finish:
                     self._finished.add(choice.index)
                 if choice.tool_calls:
-                    delta = settle_calls(delta, self._calls)
+                    delta = settle_calls(delta, self._calls, streams=True)
             deltas.append(delta)
 
 
-def settle_calls(delta: Delta, numbers: dict[int, CallNumbers]) -> Delta:
+def settle_calls(delta: Delta, numbers: dict[int, CallNumbers], *, streams: bool = False) -> Delta:
     """The delta with its tool calls numbered; without its raw bytes if they say otherwise."""
-    choices = tuple([numbers.setdefault(choice.index, CallNumbers()).settle(choice) for choice in delta.choices])
+    for choice in delta.choices:
+        if choice.index not in numbers:
+            numbers[choice.index] = CallNumbers(streams=streams)
+    choices = tuple([numbers[choice.index].settle(choice) for choice in delta.choices])
     return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")
 
 
@@ -147,7 +154,7 @@ class WholeReader(WholeBody):
 
     def finish(self) -> list[Delta]:
         """The one delta."""
-        delta = read_completion(self.body())
+        delta = Letters().join(read_completion(self.body()))
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
         for choice in delta.choices:
@@ -167,6 +174,9 @@ def read_completion(data: bytes) -> Delta:
     if chunk.error is not None and bytes(chunk.error) != b"null":
         # One that says nothing is left out: a client might take it for an error.
         return _read_unusual(data)
+    if chunk.object == "error" and not chunk.choices:
+        # As older vLLM writes an error: all of its fields at the top.
+        raise _error_within(fields.read_reply_json(data, "The provider's error"))
     try:
         return _read_chunk(chunk, data)
     except fields.WRONG_SHAPE:
@@ -206,17 +216,30 @@ def _error_within(error: object) -> Exception:
 
 def _read_unusual(data: bytes) -> Delta:
     """The general way: the fields we know, checked, and all others of each message kept in `extra`."""
-    source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
+    halves = False
+    try:
+        source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
+    except MalformedReply:
+        source = read_with_halves(data)
+        halves = source is not None
+        if not halves:
+            raise
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
     error = source.pop("error", None)
     if fields.says_something(error):
         raise _error_within(error)
-    reshaped = error is not None
+    reshaped = halves or error is not None
+    if type(source.get("id")) is int:
+        source["id"] = str(source["id"])
+        reshaped = True
     choices = source.get("choices")
     extras: list[dict[str, Any] | None] = []
     try:
         for each in choices if type(choices) is list else ():
+            reshaped = _has_parts(each) or reshaped
+            if halves and isinstance(each, dict):
+                each["logprobs"] = without_halves(each.get("logprobs"))
             extras.append(_set_aside(each) if isinstance(each, dict) else None)
             reshaped = _reshape(each) or reshaped
         chunk = msgspec.convert(source, _Chunk, strict=False)
@@ -237,6 +260,10 @@ def _set_aside(choice: dict[str, Any]) -> dict[str, Any] | None:
         message = choice.get(key)
         if not isinstance(message, dict):
             continue
+        if isinstance(message.get("content"), list):
+            references = _flatten(message)
+            if references:
+                extra["references"] = references
         if "reasoning" in message and not message.get("reasoning_content"):
             message["reasoning_content"] = message.get("reasoning")
         for name in list(message):
@@ -250,6 +277,11 @@ def _set_aside(choice: dict[str, Any]) -> dict[str, Any] | None:
     return extra or None
 
 
+def _has_parts(choice: object) -> bool:
+    messages = [choice.get(key) for key in ("delta", "message")] if isinstance(choice, dict) else ()
+    return any(isinstance(each, dict) and isinstance(each.get("content"), list) for each in messages)
+
+
 def _reshape(choice: object) -> bool:
     """Puts right what some servers write in a shape of their own, and says whether there was any."""
     reshaped = False
@@ -257,31 +289,39 @@ def _reshape(choice: object) -> bool:
         message = choice.get(key) if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             continue
-        if isinstance(message.get("content"), list):
-            _flatten(message)
-            reshaped = True
         for call in message.get("tool_calls") or ():
             function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(call, dict) and type(call.get("id")) is int:
+                call["id"] = str(call["id"])
+                reshaped = True
             if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
                 function["arguments"] = msgspec.json.encode(function["arguments"]).decode()
                 reshaped = True
     return reshaped
 
 
-def _flatten(message: dict[str, Any]) -> None:
-    """Content in parts, as Mistral's reasoning models write it: words, and thoughts in parts of their own."""
+def _flatten(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Content in parts, as Mistral writes it: words, thoughts in parts of their own, and references (returned).
+
+    Raises `TypeError` for any other part.
+    """
     words: list[str] = []
     thoughts: list[str] = []
+    references: list[dict[str, Any]] = []
     for part in message["content"]:
-        if not isinstance(part, dict) or part.get("type") not in ("text", "thinking"):
-            return  # what this is we can't say: it is refused as it stands
-        if part["type"] == "text":
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
             words.append(str(part.get("text") or ""))
-        else:
+        elif kind == "thinking":
             inner = part.get("thinking") or ()
             thoughts += [inner] if isinstance(inner, str) else [str(each.get("text") or "") for each in inner]
+        elif kind in ("reference", "tool_reference"):
+            references.append(part)
+        else:
+            raise TypeError("a part of the content that we can't tell")
     message["content"] = "".join(words)
     message["reasoning_content"] = (message.get("reasoning_content") or "") + "".join(thoughts)
+    return references
 
 
 _NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})
