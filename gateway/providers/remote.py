@@ -168,7 +168,12 @@ class RemoteProvider:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
                 call.attempt.said = [""]
-            return self._embeddings.read_embed_reply(b"".join(parts))
+            embeddings = self._embeddings.read_embed_reply(b"".join(parts))
+            asked, given = len(request.tokens or request.texts), len(embeddings.vectors)
+            if asked != given:
+                # Which vector is whose nobody could tell.
+                raise MalformedReply(f"The provider gave {given} embeddings for {asked} inputs")
+            return embeddings
         except UpstreamError:
             raise
         except Exception as error:

@@ -14,6 +14,7 @@ from gateway.dialects import fields
 from gateway.dialects.gemini_generate import turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
+from gateway.dialects.gemini_generate.thinking import thinking_for, thinking_of_own
 from gateway.dialects.losses import Losses
 
 _encode = msgspec.json.Encoder().encode
@@ -39,7 +40,6 @@ _CONFIG = frozenset(
 )
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
 _CHOICES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
-_LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
 def read(body: bytes, call: InboundCall) -> ChatRequest:
@@ -211,7 +211,11 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     config = _write_config(request)
     _write_response_format(request.response_format, config)
     if request.reasoning is not None:
-        _write_thinking(request.reasoning, config, same=same)
+        thinking = (
+            thinking_of_own(request.reasoning) if same else thinking_for(options.model, request.reasoning, losses)
+        )
+        if thinking:
+            config["thinkingConfig"] = thinking
     _note_unsayable(request, losses)
     if request.extra:
         if same:
@@ -270,22 +274,6 @@ def _write_response_format(wanted: ResponseFormat | None, config: dict[str, Any]
     config["responseMimeType"] = "text/plain" if wanted.kind == "text" else "application/json"
     if wanted.kind == "json_schema" and wanted.schema is not None:
         config["responseJsonSchema"] = wanted.schema
-
-
-def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any], *, same: bool) -> None:
-    thinking: dict[str, Any] = {}
-    if same and reasoning.effort and reasoning.effort != "none":
-        thinking["thinkingLevel"] = reasoning.effort.upper()
-    if reasoning.enabled is False or reasoning.effort == "none":
-        thinking["thinkingBudget"] = 0
-    elif reasoning.budget_tokens is not None:
-        thinking["thinkingBudget"] = reasoning.budget_tokens
-    elif reasoning.effort and not same:
-        thinking["thinkingLevel"] = _LEVELS.get(reasoning.effort, "high").upper()
-    if reasoning.include is not None:
-        thinking["includeThoughts"] = reasoning.include
-    if thinking:
-        config["thinkingConfig"] = thinking
 
 
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:

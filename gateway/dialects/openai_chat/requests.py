@@ -300,7 +300,8 @@ def _write_reasoning(reasoning: ReasoningOptions, body: dict[str, Any], losses: 
         body["reasoning_effort"] = reasoning.effort
     elif reasoning.enabled is False or reasoning.budget_tokens == 0:
         body["reasoning_effort"] = "none"
-    elif reasoning.budget_tokens is not None:
+    elif reasoning.budget_tokens is not None and reasoning.budget_tokens > 0:
+        # Less than nothing is Gemini's word for "as you see fit", which is what OpenAI does unasked.
         # The budgets at which Anthropic's and Google's own guides set low, medium and high.
         budget = reasoning.budget_tokens
         body["reasoning_effort"] = "low" if budget <= 2048 else "medium" if budget <= 8192 else "high"
