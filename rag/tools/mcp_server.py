@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway.contract.messages import Tool
@@ -28,6 +30,45 @@ class McpTool:
         return await self._server.call(self._own_name, dict(arguments))
 
 
+# OpenAI's rule, the narrowest: ^[a-zA-Z0-9_-]{1,64}$
+MOST_OF_NAME = 64
+_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+# A server that always names a next page must end somewhere.
+MOST_PAGES = 50
+
+
+async def _all_tools(client: Any) -> list[Any]:
+    """Those of all pages, each name once."""
+    tools: dict[str, Any] = {}
+    cursor: str | None = None
+    for _ in range(MOST_PAGES):
+        page = await client.list_tools(cursor=cursor) if cursor else await client.list_tools()
+        known = len(tools)
+        tools |= {each.name: each for each in page.tools if each.name not in tools}
+        cursor = page.next_cursor
+        if not cursor or len(tools) == known:
+            break
+    return list(tools.values())
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """The name in the letters and the length that every vendor takes for a tool's."""
+    name = _NO_NAME.sub("_", name)[:MOST_OF_NAME]
+    number = 2
+    found = name
+    while found in taken:
+        end = f"_{number}"
+        found = name[: MOST_OF_NAME - len(end)] + end
+        number += 1
+    return found
+
+
+def _words_of(part: Any) -> str:
+    """Of a text, or of a document that a tool gives whole."""
+    words = getattr(part, "text", None) or getattr(getattr(part, "resource", None), "text", None)
+    return words if isinstance(words, str) else ""
+
+
 class McpServer:
     """One server over streamable HTTP."""
 
@@ -40,18 +81,23 @@ class McpServer:
     async def tools(self, allowed: Sequence[str]) -> list[McpTool]:
         """Its tools that may be called, named after the server. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
-            found = await self._ask(lambda client: client.list_tools())
-        return [
-            McpTool(Tool(f"{self._name}_{each.name}", each.description or "", dict(each.input_schema)), each.name, self)
-            for each in found.tools
-            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint)
-        ]
+            found = await self._ask(_all_tools)
+        tools: dict[str, McpTool] = {}
+        for each in found:
+            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
+                name = _free_name(f"{self._name}_{each.name}", tools)
+                definition = Tool(name, each.description or "", dict(each.input_schema))
+                tools[name] = McpTool(definition, each.name, self)
+        return list(tools.values())
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """What a tool says. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
             result = await self._ask(lambda client: client.call_tool(tool, arguments))
-        text = "\n".join(part.text for part in result.content if getattr(part, "text", None))
+        text = "\n".join([words for part in result.content if (words := _words_of(part))])
+        if not text and result.structured_content is not None:
+            # Servers should say the same in words, and some don't.
+            text = json.dumps(result.structured_content, ensure_ascii=False)
         if result.is_error:
             raise FetchFailed(text[:500] or "it failed")
         return text[:MAX_RESULT]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.contract.errors import AllTargetsFailed, ContextWindowExceeded
 from gateway.dialects.failures import said, upstream_failure
 
 if TYPE_CHECKING:
@@ -73,5 +74,19 @@ def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamErr
 
 def write(error: GatehouseError, request_id: str) -> bytes:
     """The body of an error answer, and the data of an error event."""
-    inner = {"type": _TYPES.get(error.http_status, "api_error"), "message": error.message}
+    inner = {"type": _TYPES.get(error.http_status, "api_error"), "message": _message(error)}
     return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
+
+
+# Claude Code summarises a conversation when an error says so in these words, which are Anthropic's own.
+TOO_LONG = "prompt is too long"
+_ALSO_TOO_LONG = "exceed context limit"
+
+
+def _message(error: GatehouseError) -> str:
+    """What the error says; that a prompt is too long in the words that the vendor's clients look for."""
+    cause = error.last if isinstance(error, AllTargetsFailed) else error
+    said_so = error.message.lower()
+    if isinstance(cause, ContextWindowExceeded) and TOO_LONG not in said_so and _ALSO_TOO_LONG not in said_so:
+        return f"{TOO_LONG}: {error.message}"
+    return error.message

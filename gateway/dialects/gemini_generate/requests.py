@@ -11,6 +11,7 @@ from gateway.contract.errors import InvalidRequest
 from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
 from gateway.contract.protocols import InboundCall, WireOptions, WireRequest
 from gateway.dialects import fields
+from gateway.dialects.attribution import without_attribution
 from gateway.dialects.gemini_generate import turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
@@ -196,7 +197,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
     losses = Losses(options.unsupported)
     same = request.dialect == "gemini"
-    system, contents = turns.write_all(request.messages, losses, same=same)
+    system, contents = turns.write_all(without_attribution(request, losses), losses, same=same)
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}

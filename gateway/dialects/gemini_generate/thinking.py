@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _LEVELS = {"minimal": "LOW", "low": "LOW", "medium": "MEDIUM"}
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
-# The most that 2.5 Pro and 2.5 Flash take; the former can't be kept from thinking.
-_MOST_OF_PRO, _LEAST_OF_PRO = 32768, 128
-_MOST_OF_FLASH = 24576
+# What every model that thinks takes; 2.5 Pro takes more, and can't be kept from thinking.
+MOST_BUDGET = 24_576
+_MOST_OF_PRO, _LEAST_OF_PRO = 32_768, 128
 
 
 def thinking_of_own(reasoning: ReasoningOptions) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def thinking_for(model: str, reasoning: ReasoningOptions, losses: Losses) -> dic
     elif off:
         thinking["thinkingBudget"] = 0
     elif reasoning.budget_tokens is not None:
-        thinking["thinkingBudget"] = reasoning.budget_tokens
+        thinking["thinkingBudget"] = _within(reasoning.budget_tokens, MOST_BUDGET, losses)
     elif reasoning.effort:
         thinking["thinkingLevel"] = _LEVELS.get(reasoning.effort, "HIGH")
     return _with_include(thinking, reasoning)
@@ -66,9 +66,16 @@ def _budget(model: str, reasoning: ReasoningOptions, losses: Losses, *, off: boo
     budget = reasoning.budget_tokens
     if budget is None and not reasoning.effort:
         return {}
-    if budget is None or budget > 0:
-        budget = min(thinking_budget(reasoning), _MOST_OF_PRO if pro else _MOST_OF_FLASH)
-    return {"thinkingBudget": budget}
+    most = _MOST_OF_PRO if pro else MOST_BUDGET
+    if budget is None:
+        return {"thinkingBudget": min(thinking_budget(reasoning), most)}
+    return {"thinkingBudget": _within(budget, most, losses)}
+
+
+def _within(budget: int, most: int, losses: Losses) -> int:
+    if budget > most:
+        losses.add_soft("reasoning.budget_tokens", f"its budgets end at {most}")
+    return min(budget, most)
 
 
 def _with_include(thinking: dict[str, Any], reasoning: ReasoningOptions) -> dict[str, Any]:

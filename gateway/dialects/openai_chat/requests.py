@@ -17,6 +17,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
+from gateway.dialects.attribution import without_attribution
 from gateway.dialects.losses import Losses
 from gateway.dialects.openai_chat import turns
 
@@ -197,7 +198,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     losses = Losses(options.unsupported)
     same = request.dialect == "openai"
     body: dict[str, Any] = {"model": options.model}
-    body["messages"] = [wire for message in request.messages for wire in turns.write(message, losses, same=same)]
+    messages = without_attribution(request, losses)
+    body["messages"] = [wire for message in messages for wire in turns.write(message, losses, same=same)]
     if options.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
