@@ -1,6 +1,6 @@
 """The indexes that one process keeps of one source, made from the log of its store.
 
-    <folder>/<number>/words/        BM25, on disk
+    <folder>/<number>/words2-*/     BM25, on disk
     <folder>/<number>/*.faiss       vectors of a large partition, mapped
     <folder>/<number>/state.json    how far each of them has read the log
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rag.store import Change
 
 _MOST_PROCESSES = 64
+# How texts are cut into words: an index that was made otherwise is made again.
+_WORDS = 2
 
 
 class _State(msgspec.Struct):
@@ -57,7 +59,9 @@ class LocalIndex:
         # The words are committed before the state is: the first changes after a crash may be there already.
         self._applied = False
         self._state = _read(self._path)
-        self.words = WordsIndex(self._folder / f"words-{language}", language)
+        self.words = WordsIndex(self._folder / f"words{_WORDS}-{language}", language)
+        # Of a version that cut texts into other words.
+        shutil.rmtree(self._folder / f"words-{language}", ignore_errors=True)
         if len(self.words) == 0:
             self._state.words = 0
         self.vectors = VectorsIndex(dimensions, kind)

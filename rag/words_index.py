@@ -1,7 +1,7 @@
 """BM25 on disk (tantivy): found by words. A cache of what the store's log says; it can be made again at any time.
 
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), k1 1.2 and b 0.75. Texts and
-questions are cut into words by `gateway.contract.terms` and stemmed; nothing in a question is ever read as a query.
+questions are cut into words by `rag.words` and stemmed; nothing in a question is ever read as a query.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.contract.terms import content_words
+from rag.words import words_to_find, words_to_keep
 
 if TYPE_CHECKING:
     import tantivy
@@ -70,7 +70,7 @@ class WordsIndex:
             self.remove(chunk)
         document = tantivy.Document()
         document.add_unsigned("id", chunk)
-        document.add_text("body", " ".join(content_words(text)))
+        document.add_text("body", " ".join(words_to_keep(text)))
         document.add_text("partition", partition)
         self._writing().add_document(document)
 
@@ -105,7 +105,7 @@ class WordsIndex:
         """Chunks of `partitions` (None: all) and their scores, best first; only those with a word of the question."""
         import tantivy
 
-        words = list(dict.fromkeys(self._analyzer.analyze(" ".join(content_words(question)))))[:MAX_QUERY_TERMS]
+        words = list(dict.fromkeys(self._analyzer.analyze(" ".join(words_to_find(question)))))[:MAX_QUERY_TERMS]
         if not words or partitions == []:
             return []
         term_query, occur = tantivy.Query.term_query, tantivy.Occur
