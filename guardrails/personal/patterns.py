@@ -101,12 +101,6 @@ def _is_phone(digits: str) -> bool:
     return 7 <= count <= 15 and len(set(digits)) > 2
 
 
-def _names_somebody(address: str) -> bool:
-    """Whether an IPv4 address may be somebody's: not this machine's own, none at all, or the mask of a network."""
-    found = ipaddress.IPv4Address(address)
-    return not (found.is_loopback or found.packed[0] in (0, 255))
-
-
 def _is_v6(text: str) -> bool:
     try:
         # Without a digit it is a name in a program, like `Face::Bed`.
@@ -258,10 +252,10 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "IP",
         re.compile(
-            r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+            # Not this machine's own, none at all, or the mask of a network: those are nobody's.
+            r"(?<![\w.])(?!(?:127|0|255)\.)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
             r"(?!\w|\.\d|\.(?:jar|tar|zip|whl|t?gz|dll|exe|deb|rpm|so|msi|apk|dmg)\b)"
         ),
-        holds=_names_somebody,
         unless=_VERSION,
     ),
     Pattern(

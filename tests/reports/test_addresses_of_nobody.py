@@ -18,7 +18,8 @@ NOBODY_S = [
     "The id is 550e8400-e29b-41d4-a716-446655440000, the commit 9fceb02d0ae598e95dc970b74767f19372d61af8.",
     "It began on 2026-11-27 12:30:45 in build 20261127, at 52.520008, 13.404954.",
     "std::cout << std::vector<int>{1, 2};",
-    "ISBN 978-3-16-148410-0, ticket INC0012345678, parcel 1Z999AA10123456784, 1,234,567.89 EUR",
+    "The ISBN is 978-3-16-148410-0, the ticket INC0012345678 and the parcel 1Z999AA10123456784.",
+    "The price is 1,234,567.89 EUR.",
 ]
 
 
