@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,32 @@ def test_counts_of_tokens(tmp_path: Path) -> None:
             for more in ({}, {"system": "You are X. " * 100}, {"tools": [tool]})
         ]
         assert not it.upstream.requests
+        result = {
+            "type": "search_result",
+            "source": "a",
+            "title": "b",
+            "content": [{"type": "text", "text": "x y " * 300}],
+        }
+        again = {**asked, "messages": [{"role": "user", "content": [result]}]}
+        count = it.gateway.request("POST", "/v1/messages/count_tokens", again).json()["input_tokens"]
+    assert 400 < count < 1000
     assert counts[0] < 20
     assert 300 < counts[1] < 600
     assert 300 < counts[2] < 600
+
+
+@pytest.mark.report(
+    "agents", "A stream begins with the prompt's tokens, whichever vendor answers, and ends with its own count"
+)
+@pytest.mark.parametrize("model", ["o", "g", "a"])
+def test_tokens_at_the_beginning(tmp_path: Path, model: str) -> None:
+    with house(tmp_path) as it:
+        answer = it.messages(model, [{"role": "user", "content": "How are you? " * 100}], stream=True)
+    payloads = [json.loads(line[6:]) for line in answer.body.splitlines() if line.startswith(b"data: ")]
+    begun = payloads[0]["message"]["usage"]["input_tokens"]
+    ended = next(each["usage"] for each in payloads if each["type"] == "message_delta")
+    assert 300 < begun < 600 if model == "o" else begun == 5
+    assert ended.get("input_tokens", 5) == 5
 
 
 @pytest.mark.report("agents", "A model's own sign of an empty answer is never a clean end")

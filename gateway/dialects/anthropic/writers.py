@@ -13,6 +13,7 @@ import msgspec
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import GatehouseError
 from gateway.contract.messages import ChatRequest
+from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments
 
@@ -42,10 +43,11 @@ class StreamWriter:
     """Named events, then `message_stop`."""
 
     content_type = "text/event-stream; charset=utf-8"
-    __slots__ = ("_blocks", "_id", "_model", "_raw")
+    __slots__ = ("_blocks", "_id", "_model", "_raw", "_request")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
+        self._request = request
         self._model = request.model
         self._raw = raw
         self._blocks: _Blocks | None = None
@@ -75,6 +77,13 @@ class StreamWriter:
         return b"".join(frames)
 
     def _begin(self, delta: Delta, frames: list[bytes]) -> _Blocks:
+        """`message_start`, with the prompt's tokens: agents tell by them how full the context is.
+
+        The other vendors count them at the end only; until then they are an estimate.
+        """
+        usage = delta.usage or Usage()
+        if not usage.input:
+            usage = msgspec.structs.replace(usage, input=prompt_tokens(self._request))
         message: dict[str, Any] = {
             "id": delta.id or self._id,
             "type": "message",
@@ -83,10 +92,10 @@ class StreamWriter:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": write_usage(delta.usage or Usage()),
+            "usage": write_usage(usage),
         }
         frames.append(_frame({"type": "message_start", "message": message}))
-        return _Blocks()
+        return _Blocks(usage)
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
@@ -111,7 +120,7 @@ class _Blocks:
 
     __slots__ = ("_call", "_cited", "_index", "_kind", "_waiting", "finish", "own", "stop_sequence", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Usage) -> None:
         self._index = -1
         self._kind = ""
         self._cited = False
@@ -120,7 +129,7 @@ class _Blocks:
         self.own: dict[str, Any] = {}
         self.finish: FinishReason = ""
         self.stop_sequence = ""
-        self.usage = Usage()
+        self.usage = usage
 
     def take(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
         self.finish = choice.finish or self.finish
