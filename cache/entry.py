@@ -78,7 +78,7 @@ def entry_of(made: Made, batches: Sequence[Sequence[Delta]], target: str) -> Ent
         msgspec.structs.replace(delta, raw=b"", id="", event="")
         for batch in batches
         for delta in batch
-        if delta.choices or delta.usage
+        if delta.choices or delta.usage or delta.own
     )
     # The words of passages stay where they are kept and guarded: here is only what tells whether they are the same.
     passages = tuple(msgspec.structs.replace(each, text=text_mark(each.text)) for each in made.passages)
@@ -120,17 +120,17 @@ def _pieces(delta: Delta) -> list[Delta]:
     pieces: list[Delta] = []
     for choice in delta.choices:
         text = choice.text
-        if len(text) <= _PIECE or choice.logprobs:
+        if len(text) <= _PIECE or choice.logprobs or choice.citations:
             pieces.append(Delta((choice,)))
             continue
         at = 0
         while len(text) - at > _PIECE:
             end = text.rfind(" ", at, at + _PIECE) + 1 or at + _PIECE
-            pieces.append(
-                Delta((ChoiceDelta(choice.index, text=text[at:end], reasoning=choice.reasoning if not at else ""),))
-            )
+            reasoning = choice.reasoning if not at else ""
+            begins = choice.begins and not at
+            pieces.append(Delta((ChoiceDelta(choice.index, text=text[at:end], reasoning=reasoning, begins=begins),)))
             at = end
-        rest = msgspec.structs.replace(choice, text=text[at:], reasoning="" if at else choice.reasoning)
+        rest = msgspec.structs.replace(choice, text=text[at:], reasoning="", begins=False)
         pieces.append(Delta((rest,)))
     head = msgspec.structs.replace(delta, choices=pieces[0].choices if pieces else (), usage=None)
     last = [Delta(usage=delta.usage)] if delta.usage is not None else []

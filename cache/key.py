@@ -45,7 +45,7 @@ def scope_digest(parts: Sequence[str]) -> str:
 
 
 def _speaks_its_own(request: ChatRequest) -> bool:
-    if request.extra or any(isinstance(tool, Opaque) or tool.extra for tool in request.tools):
+    if request.extra or any(isinstance(tool, Opaque) or tool.extra or tool.beside for tool in request.tools):
         return True
     return any(
         message.extra or any(isinstance(part, Opaque) or getattr(part, "extra", None) for part in message.parts)

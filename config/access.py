@@ -22,7 +22,7 @@ from config.findings import wrong
 from config.listening import Networks, check_listen
 from config.secret import Secret, SecretUrl, at_least, check_hashed
 from config.sources import folder_of
-from config.struct import ExactUrl, Flag, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several
+from config.struct import ExactUrl, Flag, Label, Name, PageUrl, Read, Ref, Struct, Whole, one_or_several, or_one
 from config.units import Duration, Percentage, Rate, Tokens, read_rate, write_rate
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -35,7 +35,7 @@ Amount = Annotated[
 ]
 
 
-Amounts = Annotated[tuple[Amount, ...], BeforeValidator(one_or_several)]
+Amounts = Annotated[tuple[Amount, ...], Read(one_or_several, or_one)]
 
 
 class Spend(NamedTuple):
@@ -89,7 +89,7 @@ class BudgetConfig(Struct):
         Spend,
         BeforeValidator(_read_spend),
         PlainSerializer(write_spend),
-        WithJsonSchema({"type": "string", "pattern": _SPEND.pattern}),
+        WithJsonSchema({"type": "string", "pattern": f"^{_SPEND.pattern}$"}),
     ] = Field(
         description="The money: `per day`, `week` or `month` of the calendar, or `in N days` or `hours`, rolling.",
         examples=["500 USD per month"],
@@ -129,11 +129,13 @@ class BudgetConfig(Struct):
         return self
 
 
-Budgets = Annotated[tuple[BudgetConfig, ...], BeforeValidator(one_or_several)]
+Budgets = Annotated[tuple[BudgetConfig, ...], Read(one_or_several, or_one)]
 
 
 class LimitsConfig(Struct):
     """How much may be asked for. Shared by replicas through `server.redis`."""
+
+    needs = tuple((each,) for each in ("requests", "tokens", "input_tokens", "output_tokens", "parallel", "streams"))
 
     requests: Amounts = Field(
         default=(), description="Requests in a window, one or several.", examples=["600 per minute"]
@@ -187,6 +189,10 @@ def _all_models(value: object) -> object:
     return ("*",) if value == "*" else value
 
 
+def _or_all(several: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [{"const": "*"}, several]}
+
+
 Surface = Literal["openai", "anthropic", "gemini"]
 
 
@@ -200,9 +206,9 @@ class AppConfig(Struct):
         examples=['["${SUPPORT_BOT_KEY}"]'],
     )
     team: Annotated[str, Ref("teams", "team")] | None = Field(default=None, description="Whose app it is.")
-    models: Annotated[
-        tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], BeforeValidator(_all_models)
-    ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
+    models: Annotated[tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], Read(_all_models, _or_all)] = (
+        Field(default=("*",), description="The models it may ask for; `*` means all.")
+    )
     surfaces: tuple[Surface, ...] = Field(
         default=(), description="The vendors' APIs that it may use; all without it.", examples=["[openai]"]
     )
@@ -242,6 +248,8 @@ def _file(value: object, info: ValidationInfo) -> object:
 
 class IdentityConfig(Struct):
     """Tokens of an identity provider (OIDC), taken beside keys."""
+
+    needs = (("app",), ("app_claim",))
 
     issuer: ExactUrl = Field(description="The `iss` of its tokens.", examples=["https://login.example.com"])
     audience: str = Field(min_length=1, description="The `aud` that they must have.", examples=["gatehouse"])
@@ -284,7 +292,9 @@ def _another(name: str) -> str:
 
 
 class AdminKeyConfig(Struct):
-    """A person or a program that administrates."""
+    """A person or a program that administrates. May be written as a string: its key."""
+
+    shorthand: ClassVar[str] = "key"
 
     key: Annotated[Secret, AfterValidator(check_hashed), at_least(LEAST_ADMIN_KEY)] = Field(
         description="Its key: a reference, or `sha256:` and the key's hash.", examples=["${GATEHOUSE_ADMIN_KEY}"]
@@ -309,15 +319,6 @@ class AdminConfig(Struct):
     )
     networks: Networks = Field(default=(), description="Where its requests may come from; anywhere without it.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_keys(cls, data: Any) -> Any:
-        """`{alice: "${KEY}"}` for `{alice: {key: "${KEY}"}}`."""
-        if isinstance(data, dict) and isinstance(data.get("keys"), dict):
-            keys = {name: {"key": each} if isinstance(each, str) else each for name, each in data["keys"].items()}
-            return {**data, "keys": keys}
-        return data
-
 
 def _rate_of_exchange(value: object) -> object:
     if isinstance(value, Decimal):
@@ -329,5 +330,8 @@ def _rate_of_exchange(value: object) -> object:
 
 
 ExchangeRate = Annotated[
-    Decimal, BeforeValidator(_rate_of_exchange), PlainSerializer(lambda rate: f"{rate} USD", return_type=str)
+    Decimal,
+    BeforeValidator(_rate_of_exchange),
+    PlainSerializer(lambda rate: f"{rate} USD", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})? USD$"}),
 ]

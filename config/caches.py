@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from config.secret import Secret
 from config.sources import postgres_address
-from config.struct import Flag, Struct, Whole
+from config.struct import Flag, Number, Struct, Whole
 from config.units import Duration, Percentage, Size
 
 
@@ -73,7 +73,7 @@ class CacheConfig(Struct):
         description="Where they are kept, the nearest first.",
         examples=["[{kind: memory, size: 256 MB}, {kind: redis}]"],
     )
-    temperature: float = Field(
+    temperature: Number = Field(
         default=0.3, ge=0, le=2, description="Requests with a higher one are neither answered from it nor kept."
     )
     personal: Flag = Field(

@@ -12,6 +12,7 @@ from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
 from config.guardrails import GUARDRAIL_KINDS
 from config.listening import is_loopback, split_listen
+from config.prices import FREE, Listed
 from config.secret import Secret
 from config.shape import Spot, write_path
 from config.struct import Ref
@@ -33,7 +34,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
     yield from _searched_tables(document)
     yield from _tiers_without_redis(document)
     yield from _routed(document)
-    yield from _priced(document)
+    yield from _priced(document, spots)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
     yield from _callable_apps(document)
@@ -70,16 +71,24 @@ def _like(name: str, value: str) -> str:
     return Substituted(name, value.reference) if isinstance(value, Substituted) else name
 
 
-def _priced(document: Document) -> Iterator[Fault]:
+def _priced(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
     providers = _section(document.data, "providers")
     for target in _section(document.data, "prices"):
         name = str(target).partition("/")[0]
-        if "/" in str(target) and name not in providers:
+        if "/" in str(target) and "*" not in name and name not in providers:
             path = ("prices", target)
             cure = did_you_mean(name, providers) if providers else "add it under providers:"
             yield Fault(
                 path, document.keys.get(path) or place(document, path), f"there is no provider {quote(name)}", cure
             )
+    for spot in spots.values():
+        named = any(isinstance(marker, Listed) for marker in spot.markers)
+        if named and isinstance(spot.value, str) and spot.value != FREE and spot.value.count("/"):
+            from config.price_list import missing
+
+            fault = missing(spot.value)
+            if fault is not None:
+                yield Fault(spot.path, place(document, spot.path), f"{fault[0]}: {quote(spot.value)}", fault[1])
 
 
 def _routed(document: Document) -> Iterator[Fault]:

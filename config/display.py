@@ -38,15 +38,39 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **written, "title": "Gatehouse"}
 
 
+# A text that is a reference, or has one in it: what it stands for is not known to an editor.
+_REFERENCE = r"\$\{|^os\.environ/"
+_LIMITED = ("pattern", "enum", "const", "minLength", "maxLength")
+_NOTES = ("title", "description", "default", "examples")
+
+
 def _with_references(part: Any) -> Any:
-    """The schema with `${...}` allowed beside integers, numbers, flags and choices."""
+    """The schema with references allowed beside all but texts of any kind, and names that are checked as names."""
     if isinstance(part, list):
         return [_with_references(each) for each in part]
     if not isinstance(part, dict):
         return part
-    inner = {key: _with_references(each) for key, each in part.items()}
-    is_scalar = inner.get("type") in ("integer", "boolean") or "enum" in inner
-    if not is_scalar or "const" in inner:
+    inner = {key: _inside(key, each) for key, each in part.items()}
+    if "patternProperties" in inner:
+        # Keys of another form are none at all.
+        inner.setdefault("additionalProperties", False)
+    if "oneOf" in inner:
+        # Of several kinds a reference may stand for any.
+        inner["anyOf"] = inner.pop("oneOf")
+        inner.pop("discriminator", None)
+    if inner.get("type") == "string" and "pattern" in inner and not {"enum", "const"} & set(inner):
+        return {**inner, "pattern": f"(?:{inner['pattern']})|{_REFERENCE}"}
+    is_text = inner.get("type") == "string" or isinstance(inner.get("const"), str)
+    is_scalar = inner.get("type") in ("integer", "number", "boolean") or "enum" in inner
+    if not (is_scalar or (is_text and any(key in inner for key in _LIMITED))) or inner.get("const") == 1:
         return inner
-    notes = {key: inner.pop(key) for key in ("title", "description", "default", "examples") if key in inner}
-    return {**notes, "anyOf": [inner, {"type": "string", "pattern": r"^\$\{.+\}$"}]}
+    notes = {key: inner.pop(key) for key in _NOTES if key in inner}
+    return {**notes, "anyOf": [inner, {"type": "string", "pattern": _REFERENCE}]}
+
+
+def _inside(key: str, part: Any) -> Any:
+    if key in ("default", "examples", "propertyNames"):
+        return part
+    if key in ("properties", "patternProperties", "$defs"):
+        return {name: _with_references(each) for name, each in part.items()}
+    return _with_references(part)

@@ -6,11 +6,11 @@ import json
 import re
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from config.findings import wrong
 from config.secret import Secret, SecretUrl
-from config.struct import Flag, Ref, Struct, Whole
+from config.struct import Checked, Flag, Number, Read, Ref, Struct, Whole, or_one
 from config.units import Duration, Percentage
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -63,8 +63,9 @@ def _kind_name(value: str) -> str:
     return value
 
 
-Then = Annotated[tuple[Annotated[str, AfterValidator(_step)], ...], BeforeValidator(_listed)]
-KindName = Annotated[str, AfterValidator(_kind_name)]
+_STEPS = r"^\s*((flag|mask|block|repair|human)|(retry|parallel) [1-9]|model \S+|say [\s\S]+)\s*$"
+Then = Annotated[tuple[Annotated[str, Checked(_step, _STEPS)], ...], Read(_listed, or_one)]
+KindName = Annotated[str, Checked(_kind_name, r"^[a-z]+(_[a-z]+)*$")]
 Form = Annotated[str, AfterValidator(_form)]
 
 
@@ -190,12 +191,12 @@ class InjectionConfig(TextGuardrail):
     kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
     texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are searched.")
-    threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
     judge: Annotated[str, Ref("models", "model")] | None = Field(
         default=None,
         description="A model that decides where it is not sure. It sees what the guardrails before it left.",
     )
-    grey: tuple[float, float] = Field(
+    grey: tuple[Number, Number] = Field(
         default=(0.2, 0.8), description="The scores, from and below, that `judge` decides."
     )
     mark: Flag = Field(
@@ -209,6 +210,8 @@ class InjectionConfig(TextGuardrail):
 
 class TopicConfig(GuardrailBase):
     """What an app is there for, learned from examples when it starts."""
+
+    needs = (("allowed",), ("denied",))
 
     kind: Literal["topic"] = Field(description="Questions that are off the app's topics.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
@@ -299,7 +302,7 @@ class GroundedConfig(FormatGuardrail):
     """Every statement of the answer must stand in the passages that were retrieved for it."""
 
     kind: Literal["grounded"] = Field(description="Statements that the retrieved passages don't support.")
-    threshold: float = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
@@ -308,7 +311,7 @@ class ToxicityConfig(GuardrailBase):
     """Insults, hate and threats, of the user's or of the model's."""
 
     kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
-    threshold: float = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
     texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are judged.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
     then: Then = Field(
@@ -333,6 +336,8 @@ class AnomalyConfig(GuardrailBase):
 class BrandConfig(GuardrailBase):
     """Brands in answers: one's own spoken of badly, competitors spoken of well."""
 
+    needs = (("own",), ("competitors",))
+
     kind: Literal["brand"] = Field(description="One's own brand spoken of badly, competitors spoken of well.")
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
@@ -355,7 +360,7 @@ class ConsistentConfig(FormatGuardrail):
     kind: Literal["consistent"] = Field(description="Statements that differ each time the model is asked.")
     samples: Whole = Field(default=2, ge=1, le=8, description="How many more answers to ask for; each costs a call.")
     share: Percentage = Field(default=0.5, description="The share of samples that must support a statement.")
-    threshold: float = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
     timeout: Duration = Field(default=30.0, description="How long it may take.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
     then: Then = Field(default=("flag",), description="What to try, in order.")

@@ -6,37 +6,95 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from config.crosschecks import crosscheck
 from config.document import Document, Fault, Span, read_document
-from config.explain import explain
+from config.document import Path as FilePath
+from config.explain import explain, place
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
-from config.references import References
+from config.providers import NetworkConfig, address_of
+from config.references import Files, References, stamp
 from config.root import Config
 from config.shape import Spot, plain_keys, walk, write_path
+from gateway.contract.egress import from_environment, is_this_machine
 
 _MAX_FILE = 4_000_000
 
 
-def load(path: str | Path, environ: Mapping[str, str] = os.environ, listen: str | None = None) -> Config:
-    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem."""
+def load(
+    path: str | Path,
+    environ: Mapping[str, str] = os.environ,
+    listen: str | None = None,
+    files: Files | None = None,
+) -> Config:
+    """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem.
+
+    `files` takes this file and those that references name, as they were before they were read; also where it fails.
+    """
+    return load_with_places(path, environ, listen, files)[0]
+
+
+class Places:
+    """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
+
+    def __init__(self, file: str, document: Document, lines: MaskedLines) -> None:
+        self._file = file
+        self._document = document
+        self._lines = lines
+
+    def problem(self, path: FilePath, message: str, cure: str) -> Problem:
+        """A remark on the value at `path`, or on the key that introduces it."""
+        return next(iter(_problems([self._fault(path, message, cure)], self._file, self._lines)))
+
+    def _fault(self, path: FilePath, message: str, cure: str) -> Fault:
+        return Fault(path, place(self._document, path), message, cure)
+
+
+def load_with_places(
+    path: str | Path,
+    environ: Mapping[str, str] = os.environ,
+    listen: str | None = None,
+    files: Files | None = None,
+) -> tuple[Config, Places]:
+    """As `load`, and where everything stands."""
     path = Path(path)
+    files = {} if files is None else files
+    files[path] = stamp(path)
     text = _read(path)
     references = References(environ, path.resolve().parent)
     document = read_document(text, references)
+    files |= references.files
     if listen is not None and isinstance(document.data, dict):
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
     config, faults, spots = _check(document, path.resolve().parent)
+    lines = MaskedLines(text, document, spots, plain_keys(Config))
     if config is None or faults:
-        raise ConfigError(_problems(faults, str(path), MaskedLines(text, document, spots, plain_keys(Config))))
+        raise ConfigError(_problems(faults, str(path), lines))
+    try:
+        config._environment = from_environment(environ)
+    except ValueError as error:
+        if _uses_environment(config):
+            cure = "correct it, or write egress: {proxy: ...}, with none for none"
+            raise ConfigError([Problem(str(path), 1, 1, "egress", str(error), cure)]) from None
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
+    config._files = dict(files)
     config._origin = str(path.resolve())
-    return config
+    return config, Places(str(path), document, lines)
+
+
+def _uses_environment(config: Config) -> bool:
+    """Whether anything would go through a proxy that the environment names."""
+    if config.egress.proxy is not None:
+        return False
+    remote = [each for each in config.providers.values() if isinstance(each, NetworkConfig) and each.proxy is None]
+    asked = [each for each in remote if not is_this_machine(urlsplit(address_of(each)).hostname or "")]
+    return bool(asked or config.tools or config.identity or config.observe.otlp)
 
 
 def _read(path: Path) -> str:

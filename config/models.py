@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.access import LimitsConfig
 from config.findings import wrong
 from config.providers import UnsupportedParams
-from config.struct import Ref, Struct, Whole
+from config.struct import Checked, Ref, Struct, Whole
 from config.units import Duration, Pause, Percentage, Tokens
 
 ErrorKind: TypeAlias = Literal[
@@ -30,12 +30,12 @@ def _target(value: str) -> str:
 
 
 class TargetConfig(Struct):
-    """A provider and one of its models. May be written as a string: `openai/gpt-5.5-mini`."""
+    """A provider and one of its models. May be written as a string: `openai/gpt-5.4-mini`."""
 
     shorthand: ClassVar[str] = "target"
 
-    target: Annotated[str, AfterValidator(_target), Ref("providers", "provider", prefix=True)] = Field(
-        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.5-mini"]
+    target: Annotated[str, Checked(_target, r"^[^/]+/[\s\S]+$"), Ref("providers", "provider", prefix=True)] = Field(
+        description="`provider/model`; the model may hold slashes.", examples=["openai/gpt-5.4-mini"]
     )
     weight: Whole = Field(default=1, ge=1, le=1_000_000, description="Its share, for strategy `weighted`.")
     priority: Whole = Field(
@@ -96,6 +96,8 @@ class BreakerConfig(Struct):
 class ModelConfig(Struct):
     """What an app asks for: targets and how to try them, or a whole pipeline."""
 
+    needs = (("targets",), ("pipeline",))
+
     targets: tuple[TargetConfig, ...] = Field(default=(), description="Where it may be answered.")
     pipeline: Annotated[str, Ref("pipelines", "pipeline")] | None = Field(
         default=None, description="The pipeline that answers, instead of targets."
@@ -106,11 +108,30 @@ class ModelConfig(Struct):
         "or the faster of two drawn at random.",
     )
     connect: Duration | None = Field(default=None, description="Time to open a connection; else the provider's.")
-    first_token: Duration = Field(default=30.0, description="Time to the first token of an attempt.")
-    idle: Duration = Field(default=30.0, description="Time between two pieces of a stream.")
-    timeout: Duration = Field(default=120.0, description="Time for the whole of one attempt.")
+    first_token: Duration | None = Field(
+        default=None,
+        description="Time to the first token of a streamed attempt. Without it 60s, which comments and pings of the "
+        "provider start again, up to `thinking`.",
+    )
+    thinking: Duration | None = Field(
+        default=None,
+        description="The same where the model thinks first: the request asks for reasoning, or the target's name is "
+        "known for it. Without it `first_token` if that is set, else 10m.",
+    )
+    idle: Duration | None = Field(
+        default=None,
+        description="Time between two pieces of a stream, comments and pings counted. Without it 2m, and where the "
+        "model thinks 10m.",
+    )
+    timeout: Duration | None = Field(
+        default=None,
+        description="Time for the whole of one attempt. Without it a whole answer has 10m, and a stream as long as it "
+        "moves.",
+    )
     deadline: Duration | None = Field(
-        default=None, description="Time for all attempts together, up to the first token of the answer."
+        default=None,
+        description="Time for all attempts together, of a stream up to its first token. Without it 10m, or the longest "
+        "limit above that you have set.",
     )
     retry: RetryConfig = Field(default=RetryConfig(), description="The same target again.")
     fallback: FallbackConfig = Field(default=FallbackConfig(), description="The next target.")
@@ -137,6 +158,8 @@ class ModelConfig(Struct):
         extra = sorted(self.model_fields_set - {"pipeline", "limits"})
         if self.pipeline is not None and extra:
             raise wrong(f"a model that is a pipeline has no {extra[0]}", "that belongs to the pipeline's answer model")
-        if {"first_token", "timeout"} <= self.model_fields_set and self.first_token > self.timeout:
-            raise wrong("first_token is longer than timeout", "the timeout holds for the whole of an attempt")
+        for name in ("first_token", "thinking"):
+            limit = getattr(self, name)
+            if limit is not None and self.timeout is not None and limit > self.timeout:
+                raise wrong(f"{name} is longer than timeout", "the timeout holds for the whole of an attempt")
         return self

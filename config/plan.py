@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeAlias
 
 from config.display import effective
 from config.findings import did_you_mean
@@ -15,10 +16,12 @@ from config.guardrails import (
     ToxicityConfig,
 )
 from config.models import ModelConfig, TargetConfig
+from config.patience import limits_of
 from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
 from config.units import write_duration
 
+LeftOut: TypeAlias = Mapping[str, Collection[str]]
 _ORDER = {
     "priority": "in this order",
     "weighted": "by weight",
@@ -27,13 +30,14 @@ _ORDER = {
 }
 
 
-_POLICIES = (
-    "first_token", "idle", "timeout", "deadline", "retry", "fallback", "hedge", "breaker", "on_refusal", "too_long",
-)  # fmt: skip
+_POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "too_long")
 
 
-def plan(config: Config, model: str) -> dict[str, Any]:
-    """What answers a request for `model`: callers, context, targets and policies. Raises `LookupError`."""
+def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda _: {}) -> dict[str, Any]:
+    """What answers a request for `model`: callers, context, targets and policies. Raises `LookupError`.
+
+    `left_out` says of a model with targets which of them have no price, each with the apps whose budgets need one.
+    """
     asked = config.models.get(model)
     if asked is None:
         raise LookupError(f'there is no model "{model}"; {did_you_mean(model, config.models) or "none is configured"}')
@@ -58,20 +62,10 @@ def plan(config: Config, model: str) -> dict[str, Any]:
     answering = config.models[name]
     policies = shown["models"][name]
     made |= {"answered_by": name, "strategy": answering.strategy}
-    keys = (
-        "first_token",
-        "idle",
-        "timeout",
-        "deadline",
-        "retry",
-        "fallback",
-        "hedge",
-        "breaker",
-        "on_refusal",
-        "too_long",
-    )
-    made |= {key: policies[key] for key in keys if key in policies}
-    made["targets"] = [_target(config, answering, target) for target in _ordered(answering)]
+    made["limits"] = limits_of(answering)
+    made |= {key: policies[key] for key in _POLICIES if key in policies}
+    without = left_out(name)
+    made["targets"] = [_target(config, answering, target, without) for target in _ordered(answering)]
     return made
 
 
@@ -94,8 +88,7 @@ def draw_plan(made: dict[str, Any]) -> str:
     retry = made["retry"]
     lines += [
         f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
-        f"   ├─ time      first token {made['first_token']}, between pieces {made['idle']}, whole {made['timeout']}"
-        + (f", all attempts {made['deadline']}" if made.get("deadline") else ""),
+        f"   ├─ time      {_draw_limits(made['limits'])}",
         f"   ├─ retry     {_retry(retry)}",
         f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
         f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']} "
@@ -188,6 +181,17 @@ def _draw_guard(guard: dict[str, Any]) -> str:
     return f"{guard['name']}  ({guard['kind']}: {'; '.join(notes)})"
 
 
+def _draw_limits(limits: dict[str, str]) -> str:
+    def with_thinking(key: str) -> str:
+        plain, thinking = limits[key], limits[f"{key}_thinking"]
+        return plain if plain == thinking else f"{plain} ({thinking} where it thinks)"
+
+    return (
+        f"first token {with_thinking('first_token')}, between pieces {with_thinking('idle')}, "
+        f"whole answer {limits['whole_answer']}, stream {limits['stream']}, all attempts {limits['all_attempts']}"
+    )
+
+
 def _retry(retry: dict[str, Any]) -> str:
     if retry["attempts"] == 1 or not retry["on"]:
         return "never"
@@ -207,7 +211,7 @@ def _ordered(model: ModelConfig) -> list[TargetConfig]:
     return sorted(model.targets, key=lambda target: target.priority)
 
 
-def _target(config: Config, model: ModelConfig, target: TargetConfig) -> dict[str, Any]:
+def _target(config: Config, model: ModelConfig, target: TargetConfig, left_out: LeftOut) -> dict[str, Any]:
     provider = config.providers[target.provider]
     made: dict[str, Any] = {"target": target.target, "kind": provider.kind, "priority": target.priority}
     if model.strategy == "weighted":
@@ -216,6 +220,8 @@ def _target(config: Config, model: ModelConfig, target: TargetConfig) -> dict[st
         connect = model.connect or provider.connect
         made |= {"url": _address(provider), "keys": len(provider.keys), "connect": write_duration(connect)}
         made["unsupported_params"] = model.unsupported_params or provider.unsupported_params
+    if target.target in left_out:
+        made["no_price_for"] = list(left_out[target.target])
     for limit in ("context_window", "max_output"):
         if getattr(target, limit) is not None:
             made[limit] = getattr(target, limit)
@@ -242,4 +248,5 @@ def _draw_target(target: dict[str, Any]) -> str:
     notes += [f"priority {target['priority']}"] if target["priority"] != 1 else []
     limits = (("context_window", "window"), ("max_output", "answer"))
     notes += [f"{noun} {target[key]} tokens" for key, noun in limits if key in target]
+    notes += [f"no price: left out for {', '.join(target['no_price_for'])}"] if "no_price_for" in target else []
     return f"{target['target']}  ({', '.join(notes)})"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import re
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +20,7 @@ from pydantic import (
 )
 
 from config.findings import Substituted, wrong
-from config.struct import Struct, one_or_several
+from config.struct import Checked, Read, Struct, one_or_several, or_one
 from config.units import Tokens
 from gateway.contract.service_tier import STANDARD, tier_name
 
@@ -59,7 +61,19 @@ def _service_tier(value: str) -> str:
 Day = Annotated[datetime.date, BeforeValidator(_day), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 # As the gateway names them, whatever a vendor calls them; the usual one has the prices beside it.
 ServiceTier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_service_tier)]
-Dollars = Annotated[Decimal, BeforeValidator(_dollars), PlainSerializer(str)]
+Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_dollars),
+    PlainSerializer(str),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1_000_000},
+                {"type": "string", "pattern": r"^\s*\+?[0-9_.]+([eE][+-]?[0-9]+)?\s*(USD)?\s*$"},
+            ]
+        }
+    ),
+]
 
 
 class TierConfig(Struct):
@@ -82,14 +96,56 @@ class ServiceTierConfig(Struct):
     reasoning: Dollars | None = Field(default=None, description="Of the answer, what is reasoning.")
 
 
-class PriceConfig(Struct):
-    """US dollars for a million tokens."""
+FREE = "free"
 
+
+def _price_name(value: str) -> str:
+    provider, _, model = value.partition("/")
+    if not provider or not model or re.search(r"\s", value):
+        raise wrong("a target is provider/model", "write it like openai/gpt-5.4-mini, or openai/* for all of them")
+    if "*" in provider:
+        raise wrong("a provider's name has no *", "write one entry for each provider: openai/*")
+    return value
+
+
+PriceName = Annotated[str, Checked(_price_name, r"^[^/*\s]+/\S+$")]
+"""A target, or several: `*` stands for any letters of the model's name."""
+
+
+def _listed_name(value: str) -> str:
+    vendor, _, model = value.partition("/")
+    if value != FREE and (not vendor or not model or re.search(r"[\s*]", value)):
+        raise wrong(
+            "{value} is no price",
+            "write {input: 2.50, output: 10.00}, free, or an entry of the list that ships, such as openai/gpt-5.5",
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Marks a string that names an entry of the list that ships, or says `free`."""
+
+
+class PriceConfig(Struct):
+    """US dollars for a million tokens. May be written as a string: `free`, or `openai/gpt-5.5` for `prices_as`."""
+
+    shorthand: ClassVar[str] = "prices_as"
+    needs = (("prices_as",), ("input", "output"))
+
+    prices_as: Annotated[str, Checked(_listed_name, r"^(free|[^/*\s]+/[^*\s]+)$"), Listed()] | None = Field(
+        default=None,
+        description="Instead of prices: the entry of the list that ships, `vendor/model`, whose prices hold, for a "
+        "renamed model or an Azure deployment; or `free`.",
+        examples=["openai/gpt-5.5"],
+    )
     since: Day | None = Field(
         default=None, description="The day (UTC) from which it holds, in a list of several.", examples=["2027-01-01"]
     )
-    input: Dollars = Field(description="Of the prompt.", examples=["2.50"])
-    output: Dollars = Field(description="Of the answer, its reasoning included.", examples=["10.00"])
+    input: Dollars | None = Field(default=None, description="Of the prompt.", examples=["2.50"])
+    output: Dollars | None = Field(
+        default=None, description="Of the answer, its reasoning included.", examples=["10.00"]
+    )
     cache_read: Dollars | None = Field(
         default=None, description="Of the prompt, what the provider had kept; without it as the prompt."
     )
@@ -113,6 +169,19 @@ class PriceConfig(Struct):
     )
 
     @model_validator(mode="after")
+    def _one_way(self) -> PriceConfig:
+        if self.prices_as is not None:
+            extra = sorted(self.model_fields_set - {"prices_as", "since"})
+            if extra:
+                raise wrong(f"{extra[0]} and prices_as are both given", "keep one of them")
+        elif self.input is None or self.output is None:
+            name, example = ("input", "2.50") if self.input is None else ("output", "10.00")
+            raise wrong(
+                f"{name}: this is missing", f"add {name}: {example}, or write free or prices_as: openai/gpt-5.5"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rising(self) -> PriceConfig:
         if any(one.above >= other.above for one, other in itertools.pairwise(self.tiers)):
             raise wrong("the tiers do not rise", "write the shortest prompts first")
@@ -126,4 +195,4 @@ def _in_turn(prices: tuple[PriceConfig, ...]) -> tuple[PriceConfig, ...]:
     return prices
 
 
-Prices = Annotated[tuple[PriceConfig, ...], BeforeValidator(one_or_several), AfterValidator(_in_turn)]
+Prices = Annotated[tuple[PriceConfig, ...], Read(one_or_several, or_one), AfterValidator(_in_turn)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.access import LimitsConfig
+from config.egress import ProxyUrl
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, HttpUrl, Struct, Whole
+from config.struct import Checked, Flag, HttpUrl, Read, Struct, Whole
 from config.units import Duration, Size
 
 UnsupportedParams: TypeAlias = Literal["drop", "refuse"]
@@ -23,7 +24,7 @@ def _header_name(value: str) -> str:
     return value
 
 
-HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderName = Annotated[str, Checked(_header_name, r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Headers = dict[HeaderName, Secret]
 
 
@@ -33,6 +34,7 @@ MaxAnswer = Annotated[
         description="The most bytes that one answer may have, all of a stream counted; what is longer is broken off."
     ),
 ]
+KEYED = (("api_key",), ("api_keys",))
 DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
 
 
@@ -47,6 +49,12 @@ class NetworkConfig(Struct):
         default=False, description="Self-hosted: gets the original values where others get masked ones."
     )
     connect: Duration = Field(default=5.0, description="Time to open a connection.")
+    proxy: ProxyUrl | None = Field(
+        default=None,
+        description="The proxy that this provider is reached through, whatever its address; `none` for none. Without "
+        "it `egress` holds.",
+        examples=["http://proxy.internal:3128"],
+    )
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
     max_answer: MaxAnswer = DEFAULT_MAX_ANSWER
     unsupported_params: UnsupportedParams = Field(
@@ -73,11 +81,33 @@ class NetworkConfig(Struct):
         return True
 
 
+MaxTokensName = Annotated[
+    Literal["auto", "max_tokens", "max_completion_tokens"],
+    Field(
+        description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
+        "servers `max_tokens` only. `auto`: the former for OpenAI and Azure, the latter for others."
+    ),
+]
+
+
+ToolIds = Annotated[
+    Literal["auto", "any", "nine_letters"],
+    Field(
+        description="The ids of earlier tool calls that the server takes. Mistral's API and the templates of its "
+        "models take nine letters or digits. `auto`: those for api.mistral.ai, any for others."
+    ),
+]
+
+
 class OpenAIConfig(NetworkConfig):
     """OpenAI, or any server that speaks its dialect."""
 
+    needs = (*KEYED, ("base_url",))
+
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
     base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
+    max_tokens: MaxTokensName = "auto"
+    tool_ids: ToolIds = "auto"
 
     def _needs_key(self) -> bool:
         return self.base_url == DEFAULT_OPENAI_URL
@@ -86,16 +116,20 @@ class OpenAIConfig(NetworkConfig):
 class AzureConfig(NetworkConfig):
     """OpenAI's models on Azure."""
 
+    needs = KEYED
     kind: Literal["azure"] = Field(description="OpenAI's models on Azure.")
     endpoint: HttpUrl = Field(description="The resource's address.", examples=["https://NAME.openai.azure.com"])
     api_version: str = Field(min_length=1, description="Azure's API version.", examples=["2024-10-21"])
     deployments: dict[str, str] = Field(
         default={}, description="Model to the name of its deployment; a model that is not here is its own deployment."
     )
+    max_tokens: MaxTokensName = "auto"
 
 
 class AnthropicConfig(NetworkConfig):
     """Anthropic's Messages API, or a server that speaks it."""
+
+    needs = KEYED
 
     kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
     base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
@@ -119,11 +153,18 @@ class AnthropicConfig(NetworkConfig):
 class GeminiConfig(NetworkConfig):
     """Google's generateContent API."""
 
+    needs = KEYED
+
     kind: Literal["gemini"] = Field(description="Gemini's generateContent dialect.")
     base_url: HttpUrl = Field(
         default="https://generativelanguage.googleapis.com", description="Where the API's paths begin."
     )
     version: str = Field(default="v1beta", pattern=r"^v[0-9][a-z0-9]*$", description="The API version in the path.")
+
+
+def address_of(config: NetworkConfig) -> str:
+    """The URL that a provider is asked at."""
+    return str(getattr(config, "base_url", "") or getattr(config, "endpoint", ""))
 
 
 class ExtractiveConfig(Struct):
@@ -144,12 +185,18 @@ def _script(value: object) -> object:
     return {"*": faults(value)}
 
 
+def _or_faults(_: dict[str, Any]) -> dict[str, Any]:
+    fault = {"type": ["string", "integer"]}
+    faults = {"anyOf": [fault, {"type": "array", "items": fault}]}
+    return {"anyOf": [*faults["anyOf"], {"type": "object", "additionalProperties": faults}]}
+
+
 class SimulatedConfig(Struct):
     """The scriptable upstream that acts out faults."""
 
     kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
     dialect: Literal["openai", "anthropic", "gemini"] = Field(default="openai", description="The dialect it speaks.")
-    script: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_script)] = Field(
+    script: Annotated[dict[str, tuple[str, ...]], Read(_script, _or_faults)] = Field(
         default={},
         description="What it does: a fault (`ok`, `429`, `cut-20`, ...), a list in order, or a map of model to either.",
     )

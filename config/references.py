@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from config.findings import Substituted, did_you_mean
 
@@ -16,6 +17,18 @@ _REFERENCE = re.compile(r"\$\$(?=\{)|\$\{([^{}]*)\}|\$\{")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _LITELLM = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
 _MAX_FILE = 64 * 1024
+
+
+Files: TypeAlias = dict[Path, object]
+
+
+def stamp(path: Path) -> object:
+    """What tells a file from the one that was there before, also behind a link that leads elsewhere now; or None."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 class Unresolved(Exception):
@@ -28,12 +41,16 @@ class Unresolved(Exception):
 
 
 class References:
-    """Resolves references against one environment and one folder, and remembers a hash of all it gave."""
+    """Resolves references against one environment and one folder, and remembers a hash of all it gave.
+
+    `files` are those that references name, could they be read or not, with what they looked like before that.
+    """
 
     def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
         self._environ = environ
         self._folder = folder
         self._seen = hashlib.sha256()
+        self.files: Files = {}
 
     def digest(self) -> bytes:
         """A hash over every value given so far, in order."""
@@ -91,6 +108,7 @@ class References:
 
     def _file(self, name: str) -> str:
         path = self._folder / name.strip()
+        self.files[path] = stamp(path)
         try:
             with path.open("rb") as file:
                 content = file.read(_MAX_FILE + 1)

@@ -9,16 +9,19 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from config.access import AdminConfig, AppConfig, ExchangeRate, IdentityConfig, OrganisationConfig, TeamConfig
 from config.caches import CacheConfig
+from config.egress import NONE, EgressConfig
 from config.findings import wrong
 from config.guardrails import GuardrailConfig
 from config.models import ModelConfig
-from config.prices import Prices
+from config.prices import PriceName, Prices
 from config.providers import ProviderConfig
+from config.references import Files
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
-from config.struct import ModelName, Name, Struct, TargetName
+from config.struct import ModelName, Name, Struct
 from config.tools import ToolConfig
+from gateway.contract.egress import DIRECT, Egress, read_proxy
 
 
 def _currency(value: str) -> str:
@@ -51,8 +54,11 @@ class Config(Struct):
     )
     sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
     tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
-    prices: dict[TargetName, Prices] = Field(
-        default={}, description="What targets cost, where the list that ships does not know it or is wrong for you."
+    prices: dict[PriceName, Prices] = Field(
+        default={},
+        description="What targets cost, where the list that ships does not know it or is wrong for you. `*` in a "
+        "model's name stands for any letters; the name with the most other letters holds.",
+        examples=["{onprem/*: free}"],
     )
     currencies: dict[Currency, ExchangeRate] = Field(
         default={},
@@ -63,11 +69,14 @@ class Config(Struct):
     teams: dict[Name, TeamConfig] = Field(default={}, description="Whose apps they are, by name.")
     apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
     identity: tuple[IdentityConfig, ...] = Field(default=(), description="Identity providers whose tokens are taken.")
+    egress: EgressConfig = Field(default=EgressConfig(), description="The proxy that calls to others go through.")
     admin: AdminConfig = Field(default=AdminConfig(), description="Who may administrate over HTTP.")
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
 
     _digest: str = PrivateAttr(default="")
     _origin: str = PrivateAttr(default="")
+    _files: Files = PrivateAttr(default={})
+    _environment: Egress = PrivateAttr(default=DIRECT)
 
     @property
     def origin(self) -> str:
@@ -75,9 +84,26 @@ class Config(Struct):
         return self._origin
 
     @property
+    def files(self) -> Files:
+        """The files that it was made from, with `config.references.stamp` of each; none if built in code."""
+        return self._files
+
+    @property
     def digest(self) -> str:
         """12 hex digits that change with the file's text and with every referenced value; empty if built in code."""
         return self._digest
+
+    @property
+    def way_out(self) -> Egress:
+        """How others are reached: as `egress` says, else as the environment does."""
+        own, proxy = self.egress, self.egress.proxy
+        if proxy is None:
+            found = self._environment
+            return Egress(found.http, found.https, (*found.exempt, *own.no_proxy))
+        if proxy.reveal() == NONE:
+            return DIRECT
+        read = read_proxy(proxy.reveal())
+        return Egress(read, read, own.no_proxy)
 
     @model_validator(mode="before")
     @classmethod

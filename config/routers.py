@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, model_validator
 
 from config.findings import wrong
-from config.struct import Name, Ref, Struct
+from config.struct import Checked, Name, Number, Ref, Struct
 from config.units import Percentage, Tokens
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -31,6 +31,8 @@ def _zone(value: str) -> str:
 
 class ThenConfig(Struct):
     """What happens. May be written as a string: the model that answers."""
+
+    needs = tuple((each,) for each in ("model", "pipeline", "say", "ask", "human", "tools"))
 
     shorthand: ClassVar[str] = "model"
 
@@ -69,7 +71,7 @@ class WhenConfig(Struct):
     )
     metadata: dict[str, str] = Field(default={}, description="The request's `metadata`, likewise.")
     language: tuple[Literal["en", "de", "fr", "es"], ...] = Field(default=(), description="The question's language.")
-    hours: Annotated[str, AfterValidator(_hours)] | None = Field(
+    hours: Annotated[str, Checked(_hours, r"^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$")] | None = Field(
         default=None, description="A time of the day.", examples=["08:00-18:00"]
     )
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="Of the hours.")
@@ -124,7 +126,7 @@ class DifficultyConfig(Struct):
     share: Percentage | None = Field(
         default=None, description="The share of questions that is to go there; the limit follows the traffic."
     )
-    below: float | None = Field(
+    below: Number | None = Field(
         default=None, ge=0, le=1, description="Or a fixed limit of the score, as `gatehouse eval router` suggests."
     )
 
@@ -137,6 +139,8 @@ class DifficultyConfig(Struct):
 
 class RouterConfig(Struct):
     """Rules first, then intents, then cost."""
+
+    needs = (("rules",), ("intents",), ("cost",))
 
     rules: tuple[RuleConfig, ...] = Field(default=(), description="Looked at in their order.")
     intents: dict[Name, IntentConfig] = Field(default={}, description="Learned from their examples at the start.")

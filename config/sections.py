@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Va
 
 from config.findings import Substituted, wrong
 from config.listening import Networks, check_listen, split_listen
+from config.origins import Origins
 from config.providers import Headers
 from config.secret import Secret, at_least
 from config.sources import folder_of
@@ -65,6 +66,12 @@ class ServerConfig(Struct):
         examples=["[10.0.0.0/8]"],
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
+    origins: Origins = Field(
+        default=(),
+        description="Whose web pages may call from a browser (CORS): `*`, `null`, exact origins, and ones with a star "
+        "for subdomains or for the port; without it nobody's. Keys are asked for as ever.",
+        examples=["[https://chat.example.com, https://*.example.org, 'http://localhost:*']"],
+    )
     head_timeout: Duration = Field(
         default=20.0, description="How long a caller may take for a request's headers; then 408, or the end."
     )
@@ -94,7 +101,11 @@ class ServerConfig(Struct):
         "see it first.",
         examples=["5s"],
     )
-    watch: Flag = Field(default=True, description="Reload when this file changes. SIGHUP reloads in any case.")
+    watch: Flag = Field(
+        default=True,
+        description="Reload when this file changes, or one that a `${file:...}` in it names. SIGHUP reloads in any "
+        "case.",
+    )
     keepalive: Duration = Field(default=15.0, description="Time between comments on a silent stream.")
     data: Annotated[Path | None, BeforeValidator(_data), PlainSerializer(str)] = Field(
         default=None, description="The folder for what is kept on disk; without it one in the user's cache."
@@ -151,6 +162,8 @@ ModelRef = Annotated[str, Ref("models", "model")]
 
 class RerankConfig(Struct):
     """What puts the best twenty in a better order. May be written as a string: `sentences`, or a model."""
+
+    needs = (("by",), ("url",))
 
     shorthand: ClassVar[str] = "by"
 

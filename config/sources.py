@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, Label, Name, PageUrl, Ref, Struct, Whole
+from config.struct import Flag, Label, Name, Number, PageUrl, Ref, Struct, Whole
 from config.units import Duration, Pause, Size
 
 
@@ -69,7 +69,7 @@ class SearchConfig(Struct):
         default="weighted",
         description="Words and meaning by weighted scores or by reciprocal ranks, or one of them alone.",
     )
-    words_weight: float = Field(default=0.3, ge=0, le=1, description="What the words count for; the rest is meaning.")
+    words_weight: Number = Field(default=0.3, ge=0, le=1, description="What the words count for; the rest is meaning.")
     feedback: Whole = Field(
         default=2, ge=0, le=10, description="Towards how many of those found first the question is moved; 0 none."
     )
@@ -81,6 +81,8 @@ class SearchConfig(Struct):
 
 class EmbedderConfig(Struct):
     """An embedding model of the config's own, in place of the one that ships: a provider's, or one of this machine."""
+
+    needs = (("model",), ("sentence_transformers",))
 
     model: Annotated[str, Ref("models", "model")] | None = Field(
         default=None, description="The embedding model, of `models`.", examples=["embed"]
@@ -167,6 +169,8 @@ def _database(value: object) -> object:
 class SqlConfig(Struct):
     """Rows of a database, or of CSV and Parquet files, found by SQL that a model writes and nothing but reads."""
 
+    needs = (("database",), ("files",))
+
     kind: Literal["sql"] = Field(description="Rows of a database or of files.")
     database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
         default=None,
@@ -185,7 +189,7 @@ class SqlConfig(Struct):
     )
     hint: str = Field(default="", description="What the model should know of the tables.")
     max_rows: Whole = Field(default=50, ge=1, le=1000, description="Rows at most.")
-    max_cost: float = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on servers.")
+    max_cost: Number = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on servers.")
     timeout: Duration = Field(default=5.0, description="How long a query may take.")
     keep: Pause = Field(default=0.0, description="How long rows are remembered; 0s asks the database each time.")
     labels: tuple[Label, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from config.findings import Substituted, wrong
 
@@ -23,6 +31,8 @@ class Struct(BaseModel):
         extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False, title=None
     )
     shorthand: ClassVar[str] = ""
+    # Of these sets of keys one must be there: what the struct's own checks ask for, told to the JSON schema.
+    needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -33,9 +43,11 @@ class Struct(BaseModel):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The mapping, or a string where there is a shorthand."""
         written = handler(schema)
+        resolved = handler.resolve_ref_schema(written)
+        if cls.needs:
+            resolved["anyOf"] = [{"required": list(each)} for each in cls.needs]
         if not cls.shorthand:
             return written
-        resolved = handler.resolve_ref_schema(written)
         mapping = dict(resolved)
         resolved.clear()
         resolved.update({"anyOf": [mapping["properties"][cls.shorthand], mapping]})
@@ -52,6 +64,38 @@ class Ref:
     wildcard: str = ""
 
 
+@dataclass(frozen=True)
+class Read:
+    """A `BeforeValidator` that makes other values fit; `widen` says in the JSON schema which ones."""
+
+    func: Callable[[Any], Any]
+    widen: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Reads the value before the type's own checks."""
+        return core_schema.no_info_before_validator_function(self.func, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The type's own, and what else is read."""
+        return self.widen(handler(schema))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An `AfterValidator` of texts that the JSON schema knows by `pattern`."""
+
+    func: Callable[[Any], Any]
+    pattern: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checks the text after the type's own checks."""
+        return core_schema.no_info_after_validator_function(self.func, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A text of the pattern."""
+        return {**handler(schema), "pattern": self.pattern}
+
+
 def _whole(value: object) -> object:
     if isinstance(value, Substituted) and re.fullmatch(r"-?[0-9]{1,18}", value):
         return int(value)
@@ -62,20 +106,32 @@ def _flag(value: object) -> object:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, Substituted) else value
 
 
+def _number(value: object) -> object:
+    if isinstance(value, Substituted) and re.fullmatch(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", value):
+        return float(value)
+    return value
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_MODEL_NAME = r"[^\s*]+"
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+WEB = r"^https?://\S+$"
+
+
 def _name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is None:
+    if re.fullmatch(_NAME, value) is None:
         raise wrong("a name is made of letters, digits, dots, dashes and underscores", "choose another name")
     return value
 
 
 def _model_name(value: str) -> str:
-    if re.fullmatch(r"[^\s*]+", value) is None:
+    if re.fullmatch(_MODEL_NAME, value) is None:
         raise wrong("a model's name has no spaces and no *", "choose another name")
     return value
 
 
 def _label(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", value) is None:
+    if re.fullmatch(_LABEL, value) is None:
         raise wrong("a label is made of up to 64 letters, digits and _ . : -", "write it like hr or team:sales")
     return value
 
@@ -111,33 +167,31 @@ def _page_url(value: str) -> str:
     return value
 
 
-def _target_name(value: str) -> str:
-    provider, _, model = value.partition("/")
-    if not provider or not model or re.search(r"\s", value):
-        raise wrong("a target is provider/model", "write it like openai/gpt-5.5-mini")
-    return value
-
-
 def one_or_several(value: object) -> object:
     """Before a tuple: what stands alone is the only one of it."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def or_one(several: dict[str, Any]) -> dict[str, Any]:
+    """In the JSON schema: the list, or what would be its only entry."""
+    return {"anyOf": [several["items"], several]}
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 """An int; digits from a reference count."""
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """A bool; `true` and `false` from a reference count."""
-Name = Annotated[str, AfterValidator(_name)]
+Number = Annotated[float, BeforeValidator(_number)]
+"""A float; digits from a reference count."""
+Name = Annotated[str, Checked(_name, f"^{_NAME}$")]
 """What an entry of a section may be called."""
-Label = Annotated[str, AfterValidator(_label)]
+Label = Annotated[str, Checked(_label, f"^{_LABEL}$")]
 """What says who may see something."""
-ModelName = Annotated[str, AfterValidator(_model_name)]
+ModelName = Annotated[str, Checked(_model_name, f"^{_MODEL_NAME}$")]
 """What an app may put into `model`."""
-TargetName = Annotated[str, AfterValidator(_target_name)]
-"""A provider and one of its models, `provider/model`."""
-PageUrl = Annotated[str, AfterValidator(_page_url)]
+PageUrl = Annotated[str, Checked(_page_url, WEB)]
 """The address of a page, its query included."""
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, Checked(_http_url, WEB)]
 """An http or https URL without credentials, query and final slash."""
-ExactUrl = Annotated[str, AfterValidator(_exact_url)]
+ExactUrl = Annotated[str, Checked(_exact_url, WEB)]
 """The same, kept to the letter: a final slash is part of an issuer's name."""

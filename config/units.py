@@ -22,7 +22,7 @@ _SIZES = {
     "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,24})?)"
-_REFERENCE = r"\$\{.+\}"
+_PLAIN_NUMBER = r"[0-9]{1,18}(\.[0-9]{1,24})?"
 
 
 def parse_duration(text: str) -> float:
@@ -98,6 +98,7 @@ class Unit:
     cure: str
     parse: Callable[[str], float]
     write: Callable[[Any], str]
+    pattern: str
 
     def read(self, value: object) -> object:
         """The number that `value` stands for; the problem and its cure if it stands for none."""
@@ -129,21 +130,45 @@ class Unit:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """A string with the unit's pattern, or a reference."""
-        gap = " ?" if self.name == "count of tokens" else r"\s?"
-        units = "|".join(re.escape(unit) for unit in self.units)
-        return {
-            "type": "string",
-            "pattern": rf"^(?:[0-9]+(?:\.[0-9]+)?{gap}(?:{units})|{_REFERENCE})$",
-            "examples": [self.example],
-        }
+        return {"type": "string", "pattern": rf"^\s*{self.pattern}\s*$", "examples": [self.example]}
 
 
 _DURATION = Unit(
-    "duration", "20s", ("s", "ms", "m", "h"), "write it like 500ms, 20s, 5m or 1h", parse_duration, write_duration
+    "duration",
+    "20s",
+    ("s", "ms", "m", "h", "d"),
+    "write it like 500ms, 20s, 5m or 1h",
+    parse_duration,
+    write_duration,
+    rf"{_PLAIN_NUMBER}\s?(ms|s|m|h|d)",
 )
-_SIZE = Unit("size", "32MB", ("MB", *(u for u in _SIZES if u != "MB")), "like 10MB or 64KiB", parse_size, write_size)
-_PERCENTAGE = Unit("percentage", "85%", ("%",), "from 0% to 100%", parse_percentage, write_percentage)
-_TOKENS = Unit("count of tokens", "3000 tokens", ("tokens",), "write it like 3000 tokens", parse_tokens, write_tokens)
+_SIZE = Unit(
+    "size",
+    "32MB",
+    ("MB", *(u for u in _SIZES if u != "MB")),
+    "like 10MB or 64KiB",
+    parse_size,
+    write_size,
+    rf"{_PLAIN_NUMBER}\s?({'|'.join(_SIZES)})",
+)
+_PERCENTAGE = Unit(
+    "percentage",
+    "85%",
+    ("%",),
+    "from 0% to 100%",
+    parse_percentage,
+    write_percentage,
+    r"0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,24})?)\s?%",
+)
+_TOKENS = Unit(
+    "count of tokens",
+    "3000 tokens",
+    ("tokens",),
+    "write it like 3000 tokens",
+    parse_tokens,
+    write_tokens,
+    r"[0-9]{1,12} ?tokens?",
+)
 
 _WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 

@@ -22,6 +22,7 @@ from gateway.access.redis_counters import RedisCounters
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.stored_keys import StoredKeys, read_pepper
 from gateway.admission import limits_by_name
+from gateway.contract.egress import DIRECT
 from gateway.contract.quota import NANO, AccountsState, Bound
 from gateway.contract.work import WorkPool
 from gateway.folders import data_folder
@@ -132,6 +133,8 @@ class Accounts:
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._webhooks = WorkPool("budgets' webhooks", 4)
+        # How their hosts are reached.
+        self.egress = DIRECT
         self._held: IO[str] | None = None
         self._seeding: asyncio.Task[None] | None = None
 
@@ -332,7 +335,7 @@ class Accounts:
             return
         for pause_s in (1.0, 5.0, None):
             try:
-                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event)
+                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event, self.egress)
                 return
             except (OSError, ValueError) as error:
                 if pause_s is None:

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from config.loading import load
 from config.problems import ConfigError
+from config.references import stamp
 from gateway import __version__
 from gateway.accounting import open_accounts
 from gateway.admin.api import admin_api
@@ -32,6 +33,7 @@ from gateway.runtime import Runtime
 from gateway.surfaces.connections import Connections, bounds_of
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.operations import operations
+from gateway.surfaces.origins import Origins
 from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from gateway.worker_metrics import WorkerMetrics
@@ -42,7 +44,7 @@ from router.health import HealthBook
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from config.root import Config
@@ -64,7 +66,9 @@ class Gatehouse(FastAPI):
         super().__init__(
             title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan, redirect_slashes=False
         )
-        self._paths = Paths(process.runtime)
+        listed = process.origins
+        self._origins = Origins(listed) if listed else None
+        self._paths = Paths(process.runtime, self._origins)
         self.include_router(operations(process.runtime))
         if process.admin_listen is None:
             self.mount("/admin", process.admin)
@@ -75,8 +79,13 @@ class Gatehouse(FastAPI):
         if scope["type"] == "http":
             endpoint = self._paths.find(scope["method"], scope["path"])
             if endpoint is not None:
+                if self._origins is not None:
+                    send = self._origins.open(scope, send)
                 await endpoint(HttpCall(scope, receive, send))
                 return
+            if scope["method"] == "HEAD":
+                # The server leaves out the body.
+                scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
 
@@ -84,7 +93,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = str(error.detail) if isinstance(error, HTTPException) else "Something went wrong in the gateway"
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-    return JSONResponse(body, status)
+    return JSONResponse(body, status, getattr(error, "headers", None))
 
 
 class Process:
@@ -109,6 +118,7 @@ class Process:
                 log=observe.log,
                 service_name=observe.service_name,
                 service_version=__version__,
+                egress=config.way_out,
             ),
             health.snapshot,
             quality=resources.quality,
@@ -116,10 +126,12 @@ class Process:
         )
         self.runtime = Runtime(recorder, resources, metrics=observe.metrics)
         self._reloading = asyncio.Lock()
-        self._seen: object = None
+        # The files that the last attempt to load read, or wanted to, and what they looked like then.
+        self._files = config.files
         self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
         self.bounds = bounds_of(config.server, _open_files())
+        self.origins = config.server.origins
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -137,7 +149,6 @@ class Process:
             raise
         self._note_config()
         self._note_targets()
-        self._seen = self._stamp()
         watching = asyncio.create_task(self._watch()) if self._path is not None else None
         # What was made until now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -192,20 +203,20 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RELOAD_LOOK_S):
                     await asked.wait()
-            stamp = self._stamp()
-            if asked.is_set() or (self._config.server.watch and stamp != self._seen):
+            changed = self._changed() if self._config.server.watch else []
+            if asked.is_set() or changed:
                 asked.clear()
-                self._seen = stamp
-                await self.reload()
+                await self.reload(changed)
 
-    def _stamp(self) -> object:
-        if self._path is None:
-            return None
-        try:
-            status = self._path.stat()
-        except OSError:
-            return self._seen
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    def _changed(self) -> list[str]:
+        """The files that are not as they were when they were read."""
+        found = []
+        for path, seen in self._files.items():
+            now = stamp(path)
+            # Editors take the YAML away before they put the new one there.
+            if now != seen and (now is not None or path != self._path):
+                found.append(str(path))
+        return sorted(found)
 
     async def _reload_all(self) -> bool:
         """Here first, then in all workers: who asks hears whether the config is good."""
@@ -214,17 +225,23 @@ class Process:
             os.kill(os.getppid(), signal.SIGHUP)
         return done
 
-    async def reload(self) -> bool:
-        """Swaps to the file's config if it is valid and can be built; else the old one serves on."""
+    async def reload(self, changed: Sequence[str] = ()) -> bool:
+        """Swaps to the file's config if it is valid and can be built; else the old one serves on.
+
+        `changed` are the files that are why, for the log.
+        """
         log = structlog.get_logger()
         if self._path is None:
             return False
         async with self._reloading:
+            # Also those that a text which is wrong names: what it lacks may come.
+            files = self._files = {}
             try:
-                config = await asyncio.to_thread(load, self._path, listen=self._listen)
+                config = await asyncio.to_thread(load, self._path, listen=self._listen, files=files)
                 engine = await build(config, self.runtime.resources)
             except ConfigError as error:
-                log.error("reload refused, the old config serves on", problems=error.render(color=False))
+                problems = error.render(color=False)
+                log.error("reload refused, the old config serves on", problems=problems, changed=changed)
                 return False
             except Exception as error:
                 log.error("reload failed, the old config serves on", error=type(error).__name__)
@@ -237,7 +254,7 @@ class Process:
             self.runtime.install(engine)
             self._note_config()
             self._note_targets()
-            log.info("reloaded", config=config.digest)
+            log.info("reloaded", config=config.digest, changed=changed)
             return True
 
 

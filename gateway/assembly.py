@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from config.egress import NONE
 from config.providers import (
     AnthropicConfig,
     AzureConfig,
@@ -19,15 +21,16 @@ from config.providers import (
     OpenAIConfig,
     SimulatedConfig,
 )
-from config.sources import SqlConfig
+from config.sources import SqlConfig, WebConfig
 from gateway import catalog
 from gateway.access.keys import TokenCallers
-from gateway.access.prices import Prices, Rates, Vendor
 from gateway.admission import Directory, key_sets
 from gateway.asides import Asides
+from gateway.contract.egress import read_proxy
 from gateway.contract.exchange import Caller
 from gateway.contract.work import WorkPool
 from gateway.pipeline import Pipeline, Route
+from gateway.pricing import learn_prices, prices_of
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import Endpoint, RemoteProvider
 from gateway.route_policies import route_policy
@@ -38,12 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cache.answers import AnswerCache
-    from config.prices import PriceConfig
     from config.providers import ProviderConfig
     from config.root import Config
     from config.secret import Secret
     from config.sections import ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
+    from gateway.contract.egress import Egress, Proxy
     from gateway.contract.embedding import Vectors
     from gateway.contract.guards import Guards
     from gateway.contract.protocols import Context, OwnTools, Provider, Recall, Routing
@@ -63,11 +66,14 @@ NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
 async def build(config: Config, resources: Resources) -> Engine:
     """An engine for `config`, whole; nothing is left behind when it fails."""
+    egress = resources.egress = config.way_out
     async with AsyncExitStack() as stack:
-        providers = {name: await _provider(name, each, resources, stack) for name, each in config.providers.items()}
+        providers = {
+            name: await _provider(name, each, resources, stack, egress) for name, each in config.providers.items()
+        }
         sources = await _sources(config, resources, stack)
         tables = await _tables(config, stack)
-        reading = await _reading_tools(config, sources, resources.pools.tools)
+        reading = await _reading_tools(config, sources, resources)
         routers = await _routers(config, resources, stack)
         pipelines = {
             name: _pipeline(name, config, sources, tables, reading, routers, resources) for name in config.pipelines
@@ -77,21 +83,20 @@ async def build(config: Config, resources: Resources) -> Engine:
             for name, model in config.models.items()
         }
         dispatcher = Dispatcher(providers, resources.health)
-        prices = _prices(config)
+        prices = prices_of(config)
         directory = Directory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
-        keys = directory.key_ring(_tokens(config, directory, resources.pools.identity))
+        keys = directory.key_ring(_tokens(config, directory, resources))
         asides = Asides(dispatcher, quota, prices, resources.accounts.finished)
         pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota, asides)
         owned = stack.pop_all()
     _bind(resources, routes, asides)
     caches = _caches(config, resources)
-    learning = asyncio.create_task(
-        asyncio.to_thread(prices.learn, {t.key for r in routes.values() for t in r.policy.targets})
-    )
+    learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
     resources.keep(learning)
     # Nothing fails from here on: a config that is refused leaves no trace.
     resources.accounts.follow(directory, quota)
+    resources.accounts.egress = egress
     return Engine(
         pipeline,
         owned.aclose,
@@ -110,63 +115,31 @@ async def build(config: Config, resources: Resources) -> Engine:
     )
 
 
-def _prices(config: Config) -> Prices:
-    own = {name: [(each.since, _rates(each)) for each in dated] for name, dated in config.prices.items()}
-    return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
-
-
-def _rates(price: PriceConfig) -> Rates:
-    """What it says; a tier has no prices of kinds but those it names."""
-    return Rates(
-        price.input,
-        price.output,
-        price.cache_read,
-        price.cache_write,
-        price.cache_write_1h,
-        price.audio_input,
-        price.audio_output,
-        price.image_input,
-        price.image_output,
-        price.reasoning,
-        price.searches,
-        tuple((tier.above, Rates(tier.input, tier.output, tier.cache_read, tier.cache_write)) for tier in price.tiers),
-        {
-            name: Rates(each.input, each.output, each.cache_read, each.cache_write, reasoning=each.reasoning)
-            for name, each in price.service_tiers.items()
-        },
-    )
-
-
-def _vendor(config: ProviderConfig) -> Vendor:
-    """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
-    if isinstance(config, ExtractiveConfig | SimulatedConfig):
-        return Vendor(free=True)
-    if isinstance(config, AzureConfig):
-        return Vendor("azure")
-    return Vendor(url=config.base_url)
-
-
 def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:
     redis = config.server.redis
     url = redis.reveal() if redis is not None else None
     return {name: resources.cache(name, each, url) for name, each in config.caches.items()}
 
 
-async def _provider(name: str, config: ProviderConfig, resources: Resources, stack: AsyncExitStack) -> Provider:
+async def _provider(
+    name: str, config: ProviderConfig, resources: Resources, stack: AsyncExitStack, egress: Egress
+) -> Provider:
     provider: Provider
     if isinstance(config, ExtractiveConfig):
         from gateway.providers.extractive import ExtractiveProvider
 
         provider = ExtractiveProvider(name, resources.embedder(), resources.pools.quotes)
     elif isinstance(config, SimulatedConfig):
-        provider = await _simulated(name, config, stack)
+        provider = await _simulated(name, config, stack, egress)
     else:
-        provider = _remote(name, config)
+        provider = _remote(name, config, egress)
     stack.push_async_callback(provider.close)
     return provider
 
 
-def _remote(name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig) -> RemoteProvider:
+def _remote(
+    name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig, egress: Egress
+) -> RemoteProvider:
     kind = "openai" if isinstance(config, AzureConfig) else config.kind
     endpoint = msgspec.structs.replace(
         _endpoint(config),
@@ -184,12 +157,23 @@ def _remote(name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | Ge
         trusted=config.trusted,
         connect_s=config.connect,
         max_connections=config.max_connections,
+        proxy=_proxy(config, endpoint.base_url, egress),
     )
+
+
+def _proxy(config: NetworkConfig, url: str, egress: Egress) -> Proxy | None:
+    """A provider's own proxy holds for any address."""
+    if config.proxy is None:
+        return egress.proxy_for(url)
+    return None if config.proxy.reveal() == NONE else read_proxy(config.proxy.reveal())
 
 
 def _endpoint(config: NetworkConfig) -> Endpoint:
     if isinstance(config, OpenAIConfig):
-        return Endpoint(config.base_url, native=any(host in config.base_url for host in NATIVE_OPENAI_HOSTS))
+        native = any(host in config.base_url for host in NATIVE_OPENAI_HOSTS)
+        mistral = urlsplit(config.base_url).hostname == "api.mistral.ai"
+        nine = config.tool_ids == "nine_letters" or (config.tool_ids == "auto" and mistral)
+        return Endpoint(config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens), nine_letter_ids=nine)
     if isinstance(config, AzureConfig):
         return Endpoint(
             config.endpoint,
@@ -197,6 +181,7 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
             scheme="",
             path="/openai/deployments/{model}{path}?api-version=" + config.api_version,
             models=config.deployments,
+            max_tokens=_max_tokens(config.max_tokens),
         )
     if isinstance(config, AnthropicConfig):
         bearer = config.auth == "bearer"
@@ -212,7 +197,11 @@ def _endpoint(config: NetworkConfig) -> Endpoint:
     raise TypeError(f"no endpoint for {type(config).__name__}")
 
 
-async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack) -> RemoteProvider:
+def _max_tokens(name: str) -> str:
+    return "" if name == "auto" else name
+
+
+async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack, egress: Egress) -> RemoteProvider:
     base_url = config.base_url
     if base_url is None:
         from gateway.simulator.server import Simulator
@@ -231,6 +220,7 @@ async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack) 
         msgspec.structs.replace(endpoint, max_answer=config.max_answer),
         Credentials(("simulated",)),
         embeddings=catalog.embedding_dialect(config.dialect),
+        proxy=egress.proxy_for(base_url),
     )
 
 
@@ -250,7 +240,7 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
             continue
         place = place_of(config, name)
         made[name] = await resources.source(
-            (name, place, each),
+            (name, place, (each, resources.egress) if isinstance(each, WebConfig) else each),
             partial(
                 open_source,
                 name,
@@ -259,6 +249,7 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
                 embedder_of(name, each, resources),
                 partial(_known_embedder, config, resources, name),
                 resources.readers(),
+                resources.egress,
             ),
         )
         stack.push_async_callback(resources.leave_source, made[name])
@@ -357,13 +348,14 @@ def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resour
 
 
 async def _reading_tools(
-    config: Config, sources: Mapping[str, Source], pool: WorkPool
+    config: Config, sources: Mapping[str, Source], resources: Resources
 ) -> dict[str, Sequence[ReadingTool]]:
     if not config.tools:
         return {}
     from gateway.sourcing import open_tools
 
-    return {name: await open_tools(name, each, sources, pool) for name, each in config.tools.items()}
+    pool, egress = resources.pools.tools, resources.egress
+    return {name: await open_tools(name, each, sources, pool, egress) for name, each in config.tools.items()}
 
 
 def _tools(names: Sequence[str], reading: Mapping[str, Sequence[ReadingTool]], steps: int = 1) -> OwnTools | None:
@@ -437,21 +429,29 @@ def _reranker(config: RerankConfig | None, resources: Resources) -> Reranker | N
         key = config.key.reveal() if config.key is not None else ""
         pool = resources.pools.reranking
         return EndpointReranker(
-            config.url, key, config.model, timeout_s=config.timeout, pool=pool, private=config.private
+            config.url,
+            key,
+            config.model,
+            timeout_s=config.timeout,
+            pool=pool,
+            private=config.private,
+            egress=resources.egress,
         )
     return SentenceReranker(resources.embedder()) if config.by == "sentences" else ModelReranker(config.by or "")
 
 
-def _tokens(config: Config, directory: Directory, pool: WorkPool) -> TokenCallers | None:
+def _tokens(config: Config, directory: Directory, resources: Resources) -> TokenCallers | None:
     """Identity providers, asked over the network only when a token comes."""
     if not config.identity:
         return None
     from gateway.access.jwt import Issuer, TokenVerifier, looks_like_token
     from rag.tools.fetch import fetch
 
+    pool, egress = resources.pools.identity, resources.egress
+
     async def get(url: str) -> bytes:
         # The operator has named the issuer: it may well be in one's own network.
-        _, text = await pool.run(url, partial(fetch, url, {}, 5.0, 1_000_000, private=True))
+        _, text = await pool.run(url, partial(fetch, url, {}, 5.0, 1_000_000, private=True, egress=egress))
         return text.encode()
 
     pairs = key_sets(config, get)

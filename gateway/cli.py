@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.access_commands import ACCESS_COMMANDS, backup, usage
-from gateway.command_options import DEFAULT_CONFIG, FileArgument, FileOption, JsonOption, fail, load_config
+from gateway.command_options import (
+    DEFAULT_CONFIG,
+    FileArgument,
+    FileOption,
+    JsonOption,
+    fail,
+    in_color,
+    load_config,
+    load_config_with_places,
+)
 
 if TYPE_CHECKING:
     from config import Config
@@ -87,14 +97,23 @@ def version() -> None:
 
 @app.command()
 def check(file: FileArgument = DEFAULT_CONFIG) -> None:
-    """Check a configuration without starting anything; exit code 2 and every problem if it is wrong."""
-    config = load_config(file)
+    """Check a configuration without starting anything; exit code 2 and every problem if it is wrong.
+
+    What is right and may not be meant is a warning; the exit code stays 0.
+    """
+    from gateway.advice import advise
+
+    config, places = load_config_with_places(file)
+    warnings = advise(config, places)
+    for each in warnings:
+        typer.echo(f"warning: {each.render(color=in_color())}\n", err=True)
     counts = ", ".join(
         f"{len(entries)} {name if len(entries) != 1 else name.removesuffix('s')}"
         for name in ("providers", "models", "pipelines", "sources", "apps")
         if (entries := getattr(config, name))
     )
-    typer.echo(f"ok: {counts or 'nothing configured'} ({file}, {config.digest})")
+    told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    typer.echo(f"ok: {counts or 'nothing configured'} ({file}, {config.digest}){told}")
 
 
 @config_commands.command("show")
@@ -127,10 +146,11 @@ def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
     """Print the path that a request for MODEL takes."""
     from config import draw_plan
     from config import plan as plan_path
+    from gateway.pricing import left_out
 
     config = load_config(file)
     try:
-        made = plan_path(config, model)
+        made = plan_path(config, model, partial(left_out, config))
     except LookupError as error:
         fail(str(error.args[0]))
     typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else draw_plan(made).rstrip("\n"))
@@ -194,7 +214,7 @@ def ingest(
         report = asyncio.run(run(loaded, source, paths or ()))
     except (ValueError, OSError) as error:
         fail(str(error), 1 if isinstance(error, OSError) else 2)
-    for name, reason in report.failed:
+    for name, reason in (*report.failed, *report.notes):
         typer.echo(f"{name}: {reason}", err=True)
     typer.echo(report.line())
     if report.failed:

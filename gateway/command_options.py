@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from config import Config
+    from config.loading import Places
 
 DEFAULT_CONFIG = Path("gatehouse.yaml")
 
@@ -29,9 +30,20 @@ def fail(message: str, code: int = 2) -> NoReturn:
 
 def load_config(path: Path) -> Config:
     """Ends the command with every problem where the file is wrong."""
-    from config import ConfigError, load
+    return load_config_with_places(path)[0]
+
+
+def load_config_with_places(path: Path) -> tuple[Config, Places]:
+    """The same, and where everything stands in the file."""
+    from config import ConfigError
+    from config.loading import load_with_places
 
     try:
-        return load(path)
+        return load_with_places(path)
     except ConfigError as error:
-        fail(error.render(color=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+        fail(error.render(color=in_color()))
+
+
+def in_color() -> bool:
+    """Whether errors go to somebody who sees colours."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from config.guardrails import GuardrailConfig
+    from gateway.contract.egress import Egress
     from gateway.contract.embedding import Embeds
     from gateway.contract.pools import Pools
     from guardrails.formats.forms import Form
@@ -65,6 +66,7 @@ class Parts(Protocol):
     """What guardrails share with the rest of the process, opened when first asked for."""
 
     pools: Pools
+    egress: Egress
 
     def embedder(self) -> Embeds:
         """The embedding model."""
@@ -101,7 +103,7 @@ def chain(
         [_on_output(name, config, parts) for name, config in out if not isinstance(config, (*whole, BrandConfig))],
         [
             *[guard for name, config in out for guard in _on_sentences(name, config, parts)],
-            *[_on_answer(name, config, vectors, parts.pools) for name, config in out if isinstance(config, whole)],
+            *[_on_answer(name, config, vectors, parts) for name, config in out if isinstance(config, whole)],
         ],
     )
 
@@ -109,7 +111,7 @@ def chain(
 def _on_input(
     name: str, config: GuardrailConfig, parts: Parts, vectors: Callable[[], Vectors], redis_url: str | None
 ) -> PersonalGuard | InputCheck:
-    policy = functools.partial(_policy, name, config, parts.pools)
+    policy = functools.partial(_policy, name, config, parts)
     if isinstance(config, PersonalDataConfig):
         if config.key is None:
             structlog.get_logger().warning(
@@ -127,7 +129,7 @@ def _on_input(
             conversations=Conversations(parts.rows(redis_url), secret, config.keep),
         )
     if isinstance(config, InjectionConfig):
-        return _against_injection(name, config, vectors(), parts.pools)
+        return _against_injection(name, config, vectors(), parts)
     if isinstance(config, AnomalyConfig):
         traffic = parts.traffic(name)
         return AnomalyGuard(policy({"*": "flag"}), vectors(), traffic, config.after, config.share)
@@ -149,10 +151,10 @@ def _authors(config: TextGuardrail) -> frozenset[Author]:
 
 
 def _against_injection(
-    name: str, config: InjectionConfig, vectors: Vectors, pools: Pools
+    name: str, config: InjectionConfig, vectors: Vectors, parts: Parts
 ) -> ClassifierGuard | OutsideGuard:
-    classifier = _injection(config, vectors, pools)
-    policy = _policy(name, config, pools)
+    classifier = _injection(config, vectors, parts.pools)
+    policy = _policy(name, config, parts)
     authors = _authors(config) - {"label", "definition"}
     if config.outside == "block":
         return ClassifierGuard(classifier, policy, authors | {"tool"}, passages=True)
@@ -181,7 +183,7 @@ def _topics(config: TopicConfig, vectors: Vectors) -> TopicClassifier:
 
 
 def _on_output(name: str, config: GuardrailConfig, parts: Parts) -> FindsInAnswers:
-    policy = functools.partial(_policy, name, config, parts.pools)
+    policy = functools.partial(_policy, name, config, parts)
     if isinstance(config, PromptLeakConfig):
         from guardrails.prompt_leak import PromptLeakGuard
 
@@ -193,12 +195,13 @@ def _on_output(name: str, config: GuardrailConfig, parts: Parts) -> FindsInAnswe
 
 
 def _on_answer(
-    name: str, config: FormatGuardrail | ToxicityConfig, vectors: Callable[[], Vectors], pools: Pools
+    name: str, config: FormatGuardrail | ToxicityConfig, vectors: Callable[[], Vectors], parts: Parts
 ) -> AnswerGuard:
     from guardrails.judges.guard import AnswerGuard, CompleteJudge, FormJudge
 
     steps = [parse_step(step) for step in config.then]
-    policy = _policy(name, config, pools, {"*": "flag"})
+    pools = parts.pools
+    policy = _policy(name, config, parts, {"*": "flag"})
     if isinstance(config, ToxicityConfig):
         return AnswerGuard(_toxicity(config, vectors()), policy, steps)
     if isinstance(config, GroundedConfig):
@@ -231,7 +234,7 @@ def _on_sentences(name: str, config: GuardrailConfig, parts: Parts) -> list[Sent
             any_own=config.when_own == "any",
             any_competitor=config.when_competitor == "any",
         )
-        return [SentenceGuard(judge, _policy(name, config, parts.pools))]
+        return [SentenceGuard(judge, _policy(name, config, parts))]
     if isinstance(config, PersonalDataConfig) and config.names_in_answers:
         from guardrails.masking.answers import NamesInAnswers
         from guardrails.personal.search import PersonalSearch
@@ -241,7 +244,7 @@ def _on_sentences(name: str, config: GuardrailConfig, parts: Parts) -> list[Sent
         return [
             SentenceGuard(
                 NamesInAnswers(PersonalSearch(kinds, thread=parts.tagger(), slicer=Slicer(parts.pools.searches))),
-                _policy(name, config, parts.pools, actions),
+                _policy(name, config, parts, actions),
             )
         ]
     return []
@@ -296,7 +299,12 @@ class _Formal:
         self.find = search.search
 
 
-def _policy(name: str, config: GuardrailBase, pools: Pools, actions: Mapping[str, str] | None = None) -> Policy:
+def _handover(config: GuardrailBase, parts: Parts) -> Handover | None:
+    webhook = config.webhook
+    return Handover(webhook.reveal(), parts.pools.webhooks, parts.egress) if webhook is not None else None
+
+
+def _policy(name: str, config: GuardrailBase, parts: Parts, actions: Mapping[str, str] | None = None) -> Policy:
     say = HUMAN_WORDS
     if isinstance(config, HandoverConfig):
         actions, say = {"*": "human"}, config.say
@@ -312,5 +320,5 @@ def _policy(name: str, config: GuardrailBase, pools: Pools, actions: Mapping[str
         shadow=config.shadow,
         fail_open=config.on_error == "open",
         timeout_s=config.timeout,
-        handover=Handover(config.webhook.reveal(), pools.webhooks) if config.webhook is not None else None,
+        handover=_handover(config, parts),
     )

@@ -15,7 +15,8 @@ from gateway.accounting import open_ledger
 from gateway.assembly import build, embedder_of
 from gateway.resources import Resources
 from gateway.sourcing import open_source, place_of
-from rag.documents.reading import SUFFIXES, load_file
+from rag.documents.kinds import OTHERS, SUFFIXES, check_name
+from rag.documents.reading import load_file
 from rag.ingest import Item, Report
 from router.health import HealthBook
 
@@ -61,7 +62,9 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
     models = {each: model for each, model in config.models.items() if model.pipeline is None}
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
     engine = await build(bare, resources)
-    source = open_source(name, source_config, place_of(config, name), embedder, readers=resources.readers())
+    source = open_source(
+        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.way_out
+    )
     try:
         await source.open()
         yield source
@@ -83,15 +86,19 @@ def _together(handed: Report, passed: Report) -> Report:
 
 
 def _items(paths: Sequence[Path], max_bytes: int) -> list[Item]:
-    """Files, and all that can be read in folders; the id is the path as it was given."""
+    """Files, and all documents in folders; the id is the path as it was given."""
     items = []
+    documents = SUFFIXES | OTHERS.keys()
     for path in paths:
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        files = (
+            sorted(each for each in path.rglob("*") if each.suffix.lower() in documents) if path.is_dir() else [path]
+        )
         items += [Item(each.as_posix(), partial(_load, each, max_bytes)) for each in files if each.is_file()]
     return items
 
 
 def _load(path: Path, max_bytes: int) -> tuple[bytes, str]:
+    check_name(path.name)
     return load_file(path, max_bytes), ""
 
 

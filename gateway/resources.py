@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.accounting import Accounts
+from gateway.contract.egress import DIRECT
 from gateway.contract.pools import Pools
 from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
@@ -37,6 +38,8 @@ class Resources:
     def __init__(self, health: HealthBook) -> None:
         self.health = health
         self.pools = Pools()
+        # How others are reached, as the engine that was built last has it.
+        self.egress = DIRECT
         # Replaced before the first engine is built where a process serves others.
         self.accounts = Accounts()
         self.quality: dict[str, ContextQuality] = {}

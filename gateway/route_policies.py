@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from config.models import ModelConfig
+from config.patience import deadline_of, timeouts_of
 from gateway.contract.errors import ErrorKind
-from gateway.contract.protocols import Timeouts
+from gateway.contract.patience import Timeouts
 from router.blame import longest
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 
@@ -29,8 +30,8 @@ def route_policy(name: str, model: ModelConfig) -> RoutePolicy:
         breaker=BreakerPolicy(
             model.breaker.failures, model.breaker.window, model.breaker.cooldown, model.breaker.share
         ),
-        timeouts=Timeouts(model.connect, min(model.first_token, model.timeout), model.idle, model.timeout),
-        deadline_s=model.deadline,
+        timeouts=timeouts_of(model),
+        deadline_s=deadline_of(model),
         fallback_on_refusal=model.on_refusal == "fallback",
         unsupported=model.unsupported_params,
         shorten=None if model.too_long == "refuse" else model.too_long,

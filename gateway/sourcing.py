@@ -12,6 +12,7 @@ import structlog
 
 from config.sources import FolderConfig, SqlConfig, WebConfig
 from config.tools import ENGINES, HttpToolConfig, McpConfig, SourceToolConfig, WebSearchConfig
+from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.messages import Tool
 from gateway.folders import cache_folder
 from rag.chunkers import Chunking
@@ -52,10 +53,11 @@ def open_source(
     embedder: Vectors | None,
     known: Callable[[str], Vectors | None] = lambda name: None,
     readers: Readers | None = None,
+    egress: Egress = DIRECT,
 ) -> Source:
     """One source, not yet started. `known` gives embedders by their names, for vectors that are there already.
 
-    `readers` are the processes that read its documents.
+    `readers` are the processes that read its documents, `egress` the way to web pages.
     """
     search = Search(
         config.search.fusion,
@@ -80,7 +82,7 @@ def open_source(
         collection,
         chunking,
         place / "ingest.lock",
-        _origin(config),
+        _origin(config, egress),
         earlier=earlier,
         labels=config.labels,
         reader=reader,
@@ -118,13 +120,13 @@ def open_tables(name: str, config: SqlConfig, beside: Path, pool: WorkPool | Non
 
 
 async def open_tools(
-    name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool
+    name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool, egress: Egress = DIRECT
 ) -> Sequence[ReadingTool]:
     """The tools of one entry: one, but for MCP servers. One that is away offers none until the next reload.
 
-    `pool` holds the threads that wait for their servers.
+    `pool` holds the threads that wait for their servers, `egress` is the way to them.
     """
-    made = await _tools(name, config, sources, pool)
+    made = await _tools(name, config, sources, pool, egress)
     # A source gives each caller what that one may see, and remembers by itself.
     if isinstance(config, SourceToolConfig) or not config.keep:
         return made
@@ -133,13 +135,15 @@ async def open_tools(
     return [RememberedTool(tool, config.keep) for tool in made]
 
 
-async def _tools(name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool) -> Sequence[ReadingTool]:
+async def _tools(
+    name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool, egress: Egress
+) -> Sequence[ReadingTool]:
     if not isinstance(config, McpConfig):
-        return [_tool(name, config, sources, pool)]
+        return [_tool(name, config, sources, pool, egress)]
     from rag.tools.mcp_server import McpServer
 
     headers = {key: value.reveal() for key, value in config.headers.items()}
-    server = McpServer(name, config.url, headers, timeout_s=config.timeout)
+    server = McpServer(name, config.url, headers, timeout_s=config.timeout, egress=egress)
     try:
         return await server.tools(config.allow)
     except (FetchFailed, TimeoutError) as error:
@@ -152,6 +156,7 @@ def _tool(
     config: HttpToolConfig | WebSearchConfig | SourceToolConfig,
     sources: Mapping[str, Source],
     pool: WorkPool,
+    egress: Egress,
 ) -> ReadingTool:
     from rag.tools import kinds
 
@@ -159,13 +164,13 @@ def _tool(
         headers = {key: value.reveal() for key, value in config.headers.items()}
         definition = Tool(name, config.description, config.schema_of_arguments)
         return kinds.HttpTool(
-            definition, config.url, headers, timeout_s=config.timeout, pool=pool, private=config.private
+            definition, config.url, headers, timeout_s=config.timeout, pool=pool, private=config.private, egress=egress
         )
     if isinstance(config, WebSearchConfig):
         url = (config.url or ENGINES.get(config.engine, "")).rstrip("/")
         key = config.key.reveal() if config.key is not None else ""
         return kinds.WebSearch(
-            name, config.engine, url, key, timeout_s=config.timeout, pool=pool, private=config.private
+            name, config.engine, url, key, timeout_s=config.timeout, pool=pool, private=config.private, egress=egress
         )
     return kinds.SourceTool(name, config.description, sources[config.source], config.top, config.source)
 
@@ -187,11 +192,11 @@ def _engine(config: SqlConfig, beside: Path, pool: WorkPool | None) -> Engine:
     return PostgresEngine(url, config.max_cost)
 
 
-def _origin(config: DocumentSource) -> Origin | None:
+def _origin(config: DocumentSource, egress: Egress) -> Origin | None:
     stamp: Callable[[], object]
     if isinstance(config, FolderConfig):
         stamp = partial(snapshot, config.path, config.glob)
         return Origin(partial(folder_items, config.path, config.glob, config.read.size), stamp, config.watch)
     if isinstance(config, WebConfig):
-        return Origin(partial(web_items, config.urls), partial(turn, config.every))
+        return Origin(partial(web_items, config.urls, egress), partial(turn, config.every))
     return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, Usage
-from gateway.contract.messages import ChatRequest, Message, Text, Tool, ToolCall, ToolResult
+from gateway.contract.messages import ChatRequest, Message, Reasoning, Text, Tool, ToolCall, ToolResult
 from gateway.contract.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class _Call:
     def __init__(self, call_id: str, name: str) -> None:
         self.id = call_id
         self.name = name
+        self.signature = ""
         self.arguments: list[str] = []
 
 
@@ -46,6 +47,9 @@ class ToolReply:
         self._tools = tools
         self._steps = 0
         self._said: list[str] = []
+        # The thoughts that their vendor has signed, and those whose signature has not come.
+        self._thoughts: list[Reasoning] = []
+        self._thinking: list[str] = []
         self._calls: dict[int, _Call] = {}
         self._foreign = False
         self._again = False
@@ -91,12 +95,15 @@ class ToolReply:
         if piece.index:
             return piece
         self._said.append(piece.text)
+        self._think(piece)
         others = []
         for call in piece.tool_calls:
             if call.index not in self._calls and call.name in self._names:
                 self._calls[call.index] = _Call(call.id or f"call_{len(self._calls)}", call.name)
             if call.index in self._calls:
-                self._calls[call.index].arguments.append(call.arguments)
+                known = self._calls[call.index]
+                known.arguments.append(call.arguments)
+                known.signature = known.signature or call.signature
             else:
                 self._foreign = True
                 others.append(call)
@@ -105,7 +112,16 @@ class ToolReply:
             # The answer goes on with what the tools say.
             self._again, finish = True, ""
         new = msgspec.structs.replace(piece, tool_calls=tuple(others), finish=finish)
-        return new if new.has_content or new.finish else None
+        return new if new.says_something else None
+
+    def _think(self, piece: ChoiceDelta) -> None:
+        if piece.reasoning:
+            self._thinking.append(piece.reasoning)
+        if piece.signature:
+            self._thoughts.append(Reasoning("".join(self._thinking), piece.signature, signed_by=piece.signed_by))
+            self._thinking = []
+        if piece.redacted:
+            self._thoughts.append(Reasoning(redacted=piece.redacted, signed_by="anthropic"))
 
     async def _go_on(self) -> None:
         """Answers the calls and asks again."""
@@ -113,8 +129,9 @@ class ToolReply:
         said = "".join(self._said)
         results = await asyncio.gather(*[self._answer(call) for call in calls])
         parts = [Text(said)] if said else []
-        asked = [ToolCall(call.id, call.name, "".join(call.arguments) or "{}") for call in calls]
-        turn = Message("assistant", (*parts, *asked))
+        asked = [ToolCall(call.id, call.name, "".join(call.arguments) or "{}", call.signature) for call in calls]
+        # Anthropic and Google refuse calls without the signed thoughts that they came with.
+        turn = Message("assistant", (*self._thoughts, *parts, *asked))
         told = tuple(
             Message("tool", (ToolResult(call.id, (Text(result),), name=call.name),))
             for call, result in zip(calls, results, strict=True)
@@ -124,12 +141,17 @@ class ToolReply:
         if self._steps >= self._tools.steps:
             # Enough: what the caller has of its own stays.
             left = tuple(tool for tool in request.tools if not (isinstance(tool, Tool) and tool.name in self._names))
-            request = msgspec.structs.replace(request, tools=left)
+            choice = request.tool_choice
+            if choice is not None and (not left or choice.name in self._names):
+                # A call of what is not there any more can't be forced.
+                choice = None
+            request = msgspec.structs.replace(request, tools=left, tool_choice=choice)
             self._names = frozenset()
         self._request = await self._under.guard(request)
         if self._step_usage is not None:
             self._usage = _sum(self._usage, self._step_usage)
         self._said, self._calls, self._step_usage, self._again = [], {}, None, False
+        self._thoughts, self._thinking = [], []
         before = self._reply
         self._reply = await self._ask(self._request)
         await before.close()

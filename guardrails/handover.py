@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.work import WorkPool
 from guardrails.keywords import KeywordFinder
 from observability.webhook import post_event
@@ -51,10 +52,11 @@ _LETTERS = re.compile(r"[^\W\d_]")
 class Handover:
     """Tells a webhook that a person is asked for. What it sends holds no word of the conversation."""
 
-    def __init__(self, url: str, pool: WorkPool | None = None) -> None:
-        """`pool` has the threads that wait for the webhook."""
+    def __init__(self, url: str, pool: WorkPool | None = None, egress: Egress = DIRECT) -> None:
+        """`pool` has the threads that wait for the webhook, `egress` is the way to it."""
         self._pool = pool or WorkPool("webhooks")
         self._url = url
+        self._egress = egress
         self._sending: set[asyncio.Task[None]] = set()
 
     def tell(self, exchange: Exchange, guardrail: str, reason: str) -> None:
@@ -76,7 +78,7 @@ class Handover:
         import structlog
 
         try:
-            await self._pool.run(event["app"], post_event, self._url, event)
+            await self._pool.run(event["app"], post_event, self._url, event, self._egress)
         except Exception as error:
             # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
             structlog.get_logger().error("a hand-over could not be told", error=type(error).__name__)

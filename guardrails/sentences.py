@@ -108,11 +108,14 @@ class SentenceReply:
         """The piece with what may go on of its words, after what was held back of words that it does not go on with."""
         changes: dict[str, Any] = {}
         carried = {name for name in _WORDS if getattr(piece, name)}
-        before = await self._flush(piece.index, carried) if carried or piece.tool_calls or piece.finish else []
+        # A block of text that begins does not go on with the words before it.
+        goes_on = carried - {"text"} if piece.begins else carried
+        parts = piece.tool_calls or piece.parts_words
+        before = await self._flush(piece.index, goes_on) if carried or parts else []
         for name in carried:
             key = (piece.index, name)
             text = self._held.pop(key, "") + getattr(piece, name)
-            place = len(text) if piece.finish or piece.tool_calls else _released(text)
+            place = len(text) if piece.closes or piece.tool_calls else _released(text)
             if place < len(text):
                 self._held[key] = text[place:]
             changes[name] = await self._judged(text[:place]) if place else ""
@@ -120,7 +123,7 @@ class SentenceReply:
             return [*before, piece]
         # Token by token they are no longer what goes out.
         new = msgspec.structs.replace(piece, logprobs=(), **changes)
-        return [*before, new] if new.has_content or new.finish else before
+        return [*before, new] if new.says_something else before
 
     async def _flush(self, index: int, carried: Collection[str]) -> list[ChoiceDelta]:
         return [

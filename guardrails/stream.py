@@ -83,8 +83,10 @@ class SpanFilter:
     def _piece(self, piece: ChoiceDelta) -> list[ChoiceDelta]:
         carried: set[str | int] = {name for name in _WORDS if getattr(piece, name)}
         carried |= {call.index for call in piece.tool_calls}
-        before = self._flush(piece.index, carried) if carried or piece.finish or piece.extra else []
-        last = bool(piece.finish)
+        # A block of text that begins does not go on with the words before it.
+        goes_on = carried - {"text"} if piece.begins else carried
+        before = self._flush(piece.index, goes_on) if carried or piece.parts_words else []
+        last = piece.closes
         changes: dict[str, Any] = {
             name: new
             for name in _WORDS
@@ -104,7 +106,7 @@ class SpanFilter:
             return [*before, piece]
         changes["logprobs"] = ()
         new_piece = msgspec.structs.replace(piece, **changes)
-        return [*before, new_piece] if new_piece.has_content or new_piece.finish else before
+        return [*before, new_piece] if new_piece.says_something else before
 
     def _flush(self, index: int, carried: object) -> list[ChoiceDelta]:
         """What is held back of the channels that are not carried on, as pieces of their own."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from gateway.contract.media import media_type
 from gateway.contract.messages import (
     Audio,
     ChatRequest,
@@ -40,7 +41,12 @@ _AUTHORS: dict[str, Author] = {
 # Media types whose bytes are words.
 _TEXTUAL = re.compile(r"(?i)text/|application/(?:[\w.+-]*\+)?(?:json|xml|yaml|csv|x-ndjson|javascript)\b")
 _SCHEMA_WORDS = frozenset({"description", "title", "enum", "const", "default", "examples", "example"})
-_NOT_WORDS = frozenset({"data", "url", "signature", "thoughtSignature", "id", "type", "file_id", "cache_control"})
+_NOT_WORDS = frozenset(
+    {
+        "data", "url", "signature", "thoughtSignature", "thought_signature", "id", "type", "file_id", "cache_control",
+        "encrypted_content", "encrypted_index", "encrypted_stdout", "redacted",
+    }
+)  # fmt: skip
 
 
 def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
@@ -102,9 +108,14 @@ def rewrite_message(message: Message, change: Change) -> Message:
     author = _AUTHORS[message.role]
     parts = tuple([rewrite_part(part, change, author) for part in message.parts])
     name = change(message.name, "label") if message.name else ""
-    if name == message.name and all(new is old for new, old in zip(parts, message.parts, strict=True)):
+    extra = _rewrite_json(message.extra, change, author) if message.extra else message.extra
+    if (
+        name == message.name
+        and extra is message.extra
+        and all(new is old for new, old in zip(parts, message.parts, strict=True))
+    ):
         return message
-    return msgspec.structs.replace(message, parts=parts, name=name)
+    return msgspec.structs.replace(message, parts=parts, name=name, extra=extra)
 
 
 def rewrite_part(part: Part, change: Change, author: Author) -> Part:
@@ -178,7 +189,7 @@ def _rewrite_document(document: Document, change: Change, author: Author) -> dic
 
 def _text_of(document: Document) -> str | None:
     """The text of a document that came as bytes; None where that is not text."""
-    if not document.data or not _TEXTUAL.match(document.media_type):
+    if not document.data or not _TEXTUAL.match(media_type(document.media_type, name=document.name)):
         return None
     try:
         return base64.b64decode(document.data, validate=True).decode()

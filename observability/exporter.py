@@ -16,11 +16,14 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from gateway.contract.bounded_http import dial, target_of
+from gateway.contract.egress import DIRECT
 from observability.protobuf import request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.contract.egress import Egress
     from gateway.contract.exchange import AttributeValue
 
 MAX_WAITING_SPANS = 20_000
@@ -39,6 +42,7 @@ class ExportTarget:
         headers: Mapping[str, str],
         service: tuple[str, str],
         environ: Mapping[str, str],
+        egress: Egress = DIRECT,
     ) -> None:
         """`endpoint` is the collector's base URL or empty; `service` is name and version."""
         if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -50,6 +54,7 @@ class ExportTarget:
         elif not urlsplit(endpoint).path.endswith("/v1/traces"):
             endpoint = endpoint.rstrip("/") + "/v1/traces"
         self.endpoint = endpoint
+        self.proxy = egress.proxy_for(endpoint) if endpoint else None
         named = environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS", environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""))
         self.headers = {**_pairs(named), **headers, "content-type": "application/x-protobuf"}
         self.timeout_s = _number(environ.get("OTEL_EXPORTER_OTLP_TIMEOUT", ""), 10_000) / 1000
@@ -155,10 +160,9 @@ class Exporter:
         """The collector's status; 0 when it can't be reached."""
         try:
             if self._connection is None:
-                self._connection = _connect(self._target)
-            url = urlsplit(self._target.endpoint)
-            path = url.path + (f"?{url.query}" if url.query else "")
-            self._connection.request("POST", path or "/", body, self._target.headers)
+                self._connection = _Dialled(self._target)
+            where, told = target_of(self._target.endpoint, self._target.proxy)
+            self._connection.request("POST", where, body, {**self._target.headers, **told})
             response = self._connection.getresponse()
             response.read()
             return response.status
@@ -169,13 +173,17 @@ class Exporter:
             return 0
 
 
-def _connect(target: ExportTarget) -> http.client.HTTPConnection:
-    url = urlsplit(target.endpoint)
-    host = url.hostname or "127.0.0.1"
-    if url.scheme == "https":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, url.port, timeout=target.timeout_s, context=context)
-    return http.client.HTTPConnection(host, url.port, timeout=target.timeout_s)
+class _Dialled(http.client.HTTPConnection):
+    def __init__(self, target: ExportTarget) -> None:
+        url = urlsplit(target.endpoint)
+        self._tls = ssl.create_default_context() if url.scheme == "https" else None
+        super().__init__(url.hostname or "127.0.0.1", url.port or (443 if self._tls else 80))
+        self._target = target
+
+    def connect(self) -> None:
+        timeout_s = self._target.timeout_s
+        self.sock = dial(self.host, self.port, time.monotonic() + timeout_s, proxy=self._target.proxy, tls=self._tls)
+        self.sock.settimeout(timeout_s)
 
 
 def _shown(endpoint: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
 
+from gateway.contract.egress import DIRECT, Egress
 from observability.exporter import Exporter, ExportTarget
 from observability.metrics import Metrics
 from observability.summary import summary
@@ -40,6 +41,7 @@ class RecorderConfig(msgspec.Struct, frozen=True, kw_only=True):
     log: Literal["json", "text", "off"] = "json"
     service_name: str = "gatehouse"
     service_version: str = "0"
+    egress: Egress = DIRECT
 
 
 class Recorder:
@@ -58,7 +60,9 @@ class Recorder:
         """`quality` by pipeline and `accounts` are for the metrics; `output` takes the log lines, stderr by default."""
         self._config = config
         self._output = output
-        self._target = ExportTarget(config.otlp, config.headers, (config.service_name, config.service_version), environ)
+        self._target = ExportTarget(
+            config.otlp, config.headers, (config.service_name, config.service_version), environ, config.egress
+        )
         self._exporter: Exporter | None = None
         self._sample_below = int(config.sample * 2**64)
         self._waiting: deque[Exchange] = deque()

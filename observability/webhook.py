@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.request
 from collections.abc import Mapping
 
-from gateway.contract.bounded_http import bounded_opener
+from gateway.contract.bounded_http import opened
+from gateway.contract.egress import DIRECT, Egress
 
 TIMEOUT_S = 5.0
 
 
-def post_event(url: str, event: Mapping[str, object]) -> None:
+def post_event(url: str, event: Mapping[str, object], egress: Egress = DIRECT) -> None:
     """Sends `event` as JSON, within `TIMEOUT_S` in all. Raises `OSError` when it is not taken."""
-    request = urllib.request.Request(  # noqa: S310 -- the operator's own URL, http or https by its type
-        url, data=json.dumps(event).encode(), headers={"content-type": "application/json", "user-agent": "gatehouse"}
-    )
-    with bounded_opener().open(request, timeout=TIMEOUT_S):
-        pass
+    headers = {"content-type": "application/json", "user-agent": "gatehouse"}
+    try:
+        with opened(url, TIMEOUT_S, headers=headers, body=json.dumps(event).encode(), egress=egress) as response:
+            if response.status >= 300:
+                raise OSError(f"it answered {response.status}")
+    except http.client.HTTPException as error:
+        raise OSError(f"its answer is not HTTP ({type(error).__name__})") from None

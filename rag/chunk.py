@@ -7,6 +7,7 @@ are packed together up to a length; a longer one is cut between sentences, or be
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -15,7 +16,16 @@ MAX_CHARS = 800
 
 _HEADING = re.compile(r"(#{1,6})(?=[ \t]|$)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+|\n")
+# Signs that end a sentence with no space behind: Chinese, Indic, Arabic, Khmer, Burmese, Tibetan, Amharic.
+ENDS = "\u3002\uff01\uff1f\uff61\u0964\u0965\u061f\u06d4\u17d4\u17d5\u104b\u0f0d\u1362"
+_CLOSING = "\"')\\]\u201d\u2019\u00bb\u300d\u300f\uff09"
+SENTENCE_END = rf"[.!?\u2026]+[{_CLOSING}]*\s+|[{ENDS}]+[{_CLOSING}]*\s*"
+_SENTENCE_END = re.compile(rf"{SENTENCE_END}|\n")
+# Scripts that put no space between words, from Thai to Khmer and from Kana to Hangul.
+_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
+_JOINS_NEXT = frozenset("\u200d\u200c\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4")
+_JOINS_LAST = frozenset("\u200d\u200c\u0e33\u0eb3")
+_MOST_OF_A_LETTER = 16
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -151,5 +161,18 @@ def _cut_at(text: str, start: int, limit: int) -> int:
     ends = [found.end() for found in _SENTENCE_END.finditer(text, (start + limit) // 2, limit)]
     if ends:
         return ends[-1]
-    space = max(text.rfind(" ", start + 1, limit), text.rfind("\n", start + 1, limit))
-    return space + 1 if space > start else limit
+    # Where words have no spaces between them, one far before the limit is no reason to cut there.
+    unspaced = limit < len(text) and _UNSPACED.match(text, limit) is not None
+    first = (start + limit) // 2 if unspaced else start + 1
+    space = max(text.rfind(sign, first, limit) for sign in (" ", "\n", "\t", "\u200b", "\u3000"))
+    return space + 1 if space > start else between_letters(text, start, limit)
+
+
+def between_letters(text: str, start: int, limit: int) -> int:
+    """A place at or shortly before `limit` that parts no letter from its accents, vowels and tones."""
+    for place in range(limit, max(start, limit - _MOST_OF_A_LETTER), -1):
+        if place >= len(text) or not (
+            text[place] in _JOINS_LAST or text[place - 1] in _JOINS_NEXT or unicodedata.category(text[place])[0] == "M"
+        ):
+            return place
+    return limit

@@ -11,10 +11,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from gateway.contract.tokens import estimate_tokens
-from rag.chunk import MAX_CHARS, Block, Chunk, chunk
+from rag.chunk import MAX_CHARS, SENTENCE_END, Block, Chunk, between_letters, chunk
 
 By: TypeAlias = Literal["structure", "sentences", "tokens"]
-_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*\s+|\n\s*")
+_SENTENCE_END = re.compile(rf"{SENTENCE_END}|\n\s*")
 _WORD_END = re.compile(r"\s+")
 
 
@@ -30,7 +30,7 @@ def cut(text: str, blocks: Sequence[Block], how: Chunking) -> list[Chunk]:
     """The chunks in order, each with its place."""
     if how.by == "structure":
         return chunk(text, blocks, how.size)
-    units = _units(text, _SENTENCE_END if how.by == "sentences" else _WORD_END)
+    units = _bounded(text, _units(text, _SENTENCE_END if how.by == "sentences" else _WORD_END), how)
     sizes = [_size(text[start:end], how.by) for start, end in units]
     return _windows(text, units, sizes, how, _Places(blocks))
 
@@ -39,6 +39,34 @@ def _units(text: str, end: re.Pattern[str]) -> list[tuple[int, int]]:
     """The text's pieces, each up to where `end` ends; together they are the whole."""
     ends = [match.end() for match in end.finditer(text)]
     return [(start, stop) for start, stop in itertools.pairwise([0, *ends, len(text)]) if start < stop]
+
+
+def _bounded(text: str, units: Sequence[tuple[int, int]], how: Chunking) -> list[tuple[int, int]]:
+    """Those that are longer than a chunk in pieces: a sentence at words, a word anywhere between letters.
+
+    Chinese, Japanese and Thai have no spaces that end a word.
+    """
+    found: list[tuple[int, int]] = []
+    for start, stop in units:
+        size = _size(text[start:stop], how.by)
+        if size <= how.size:
+            found.append((start, stop))
+            continue
+        # A bound of letters that holds for tokens too, as far as they are spread evenly.
+        letters = max(1, (stop - start) * how.size // size)
+        while start < stop:
+            end = min(stop, start + letters)
+            while end - start > 1 and _size(text[start:end], how.by) > how.size:
+                end = start + (end - start) * 3 // 4
+            end = stop if end == stop else _word_end(text, start, end)
+            found.append((start, end))
+            start = end
+    return found
+
+
+def _word_end(text: str, start: int, limit: int) -> int:
+    space = max(text.rfind(" ", (start + limit) // 2, limit), text.rfind("\n", (start + limit) // 2, limit))
+    return space + 1 if space > start else between_letters(text, start, limit)
 
 
 def _size(unit: str, by: By) -> int:

@@ -50,9 +50,11 @@ class CitationFilter:
                 ended = True
                 # The words first: citations belong to what stands before them.
                 if piece.has_content:
-                    pieces.append(msgspec.structs.replace(piece, finish="", stop_sequence=""))
+                    pieces.append(msgspec.structs.replace(piece, finish="", stop_sequence="", own=None))
                 pieces.append(ChoiceDelta(piece.index, extra=self._extra(piece.index)))
-                pieces.append(ChoiceDelta(piece.index, finish=piece.finish, stop_sequence=piece.stop_sequence))
+                pieces.append(
+                    ChoiceDelta(piece.index, finish=piece.finish, stop_sequence=piece.stop_sequence, own=piece.own)
+                )
             else:
                 pieces.append(piece)
         return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"") if ended else delta

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rag.documents.reading import MAX_BYTES, SUFFIXES, Unreadable, load_file
+from rag.documents.kinds import OTHERS, SUFFIXES, check_name
+from rag.documents.reading import MAX_BYTES, Unreadable, load_file
 from rag.ingest import Item
 
 
 def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYTES) -> list[Item]:
-    """Every document that one of `patterns` matches, by name; hidden files and unknown formats are left out.
+    """Every document that one of `patterns` matches, by name; hidden files and what are no documents are left out.
 
-    A document's id is its path within the folder. A link that leads out of the folder is an error of that document:
-    who may write into it may not read the machine by that. Raises `NotADirectoryError` when there is no such folder.
+    Documents of a format that nothing here reads (`.pptx`) are errors of themselves. A document's id is its path within
+    the folder. A link that leads out of the folder is an error of that document: who may write into it may not read the
+    machine by that. Raises `NotADirectoryError` when there is no such folder.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     return [
         Item(path.relative_to(folder).as_posix(), partial(_load, path, folder, max_bytes))
         for path in sorted({path for pattern in patterns for path in folder.glob(pattern)})
-        if path.suffix.lower() in SUFFIXES
+        if (path.suffix.lower() in SUFFIXES or path.suffix.lower() in OTHERS)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     ]
@@ -43,4 +45,5 @@ def snapshot(folder: Path, patterns: Sequence[str]) -> int:
 def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise Unreadable("it is a link that leads out of the folder: copy the file, or make its folder a source")
+    check_name(path.name)
     return load_file(path, max_bytes), ""

@@ -2,73 +2,221 @@
 
 from __future__ import annotations
 
-from rag.chunk import Block
-from rag.markup import Token, tokens
+import re
+from collections import Counter
 
-_HIDDEN = frozenset({"script", "style", "template", "noscript", "svg"})
-# Any other element ends a head that is left open.
+from rag.chunk import Block
+from rag.documents.pieces import Pieces
+from rag.html_table import Cell, Table, number_of
+from rag.markup import Token, attributes, tokens
+
+_HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "rt", "rp"})
+# Any other element ends a title that is left open.
 _IN_HEAD = frozenset({"head", "title", "meta", "link", "base", "script", "style", "template", "noscript"})
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE_TEXT = (
-    "a abbr b bdi bdo br cite code data del dfn em font i img ins kbd label mark q s samp small span strong sub sup "
-    "td th time tt u var wbr"
+    "a abbr acronym b bdi bdo big br cite code data del dfn em font i img input ins kbd label map area mark meter nobr "
+    "output picture progress q rb rtc ruby s samp small source span strike strong sub sup time track tt u var wbr"
 )
 _INLINE = frozenset(_INLINE_TEXT.split())
+# These may be left open, and end where the next of them or what they stand in ends.
+_LEFT_OPEN = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option", "optgroup", "rt", "rp", "tbody", "thead"})
+_VOID = frozenset(
+    {"img", "input", "br", "hr", "meta", "link", "area", "source", "track", "wbr", "base", "col", "embed"}
+)
+_INSIDE_HEADINGS = frozenset({"div", "center"})
+_END = re.compile(r"</([A-Za-z][^\s/>]*)")
+_NOT_SHOWN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
+_BREAK = "\x0b"
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_PARAGRAPH = re.compile(rf"{_BREAK}\s*{_BREAK}")
 
 
 def html_blocks(markup: str) -> tuple[str, list[Block]]:
-    """The page's text, and its headings and paragraphs in it; `line` is the line of the markup."""
-    reader = _Reader()
+    """The page's text, and its headings and paragraphs in it; `line` is the line of the markup.
+
+    Elements that a reader does not see (`hidden`, `display: none`, `template`, `noscript`) are left out.
+    """
+    pieces = Pieces()
+    add_page(pieces, markup)
+    return pieces.done()
+
+
+def add_page(pieces: Pieces, markup: str) -> None:
+    """See `html_blocks`."""
+    reader = _Reader(pieces, markup)
     for token in tokens(markup):
         reader.take(token)
-    reader.end_block()
-    return "\n\n".join(reader.texts), reader.blocks
+    reader.end()
+
+
+class _Skipped:
+    """An element that is not shown: says of each tag whether it still belongs to it."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._open: list[str] = []
+        self._opened: Counter[str] = Counter()
+        self._depth = 1
+
+    def ends(self, token: Token) -> tuple[bool, bool]:
+        """Whether it ends with this tag, and whether the tag is its own."""
+        tag = token.value
+        if self._tag in _LEFT_OPEN:
+            return self._ends_open(token)
+        self._depth += (tag == self._tag) * (1 if token.kind == "start" else -1)
+        return self._depth == 0, True
+
+    def _ends_open(self, token: Token) -> tuple[bool, bool]:
+        tag = token.value
+        if token.kind == "start":
+            if not self._open and (tag == self._tag or (self._tag == "p" and tag not in _INLINE)):
+                return True, False
+            if tag not in _LEFT_OPEN and tag not in _INLINE and tag not in _VOID:
+                self._open.append(tag)
+                self._opened[tag] += 1
+            return False, True
+        if self._opened[tag]:
+            closed = ""
+            while closed != tag:
+                closed = self._open.pop()
+                self._opened[closed] -= 1
+            return False, True
+        if tag == self._tag:
+            return not self._open, True
+        return (tag == "ruby" or tag not in _INLINE) and not self._open, False
 
 
 class _Reader:
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.blocks: list[Block] = []
-        self._length = 0
+    def __init__(self, pieces: Pieces, markup: str) -> None:
+        self._pieces = pieces
+        # Of each element the end tags that are still to come: one without any is not hidden for good.
+        self._ends = Counter(name.lower() for name in _END.findall(markup))
         self._words: list[str] = []
         self._line = 0
         self._level = 0
-        self._hidden = 0
-        self._head = False
+        self._skipped: _Skipped | None = None
+        self._title = False
         self._said = False
+        self._raw = False
+        self._tables: list[Table] = []
+        self._lists: list[int | None] = []
+        self._prefix = ""
+        self._terms: list[tuple[str, int]] = []
+        self._in_term = False
 
     def take(self, token: Token) -> None:
         """The next tag or text."""
+        if token.kind == "end":
+            self._ends[token.value] -= 1
+        if self._skipped is not None:
+            if token.kind == "text":
+                return
+            ends, own = self._skipped.ends(token)
+            if ends:
+                self._skipped = None
+            if own or not ends:
+                return
         if token.kind == "text":
             self._text(token)
         elif token.kind == "start":
-            self._start(token.value)
+            self._start(token)
         else:
             self._end(token.value)
 
-    def _start(self, tag: str) -> None:
+    def _is_hidden(self, token: Token) -> bool:
+        tag, inside = token.value, token.inside
+        hidden = tag in _HIDDEN
+        if not hidden and inside and tag not in _VOID and ("hidden" in inside.lower() or "display" in inside.lower()):
+            found = attributes(inside)
+            hidden = found.get("hidden", "until-found").lower() != "until-found"
+            hidden = hidden or _NOT_SHOWN.search(found.get("style", "")) is not None
+        return hidden and (tag in _LEFT_OPEN or self._ends[tag] > 0)
+
+    def _start(self, token: Token) -> None:
         """Any element that is not part of a line begins a block."""
-        self._head = tag in _IN_HEAD and (self._head or tag == "head")
-        if tag in _HIDDEN:
-            self._hidden += 1
-        elif tag in {"br", "td", "th"}:
-            self._words.append(" ")
+        tag = token.value
+        self._title = tag in _IN_HEAD and (self._title or tag == "title")
+        if self._is_hidden(token):
+            self._skipped = _Skipped(tag)
+            if tag not in _INLINE and tag not in _HIDDEN:
+                self.end_block()
+        elif tag == "br":
+            self._words.append("\n" if self._raw else _BREAK)
+        elif tag in {"img", "area"}:
+            if "alt" in token.inside.lower() and (alt := attributes(token.inside).get("alt", "").strip()):
+                self._text(Token("text", f" {alt} ", token.line))
         elif tag not in _INLINE:
-            self.end_block()
-            self._level = _HEADINGS.get(tag, 0)
+            self._block(token)
+
+    def _block(self, token: Token) -> None:
+        tag = token.value
+        if tag in _INSIDE_HEADINGS and self._level:
+            self._words.append(" ")
+            return
+        self.end_block()
+        self._level = _HEADINGS.get(tag, 0)
+        self._raw = tag in {"pre", "listing"} or (self._raw and tag not in {"p", "table", "ul", "ol", "dl"})
+        if self._level and self._tables:
+            self._tables[-1].dissolve(self._pieces)
+        if tag == "table":
+            self._table(token)
+        elif tag in {"tr", "td", "th", "thead", "tbody", "tfoot"} and self._tables:
+            self._tables[-1].start(token)
+        elif tag in {"ol", "ul", "menu", "dir"}:
+            start = number_of(token, "start") if tag == "ol" else None
+            self._lists.append((1 if start is None else start) if tag == "ol" else None)
+        elif tag == "li":
+            self._item(token)
+        elif tag == "dt":
+            self._in_term = True
+        elif tag == "dd" and self._terms:
+            self._prefix = ", ".join(term.rstrip(": ") for term, _ in self._terms) + ": "
+            self._terms = []
+
+    def _table(self, token: Token) -> None:
+        """A table in a cell of another: the outer one lays out the page."""
+        if self._tables:
+            self._tables[-1].dissolve(self._pieces)
+        table = Table()
+        if "presentation" in token.inside.lower():
+            table.dissolve(self._pieces)
+        self._tables.append(table)
+
+    def _item(self, token: Token) -> None:
+        if not self._lists or (number := self._lists[-1]) is None:
+            self._prefix = ""
+            return
+        own = number_of(token, "value") if token.inside else None
+        number = number if own is None else own
+        self._prefix = f"{number}. "
+        self._lists[-1] = number + 1
 
     def _end(self, tag: str) -> None:
         """Ends what its start began."""
-        if tag == "head":
-            self._head = False
-        if tag in _HIDDEN:
-            self._hidden = max(0, self._hidden - 1)
-        elif tag not in _INLINE:
-            self.end_block()
-            self._level = 0
+        if tag == "title":
+            self._title = False
+        if tag in _INLINE or tag in _HIDDEN:
+            return
+        if tag in _INSIDE_HEADINGS and self._level:
+            self._words.append(" ")
+            return
+        self.end_block()
+        self._level = 0
+        if tag in {"pre", "listing"}:
+            self._raw = False
+        elif tag == "table" and self._tables:
+            self._tables.pop().end(self._pieces)
+        elif tag in {"thead", "tr", "td", "th"} and self._tables:
+            self._tables[-1].stop(tag)
+        elif tag in {"ol", "ul", "menu", "dir"} and self._lists:
+            self._lists.pop()
+            self._prefix = ""
+        elif tag in {"li", "dd"}:
+            self._prefix = ""
 
     def _text(self, token: Token) -> None:
-        if self._hidden or self._head:
+        if self._title:
             return
         data = token.value
         if not self._said and data.strip():
@@ -78,14 +226,46 @@ class _Reader:
         self._words.append(data)
 
     def end_block(self) -> None:
-        """Files the words since the last block as one, white space folded."""
-        text = " ".join("".join(self._words).split())
+        """Files the words since the last block, white space folded where it is no `pre`; two line breaks end one."""
+        whole = "".join(self._words)
         self._words = []
         self._said = False
-        if not text:
+        in_term, self._in_term = self._in_term, False
+        if self._raw:
+            self._file(_BLANK_LINES.sub("\n", whole.expandtabs(4).strip("\n")).rstrip())
             return
-        start = self._length + (2 if self.texts else 0)
-        self._length = start + len(text)
-        self.texts.append(text)
-        title = text if self._level else ""
-        self.blocks.append(Block(start, self._length, self._line, self._level, title))
+        if _BREAK not in whole:
+            text = " ".join(whole.split())
+            if text and in_term:
+                self._terms.append((text, self._line))
+            else:
+                self._file(text)
+            return
+        for part in _PARAGRAPH.split(whole):
+            lines = (" ".join(line.split()) for line in part.split(_BREAK))
+            self._file(("\n" if not self._level else " ").join(filter(None, lines)))
+
+    def _file(self, text: str) -> None:
+        if not text.strip():
+            return
+        for term, line in self._terms:
+            self._put(term, line)
+        self._terms = []
+        prefix, self._prefix = self._prefix, ""
+        self._put(prefix + text, self._line)
+
+    def _put(self, text: str, line: int) -> None:
+        if self._tables and self._tables[-1].add(Cell(text, line)):
+            return
+        if self._level:
+            self._pieces.heading(self._level, " ".join(text.split()), line)
+        else:
+            self._pieces.paragraph(text, line)
+
+    def end(self) -> None:
+        """Files what is left open."""
+        self.end_block()
+        while self._tables:
+            self._tables.pop().end(self._pieces)
+        for term, line in self._terms:
+            self._pieces.paragraph(term, line)

@@ -15,22 +15,21 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from rag.chunkers import Chunking
-from rag.documents.chunking import chunks_of
+from rag.documents.chunking import Cut, cut_document
 from rag.documents.reading import Unreadable
 from rag.store import NewDocument
 
 if TYPE_CHECKING:
     from gateway.contract.embedding import Vectors
-    from rag.store import NewChunk, Store
+    from rag.store import Store
 
 # Raised when reading or cutting changes, so that everything is read anew.
-VERSION = 3
+VERSION = 4
 # Of an id in UTF-8: what the index of a database holds.
 MAX_ID_BYTES = 2_500
 _EMBEDDED_AT_ONCE = 64
 # Of a document without words: it is read again, and reported again.
 _EMPTY = "empty:"
-NO_WORDS = "there are no words in it (an empty file, or pictures of words)"
 HIDDEN = "there is a document of that id which this key may not see, so it may not replace it"
 
 
@@ -50,8 +49,8 @@ class Reads(Protocol):
         """What `load` gives. Raises what it raises."""
         ...
 
-    async def chunks(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> tuple[NewChunk, ...]:
-        """The document's chunks. Raises `Unreadable`."""
+    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> Cut:
+        """The document's chunks, and what is to be said of it. Raises `Unreadable`."""
         ...
 
     def of(self, caller: str) -> Reads:
@@ -66,9 +65,9 @@ class InThreads:
         """See `Reads.load`."""
         return await asyncio.to_thread(load)
 
-    async def chunks(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> tuple[NewChunk, ...]:
-        """See `Reads.chunks`."""
-        return await asyncio.to_thread(chunks_of, name, data, media_type, chunking)
+    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> Cut:
+        """See `Reads.cut`."""
+        return await asyncio.to_thread(cut_document, name, data, media_type, chunking)
 
     def of(self, caller: str) -> Reads:
         """See `Reads.of`."""
@@ -76,7 +75,7 @@ class InThreads:
 
 
 class Report(msgspec.Struct):
-    """What became of the documents; `failed` with the reasons."""
+    """What became of the documents; `failed` with the reasons, `notes` on what was left out or guessed."""
 
     added: int = 0
     changed: int = 0
@@ -85,11 +84,15 @@ class Report(msgspec.Struct):
     chunks: int = 0
     embedded: int = 0
     failed: list[tuple[str, str]] = []
+    notes: list[tuple[str, str]] = []
+    # The documents that are new or changed.
+    kept: list[str] = []
 
     def line(self) -> str:
         """For people."""
         said = f"{self.added} added, {self.changed} changed, {self.unchanged} unchanged, {self.removed} removed"
-        return f"{said}, {len(self.failed)} failed; {self.chunks} new chunks, {self.embedded} embedded"
+        notes = f", {len(self.notes)} notes" if self.notes else ""
+        return f"{said}, {len(self.failed)} failed{notes}; {self.chunks} new chunks, {self.embedded} embedded"
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -132,7 +135,7 @@ async def keep(
     for number, item in enumerate(items, 1):
         try:
             _check_name(item.id)
-            document = await _read(item, chunking, known.get(item.id), reader)
+            document, notes, why_empty = await _read(item, chunking, known.get(item.id), reader)
         except (OSError, Unreadable) as error:
             report.failed.append((_shown(item.id), str(error)))
         else:
@@ -141,8 +144,10 @@ async def keep(
             elif not await store.put(document, sight):
                 report.failed.append((item.id, HIDDEN))
             elif not document.chunks:
-                report.failed.append((item.id, NO_WORDS))
+                report.failed.append((item.id, "; ".join([why_empty, *notes])))
             else:
+                report.notes += [(item.id, note) for note in notes]
+                report.kept.append(item.id)
                 report.chunks += len(document.chunks)
                 report.added += item.id not in known
                 report.changed += item.id in known
@@ -168,8 +173,10 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-async def _read(item: Item, chunking: Chunking, known: str | None, reader: Reads) -> NewDocument | None:
-    """The document; None when it is the one that is `known` by its digest."""
+async def _read(
+    item: Item, chunking: Chunking, known: str | None, reader: Reads
+) -> tuple[NewDocument | None, tuple[str, ...], str]:
+    """The document, notes on it, why it is empty; without it when it is the one that is `known` by its digest."""
     digest = ""
 
     def load() -> tuple[bytes, str]:
@@ -182,9 +189,10 @@ async def _read(item: Item, chunking: Chunking, known: str | None, reader: Reads
 
     data, media_type = await reader.load(load)
     if digest == known:
-        return None
-    chunks = await reader.chunks(item.id, data, media_type, chunking)
-    return NewDocument(item.id, digest if chunks else _EMPTY + digest, chunks, item.title, item.labels)
+        return None, (), ""
+    cut = await reader.cut(item.id, data, media_type, chunking)
+    kept = digest if cut.chunks else _EMPTY + digest
+    return NewDocument(item.id, kept, cut.chunks, item.title, item.labels), cut.notes, cut.why_empty
 
 
 async def embed(store: Store, embedder: Vectors, tell: Tell | None = None) -> int:

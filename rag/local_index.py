@@ -1,6 +1,6 @@
 """The indexes that one process keeps of one source, made from the log of its store.
 
-    <folder>/<number>/words2-*/     BM25, on disk
+    <folder>/<number>/words/        BM25, on disk
     <folder>/<number>/*.faiss       vectors of a large partition, mapped
     <folder>/<number>/state.json    how far each of them has read the log
 
@@ -24,7 +24,7 @@ import msgspec
 
 from rag.store import may_see
 from rag.vectors_index import Kind, VectorsIndex
-from rag.words_index import WordsIndex
+from rag.words_index import FORM, WordsIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from rag.store import Change
 
 _MOST_PROCESSES = 64
-# How texts are cut into words: an index that was made otherwise is made again.
-_WORDS = 2
 
 
 class _State(msgspec.Struct):
@@ -59,9 +57,11 @@ class LocalIndex:
         # The words are committed before the state is: the first changes after a crash may be there already.
         self._applied = False
         self._state = _read(self._path)
-        self.words = WordsIndex(self._folder / f"words{_WORDS}-{language}", language)
-        # Of a version that cut texts into other words.
-        shutil.rmtree(self._folder / f"words-{language}", ignore_errors=True)
+        for before in self._folder.glob("words-*"):
+            # Cut into words in another way.
+            if not before.name.endswith(f"-{FORM}"):
+                shutil.rmtree(before, ignore_errors=True)
+        self.words = WordsIndex(self._folder / f"words-{language}-{FORM}", language)
         if len(self.words) == 0:
             self._state.words = 0
         self.vectors = VectorsIndex(dimensions, kind)

@@ -15,16 +15,30 @@ Kind: TypeAlias = Literal["text", "start", "end"]
 _NAME = re.compile(r"[A-Za-z][^\s/>]*")
 _STOP = re.compile(r"[>=]")
 _SPACE = re.compile(r"\s*")
+_ATTRIBUTE = re.compile(r"""([^\s=/>"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>]+))?""")
+_MOST_OF_A_TAG = 20_000
 # Nothing in them is a tag but their own end.
 _RAW = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style")}
 
 
 class Token(NamedTuple):
-    """A text with its references resolved, or a tag's name in lower case; `line` counts from 1."""
+    """A text with its references resolved, or a tag's name in lower case; `line` counts from 1.
+
+    `inside`: what stands in a start tag behind its name, for `attributes`.
+    """
 
     kind: Kind
     value: str
     line: int
+    inside: str = ""
+
+
+def attributes(inside: str) -> dict[str, str]:
+    """The attributes of a start tag by their names in lower case; one without a value is empty."""
+    return {
+        found[1].lower(): html.unescape(found[2].strip("\"'") if found[2] else "")
+        for found in _ATTRIBUTE.finditer(inside[:_MOST_OF_A_TAG])
+    }
 
 
 def tokens(markup: str) -> Iterator[Token]:
@@ -51,16 +65,19 @@ class _Scanner:
             closing = _NAME.match(markup, place + 2) if markup.startswith("</", place) else None
             line = self._line_at(place)
             if name is not None:
-                yield Token("start", name[0].lower(), line)
                 place = self._tag_end(name.end())
+                yield Token("start", name[0].lower(), line, markup[name.end() : place].rstrip("/>"))
                 if markup[place - 2 : place] == "/>":
                     yield Token("end", name[0].lower(), line)
                 elif (raw := _RAW.get(name[0].lower())) is not None:
-                    end = raw.search(markup, place)
-                    place = end.start() if end is not None else len(markup)
+                    closed = raw.search(markup, place)
+                    place = closed.start() if closed is not None else len(markup)
             elif closing is not None:
                 yield Token("end", closing[0].lower(), line)
                 place = self._after(">", closing.end())
+            elif markup.startswith("<![CDATA[", place) and (end := self._find("]]>", place)) >= 0:
+                yield Token("text", markup[place + 9 : end], line)
+                place = end + 3
             elif markup.startswith(("<!", "<?", "</"), place):
                 place = self._declaration_end(place)
             else:

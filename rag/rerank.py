@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from gateway.contract.answering import question_to
+from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.errors import GatehouseError
 from gateway.contract.passages import Passage
 from rag.tools.fetch import FetchFailed, fetch
@@ -106,7 +107,15 @@ class EndpointReranker:
     """By a provider's endpoint for reranking, as Cohere, Jina, Voyage, vLLM and Text Embeddings Inference have it."""
 
     def __init__(
-        self, url: str, key: str, model: str, *, timeout_s: float, pool: WorkPool, private: bool = False
+        self,
+        url: str,
+        key: str,
+        model: str,
+        *,
+        timeout_s: float,
+        pool: WorkPool,
+        private: bool = False,
+        egress: Egress = DIRECT,
     ) -> None:
         """`url` whole, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
         self._pool = pool
@@ -114,7 +123,7 @@ class EndpointReranker:
         self._key = key
         self._model = model
         self._timeout_s = timeout_s
-        self._private = private
+        self._fetch = partial(fetch, private=private, egress=egress)
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: Asks) -> list[Passage]:
         """See `Reranker.rerank`. When the endpoint fails or says nothing of use the order stays."""
@@ -130,7 +139,7 @@ class EndpointReranker:
         try:
             body = json.dumps(asked).encode()
             # Each call is a turn of its own: a reranker knows no callers.
-            read = partial(fetch, self._url, headers, self._timeout_s, _MAX_ANSWER, private=self._private, body=body)
+            read = partial(self._fetch, self._url, headers, self._timeout_s, _MAX_ANSWER, body=body)
             _, said = await self._pool.run(str(id(first)), read)
             scores = scores_of(json.loads(said), len(first))
         except (FetchFailed, ValueError) as error:

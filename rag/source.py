@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,7 @@ class Source:
         self._reader: Reads = reader or InThreads()
         self._keeping: asyncio.Task[None] | None = None
         self._failed: dict[str, str] = {}
+        self._noted: set[str] = set()
         self._read_once = origin is None
         self._earlier = earlier
         self._before: Before | None = None
@@ -213,6 +214,7 @@ class Source:
         if not self.may_see(labels):
             return 0
         count = await self.collection.store.delete(documents, labels)
+        self._forget(documents if count else ())
         await self.collection.read_log()
         return count
 
@@ -228,14 +230,27 @@ class Source:
 
     def status(self) -> str:
         """One line for people."""
-        failed = f"; {len(self._failed)} documents can't be read" if self._failed else ""
+        failed = f"; {len(self._failed)} documents can't be read (the log says why)" if self._failed else ""
+        failed += f"; {len(self._noted)} documents with notes in the log" if self._noted else ""
         before = "; until then the index before serves" if self._before is not None else ""
         reading = "" if self._read_once else "; reading what is new"
         return self.collection.status() + reading + before + failed
 
+    def _forget(self, documents: Iterable[str]) -> None:
+        """What was said of documents before they were handed in again, or removed."""
+        for name in documents:
+            self._failed.pop(name, None)
+            self._noted.discard(name)
+
     def _note(self, report: Report, *, whole: bool = False) -> None:
         if whole:
             self._failed = {}
+        self._forget(report.kept)
+        self._noted.update(name for name, _ in report.notes)
+        for name, note in report.notes:
+            structlog.get_logger().warning(
+                "a note on a document", source=self.collection.name, document=name, note=note
+            )
         for name, reason in report.failed:
             if self._failed.get(name) != reason:
                 structlog.get_logger().warning(

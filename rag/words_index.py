@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.words import words_to_find, words_to_keep
+from rag.words import indexed_words
 
 if TYPE_CHECKING:
     import tantivy
 
+# Raised when texts are cut into other words: the index is made again from the store.
+FORM = 3
 HEAP_BYTES = 64_000_000
 MAX_QUERY_TERMS = 64
 # Longer words are noise, and tantivy takes none beyond 64 KB.
@@ -70,7 +72,7 @@ class WordsIndex:
             self.remove(chunk)
         document = tantivy.Document()
         document.add_unsigned("id", chunk)
-        document.add_text("body", " ".join(words_to_keep(text)))
+        document.add_text("body", " ".join(indexed_words(text)))
         document.add_text("partition", partition)
         self._writing().add_document(document)
 
@@ -105,7 +107,9 @@ class WordsIndex:
         """Chunks of `partitions` (None: all) and their scores, best first; only those with a word of the question."""
         import tantivy
 
-        words = list(dict.fromkeys(self._analyzer.analyze(" ".join(words_to_find(question)))))[:MAX_QUERY_TERMS]
+        words = list(dict.fromkeys(self._analyzer.analyze(" ".join(indexed_words(question, asked=True)))))[
+            :MAX_QUERY_TERMS
+        ]
         if not words or partitions == []:
             return []
         term_query, occur = tantivy.Query.term_query, tantivy.Occur

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from gateway.contract.errors import OwnLimitReached, TimedOut, UpstreamError
 from gateway.contract.exchange import Attempt
 from gateway.contract.messages import ChatRequest
-from gateway.contract.protocols import Timeouts
+from gateway.contract.patience import Timeouts
 
 # `target`: nobody who asks can bring it about. `app`: the app may have. `model`: its model gives too little time.
 # `nobody`: the request asked for it.
@@ -19,7 +19,7 @@ CONNECT_S = 10.0
 
 
 def blame(error: UpstreamError, attempt: Attempt, timeouts: tuple[Timeouts, Timeouts] | None, *, stream: bool) -> Blame:
-    """`timeouts` are those of the attempt and the longest that the target is given."""
+    """`timeouts` are those of the attempt and the longest that the target is given for such a call."""
     if isinstance(error, OwnLimitReached) or (
         error.kind == "overloaded" and not attempt.sent and not error.upstream_status
     ):
@@ -63,9 +63,5 @@ def longest(one: Timeouts, other: Timeouts) -> Timeouts:
     connect_s = None
     if one.connect_s is not None and other.connect_s is not None:
         connect_s = max(one.connect_s, other.connect_s)
-    return Timeouts(
-        connect_s,
-        max(one.first_token_s, other.first_token_s),
-        max(one.idle_s, other.idle_s),
-        max(one.total_s, other.total_s),
-    )
+    names = [name for name in Timeouts.__struct_fields__ if name != "connect_s"]
+    return Timeouts(connect_s, **{name: max(getattr(one, name), getattr(other, name)) for name in names})

@@ -14,10 +14,12 @@ from random import Random
 from gateway.contract.deltas import Delta, Usage
 from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+from gateway.contract.patience import asks_to_think, thinks
 from gateway.contract.protocols import Provider, UpstreamCall
 from gateway.contract.quota import Ticket
 from gateway.contract.service_tier import asked_tier
 from router.clockwork import Clockwork
+from router.failure import explain_timeout
 from router.health import HealthBook, Permit
 from router.hedge import R, race
 from router.plan import Plan
@@ -82,12 +84,15 @@ class Dispatcher:
                 await reply.close()
                 raise
             permit.commit(clock())
-            return CommittedReply(reply, head, provider, attempt, permit, clock)
+            return CommittedReply(reply, head, provider, attempt, permit, clock, partial(explain_timeout, policy, call))
 
-        plan = self._plan(policy, exchange, prompt_tokens)
+        plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        run = Run(policy, plan, exchange, self._works, answer, Conduct(request.stream, cover))
-        return await self._outcome(run, policy, exchange, _close)
+        conduct = Conduct(request.stream, cover, partial(thinks, request))
+        run = Run(policy, plan, exchange, self._works, answer, conduct)
+        # A model that was asked to think is silent, and not slow: asking a second one would only cost twice.
+        hedges = not asks_to_think(request)
+        return await self._outcome(run, policy, exchange, _close, hedges=hedges)
 
     async def embed(
         self,
@@ -111,18 +116,32 @@ class Dispatcher:
             permit.finish()
             return embeddings
 
-        plan = self._plan(policy, exchange, prompt_tokens)
+        plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
         run = Run(policy, plan, exchange, self._works, embed, Conduct(False, cover))
         return await self._outcome(run, policy, exchange, _keep)
 
-    def _plan(self, policy: RoutePolicy, exchange: Exchange, prompt_tokens: int | None) -> Plan:
-        return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens)
+    def _plan(
+        self,
+        policy: RoutePolicy,
+        exchange: Exchange,
+        prompt_tokens: int | None,
+        request: ChatRequest | EmbeddingRequest,
+        ticket: Ticket | None,
+    ) -> Plan:
+        excludes = partial(_excludes, ticket, request) if ticket is not None else None
+        return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens, excludes)
 
     async def _outcome(
-        self, run: Run[R], policy: RoutePolicy, exchange: Exchange, discard: Callable[[R], Awaitable[None]]
+        self,
+        run: Run[R],
+        policy: RoutePolicy,
+        exchange: Exchange,
+        discard: Callable[[R], Awaitable[None]],
+        *,
+        hedges: bool = True,
     ) -> R:
-        if policy.hedge_after_s is None or len(policy.targets) < 2:
+        if policy.hedge_after_s is None or len(policy.targets) < 2 or not hedges:
             won = await run.lane()
         else:
             won = await race(run, policy.hedge_after_s, self._works.sleep, discard)
@@ -132,6 +151,10 @@ class Dispatcher:
         attempt.chosen = True
         exchange.target = attempt.target
         return result
+
+
+def _excludes(ticket: Ticket, request: ChatRequest | EmbeddingRequest, target: str) -> str:
+    return ticket.excludes(target, request)
 
 
 async def _cover(ticket: Ticket, request: ChatRequest | EmbeddingRequest, attempt: Attempt) -> None:

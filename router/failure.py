@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -11,13 +12,15 @@ from gateway.contract.errors import (
     ErrorKind,
     GatehouseError,
     NotAllowed,
+    OwnLimitReached,
     RateLimited,
     TimedOut,
     UnsupportedFeature,
     UpstreamError,
 )
 from gateway.contract.exchange import Attempt
-from router.policy import RETRIED
+from gateway.contract.protocols import UpstreamCall
+from router.policy import RETRIED, RoutePolicy
 
 MAX_RETRY_AFTER_S = 120.0
 
@@ -61,22 +64,93 @@ def record_cancelled(attempt: Attempt, now: float, *, lost: bool) -> None:
     attempt.message = "another attempt answered first" if lost else "nobody waits for it any more"
 
 
-def combine(
-    failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], cooldown_s: float | None
-) -> GatehouseError:
-    """The one error for all `failures` (>= 1). A single attempt's error stays itself, as does a feature nobody has.
+def explain_timeout(policy: RoutePolicy, call: UpstreamCall, error: TimedOut) -> None:
+    """Writes into the error which limit has acted, how long it is, and where it is set."""
+    if error.upstream_status:
+        return
+    given, model = call.timeouts, f"models.{policy.name}"
+    full = policy.timeouts.of(stream=call.stream, thinks=call.thinks)
+    phase = error.phase
+    if phase == "connect":
+        limit_s = error.limit_s or given.connect_s or 0.0
+        where = f"{model}.connect" if given.connect_s is not None else f"providers.{call.attempt.provider}.connect"
+        said = "took no connection"
+    elif phase == "idle":
+        limit_s, said = error.limit_s or given.idle_s, "sent nothing more"
+        longer = error.alive or (call.thinks and full.thinking_idle_s != policy.timeouts.idle_s)
+        where = f"{model}.thinking" if longer else f"{model}.idle"
+    elif phase == "first_token":
+        limit_s, said = error.limit_s or given.first_token_s, "began no answer"
+        longer = error.alive or (call.thinks and full.first_token_s != policy.timeouts.first_token_s)
+        where = f"{model}.thinking" if longer else f"{model}.first_token"
+    else:
+        limit_s, where, said = error.limit_s or given.total_s, f"{model}.timeout", "did not end its answer"
+    if given != full and phase in ("first_token", "total"):
+        where = f"{model}.deadline"
+    length = f" within {limit_s:.3g}s" if 0 < limit_s < math.inf else " in time"
+    error.message = f"The provider {said}{length} ({where} in the YAML sets this limit)"
 
-    `skipped` are targets with the reason, `cooldown_s` is when the first breaker lets calls in again.
+
+def combine(
+    failures: Sequence[Failure],
+    skipped: Sequence[tuple[str, str]],
+    cooldown_s: float | None,
+    model: str = "",
+    *,
+    alone: bool = True,
+) -> GatehouseError:
+    """The one error for all `failures` (>= 1) of `model`. A single attempt's error stays itself, with its target and
+    what to do, as does a feature nobody has.
+
+    `skipped` are targets with the reason, `cooldown_s` is when the first breaker lets calls in again. `alone` is false
+    where a single attempt's caller is to hear of `skipped` too.
     """
     errors = [error for _, error in failures]
-    if len(errors) == 1 or all(isinstance(error, UnsupportedFeature) for error in errors):
-        return errors[-1]
+    if (len(errors) == 1 and alone) or all(isinstance(error, UnsupportedFeature) for error in errors):
+        only = errors[-1]
+        if isinstance(only, UpstreamError) and only.kind not in _CALLERS:
+            attempt = failures[-1][0]
+            only.message = f"{attempt.target}: {only.message}; {_cure(only, attempt, model)}"
+        return only
     speaker = _speaker(errors)
     told = [f"{attempt.target}: {_in_short(error)} (attempt {attempt.number})" for attempt, error in failures]
     told += [f"{target}: skipped, {reason}" for target, reason in skipped]
-    return AllTargetsFailed(
-        "no target answered: " + "; ".join(told), last=speaker, retry_after_s=_retry_after(speaker, errors, cooldown_s)
+    cures = dict.fromkeys(
+        f"{error.kind}: {_cure(error, attempt, model)}"
+        for attempt, error in failures
+        if isinstance(error, UpstreamError)
     )
+    return AllTargetsFailed(
+        f"no target answered: {'; '.join(told)}. What helps: {'; '.join(cures)}",
+        last=speaker,
+        retry_after_s=_retry_after(speaker, errors, cooldown_s),
+    )
+
+
+# What the caller can mend: its words are the provider's, or say it all.
+_CALLERS: frozenset[ErrorKind] = frozenset({"bad_request", "context_window", "refusal"})
+_CURES: dict[ErrorKind, str] = {
+    "connect": "check base_url of providers.{provider}, and that it can be reached from the gateway",
+    "timeout": "ask again, or raise the limit at models.{model}",
+    "rate_limited": "ask again later, or give models.{model} more targets, or providers.{provider} more keys",
+    "overloaded": "ask again later, or give models.{model} more targets",
+    "server_error": "ask again later: it is the provider's fault",
+    "cut": "ask again: the provider's answer broke off",
+    "malformed": "check kind and base_url of providers.{provider}: what answers there does not speak its dialect",
+    "empty": "ask again, or in other words",
+    "auth": "check the keys, the account and the region of providers.{provider}",
+    "context_window": "shorten the prompt, or give models.{model} a target with a larger window",
+    "not_found": "check the name of this target's model, and base_url of providers.{provider}",
+    "refusal": "change the prompt, or set on_refusal: fallback at models.{model}",
+    "bad_request": "change the request",
+}
+
+
+def _cure(error: UpstreamError, attempt: Attempt, model: str) -> str:
+    """What an operator or the caller can do, in words of ours."""
+    if isinstance(error, OwnLimitReached):
+        return f"ask again later, or raise limits of providers.{attempt.provider}"
+    return _CURES[error.kind].format(provider=attempt.provider, model=model)
 
 
 def _speaker(errors: Sequence[Failed]) -> Failed:

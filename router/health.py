@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from gateway.contract.errors import ErrorKind, UpstreamError
-from gateway.contract.protocols import Timeouts
+from gateway.contract.patience import Timeouts
 from router.blame import Blame
 from router.breaker import LEAST_LATENCY_S, Breaker, BreakerState
 from router.policy import BreakerPolicy
@@ -185,9 +185,10 @@ class Permit:
         # The call's, and the longest that a call to the target is given.
         self.timeouts: tuple[Timeouts, Timeouts] | None = None
 
-    def bound(self, timeouts: Timeouts, full: Timeouts) -> None:
+    def bound(self, timeouts: Timeouts, full: Timeouts, *, stream: bool = True, thinks: bool = False) -> None:
         """How long the call may take, of `full` where the deadline has cut it."""
-        self.timeouts = timeouts, self._health.longest or full
+        longest = self._health.longest
+        self.timeouts = timeouts, full if longest is None else longest.of(stream=stream, thinks=thinks)
 
     def commit(self, now: float) -> None:
         """The answer has begun. A probe that gets so far closes the breaker, and so does a last resort."""

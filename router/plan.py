@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from gateway.contract.errors import NO_PRICE
 from gateway.contract.exchange import Exchange
 from gateway.contract.protocols import Provider
 from router.clockwork import Clockwork
@@ -21,8 +22,19 @@ class Plan:
     """Gives out each target at most once, with its provider and a permit that the taker must end."""
 
     __slots__ = (
-        "_book", "_exchange", "_policy", "_position", "_prompt_tokens", "_providers", "_scope", "_taken", "_targets",
-        "_too_small", "_works", "skipped",
+        "_book",
+        "_exchange",
+        "_excludes",
+        "_policy",
+        "_position",
+        "_prompt_tokens",
+        "_providers",
+        "_scope",
+        "_taken",
+        "_targets",
+        "_too_small",
+        "_works",
+        "skipped",
     )  # fmt: skip
 
     def __init__(
@@ -33,7 +45,10 @@ class Plan:
         exchange: Exchange,
         works: Clockwork,
         prompt_tokens: int | None,
+        excludes: Callable[[str], str] | None = None,
     ) -> None:
+        """`excludes` says why a target may not be asked at all, not even as a last resort; empty where it may."""
+        self._excludes = excludes
         self._policy = policy
         self._scope = book.scope(exchange.caller.app if exchange.caller is not None else "", policy.name)
         self._targets = order_targets(
@@ -84,6 +99,10 @@ class Plan:
         ends = [self._held_until(target) for target, reason in self.skipped if reason == BREAKER_OPEN]
         return min((end - now for end in ends if end > now), default=None)
 
+    def excluded(self) -> list[tuple[str, str]]:
+        """The targets that were not asked for want of a price, with the reason."""
+        return [(target.key, reason) for target, reason in self.skipped if reason.startswith(NO_PRICE)]
+
     def note(self, step: str, target: TargetPolicy, reason: str) -> None:
         """Records a decision on the ledger."""
         self._exchange.record(step, self._works.clock(), {"target": target.key, "reason": reason})
@@ -92,6 +111,8 @@ class Plan:
         return self._book.target(target.key).held_until(self._scope)
 
     def _reason_to_skip(self, target: TargetPolicy) -> str:
+        if self._excludes is not None and (reason := self._excludes(target.key)):
+            return reason
         window = target.context_window
         if window is None:
             return ""

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from gateway.contract.errors import ErrorKind
-from gateway.contract.protocols import Timeouts, Unsupported
+from gateway.contract.patience import Timeouts
+from gateway.contract.protocols import Unsupported
 from router.shorten import Way
 
 Strategy: TypeAlias = Literal["priority", "weighted", "least_busy", "fastest"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.contract.deltas import Delta
-from gateway.contract.errors import EmptyAnswer, Refusal, UpstreamError
+from gateway.contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
 from gateway.contract.exchange import Attempt
 from gateway.contract.protocols import Provider, Reply
 from router.blame import blame
@@ -24,6 +24,7 @@ class CommittedReply:
 
     __slots__ = (
         "_clock",
+        "_explain",
         "_head",
         "_permit",
         "_reply",
@@ -43,7 +44,9 @@ class CommittedReply:
         attempt: Attempt,
         permit: Permit,
         clock: Callable[[], float],
+        explain: Callable[[TimedOut], None] | None = None,
     ) -> None:
+        """`explain` says of a timeout which limit it was, and where that is set."""
         self.dialect = reply.dialect
         self.streamed = reply.streamed
         self.target = attempt.target
@@ -54,6 +57,7 @@ class CommittedReply:
         self._head: list[Delta] | None = head
         self._permit = permit
         self._clock = clock
+        self._explain = explain
 
     async def next(self) -> list[Delta] | None:
         """The next deltas, or None at the clean end. An `UpstreamError` passes through as it came."""
@@ -88,6 +92,8 @@ class CommittedReply:
             self.attempt.ended = self.attempt.ended or now
             self._permit.finish()
             return
+        if isinstance(error, TimedOut) and self._explain is not None:
+            self._explain(error)
         if isinstance(error, Exception):
             record_failure(self.attempt, error, now)
         if isinstance(error, UpstreamError):

@@ -6,22 +6,23 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-import msgspec
-
 from gateway.contract.errors import (
     BudgetSpent,
+    ContextWindowExceeded,
     GatehouseError,
     InternalFault,
     NotAllowed,
+    PriceUnknown,
+    RequestTooLarge,
     TimedOut,
     UnsupportedFeature,
     UpstreamError,
 )
 from gateway.contract.exchange import Attempt, Exchange, new_span_id
-from gateway.contract.protocols import Provider, Timeouts, UpstreamCall
+from gateway.contract.protocols import Provider, UpstreamCall
 from router.blame import blame
 from router.clockwork import Clockwork
-from router.failure import Failure, combine, record_cancelled, record_failure
+from router.failure import Failure, combine, explain_timeout, record_cancelled, record_failure
 from router.health import Permit
 from router.plan import Plan
 from router.policy import RoutePolicy, TargetPolicy
@@ -35,10 +36,13 @@ Act: TypeAlias = Callable[[Provider, UpstreamCall, Permit], Awaitable[R]]
 
 
 class Conduct(NamedTuple):
-    """How the attempts are made: streamed or not, and what each must be covered by before it is made."""
+    """How the attempts are made: streamed or not, what each must be covered by before it is made, and which models
+    think before their first word.
+    """
 
     stream: bool
     cover: Callable[[Attempt], Awaitable[None]] | None = None
+    thinks: Callable[[str], bool] | None = None
 
 
 class Run(Generic[R]):
@@ -77,10 +81,15 @@ class Run(Generic[R]):
 
     def error(self) -> GatehouseError:
         """Why no target answered."""
+        excluded = self._plan.excluded()
         if not self._failures:
+            if excluded:
+                return PriceUnknown([target for target, _ in excluded])
             return InternalFault(f"no target of model {self._policy.name!r} can be called")
         skipped = [(target.key, reason) for target, reason in self._plan.skipped]
-        return combine(self._failures, skipped, self._plan.cooldown_s())
+        # Where another target would have followed, its caller hears why none did.
+        alone = self._halted or not excluded
+        return combine(self._failures, skipped, self._plan.cooldown_s(), self._policy.name, alone=alone)
 
     async def _try_target(
         self, target: TargetPolicy, provider: Provider, permit: Permit, reason: Reason
@@ -118,31 +127,30 @@ class Run(Generic[R]):
         return None
 
     async def _attempt(self, provider: Provider, permit: Permit, attempt: Attempt) -> R:
-        timeouts = self._policy.timeouts
-        left_s = self._deadline - attempt.started
-        if left_s < timeouts.total_s:
-            timeouts = msgspec.structs.replace(timeouts, total_s=max(0.0, left_s))
+        stream, thinks = self._conduct.stream, self._conduct.thinks is not None and self._conduct.thinks(attempt.model)
+        full = self._policy.timeouts.of(stream=stream, thinks=thinks)
+        timeouts = full.cut(self._deadline - attempt.started, stream=stream)
         self._started = True
-        permit.bound(timeouts, self._policy.timeouts)
+        permit.bound(timeouts, full, stream=stream, thinks=thinks)
         attempt.timeout_s = timeouts.total_s
         exchange = self._exchange
         call = UpstreamCall(
-            attempt.model, self._conduct.stream, timeouts, attempt, exchange.traceparent(attempt.span_id),
-            exchange.trace_state, self._policy.unsupported,
+            attempt.model, stream, timeouts, attempt, exchange.traceparent(attempt.span_id),
+            exchange.trace_state, self._policy.unsupported, thinks,
         )  # fmt: skip
         try:
             if self._conduct.cover is not None:
                 await self._conduct.cover(attempt)
             return await self._act(provider, call, permit)
         except BaseException as error:
-            self._end(attempt, permit, error, timeouts)
+            self._end(attempt, permit, error, call, cut=timeouts is not full)
             raise
 
-    def _end(self, attempt: Attempt, permit: Permit, error: BaseException, timeouts: Timeouts) -> None:
-        """The attempt ended without an answer: writes it down and gives the permit back."""
+    def _end(self, attempt: Attempt, permit: Permit, error: BaseException, call: UpstreamCall, *, cut: bool) -> None:
+        """The attempt ended without an answer: writes it down and gives the permit back. `cut`: by the deadline."""
         now = self._works.clock()
-        full = self._policy.timeouts
-        cut = timeouts.total_s < min(full.total_s, full.first_token_s)
+        if isinstance(error, TimedOut):
+            explain_timeout(self._policy, call, error)
         if isinstance(error, TimedOut) and cut and self._failures:
             # Attempts before it had used the time up: that says nothing about this target.
             permit.release()
@@ -180,7 +188,7 @@ class Run(Generic[R]):
     def _pause_s(self, target: TargetPolicy, error: UpstreamError, attempts: int) -> float | None:
         """Seconds to wait before attempt number `attempts` + 1 at the same target; None: there is to be none."""
         retry = self._policy.retry
-        if not self._policy.retries(error.kind):
+        if not self._policy.retries(error.kind) or not error.may_be_repeated:
             return None
         ceiling_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(attempts - 1, 32))
         asked_s = error.retry_after_s or 0.0
@@ -194,5 +202,5 @@ class Run(Generic[R]):
         """After the target's last attempt: says whether another target may follow."""
         if not self._policy.falls_back(error.kind):
             self._halted = True
-        elif error.kind == "context_window":
+        elif isinstance(error, ContextWindowExceeded) and not isinstance(error, RequestTooLarge):
             self._plan.outgrown(target)

@@ -206,7 +206,11 @@ def tell(*figures: object) -> None:
     sys.stdout.write(" ".join(map(str, figures)) + "\n")
 
 
-def until(is_so: Callable[[], bool], seconds: float = 10) -> float:
+# What must come is waited for so long, on a machine that is busy with other things too: only what hangs is later.
+HANG_S = 60.0
+
+
+def until(is_so: Callable[[], bool], seconds: float = HANG_S) -> float:
     """Waits. Gives how long it took."""
     began = time.monotonic()
     while not is_so():

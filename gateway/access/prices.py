@@ -7,6 +7,7 @@ never 0.
 from __future__ import annotations
 
 import datetime
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from config.price_list import listed as in_the_list
 from gateway.access.usage import complete_usage
 from gateway.contract.service_tier import STANDARD
 
@@ -127,7 +129,10 @@ def _sum_up(all_of_them: int, price: Decimal, kinds: Iterable[tuple[int, Decimal
     return dollars + left * price
 
 
-Dated: TypeAlias = Sequence[tuple[datetime.date | None, Rates]]
+# What costs nothing because the YAML says so, in whatever tier it is served.
+NOTHING = Rates(FREE, FREE, searches=FREE)
+# A text is an entry of the list that ships, `vendor/model`.
+Dated: TypeAlias = Sequence[tuple[datetime.date | None, Rates | str]]
 
 
 class Vendor(msgspec.Struct, frozen=True):
@@ -142,10 +147,12 @@ class Prices:
     """Of all targets. Looks each up once a day."""
 
     def __init__(self, own: Mapping[str, Dated], vendors: Mapping[str, Vendor]) -> None:
-        """`own` by target (`provider/model`), each with the day from which it holds, the oldest first; `vendors` by
-        provider.
+        """`own` by target (`provider/model`, with `*` for any letters of the model), each with the day from which it
+        holds, the oldest first; `vendors` by provider.
         """
-        self._own = dict(own)
+        self._own = {name: dated for name, dated in own.items() if "*" not in name}
+        patterns = sorted((name for name in own if "*" in name), key=lambda name: name.count("*") - len(name))
+        self._patterns = [(_pattern(name), own[name]) for name in patterns]
         self._vendors = dict(vendors)
         self._found: dict[str, Rates | None] = {}
         self._day = datetime.date.min
@@ -173,32 +180,26 @@ class Prices:
             self.rates(target)
 
     def _look_up(self, target: str, tier: str) -> Rates | None:
-        for since, rates in reversed(self._own.get(target, ())):
+        for since, rates in reversed(self._told(target)):
             if since is None or since <= self._day:
-                return rates.service_tiers.get(tier) if tier else rates
+                if isinstance(rates, str):
+                    vendor, _, model = rates.partition("/")
+                    return _listed_rates(in_the_list(model, vendor), tier)
+                return rates if rates is NOTHING or not tier else rates.service_tiers.get(tier)
         provider, _, model = target.partition("/")
-        vendor = self._vendors.get(provider, Vendor())
-        if vendor.free:
+        vendor_of = self._vendors.get(provider, Vendor())
+        if vendor_of.free:
             return Rates(FREE, FREE)
-        if not vendor.id and not vendor.url:
+        if not vendor_of.id and not vendor_of.url:
             return None
-        from genai_prices.data_snapshot import get_snapshot
+        return _listed_rates(in_the_list(model, vendor_of.id, vendor_of.url), tier)
 
-        try:
-            _, info = get_snapshot().find_provider_model(model, None, vendor.id or None, vendor.url or None)
-        except LookupError:
-            return None
-        now = datetime.datetime.now(tz=datetime.UTC)
-        context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier} if tier else {}
-        if context and not _has_variant(info, context, now):
-            return None
-        listed = info.get_prices(now, context)
-        rate = {name: _base(getattr(listed, f"{name}_mtok", None)) for name in ("input", "output")}
-        if rate["input"] is None:
-            return None
-        rates = Rates(rate["input"], rate["output"] or FREE, listed=listed, tiered=not _plain(listed))
-        kinds = {ours: _base(getattr(listed, theirs, None)) for ours, theirs in _LISTED.items()}
-        return msgspec.structs.replace(rates, **kinds)
+    def _told(self, target: str) -> Dated:
+        """What the YAML says of a target: under its own name, else under the most specific that fits."""
+        own = self._own.get(target)
+        if own is not None:
+            return own
+        return next((dated for pattern, dated in self._patterns if pattern.fullmatch(target)), ())
 
     def settle(self, exchange: Exchange) -> None:
         """Writes into the ledger what its attempts have cost. May be called again when more is known."""
@@ -229,6 +230,32 @@ class Prices:
             if attempt.usage is not None and rates is not None:
                 cost += rates.cost(attempt.usage)
         return cost
+
+
+def is_priced_by(name: str, target: str) -> bool:
+    """Whether an entry of `prices` fits a target; a more specific one may come before it."""
+    return name == target or ("*" in name and _pattern(name).fullmatch(target) is not None)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
+
+
+def _listed_rates(info: Any, tier: str) -> Rates | None:
+    """What the list says of a model today; None where it says nothing of this tier, or nothing at all."""
+    if info is None:
+        return None
+    now = datetime.datetime.now(tz=datetime.UTC)
+    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier} if tier else {}
+    if context and not _has_variant(info, context, now):
+        return None
+    listed = info.get_prices(now, context)
+    rate = {name: _base(getattr(listed, f"{name}_mtok", None)) for name in ("input", "output")}
+    if rate["input"] is None:
+        return None
+    rates = Rates(rate["input"], rate["output"] or FREE, listed=listed, tiered=not _plain(listed))
+    kinds = {ours: _base(getattr(listed, theirs, None)) for ours, theirs in _LISTED.items()}
+    return msgspec.structs.replace(rates, **kinds)
 
 
 def _has_variant(info: Any, context: Mapping[str, str], now: datetime.datetime) -> bool:

@@ -38,7 +38,7 @@ from gateway.access.periods import Calendar
 from gateway.access.sqlite_counters import SqliteCounters
 from gateway.access.ticket import MOST_COST, SLOTTED, Charged, QuotaTicket, nanos, noun_of
 from gateway.contract.deltas import Usage
-from gateway.contract.errors import NotAllowed, Unavailable
+from gateway.contract.errors import PriceUnknown, Unavailable
 from gateway.contract.messages import ChatRequest, EmbeddingRequest
 from gateway.contract.quota import Bound
 from gateway.contract.service_tier import STANDARD
@@ -100,7 +100,7 @@ class Quota:
     ) -> QuotaTicket | None:
         """The request's ticket; None where nothing limits it. `aside` is for a call of ours on its caller's behalf.
 
-        Raises `TooManyRequests`, `BudgetSpent`, `NotAllowed` for a price that nobody knows, `Unavailable`.
+        Raises `TooManyRequests`, `BudgetSpent`, `PriceUnknown` where no target has a price, `Unavailable`.
         """
         bounds = self._bounds(exchange)
         if aside:
@@ -164,21 +164,30 @@ class Quota:
         return self._calendar.period(rule.calendar, rule.zone, now).start if rule.calendar else now - rule.window_s
 
     def cost_bound(self, size: Size, answer: int, targets: Sequence[str], *, refuse: bool) -> int:
-        """The most nano-dollars that one call to any of `targets` may cost. Raises `NotAllowed`."""
+        """The most nano-dollars that one call to any of `targets` may cost.
+
+        With `refuse` those without a price are left out: they are never asked. Raises `PriceUnknown` if all are.
+        """
         usage = Usage(input=size.prompt_bound, output=size.answer_bound(answer))
         most = 0
+        missing = {each: tier for each in targets if (tier := self.unpriced(each, size.tier)) is not None}
+        if refuse and missing and len(missing) == len(set(targets)):
+            raise PriceUnknown(list(missing), next(iter(missing.values())))
         for target in targets:
-            # A provider may serve an asked tier as the usual one.
-            for tier in ("", size.tier) if size.tier not in ("", STANDARD) else ("",):
+            if refuse and target in missing:
+                continue
+            for tier in _tiers(size.tier):
                 rates = self._prices.rates(target, tier)
                 if rates is not None:
                     dollars = rates.most(usage)
                     if size.searches and rates.searches is not None:
                         dollars += size.searches * rates.searches / 1000
                     most = max(most, min(nanos(dollars), MOST_COST))
-                elif refuse:
-                    raise _unpriced(target, tier)
         return most
+
+    def unpriced(self, target: str, tier: str) -> str | None:
+        """The service tier in which a target would have no price (empty: the usual one); None where it has one."""
+        return next((each for each in _tiers(tier) if self._prices.rates(target, each) is None), None)
 
     def knows(self, targets: Sequence[str]) -> bool:
         """Whether the price of each is known."""
@@ -343,10 +352,6 @@ def describe(bound: Bound) -> dict[str, str]:
     return {"scope": bound.scope, "name": bound.name, "budget": bound.rule.text}
 
 
-def _unpriced(target: str, tier: str) -> NotAllowed:
-    what = f"{target} in the service tier {tier}" if tier else target
-    where = "under prices, in service_tiers" if tier else "under prices"
-    return NotAllowed(
-        f"The price of {what} is not known, and there is a budget: whoever runs this gateway can add it "
-        f"{where}, or set unknown_price: allow"
-    )
+def _tiers(asked: str) -> tuple[str, ...]:
+    """In which a request may be served: a provider may serve an asked tier as the usual one."""
+    return ("",) if asked in ("", STANDARD) else ("", asked)

@@ -13,10 +13,11 @@ from gateway.access.counters import SLOTS, SPEND, Demand, Settlement, Standing
 from gateway.access.entry import reservation_of
 from gateway.access.estimate import USUAL_ANSWER, Size, size_of, size_with
 from gateway.contract.deltas import Usage
-from gateway.contract.errors import BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
+from gateway.contract.errors import NO_PRICE, BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
 from gateway.contract.guards import Finding
 from gateway.contract.messages import ChatRequest, EmbeddingRequest
 from gateway.contract.quota import NANO, Allowance, Bound, Rule
+from gateway.contract.service_tier import asked_tier
 
 if TYPE_CHECKING:
     from gateway.access.quota import Quota
@@ -125,7 +126,8 @@ class QuotaTicket:
     def keep(self, targets: Sequence[str]) -> None:
         """Sees to it that the request is known of if this process dies, before anything is asked of `targets`."""
         if self._quota.begin is not None and self._exchange.caller is not None:
-            self._keep(targets[0] if len(targets) == 1 else "", targets)
+            asked = [each for each in targets if not self.excludes(each, self._measured)]
+            self._keep(asked[0] if len(asked) == 1 else "", asked)
 
     def _keep(self, target: str, targets: Sequence[str]) -> None:
         begin = self._quota.begin
@@ -159,6 +161,13 @@ class QuotaTicket:
         if self._answer and (request.max_tokens is None or request.max_tokens < 1):
             return msgspec.structs.replace(request, max_tokens=self._answer)
         return request
+
+    def excludes(self, target: str, request: object) -> str:
+        """See `Ticket.excludes`."""
+        if not self._refuse:
+            return ""
+        tier = self._quota.unpriced(target, asked_tier(request.extra) if isinstance(request, ChatRequest) else "")
+        return "" if tier is None else f"{NO_PRICE} (service tier {tier})" if tier else NO_PRICE
 
     async def cover(self, attempt: Attempt, request: object) -> None:
         """See `Ticket.cover`."""

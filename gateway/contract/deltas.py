@@ -11,6 +11,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+# Fields of a wire format that have no word here, by the dialect that knows them: they go on to callers of that dialect.
+Own: TypeAlias = dict[str, dict[str, Any]] | None
+# In place of a dialect: fields of the piece of text itself, which therefore stays in one piece (Gemini's parts).
+PART = "part"
 FinishReason: TypeAlias = Literal[
     "", "stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal", "pause", "context_window",
     "malformed", "error", "other",
@@ -110,28 +114,58 @@ def _count(said: object) -> int:
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """A token's natural-log probability, with the likeliest others at its place."""
+    """A token's natural-log probability, with the likeliest others at its place.
+
+    `data` are its bytes where the provider tells them: a token may be a part of a letter.
+    """
 
     token: str
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
+    data: tuple[int, ...] | None = None
+
+
+class Citation(msgspec.Struct, frozen=True):
+    """A source that a provider names for words of its answer.
+
+    `quote` holds those words, which begin at about the letter `start` (-1: not said) and are the `nth` of their like
+    from 0; an empty `quote` means all words since the text's last block began. Filters may move words, so writers look
+    for the quote in what they have written. `cited` is what the source says, `value` the citation as `dialect` has it.
+    """
+
+    dialect: str
+    value: dict[str, Any]
+    url: str = ""
+    title: str = ""
+    cited: str = ""
+    quote: str = ""
+    nth: int = 0
+    start: int = -1
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True):
-    """A piece of the tool call number `index` of its choice; `id` and `name` come with its first piece."""
+    """A piece of the tool call number `index` of its choice; `id` and `name` come with its first piece.
+
+    `signature` is Google's. `custom` says that the arguments are text of any form (a custom tool of OpenAI's).
+    """
 
     index: int
     id: str = ""
     name: str = ""
     arguments: str = ""
     signature: str = ""
+    custom: bool = False
+    own: Own = None
 
 
 class ChoiceDelta(msgspec.Struct, frozen=True):
     """A piece of answer number `index`. Within one delta the same index may come again: the order is the answer's.
 
-    `signature` closes the reasoning before it; `redacted` is reasoning that the provider keeps sealed.
-    `extra` holds what only the provider's own dialect can say (a content block, annotations, ...).
+    `signature` closes the reasoning before it, or, of Gemini's, the words before it where there is none; `signed_by`
+    names the dialect whose vendor made it. `redacted` is reasoning that Anthropic keeps sealed. `citations` belong to
+    the words before them. `begins` says that a block of text begins, where the dialect has blocks.
+    `extra` holds what only the provider's own dialect can say of the message (a content block, pictures, ...), `own`
+    what it says beside the message.
     """
 
     index: int = 0
@@ -145,17 +179,46 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
     stop_sequence: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     extra: dict[str, Any] | None = None
+    signed_by: str = ""
+    citations: tuple[Citation, ...] = ()
+    begins: bool = False
+    own: Own = None
 
     @property
     def has_content(self) -> bool:
         """Whether a caller would see anything of it: words, thoughts, a tool call, a refusal, a block of its own."""
-        return bool(self.text or self.reasoning or self.tool_calls or self.refusal or self.redacted or self.extra)
+        return bool(
+            self.text
+            or self.reasoning
+            or self.tool_calls
+            or self.refusal
+            or self.redacted
+            or self.extra
+            or self.signature
+            or self.citations
+        )
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it must go on: a piece whose words are all held back may still end something, or begin it."""
+        return bool(self.has_content or self.finish or self.begins or self.own)
+
+    @property
+    def closes(self) -> bool:
+        """Whether the words and thoughts up to its own are complete, so that none of them may come after it."""
+        return bool(self.finish or self.signature or self.citations or (self.own and PART in self.own))
+
+    @property
+    def parts_words(self) -> bool:
+        """Whether it stands between words, so that those held back must go out before it."""
+        return bool(self.closes or self.extra or self.begins or self.redacted or self.own)
 
 
 class Delta(msgspec.Struct, frozen=True):
     """One increment. `raw` is the event's JSON (or the whole body), `event` its name where the dialect names events.
 
-    `tier` is the service tier that the provider says it has served, as `contract.service_tier` names it.
+    `tier` is the service tier that the provider says it has served, as `contract.service_tier` names it. `own` are the
+    fields of the whole answer that only one dialect knows, its `usage` as the provider wrote it among them.
     """
 
     choices: tuple[ChoiceDelta, ...] = ()
@@ -165,3 +228,4 @@ class Delta(msgspec.Struct, frozen=True):
     raw: bytes = b""
     event: str = ""
     tier: str = ""
+    own: Own = None

@@ -6,6 +6,7 @@ GatehouseError
 │   ├── UnsupportedFeature        400  asked of a model that can't
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
+│   │   └── PriceUnknown          403  a budget, and no target with a price
 │   ├── UnknownModel              404  names the nearest allowed one
 │   ├── ContentBlocked            400  a guardrail's decision; no retry helps
 │   ├── TooManyRequests           429  more than the caller's limits allow
@@ -13,6 +14,7 @@ GatehouseError
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   ├── BodyTooLarge              413
+│   ├── UnsupportedMedia          415
 │   └── BodyTooSlow               408
 ├── UpstreamError                 one attempt failed; `kind` is the class that policies name
 │   ├── ConnectFailed             connect
@@ -26,6 +28,7 @@ GatehouseError
 │   ├── EmptyAnswer               empty
 │   ├── CredentialRefused         auth
 │   ├── ContextWindowExceeded     context_window
+│   │   └── RequestTooLarge       context_window   too many bytes, which a larger window does not help
 │   ├── UpstreamNotFound          not_found
 │   ├── Refusal                   refusal          the provider's content policy
 │   └── RequestRefused            bad_request      the provider says the request is wrong; never retried
@@ -59,6 +62,8 @@ class GatehouseError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    # Headers that the answer has besides, by lower-case name.
+    told: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, param: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -119,6 +124,31 @@ class NotAllowed(RequestError):
     code = "permission_denied"
 
 
+NO_PRICE = "its price is not known, and there is a budget"
+"""Why a target is passed over."""
+
+
+class PriceUnknown(NotAllowed):
+    """There is a budget, and none of the targets has a price. The message says how to give them one."""
+
+    code = "price_unknown"
+
+    def __init__(self, targets: Sequence[str], tier: str = "") -> None:
+        """`tier` is the service tier in which they have none; empty for the usual one."""
+        first = targets[0]
+        where = f" in the service tier {tier}" if tier else ""
+        price = "{input: 2.50, output: 10.00}"
+        cure = (
+            f"under prices, in service_tiers: {{{tier}: {price}}}"
+            if tier
+            else f"as prices: {{{first}: {price}}} in US dollars for a million tokens, or with prices_as or free there"
+        )
+        super().__init__(
+            f"The price of {', '.join(targets)}{where} is not known, and there is a budget: whoever runs this gateway "
+            f"can give it {cure}; or set unknown_price: allow of the budget"
+        )
+
+
 class TooManyRequests(RequestError):
     """The caller's own limits are reached."""
 
@@ -158,12 +188,30 @@ class WrongMethod(RequestError):
     status = 405
     code = "method_not_allowed"
 
+    def __init__(self, message: str, *, allow: str) -> None:
+        """`allow`: the methods that it takes, with commas between them."""
+        super().__init__(message)
+        self.told = (("allow", allow),)
+
 
 class BodyTooLarge(RequestError):
     """The body is larger than `server.max_body`."""
 
     status = 413
     code = "request_too_large"
+
+
+class UnsupportedMedia(RequestError):
+    """The body is packed or written in a way that is not read here."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+    def __init__(self, message: str, *, param: str = "", accept_encoding: str = "") -> None:
+        """`accept_encoding`: the codings that are taken, where the coding was wrong."""
+        super().__init__(message, param=param)
+        if accept_encoding:
+            self.told = (("accept-encoding", accept_encoding),)
 
 
 class BodyTooSlow(RequestError):
@@ -176,7 +224,8 @@ class BodyTooSlow(RequestError):
 class UpstreamError(GatehouseError):
     """One attempt at a target failed. `upstream_status` is the provider's HTTP status (0: none came).
 
-    `another_key` says that the provider has a further key to try at once. `before` is what came with the error, ahead
+    `another_key` says that the provider has a further key to try at once, `may_be_repeated` that the same request may
+    be taken later. `before` is what came with the error, ahead
     of it: nobody reads it any more, but it was generated.
     """
 
@@ -190,6 +239,7 @@ class UpstreamError(GatehouseError):
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.upstream_status = upstream_status
         self.another_key = False
+        self.may_be_repeated = True
         self.before: Sequence[Delta] = ()
 
 
@@ -201,7 +251,10 @@ class ConnectFailed(UpstreamError):
 
 
 class TimedOut(UpstreamError):
-    """A timeout fired; `phase` says which."""
+    """A timeout fired; `phase` says which. `limit_s` is its length, 0 where the provider said that it timed out.
+
+    `alive`: the provider showed signs of life meanwhile, without content.
+    """
 
     status = 504
     code = "upstream_timeout"
@@ -210,6 +263,8 @@ class TimedOut(UpstreamError):
     def __init__(self, message: str, *, phase: TimeoutPhase) -> None:
         super().__init__(message)
         self.phase = phase
+        self.limit_s = 0.0
+        self.alive = False
 
 
 class RateLimited(UpstreamError):
@@ -225,7 +280,7 @@ class OwnLimitReached(RateLimited):
 
 
 class Overloaded(UpstreamError):
-    """The provider says it is overloaded (503, 529)."""
+    """The provider says it is overloaded (503, 529), or busy with another request of ours (409, 425)."""
 
     status = 503
     code = "upstream_overloaded"
@@ -261,10 +316,14 @@ class EmptyAnswer(UpstreamError):
 
 
 class CredentialRefused(UpstreamError):
-    """The provider refuses our key: 401, 402 or 403. The caller's key is fine, so this is never a 401 to it."""
+    """The provider refuses us: our key, our account without credit, our region. The caller's key is fine: never a 401.
+
+    `key_at_fault` is False where another key would hear the same.
+    """
 
     code = "upstream_credentials"
     kind = "auth"
+    key_at_fault = True
 
 
 class ContextWindowExceeded(UpstreamError):
@@ -273,6 +332,13 @@ class ContextWindowExceeded(UpstreamError):
     status = 400
     code = "context_length_exceeded"
     kind = "context_window"
+
+
+class RequestTooLarge(ContextWindowExceeded):
+    """The request has more bytes than the provider, or a proxy before it, takes (413)."""
+
+    status = 413
+    code = "request_too_large"
 
 
 class UpstreamNotFound(UpstreamError):

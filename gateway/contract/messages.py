@@ -16,10 +16,11 @@ Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """Words."""
+    """Words; `signature` is what Google signed them with."""
 
     text: str
     extra: Extra = None
+    signature: str = ""
 
 
 class Image(msgspec.Struct, frozen=True, tag=True):
@@ -53,12 +54,17 @@ class Document(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, tag=True):
-    """What a model thought. `signature` and `redacted` are the provider's, opaque, and go back to it unchanged."""
+    """What a model thought. `signature` and `redacted` are the provider's, opaque, and go back to it unchanged.
+
+    `signed_by` names the dialect of the vendor whose they are. Gemini signs words too: a signature without thoughts is
+    that of the words before it.
+    """
 
     text: str = ""
     signature: str = ""
     redacted: str = ""
     extra: Extra = None
+    signed_by: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
@@ -68,7 +74,7 @@ class Refusal(msgspec.Struct, frozen=True, tag=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True, tag=True):
-    """A call the model asked for. `arguments` is the JSON text as the model wrote it."""
+    """A call the model asked for. `arguments` is the JSON text as the model wrote it, `signature` Google's."""
 
     id: str
     name: str
@@ -112,20 +118,28 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function that the model may call; `parameters` is a JSON schema."""
+    """A function that the model may call; `parameters` is a JSON schema.
+
+    `extra` are further fields of the function, `beside` those that stand beside it, where the dialect has two places.
+    """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
     extra: Extra = None
+    beside: Extra = None
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """`auto`, `none`, `required` (any tool), or `named` with the one tool's name."""
+    """`auto`, `none`, `required` (any tool), or `named` with the one tool's name.
+
+    `allowed` are the only tools that `auto` and `required` may choose from; empty: all.
+    """
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
+    allowed: tuple[str, ...] = ()
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
@@ -161,7 +175,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     `dialect` names the wire format it came in. `tools` may hold `Opaque` entries (a provider's own tools).
     `include_usage` says whether the caller wants usage at the end of a stream; it is always asked upstream.
     `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider; neither do
-    `cache` and `headers`, the HTTP headers that a rule of the router looks at, in small letters.
+    `cache` and `headers`, the HTTP headers that a rule of the router looks at, in small letters. `betas` are what the
+    caller asks for in `anthropic-beta`, sorted: what an answer is may depend on it.
     """
 
     dialect: str
@@ -191,6 +206,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str = ""
     cache: CacheControl | None = None
     headers: dict[str, str] = {}
+    betas: tuple[str, ...] = ()
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.guards import Again
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss, Tool
 from gateway.contract.passages import Passage
+from gateway.contract.patience import Timeouts
 
 Unsupported = Literal["drop", "refuse"]
 
@@ -21,7 +22,8 @@ class WireOptions(msgspec.Struct, frozen=True):
     """How a request is to be written: the upstream's model id, streamed or not, and what to do with what can't be said.
 
     `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one;
-    `prompt_cache` that marks are to be placed where the vendor keeps prefixes up to a mark.
+    `prompt_cache` that marks are to be placed where the vendor keeps prefixes up to a mark. `max_tokens` is the name of
+    the bound of an OpenAI answer; empty: as `native` says. `nine_letter_ids`: ids of tool calls are to be of nine.
     """
 
     model: str
@@ -30,15 +32,23 @@ class WireOptions(msgspec.Struct, frozen=True):
     unsupported: Unsupported = "drop"
     native: bool = True
     prompt_cache: bool = False
+    max_tokens: str = ""
+    nine_letter_ids: bool = False
 
 
 class WireRequest(msgspec.Struct, frozen=True):
-    """A request as bytes: the path below the provider's base URL, further headers, and what was lost in writing it."""
+    """A request as bytes: the path below the provider's base URL, further headers, and what was lost in writing it.
+
+    `lists` are headers of this request alone, to be joined with the provider's own; `names` the caller's names of tools
+    by those that were sent in their place.
+    """
 
     path: str
     body: bytes
     headers: dict[str, str] = {}
     losses: tuple[Loss, ...] = ()
+    lists: dict[str, tuple[str, ...]] = {}
+    names: dict[str, str] = {}
 
 
 class InboundCall(msgspec.Struct, frozen=True):
@@ -77,6 +87,11 @@ class ReplyWriter(Protocol):
     """Deltas in, bytes for the caller out. For a whole answer `feed` collects and `finish` gives the body."""
 
     content_type: str
+
+    @property
+    def losses(self) -> list[Loss]:
+        """What of the answer the dialect could not say, known at its end."""
+        ...
 
     def opening(self, delta: Delta) -> bytes:
         """A frame for a stream that has begun without a word: says nothing, binds to nothing. Empty: there is none."""
@@ -127,20 +142,11 @@ class Dialect(Protocol):
         ...
 
 
-class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds. `first_token` counts from the call to the first delta with content, `total` over the whole attempt.
-
-    `connect_s` None leaves it to the provider.
-    """
-
-    connect_s: float | None = None
-    first_token_s: float = 30.0
-    idle_s: float = 30.0
-    total_s: float = 120.0
-
-
 class UpstreamCall(msgspec.Struct, frozen=True):
-    """How to make one attempt. The provider records status, key and losses on `attempt`."""
+    """How to make one attempt. The provider records status, key and losses on `attempt`.
+
+    `thinks`: the answer's first word may take minutes.
+    """
 
     model: str
     stream: bool
@@ -149,6 +155,7 @@ class UpstreamCall(msgspec.Struct, frozen=True):
     traceparent: str = ""
     tracestate: str = ""
     unsupported: Unsupported | None = None
+    thinks: bool = False
 
 
 class Reply(Protocol):

@@ -73,6 +73,10 @@ class Ticket(Protocol):
         """The request with a bound on its answer, where a budget needs one."""
         ...
 
+    def excludes(self, target: str, request: object) -> str:
+        """Why a target may not be asked this: a budget needs its price, and it is not known. Empty where it may."""
+        ...
+
     async def cover(self, attempt: Attempt, request: object) -> None:
         """Reserves what an attempt needs beyond what is reserved already, and a place with its provider.
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
 
 
 class CollectedCall:
     """A tool call put together from its pieces."""
 
-    __slots__ = ("_pieces", "id", "index", "name", "signature")
+    __slots__ = ("_pieces", "custom", "id", "index", "name", "own", "signature")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.signature = ""
+        self.custom = False
+        self.own: Own = None
         self._pieces: list[str] = []
 
     @property
@@ -29,6 +31,9 @@ class CollectedCall:
         self.id = self.id or piece.id
         self.name = self.name or piece.name
         self.signature = self.signature or piece.signature
+        self.custom = self.custom or piece.custom
+        if piece.own:
+            self.own = {**(self.own or {}), **piece.own}
         if piece.arguments:
             self._pieces.append(piece.arguments)
 

@@ -114,7 +114,8 @@ class _Choice:
 
     def take(self, choice: ChoiceDelta) -> None:
         for call in choice.tool_calls:
-            self.calls.setdefault(call.index, []).append(call.arguments)
+            # A custom tool's input is no JSON.
+            self.calls.setdefault(call.index, []).append("" if call.custom else call.arguments)
 
 
 def _check(pieces: list[str]) -> None:

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from gateway.contract.protocols import Unsupported
 
 
+# What does not change the answer.
+_HARMLESS = {
+    "cache_control": "the target keeps prompts by itself, or not at all",
+    "thoughtSignature": "only Google reads it",
+}
+
+
 class Losses:
     """Collects losses while one request is written."""
 
@@ -35,7 +42,10 @@ class Losses:
     def add_extras(self, extra: dict[str, Any], where: str = "") -> None:
         """Fields that only the dialect of the request knows."""
         for key in extra:
-            self.add(where + key, "unknown to the target's dialect")
+            if key in _HARMLESS:
+                self.add_soft(where + key, _HARMLESS[key])
+            else:
+                self.add(where + key, "unknown to the target's dialect")
 
     def all(self) -> tuple[Loss, ...]:
         """What was found, in order."""

@@ -44,6 +44,10 @@ class OpenAIEmbeddings:
 
     name = "openai"
 
+    def __init__(self, model: str = "") -> None:
+        """`model` stands in the path, and holds (Azure's deployments)."""
+        self._model = model
+
     def read_request(self, body: bytes) -> EmbeddingRequest:
         """Raises `InvalidRequest` naming the field."""
         source = fields.read_json_object(body)
@@ -53,7 +57,7 @@ class OpenAIEmbeddings:
         texts, tokens = _read_input(source)
         return EmbeddingRequest(
             dialect="openai",
-            model=fields.required_text(source, "model"),
+            model=self._model or fields.required_text(source, "model"),
             texts=texts,
             tokens=tokens,
             dimensions=fields.integer(source, "dimensions"),

@@ -13,6 +13,7 @@ from gateway.contract.errors import CutShort
 if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
 
+BOM = b"\xef\xbb\xbf"
 _STRING = rb'"([^"\\]*(?:\\.[^"\\]*)*)'
 # Where the three vendors' bodies have a model's words, and the arguments that are no string.
 _WORDS = re.compile(
@@ -46,7 +47,7 @@ class WholeBody:
 
     def body(self) -> bytes:
         """All of it. Raises `CutShort` for nothing."""
-        body = b"".join(self._parts)
+        body = b"".join(self._parts).removeprefix(BOM)
         if not body.strip():
             raise CutShort("The provider answered with an empty body")
         if body.rstrip().endswith(_STREAMS_END):

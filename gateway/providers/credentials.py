@@ -29,7 +29,8 @@ class Key:
 
 
 class Credentials:
-    """Keys in rotation. A 429 rests a key for as long as the provider says, a refusal retires it for five minutes.
+    """Keys in rotation. A 429 rests a key for as long as the provider says, a refusal of the key or of its account
+    retires it for five minutes; a refusal that any key would hear rests none.
 
     When every key rests, the one whose rest ends first is used: a provider that has changed its mind is noticed.
     """
@@ -39,6 +40,11 @@ class Credentials:
         self._keys = [Key(index + 1, secret) for index, secret in enumerate(secrets or ("",))]
         self._next = 0
         self._clock = clock
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All of them, to be kept out of what is told to callers."""
+        return tuple(key.secret for key in self._keys)
 
     def pick(self) -> Key:
         """The next key in turn that does not rest."""
@@ -55,7 +61,7 @@ class Credentials:
 
     def note(self, key: Key, error: UpstreamError) -> None:
         """Rests `key` as `error` asks, and marks the error when another key can be tried at once."""
-        if isinstance(error, CredentialRefused):
+        if isinstance(error, CredentialRefused) and error.key_at_fault:
             rest = RETIRED_S
         elif isinstance(error, RateLimited):
             rest = min(error.retry_after_s or RATE_LIMITED_S, LONGEST_REST_S)

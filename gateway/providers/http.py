@@ -16,10 +16,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from gateway.contract.egress import ProxyRefused
 from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
+from gateway.providers.tunnel import open_tunnel
 
 if TYPE_CHECKING:
+    from gateway.contract.egress import Proxy
     from gateway.contract.exchange import Attempt
 
 MAX_IDLE = 512
@@ -186,8 +189,12 @@ class ConnectionPool:
         tls: ssl.SSLContext | None = None,
         max_connections: int = 1000,
         max_answer: int = MAX_ANSWER_BYTES,
+        proxy: Proxy | None = None,
     ) -> None:
-        """`base_url` may hold a path, which `post` puts before its own. `max_answer` is in bytes of one body."""
+        """`base_url` may hold a path, which `post` puts before its own. `max_answer` is in bytes of one body.
+
+        Through a `proxy` https goes in a tunnel, and http as requests that the proxy passes on.
+        """
         parts = urlsplit(base_url)
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or "127.0.0.1"
@@ -197,6 +204,7 @@ class ConnectionPool:
         default = (443 if self._secure else 80) == self._port
         name = f"[{self._host}]" if ":" in self._host else self._host
         self._authority = name if default else f"{name}:{self._port}"
+        self._proxy = proxy
         self._max_connections = max_connections
         self._max_answer = max_answer
         self._opening = 0
@@ -210,7 +218,11 @@ class ConnectionPool:
 
     def head(self, path: str, headers: dict[str, str]) -> bytes:
         """The unchanging part of a request's head, up to where more headers or `content-length` follow."""
-        lines = [f"POST {self._prefix}{path} HTTP/1.1", f"host: {self._authority}"]
+        passed_on = self._proxy is not None and not self._secure
+        origin = f"http://{self._authority}" if passed_on else ""
+        lines = [f"POST {origin}{self._prefix}{path} HTTP/1.1", f"host: {self._authority}"]
+        if self._proxy is not None and passed_on and self._proxy.authorization:
+            lines.append(f"proxy-authorization: {self._proxy.authorization}")
         lines += [f"{name}: {value}" for name, value in headers.items()]
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
@@ -243,6 +255,8 @@ class ConnectionPool:
             attempt.sent = True
         try:
             await response.head()
+            if response.status == 407 and self._proxy is not None:
+                raise ConnectFailed(_told(self._proxy.refused(407)))
         except BaseException:
             response.close()
             raise
@@ -270,11 +284,11 @@ class ConnectionPool:
         self._opening += 1
         try:
             async with asyncio.timeout(connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, loop), self._host, self._port, ssl=self._tls if self._secure else None
-                )
+                connection = await self._dial(loop)
         except TimeoutError:
             raise TimedOut("The connection to the provider timed out", phase="connect") from None
+        except ProxyRefused as error:
+            raise ConnectFailed(_told(error)) from None
         except ssl.SSLError as error:
             raise ConnectFailed(f"TLS with the provider failed: {error.reason}") from None
         except OSError as error:
@@ -282,6 +296,25 @@ class ConnectionPool:
         finally:
             self._opening -= 1
         self._open.add(connection)
+        return connection
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop) -> _Connection:
+        def make() -> _Connection:
+            return _Connection(self, loop)
+
+        proxy = self._proxy
+        if proxy is None:
+            _, connection = await loop.create_connection(
+                make, self._host, self._port, ssl=self._tls if self._secure else None
+            )
+        elif self._tls is not None and self._secure:
+            connection = await open_tunnel(proxy, self._host, self._port, self._tls, make)
+        else:
+            try:
+                _, connection = await loop.create_connection(make, proxy.host, proxy.port)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                raise ProxyRefused(f"the proxy {proxy.shown} can't be reached: {reason}") from None
         return connection
 
     def put_back(self, connection: _Connection) -> None:
@@ -303,3 +336,7 @@ class ConnectionPool:
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()
+
+
+def _told(refused: ProxyRefused) -> str:
+    return f"The provider can't be reached: {refused}"

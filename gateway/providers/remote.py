@@ -7,19 +7,29 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.contract.errors import MalformedReply, UnsupportedFeature, UpstreamError
+from gateway.contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
 from gateway.contract.protocols import WireOptions
 from gateway.dialects.endings import Endings
+from gateway.dialects.failures import read_body, words_within
+from gateway.dialects.names import put_back
+from gateway.dialects.whole import BOM
+from gateway.providers.body_kind import body_kind
 from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from gateway.contract.deltas import Delta
+    from gateway.contract.egress import Proxy
+    from gateway.contract.errors import TimeoutPhase
     from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
     from gateway.providers.credentials import Credentials, Key
     from gateway.providers.response import Response
 
 MAX_ERROR_BYTES = 256 * 1024
+# Of the values that are taken out of errors: shorter ones are words as well.
+SHORTEST_SECRET = 6
 
 
 class EmbeddingDialect(Protocol):
@@ -48,6 +58,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     models: dict[str, str] = {}  # our model id -> the provider's
     prompt_cache: bool = False
     max_answer: int = MAX_ANSWER_BYTES
+    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    nine_letter_ids: bool = False
 
 
 class RemoteProvider:
@@ -64,6 +76,7 @@ class RemoteProvider:
         trusted: bool = False,
         connect_s: float = 5.0,
         max_connections: int = 1000,
+        proxy: Proxy | None = None,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -73,8 +86,13 @@ class RemoteProvider:
         self._credentials = credentials
         self._embeddings = embeddings
         self._connect_s = connect_s
-        self._pool = ConnectionPool(endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer)
-        self._heads: dict[tuple[str, int, bool], bytes] = {}
+        self._pool = ConnectionPool(
+            endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
+        )
+        self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
+        self._secrets = tuple(
+            each for each in (*credentials.secrets, *endpoint.headers.values()) if len(each) >= SHORTEST_SECRET
+        )
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> RemoteReply:
         """See `Provider.open`."""
@@ -88,15 +106,18 @@ class RemoteProvider:
                 call.unsupported or endpoint.unsupported,
                 endpoint.native,
                 endpoint.prompt_cache,
+                endpoint.max_tokens,
+                endpoint.nine_letter_ids,
             ),
         )
+        begun = asyncio.get_running_loop().time()
         response = await self._post(wire, call)
         try:
-            streams = _streams(response, asked=call.stream)
+            _unpack(response)
         except BaseException:
             response.close()
             raise
-        return RemoteReply(self._wire, response, call, streams=streams)
+        return RemoteReply(self._wire, response, call, begun, self._without_secrets, wire.names)
 
     async def _post(self, wire: WireRequest, call: UpstreamCall) -> Response:
         """Sends, and returns a response of success. Raises `UpstreamError`."""
@@ -106,6 +127,11 @@ class RemoteProvider:
         key = self._credentials.pick()
         attempt.key = key.number
         head = self._head(wire, call, key)
+        for name, values in wire.lists.items():
+            # The values are the caller's: a head with them is not kept.
+            own = [each.strip() for each in self._endpoint.headers.get(name, "").split(",")]
+            joined = ",".join(dict.fromkeys([*filter(None, own), *values]))
+            head = b"%b%b: %b\r\n" % (head, name.encode("latin-1"), joined.encode("latin-1"))
         if call.traceparent:
             head = b"%btraceparent: %b\r\n" % (head, call.traceparent.encode("latin-1"))
             if call.tracestate:
@@ -114,8 +140,14 @@ class RemoteProvider:
         # A whole answer has no first token before its end.
         wait_s = min(timeouts.first_token_s, timeouts.total_s) if call.stream else timeouts.total_s
         deadline = asyncio.get_running_loop().time() + wait_s
-        connect_s = min(timeouts.connect_s or self._connect_s, timeouts.total_s)
-        response = await self._pool.post(head, wire.body, connect_s=connect_s, deadline=deadline, attempt=attempt)
+        connect_s = min(timeouts.connect_s or self._connect_s, wait_s)
+        try:
+            response = await self._pool.post(head, wire.body, connect_s=connect_s, deadline=deadline, attempt=attempt)
+        except TimedOut as late:
+            late.limit_s = connect_s if late.phase == "connect" else wait_s
+            if late.phase == "first_token" and not call.stream:
+                late.phase = "total"
+            raise
         attempt.status = response.status
         if response.status < 300:
             return response
@@ -124,10 +156,23 @@ class RemoteProvider:
         finally:
             response.close()
         self._credentials.note(key, error)
-        raise error
+        raise self._without_secrets(error)
+
+    def _without_secrets(self, error: UpstreamError) -> UpstreamError:
+        """The error, its message without what this provider is sent as a secret: some quote a part of our request."""
+        for secret in self._secrets:
+            if secret in error.message:
+                error.message = error.message.replace(secret, "[secret]")
+        return error
 
     async def _read_error(self, response: Response) -> UpstreamError:
-        body = await response.read_all(MAX_ERROR_BYTES)
+        try:
+            _unpack(response)
+        except MalformedReply:
+            # The status speaks for itself.
+            body = b""
+        else:
+            body = await response.read_all(MAX_ERROR_BYTES)
         if response.status < 400:
             return MalformedReply(f"The provider answered with a redirect ({response.status})")
         return self._wire.read_error(response.status, response.headers, body)
@@ -137,7 +182,7 @@ class RemoteProvider:
         path = wire.path
         if endpoint.path:
             path = endpoint.path.format(model=endpoint.models.get(call.model, call.model), path=path)
-        place = (path, key.number, call.stream)
+        place = (path, key.number, call.stream, bool(wire.lists))
         head = self._heads.get(place)
         if head is None:
             headers = {
@@ -147,6 +192,8 @@ class RemoteProvider:
                 **wire.headers,
                 **endpoint.headers,
             }
+            for name in wire.lists:
+                headers.pop(name, None)
             if key.secret:
                 headers[endpoint.auth] = endpoint.scheme + key.secret
             head = self._heads[place] = self._pool.head(path, headers)
@@ -162,24 +209,38 @@ class RemoteProvider:
         response = await self._post(self._embeddings.write_embed_request(request, options), call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
-            _check_packing(response)
+            _unpack(response)
             parts: list[bytes] = []
             while (data := await response.read()) is not None:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
                 call.attempt.said = [""]
-            embeddings = self._embeddings.read_embed_reply(b"".join(parts))
+            embeddings = self._read_embeddings(b"".join(parts).removeprefix(BOM))
             asked, given = len(request.tokens or request.texts), len(embeddings.vectors)
             if asked != given:
                 # Which vector is whose nobody could tell.
                 raise MalformedReply(f"The provider gave {given} embeddings for {asked} inputs")
             return embeddings
+        except TimedOut as late:
+            late.limit_s = call.timeouts.total_s
+            raise
         except UpstreamError:
             raise
         except Exception as error:
             raise _unreadable(error) from error
         finally:
             response.close()
+
+    def _read_embeddings(self, body: bytes) -> Embeddings:
+        assert self._embeddings is not None
+        try:
+            return self._embeddings.read_embed_reply(body)
+        except MalformedReply:
+            value, _ = read_body(body)
+            if not isinstance(value, dict) or not words_within(value):
+                raise
+            # An error of status 200.
+            raise self._without_secrets(self._wire.read_error(0, {}, body)) from None
 
     async def close(self) -> None:
         """See `Provider.close`."""
@@ -191,28 +252,11 @@ class RemoteProvider:
         return self._pool.address
 
 
-def _streams(response: Response, *, asked: bool) -> bool:
-    """Whether it is a stream by its content type: a server may stream what was asked whole, and the reverse.
-
-    One that says nothing is what was `asked`. The first bytes may yet contradict it: see `RemoteReply`.
-    """
-    _check_packing(response)
-    kind = response.content_type
-    if kind == "text/event-stream":
-        return True
-    if kind in ("application/json", "application/problem+json"):
-        return False
-    if not kind or kind in ("application/octet-stream", "text/plain"):
-        return asked
-    raise MalformedReply(f"The provider answered with {kind[:60]} where JSON or an event stream belongs")
-
-
-def _check_packing(response: Response) -> None:
-    """Nobody has asked for a packed answer, and what a small one holds has no bound."""
-    headers = response.raw_headers
-    packed = headers.get(b"content-encoding", b"").strip().lower()
-    if packed not in (b"", b"identity") or headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-        raise MalformedReply("The provider packed its answer (content-encoding), which it was not asked to")
+def _unpack(response: Response) -> None:
+    """Sees to it that the body is read as it was before it was packed. Raises `MalformedReply`."""
+    if response.raw_headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise MalformedReply("The provider packed its answer (transfer-encoding), which it was not asked to")
+    response.unpack()
 
 
 def _unreadable(error: Exception) -> MalformedReply:
@@ -224,38 +268,63 @@ class RemoteReply:
     """Implements `gateway.contract.protocols.Reply` over one HTTP response."""
 
     __slots__ = (
+        "_alive",
         "_attempt",
+        "_begun",
+        "_clean",
+        "_dialect",
         "_endings",
         "_finished",
         "_has_content",
-        "_idle_s",
+        "_head",
+        "_heard",
+        "_limit_s",
         "_loop",
+        "_names",
         "_reader",
         "_response",
+        "_stream",
+        "_timeouts",
         "_total",
-        "_unseen",
-        "_wire",
         "dialect",
         "streamed",
     )
 
-    def __init__(self, wire: Dialect, response: Response, call: UpstreamCall, *, streams: bool) -> None:
-        """`streams` is what the answer's content type says."""
-        timeouts = call.timeouts
-        self.dialect = wire.name
-        self.streamed = streams
-        self._wire = wire
-        # Until the first byte that is no white space has come.
-        self._unseen = True
+    def __init__(
+        self,
+        dialect: Dialect,
+        response: Response,
+        call: UpstreamCall,
+        begun: float,
+        clean: Callable[[UpstreamError], UpstreamError],
+        names: dict[str, str],
+    ) -> None:
+        """`begun` is the loop's time of the call; `clean` takes secrets out of an error; `names`: see `WireRequest`."""
+        self.dialect = dialect.name
+        self.streamed = response.content_type == "text/event-stream"
+        self._dialect = dialect
         self._response = response
-        self._reader: ReplyReader = wire.reply_reader(stream=streams)
         self._attempt = call.attempt
+        self._clean = clean
         self._endings = Endings()
+        self._names = names
         self._loop = asyncio.get_running_loop()
-        self._idle_s = timeouts.idle_s
-        self._total = self._loop.time() + timeouts.total_s
+        self._timeouts = call.timeouts
+        self._stream = call.stream
+        self._begun = begun
+        self._total = begun + call.timeouts.total_s
         self._finished = False
         self._has_content = False
+        # When the last content came.
+        self._heard = begun
+        # The limit that holds now, and whether only signs of life have moved it.
+        self._limit_s = call.timeouts.first_token_s
+        self._alive = False
+        # Until its first bytes tell what it is, there is no reader.
+        self._head = b""
+        self._reader: ReplyReader | None = None
+        if not call.stream:
+            self._expect(self._total, "total", call.timeouts.total_s)
 
     async def next(self) -> list[Delta] | None:
         """See `Reply.next`."""
@@ -264,19 +333,25 @@ class RemoteReply:
         try:
             while True:
                 data = await self._response.read()
+                reader = self._reader
+                if reader is None:
+                    if (reader := self._begin(data)) is None:
+                        self._expect_next(())
+                        continue
+                    data, self._head = (self._head or None), b""
                 if data is None:
-                    return self._end()
-                if self._unseen:
-                    self._look(data)
-                deltas = self._reader.feed(data)
-                if self._reader.done:
-                    return self._end(deltas)
+                    return self._end(reader)
+                deltas = reader.feed(data)
+                if reader.done:
+                    return self._end(reader, deltas)
+                self._expect_next(deltas)
                 if deltas:
-                    self._expect_next(deltas)
-                    return self._endings.take(deltas)
+                    return self._checked(deltas)
         except UpstreamError as error:
+            if isinstance(error, TimedOut) and not error.upstream_status:
+                error.limit_s, error.alive = self._limit_s, self._alive
             self._break_off(error)
-            raise
+            raise self._clean(error) from None
         except Exception as error:
             broken = _unreadable(error)
             self._break_off(broken)
@@ -285,47 +360,87 @@ class RemoteReply:
             self._break_off(None)
             raise
 
-    def _look(self, data: bytes) -> None:
-        """Takes the other reader where an answer is labelled wrongly: an object is no event, nor the reverse."""
-        start = data.lstrip()[:6]
-        if not start:
-            return
-        self._unseen = False
-        if start.startswith((b"{", b"[")):
-            streams = False
-        elif start.startswith((b"data:", b"event:", b"id:", b":")):
-            streams = True
-        else:
-            return
-        if streams != self.streamed:
-            self._reader = self._wire.reply_reader(stream=streams)
-            self.streamed = streams
+    def _begin(self, data: bytes | None) -> ReplyReader | None:
+        """The reader, as soon as the first bytes tell which. Servers stream what was asked whole, and the reverse."""
+        self._head += data or b""
+        kind = body_kind(self._head, ended=data is None)
+        if kind is None:
+            return None
+        response = self._response
+        said = response.content_type
+        if not kind:
+            if said == "text/event-stream":
+                kind = "events"
+            elif not self._head.strip() or said in ("application/json", "application/problem+json"):
+                kind = "json"
+            else:
+                said = said or "something"
+                raise MalformedReply(f"The provider answered with {said[:60]} where JSON or an event stream belongs")
+        self.streamed = kind == "events"
+        if self._stream and not self.streamed:
+            # It has no first token before its end.
+            whole_s = self._timeouts.whole_s
+            self._expect(min(self._begun + whole_s, self._total), "total", min(whole_s, self._timeouts.total_s))
+        self._reader = self._dialect.reply_reader(stream=self.streamed)
+        return self._reader
+
+    def _checked(self, deltas: list[Delta]) -> list[Delta]:
+        deltas = self._endings.take(deltas)
+        return put_back(deltas, self._names) if self._names else deltas
 
     def _break_off(self, error: UpstreamError | None) -> None:
         """Ends early. What came of a whole answer was generated, though nobody gets it: that is noted for its price."""
         self._finished = True
         self._response.close()
-        unread = self._reader.unread()
+        unread = self._reader.unread() if self._reader is not None else None
         # A body that is no answer at all, such as a page to sign in, has no words; one that broke off is an answer.
         if unread is not None and (unread or not isinstance(error, MalformedReply)):
             self._attempt.said.append(unread)
 
-    def _expect_next(self, deltas: list[Delta]) -> None:
+    def _expect_next(self, deltas: Sequence[Delta]) -> None:
+        """Sets the time for what comes next. Comments, pings and events without content are signs of life."""
+        if not self._stream or (self._reader is not None and not self.streamed):
+            return
+        now, timeouts = self._loop.time(), self._timeouts
         if not self._has_content:
             self._has_content = any(choice.has_content for delta in deltas for choice in delta.choices)
-            if not self._has_content:
-                return
-        idle = self._loop.time() + self._idle_s
-        if idle < self._total:
-            self._response.expect_by(idle, "idle")
+        elif not deltas or not (deltas[-1].choices or any(delta.choices or delta.usage for delta in deltas)):
+            self._expect_alive(now + timeouts.idle_s, self._heard + timeouts.alive_idle_s, "idle")
+            return
+        if self._has_content:
+            self._heard = now
+            self._expect(now + timeouts.idle_s, "idle", timeouts.idle_s)
         else:
+            self._expect_alive(now + timeouts.first_token_s, self._begun + timeouts.alive_first_token_s, "first_token")
+
+    def _expect_alive(self, due: float, latest: float, phase: TimeoutPhase) -> None:
+        """The next sign of life by `due`, content by `latest`."""
+        timeouts, first = self._timeouts, phase == "first_token"
+        limit_s, alive_s = (
+            (timeouts.first_token_s, timeouts.alive_first_token_s)
+            if first
+            else (timeouts.idle_s, timeouts.alive_idle_s)
+        )
+        if due <= latest:
+            self._expect(due, phase, limit_s)
+        else:
+            self._expect(latest, phase, alive_s)
+            self._alive = alive_s > limit_s
+
+    def _expect(self, due: float, phase: TimeoutPhase, limit_s: float) -> None:
+        self._alive = False
+        if due < self._total:
+            self._limit_s = limit_s
+            self._response.expect_by(due, phase)
+        else:
+            self._limit_s = self._timeouts.total_s
             self._response.expect_by(self._total, "total")
 
-    def _end(self, deltas: list[Delta] | None = None) -> list[Delta] | None:
+    def _end(self, reader: ReplyReader, deltas: list[Delta] | None = None) -> list[Delta] | None:
         self._finished = True
-        last = [*(deltas or ()), *self._reader.finish()]
+        last = [*(deltas or ()), *reader.finish()]
         self._response.close(linger=True)
-        return self._endings.take(last) or None
+        return self._checked(last) or None
 
     async def close(self) -> None:
         """See `Reply.close`."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.contract.errors import CutShort, MalformedReply, TimedOut
+from gateway.contract.packing import Broken, UnknownCoding, Unpacker, read_codings
 from gateway.providers.wakeup import Wakeup
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Awaitable
 
     from gateway.contract.errors import TimeoutPhase, UpstreamError
 
@@ -46,6 +48,8 @@ class Response:
         "_phase",
         "_size",
         "_timer",
+        "_unpacked",
+        "_unpacker",
         "_waiter",
         "ended",
         "held",
@@ -70,6 +74,8 @@ class Response:
         self._deadline = 0.0
         self._patience_s = 0.0
         self._phase: TimeoutPhase = "total"
+        self._unpacker: Unpacker | None = None
+        self._unpacked = 0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -117,8 +123,49 @@ class Response:
                 raise self._error
             await self._wait()
 
-    async def read(self) -> bytes | None:
+    def unpack(self) -> None:
+        """From now on `read` gives the body without its `content-encoding`. Raises `MalformedReply` for an unknown one.
+
+        Nobody asks for packed answers; some servers, and what stands before them, pack all the same.
+        """
+        packed = self.raw_headers.get(b"content-encoding")
+        if packed is None:
+            return
+        try:
+            codings = read_codings(packed.decode("latin-1"))
+        except UnknownCoding as error:
+            raise MalformedReply(f"The provider packed its answer, which it was not asked to: {error}") from None
+        if codings:
+            self._unpacker = Unpacker(codings)
+
+    def read(self) -> Awaitable[bytes | None]:
         """What has come of the body since the last call, at least a byte; None at its end. Raises `UpstreamError`."""
+        return self._read() if self._unpacker is None else self._read_packed(self._unpacker)
+
+    async def _read_packed(self, unpacker: Unpacker) -> bytes | None:
+        fresh = False
+        while True:
+            try:
+                piece = unpacker.take()
+                if not piece:
+                    data = await self._read()
+                    if data is None:
+                        unpacker.finish()
+                        return None
+                    unpacker.give(data)
+                    fresh = True
+                    continue
+            except Broken as error:
+                raise MalformedReply(f"The provider's answer can't be unpacked: {error}") from None
+            self._unpacked += len(piece)
+            if self._unpacked > self._limit:
+                raise self._too_large()
+            if not fresh:
+                # A little may hold a lot: others come between its pieces.
+                await asyncio.sleep(0)
+            return piece
+
+    async def _read(self) -> bytes | None:
         while True:
             chunks = self._chunks
             if chunks:
@@ -175,8 +222,11 @@ class Response:
 
     def fail_as_too_large(self) -> None:
         """Fails, and raises `ValueError` so that the parser stops."""
-        self.fail(MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_answer)"))
+        self.fail(self._too_large())
         raise ValueError("answer too large")
+
+    def _too_large(self) -> MalformedReply:
+        return MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_answer)")
 
     def begin(self, status: int) -> None:
         """Status and headers are complete. Raises `ValueError` if they announce more than there may be."""

@@ -42,7 +42,7 @@ class CacheSurface:
                 if match is None:
                     raise UnknownPath("There is no endpoint at this path below /v1/cache")
                 if method != "DELETE":
-                    raise WrongMethod("The cache takes DELETE")
+                    raise WrongMethod("The cache takes DELETE", allow="DELETE")
                 asked = _asked(call, caller.app, match["entry"] or "")
                 removed = sum([await _purge(engine, each) for each in _within(engine, caller, asked)])
                 if match["entry"] and not removed:

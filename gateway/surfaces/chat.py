@@ -56,7 +56,7 @@ class ChatSurface:
             exchange.config = engine.digest
             await engine.pipeline.identify(call.shown(), exchange)
             exchange.user = exchange.user or call.user
-            body = await call.read_body(engine.max_body)
+            body = await self._bodies.receive(call, exchange, engine.max_body)
             if len(body) <= SMALL:
                 request = self._dialect.read_request(body, inbound)
             else:
@@ -67,6 +67,8 @@ class ChatSurface:
                 request = _with_extension(request)
             if control := call.cache_control():
                 request = msgspec.structs.replace(request, cache=control)
+            if betas := call.betas():
+                request = msgspec.structs.replace(request, betas=betas)
             if names := engine.pipeline.headers:
                 given = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
                 request = msgspec.structs.replace(request, headers=given)
@@ -107,6 +109,7 @@ class ChatSurface:
             body = writer.finish()
         finally:
             await reply.close()
+        _note_losses(exchange, writer)
         exchange.status = 200
         exchange.outcome = "ok"
         exchange.output_bytes = len(body)
@@ -126,10 +129,11 @@ class ChatSurface:
         except GatehouseError as error:
             if reply is not None:
                 await reply.close()
-            if not await opening.settle():
+            opened = await opening.settle()
+            if not call.began:
                 raise
             # The status line is out: the error goes into the stream.
-            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=True)
+            writer = self._dialect.reply_writer(request, reply_id=reply_id, raw=False, opened=opened)
             await call.end(self._fail(error, exchange, writer))
             return
         except BaseException:
@@ -169,6 +173,8 @@ class ChatSurface:
                 deltas = await reply.next()
             exchange.outcome = "ok"
             last = writer.finish()
+            # Too late for a header: they are in the trace, the log line and the metric.
+            _note_losses(exchange, writer)
         except Exception as error:
             last = self._fail(error, exchange, writer)
         except asyncio.CancelledError:
@@ -203,6 +209,14 @@ def _with_extension(request: ChatRequest) -> ChatRequest:
             f"'{EXTENSION}' holds 'cache' with the words of cache-control, such as 'no-cache'", param=EXTENSION
         )
     return msgspec.structs.replace(request, extra=extra or None, cache=read_cache_control(words))
+
+
+def _note_losses(exchange: Exchange, writer: ReplyWriter) -> None:
+    if not writer.losses:
+        return
+    for attempt in exchange.attempts:
+        if attempt.chosen:
+            attempt.losses += tuple(writer.losses)
 
 
 _ID_PREFIXES = {"openai": "chatcmpl-", "anthropic": "msg_", "gemini": ""}

@@ -98,11 +98,11 @@ class DocumentSurface:
         if caller is None:
             raise RuntimeError("identify comes before")
         if asked == ("POST", "documents") and document is None:
-            data = await call.read_body(engine.max_body)
+            data = await self._bodies.receive(call, exchange, engine.max_body)
             items = await self._bodies.read(exchange, data, _items)
             return await _hand_in(items, source, caller)
         if asked == ("POST", "search") and document is None:
-            data = await call.read_body(engine.max_body)
+            data = await self._bodies.receive(call, exchange, engine.max_body)
             return await _search(await self._bodies.read(exchange, data, _searched), source, caller)
         if asked == ("GET", "documents") and document is None:
             return await _list(call, source, caller)
@@ -111,7 +111,8 @@ class DocumentSurface:
             if not known or not await source.remove([document], caller.labels):
                 raise UnknownPath(f"There is no document '{document[:200]}' in this source")
             return {"deleted": True, "id": document}
-        raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST")
+        allow = "POST" if asked[1] == "search" else "DELETE" if document is not None else "GET, HEAD, POST"
+        raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST", allow=allow)
 
 
 def _source(engine: Engine, caller: Caller, name: str, what: str) -> Source:
@@ -175,12 +176,14 @@ async def _hand_in(items: list[Item], source: Source, caller: Caller) -> object:
         )
     report = await source.add(items, caller.labels, f"app {caller.app}")
     failed = [{"id": name, "reason": reason} for name, reason in report.failed]
+    notes = [{"id": name, "note": note} for name, note in report.notes]
     return {
         "added": report.added,
         "changed": report.changed,
         "unchanged": report.unchanged,
         "chunks": report.chunks,
         "failed": failed,
+        "notes": notes,
     }
 
 

@@ -49,7 +49,7 @@ class EmbeddingSurface:
             exchange.config = engine.digest
             await engine.pipeline.identify(call.shown(), exchange)
             exchange.user = exchange.user or call.user
-            data = await call.read_body(engine.max_body)
+            data = await self._bodies.receive(call, exchange, engine.max_body)
             request = await self._bodies.read(exchange, data, wire.read_request)
             call.watch()
             try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from gateway.access.keys import Shown
 from gateway.contract.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 from gateway.contract.messages import CacheControl
+from gateway.surfaces.betas import HEADER as BETA_HEADER
+from gateway.surfaces.betas import read_betas
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -90,6 +92,10 @@ class HttpCall:
         value = self.headers.get(name)
         return "" if value is None else value.decode("latin-1")
 
+    def joined(self, name: bytes) -> str:
+        """The values of a header that may come several times, with commas between them."""
+        return ", ".join([value.decode("latin-1") for each, value in self._raw if each == name])
+
     @property
     def request_id(self) -> str:
         """The caller's own `x-request-id`, if it is fit to be repeated; else an empty string."""
@@ -116,6 +122,12 @@ class HttpCall:
         if value.strip().lower() != b"cost":
             raise InvalidRequest("'x-gatehouse-include' knows 'cost'", param="x-gatehouse-include")
         return True
+
+    def betas(self) -> tuple[str, ...]:
+        """What the caller asks for in `anthropic-beta`. Raises `InvalidRequest`."""
+        if BETA_HEADER not in self.headers:
+            return ()
+        return read_betas([value for name, value in self._raw if name == BETA_HEADER])
 
     def cache_control(self) -> CacheControl | None:
         """What the caller asks of the cache in `cache-control`; None for nothing."""

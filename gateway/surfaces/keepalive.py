@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 _SIGNS = {"openai": b": keep-alive\n\n", "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n'}
 
 
+def sign_of_life(dialect: str) -> bytes:
+    """What may stand in a stream of this dialect without meaning anything; empty where nothing may."""
+    return _SIGNS.get(dialect, b"")
+
+
 class KeepAlive:
     """Writes a sign whenever nothing has been written for `interval_s`. Frames are whole, so it never splits one."""
 
@@ -19,7 +24,7 @@ class KeepAlive:
 
     def __init__(self, call: HttpCall, dialect: str, interval_s: float) -> None:
         self._call = call
-        self._sign = _SIGNS.get(dialect, b"")
+        self._sign = sign_of_life(dialect)
         self._interval_s = interval_s
         self._loop = asyncio.get_running_loop()
         self._touched = self._loop.time()

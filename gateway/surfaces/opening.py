@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.surfaces.headers import stream_headers
-from gateway.surfaces.keepalive import KeepAlive
+from gateway.surfaces.keepalive import KeepAlive, sign_of_life
 
 if TYPE_CHECKING:
     from gateway.contract.deltas import Delta
@@ -24,11 +24,15 @@ PATIENCE_S = 0.02
 
 
 class Opening:
-    """Given to the dispatch, which calls it with the first delta that comes before the commit."""
+    """Given to the dispatch, which calls it with the first delta that comes before the commit.
+
+    Where nothing at all has come for as long as a silent stream is left without a sign of life, it sends the headers
+    and such a sign by itself: proxies in between give up on a model that thinks for a minute.
+    """
 
     __slots__ = (
-        "_call", "_dialect", "_exchange", "_keepalive", "_keepalive_s", "_reply_id", "_request", "_sending", "_timer",
-        "opened",
+        "_call", "_dialect", "_exchange", "_keepalive", "_keepalive_s", "_reply_id", "_request", "_sending", "_silence",
+        "_timer", "opened",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +54,9 @@ class Opening:
         self._sending: asyncio.Task[None] | None = None
         self._keepalive: KeepAlive | None = None
         self._keepalive_s = keepalive_s
+        self._silence: asyncio.TimerHandle | None = None
+        if keepalive_s > 0 and sign_of_life(dialect.name):
+            self._silence = asyncio.get_running_loop().call_later(keepalive_s, self._show_life)
         self.opened = False
 
     def __call__(self, delta: Delta) -> None:
@@ -62,9 +69,23 @@ class Opening:
         frame = writer.opening(delta)
         if frame:
             self.opened = True
-            self._sending = asyncio.get_running_loop().create_task(self._send(frame, writer.content_type))
+            self._begin(frame, writer.content_type)
 
-    async def _send(self, frame: bytes, content_type: str) -> None:
+    def _show_life(self) -> None:
+        """Nothing has come so far. What goes out now binds to nothing either: another target may still answer."""
+        self._silence = None
+        if self._sending is None and not self._call.began:
+            writer = self._dialect.reply_writer(self._request, reply_id=self._reply_id, raw=False)
+            self._begin(sign_of_life(self._dialect.name), writer.content_type)
+
+    def _begin(self, frame: bytes, content_type: str) -> None:
+        self._sending = asyncio.get_running_loop().create_task(self._send(frame, content_type, self._sending))
+
+    async def _send(self, frame: bytes, content_type: str, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before
+            await self._call.write(frame)
+            return
         exchange = self._exchange
         if not exchange.target and exchange.attempts:
             exchange.target = exchange.attempts[-1].target
@@ -75,18 +96,21 @@ class Opening:
 
     async def settle(self) -> bool:
         """Once the answer is there or has failed: whether the stream has been opened."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timers()
         if self._sending is not None:
             await self._sending
         if self._keepalive is not None:
             self._keepalive.stop()
         return self.opened
 
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._silence):
+            if timer is not None:
+                timer.cancel()
+
     def cancel(self) -> None:
         """The caller has left, or we made a mistake: nothing more is to be sent."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timers()
         if self._sending is not None:
             self._sending.cancel()
         if self._keepalive is not None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
-from gateway.contract.errors import UnknownPath, WrongMethod
+from gateway.contract.errors import NotAllowed, RequestError, UnknownPath, WrongMethod
 from gateway.contract.protocols import InboundCall
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
@@ -24,6 +24,8 @@ from gateway.surfaces.documents import DocumentSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.models import ModelSurface
+from gateway.surfaces.nearby import explain, served_as
+from gateway.surfaces.origins import METHODS
 from gateway.surfaces.tokens import TokenSurface
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.contract.exchange import Exchange
     from gateway.runtime import Runtime
+    from gateway.surfaces.origins import Origins
 
     Endpoint: TypeAlias = Callable[[HttpCall], Awaitable[None]]
 
@@ -38,14 +41,22 @@ _GEMINI = re.compile(r"(?:/gemini)?/(?:v1|v1beta|v1alpha)/models/(?P<model>.+):(
 _MODELS = re.compile(
     r"(?:/(?P<vendor>openai|anthropic|gemini))?/(?P<version>v1|v1beta|v1alpha)/models(?:/(?P<name>.+))?\Z"
 )
+# As Azure's SDK and its own REST API name a model: by its deployment, which the body need not repeat.
+_AZURE = re.compile(r"/openai/deployments/(?P<model>.+)/(?P<what>chat/completions|embeddings)\Z")
 _OURS = re.compile(r"/(?:openai|anthropic|gemini|v1|v1beta|v1alpha)(?:/|\Z)")
+
+
+# Served by others, under these names only.
+_OTHERS = ("/admin", "/health", "/livez", "/readyz", "/metrics")
 
 
 class Paths:
     """Finds the endpoint of a request among those that speak to models."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, origins: Origins | None = None) -> None:
+        """`origins`: whose web pages may call; None for nobody's."""
         self._runtime = runtime
+        self._origins = origins
         self._openai = OpenAIChat()
         self._anthropic = AnthropicMessages()
         self._gemini = GeminiGenerate()
@@ -56,6 +67,7 @@ class Paths:
         count = TokenSurface(runtime, "POST /v1/messages/count_tokens", self._anthropic, count_tokens_reply, bodies)
         embeddings = EmbeddingSurface(runtime, "POST /v1/embeddings", bodies)
         self._posts: dict[str, Endpoint] = {}
+        self._chat, self._embeddings = chat, embeddings
         self._mount("openai", "/v1/chat/completions", partial(chat.serve, inbound=InboundCall()))
         self._mount("openai", "/v1/embeddings", partial(embeddings.serve, wire=OpenAIEmbeddings()))
         self._mount("anthropic", "/v1/messages", partial(messages.serve, inbound=InboundCall()))
@@ -75,33 +87,74 @@ class Paths:
         self._posts[f"/{vendor}{path}"] = endpoint
 
     def find(self, method: str, path: str) -> Endpoint | None:
-        """The endpoint; one that answers 404 or 405 for a path below ours; None for a path that is none of ours."""
+        """The endpoint; one that answers 404 or 405 for a path near ours; None for a path that is none of ours."""
         if method == "POST":
             endpoint = self._posts.get(path)
             if endpoint is not None:
                 return endpoint
-        if not _OURS.match(path):
-            return None
-        if path.startswith("/v1/sources/"):
-            return partial(self._documents.serve, method=method, path=path)
-        if path == "/v1/cache" or path.startswith("/v1/cache/"):
-            return partial(self._cache.serve, method=method, path=path)
-        return self._find_by_pattern(method, path)
+        if method == "OPTIONS" and (path == "*" or _OURS.match(path) or served_as(path)):
+            return partial(self._options, path)
+        return self._find(method, path)
 
-    def _find_by_pattern(self, method: str, path: str) -> Endpoint:
+    def _find(self, method: str, path: str) -> Endpoint | None:
+        if method == "HEAD":
+            # The server leaves out the body.
+            method = "GET"
+        ours = _OURS.match(path) is not None
+        if ours and path.startswith("/v1/sources/"):
+            return partial(self._documents.serve, method=method, path=path)
+        if ours and (path == "/v1/cache" or path.startswith("/v1/cache/")):
+            return partial(self._cache.serve, method=method, path=path)
+        if path.startswith(_OTHERS):
+            return None
+        if ours and not path.endswith("/") and (endpoint := self._find_by_pattern(method, path)) is not None:
+            return endpoint
+        meant = served_as(path)
+        if meant is not None and meant != path:
+            endpoint = self._posts.get(meant) if method == "POST" else None
+            endpoint = endpoint or self._find_by_pattern(method, meant)
+            if endpoint is not None:
+                return partial(_under_its_name, endpoint, meant)
+        said, vendor = explain(path)
+        if not ours and not said:
+            return None
+        return self._refuse(path, UnknownPath(said or f"There is no endpoint at {path[:200]}"), vendor)
+
+    def _find_by_pattern(self, method: str, path: str) -> Endpoint | None:
         gemini = _GEMINI.match(path)
         if gemini is not None:
             endpoint = self._find_gemini(unquote(gemini["model"]), gemini["verb"])
             if endpoint is not None:
                 return endpoint if method == "POST" else self._wrong_method(path, "POST")
+        azure = _AZURE.match(path)
+        if azure is not None:
+            return self._find_azure(unquote(azure["model"]), azure["what"], method, path)
         models = _MODELS.match(path)
-        if models is not None:
+        if models is not None and (method == "GET" or gemini is None):
             if method != "GET":
-                return self._wrong_method(path, "GET")
+                return self._wrong_method(path, "GET, HEAD")
             return partial(self._list_models, models)
-        if path in self._posts:
+        return self._wrong_method(path, "POST") if path in self._posts else None
+
+    def _find_azure(self, model: str, what: str, method: str, path: str) -> Endpoint:
+        if method != "POST":
             return self._wrong_method(path, "POST")
-        return self._refuse(path, UnknownPath(f"There is no endpoint at {path[:200]}"))
+        if what == "embeddings":
+            return partial(self._embeddings.serve, wire=OpenAIEmbeddings(model))
+        return partial(self._chat.serve, inbound=InboundCall(model))
+
+    async def _options(self, path: str, call: HttpCall) -> None:
+        """Answers what a browser asks before a call: without a key, and without telling what there is."""
+        origin = call.headers.get(b"origin")
+        if origin is not None and b"access-control-request-method" in call.headers:
+            if self._origins is None or not self._origins.allows(origin):
+                error = NotAllowed("Pages of this origin may not call from a browser: server.origins does not list it")
+                await self._refuse(path, error)(call)
+                return
+            await call.begin(204, self._origins.preflight_headers(call.headers))
+        else:
+            await call.begin(204, [(b"allow", METHODS)])
+        await call.end(b"")
 
     def _find_gemini(self, model: str, verb: str) -> Endpoint | None:
         if verb == "generateContent":
@@ -138,19 +191,29 @@ class Paths:
             return self._gemini
         return self._anthropic if vendor == "anthropic" else self._openai
 
-    def _wrong_method(self, path: str, right: str) -> Endpoint:
-        return self._refuse(path, WrongMethod(f"{path[:200]} takes {right}"))
+    def _wrong_method(self, path: str, allow: str) -> Endpoint:
+        return self._refuse(path, WrongMethod(f"{path[:200]} takes {allow}", allow=allow))
 
-    def _refuse(self, path: str, error: UnknownPath | WrongMethod) -> Endpoint:
-        vendor = path.split("/", 2)[1]
-        if vendor in ("v1beta", "v1alpha"):
-            vendor = "gemini"
-        dialect = self._dialect_of("anthropic" if path.startswith("/v1/messages") else vendor)
+    def _refuse(self, path: str, error: RequestError, vendor: str = "") -> Endpoint:
+        """Answers with `error` in the shape of `vendor`, or of the one whose path it is."""
+        if not vendor:
+            vendor = path.split("/", 2)[1] if path.startswith("/") else ""
+            if vendor in ("v1beta", "v1alpha"):
+                vendor = "gemini"
+            if path.startswith("/v1/messages"):
+                vendor = "anthropic"
 
         async def refuse(call: HttpCall) -> None:
             async def answer(_: HttpCall, __: Exchange) -> None:
                 raise error
 
-            await conduct(self._runtime, call, "unknown path", dialect, answer)
+            known = vendor if vendor in ("openai", "anthropic", "gemini") else self._vendor("v1", call)
+            await conduct(self._runtime, call, "unknown path", self._dialect_of(known), answer)
 
         return refuse
+
+
+async def _under_its_name(endpoint: Endpoint, path: str, call: HttpCall) -> None:
+    """Serves a path that was spelled otherwise: what may be called is decided by the name that we know."""
+    call.path = path
+    await endpoint(call)

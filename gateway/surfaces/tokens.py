@@ -46,7 +46,9 @@ class TokenSurface:
             with self._runtime.borrow() as engine:
                 exchange.config = engine.digest
                 await engine.pipeline.identify(call.shown(), exchange)
-                data = await call.read_body(engine.max_body)
+                # None of them changes the count, which is an estimate.
+                call.betas()
+                data = await self._bodies.receive(call, exchange, engine.max_body)
                 model, tokens = await self._bodies.read(exchange, data, counted)
                 engine.pipeline.admit(model, exchange)
                 body = self._write(tokens)

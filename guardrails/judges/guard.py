@@ -94,7 +94,10 @@ class HeldAnswer:
                 if piece.index in texts and piece.text:
                     text = "" if piece.index in told else texts[piece.index]
                     told.add(piece.index)
-                    pieces.append(msgspec.structs.replace(piece, text=text, logprobs=()))
+                    # What was said of the words that stood here can't be said of others.
+                    pieces.append(msgspec.structs.replace(piece, text=text, logprobs=(), citations=()))
+                elif piece.index in texts and piece.citations:
+                    pieces.append(msgspec.structs.replace(piece, citations=()))
                 else:
                     pieces.append(piece)
             deltas.append(msgspec.structs.replace(delta, choices=tuple(pieces), raw=b""))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from gateway.contract.deltas import ChoiceDelta, Citation, Delta, ToolCallDelta
 
 if TYPE_CHECKING:
     from guardrails.masking.vault import Vault
@@ -96,27 +96,50 @@ class Unmask:
     def _piece(self, channels: _Channels, piece: ChoiceDelta) -> list[ChoiceDelta]:
         """The piece as it may go on, after what was held back of the channels that it does not go on with."""
         carried: set[_Name] = {call.index for call in piece.tool_calls}
+        carried |= {name for name in _WORDS if getattr(piece, name)}
         changes: dict[str, Any] = {}
+        # A block of text that begins does not go on with the words before it.
+        goes_on = carried - {"text"} if piece.begins else carried
+        before = self._flush(piece.index, channels, goes_on) if carried or piece.parts_words else []
+        last = piece.closes
         for name in _WORDS:
-            text: str = getattr(piece, name)
-            if text:
-                carried.add(name)
-                if (new := self._pass(channels[name], text, last=bool(piece.finish))) != text:
-                    changes[name] = new
-        before = self._flush(piece.index, channels, carried) if carried or piece.finish or piece.extra else []
+            text = getattr(piece, name)
+            if text and (new := self._pass(channels[name], text, last=last)) != text:
+                changes[name] = new
         if piece.tool_calls:
             calls = tuple([self._call(channels, call, last=bool(piece.finish)) for call in piece.tool_calls])
             if calls != piece.tool_calls:
                 changes["tool_calls"] = calls
-        if piece.extra and (extra := _reveal_json(piece.extra, self._vault)) != piece.extra:
-            changes["extra"] = extra
+        for place in ("extra", "own"):
+            value = getattr(piece, place)
+            if value and (revealed := _reveal_json(value, self._vault)) != value:
+                changes[place] = revealed
+        if piece.citations and (told := self._citations(piece.citations)) != piece.citations:
+            changes["citations"] = told
         if not changes:
             return [*before, piece] if before else [piece]
         if piece.logprobs:
             # They are of the words that the model wrote, and there are other words now.
             changes["logprobs"] = ()
         new_piece = msgspec.structs.replace(piece, **changes)
-        return [*before, new_piece] if new_piece.has_content or new_piece.finish else before
+        return [*before, new_piece] if new_piece.says_something else before
+
+    def _citations(self, citations: tuple[Citation, ...]) -> tuple[Citation, ...]:
+        """With the words that the answer has now."""
+        reveal = self._vault.reveal
+        return tuple(
+            [
+                msgspec.structs.replace(
+                    each,
+                    value=_reveal_json(each.value, self._vault),
+                    url=reveal(each.url),
+                    title=reveal(each.title),
+                    cited=reveal(each.cited),
+                    quote=reveal(each.quote),
+                )
+                for each in citations
+            ]
+        )
 
     def _call(self, channels: _Channels, call: ToolCallDelta, *, last: bool) -> ToolCallDelta:
         if call.index not in channels:

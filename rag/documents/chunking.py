@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rag.chunkers import cut
-from rag.documents.reading import MAX_BYTES, Unreadable, read
+from rag.documents.reading import MAX_BYTES, Unreadable, read_document
 from rag.store import NewChunk
 
 if TYPE_CHECKING:
     from rag.chunkers import Chunking
 
 MAX_CHUNKS = 50_000
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """A document's chunks, with what the report says of it: `notes`, and why there are none if there are none."""
+
+    chunks: tuple[NewChunk, ...] = ()
+    notes: tuple[str, ...] = ()
+    why_empty: str = ""
 
 
 def chunks_of(
@@ -22,9 +32,22 @@ def chunks_of(
     max_chunks: int = MAX_CHUNKS,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[NewChunk, ...]:
-    """None for a document without words. Raises `Unreadable`, also beyond a bound."""
-    text, blocks = read(name, data, media_type, max_bytes)
+    """See `cut_document`: the chunks alone."""
+    return cut_document(name, data, media_type, chunking, max_chunks, max_bytes).chunks
+
+
+def cut_document(
+    name: str,
+    data: bytes,
+    media_type: str,
+    chunking: Chunking,
+    max_chunks: int = MAX_CHUNKS,
+    max_bytes: int = MAX_BYTES,
+) -> Cut:
+    """No chunks for a document without words. Raises `Unreadable`, also beyond a bound."""
+    text, blocks, notes, why_empty = read_document(name, data, media_type, max_bytes)
     pieces = cut(text, blocks, chunking)
     if len(pieces) > max_chunks:
         raise Unreadable(f"it has {len(pieces):,} chunks, more than {max_chunks:,} (read.chunks): split it")
-    return tuple(NewChunk(each.text.strip("\n"), each.place, ". ".join(each.headings)) for each in pieces)
+    chunks = tuple(NewChunk(each.text.strip("\n"), each.place, ". ".join(each.headings)) for each in pieces)
+    return Cut(chunks, notes, why_empty)

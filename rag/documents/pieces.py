@@ -17,6 +17,13 @@ class Pieces:
         self._texts: list[str] = []
         self._blocks: list[Block] = []
         self._length = 0
+        self.notes: list[str] = []
+        self.why_empty = ""
+
+    def note(self, text: str) -> None:
+        """What the report says of the document besides: what of it was left out or guessed."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def heading(self, level: int, title: str, line: int) -> None:
         """A heading of level 1 to 6."""

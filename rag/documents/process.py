@@ -21,9 +21,9 @@ import msgspec
 
 from gateway.contract.work import WorkPool
 from rag.chunkers import Chunking
+from rag.documents.chunking import Cut
 from rag.documents.reading import Unreadable, too_long
 from rag.documents.worker import LENGTH, Answer, Job, Limits, too_large
-from rag.store import NewChunk
 
 PROCESSES = 2
 LOADERS = 4
@@ -144,14 +144,14 @@ class Readers:
         """What `load` gives."""
         return await self._loading.run(caller, load)
 
-    async def read(self, caller: str, job: Job) -> tuple[NewChunk, ...]:
-        """The chunks of a document. Raises `Unreadable`."""
+    async def read(self, caller: str, job: Job) -> Cut:
+        """A document, cut. Raises `Unreadable`."""
         if len(job.data) > job.limits.size_bytes:
             raise too_long(job.limits.size_bytes)
         made = await self._reading.run(caller, self._read, job)
         if made.error:
             raise Unreadable(made.error)
-        return made.chunks
+        return made.cut
 
     @property
     def processes(self) -> list[int]:
@@ -220,8 +220,8 @@ class Reader(msgspec.Struct, frozen=True):
         """See `Reads.load`."""
         return await self.readers.load(self.caller, load)
 
-    async def chunks(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> tuple[NewChunk, ...]:
-        """See `Reads.chunks`."""
+    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> Cut:
+        """See `Reads.cut`."""
         return await self.readers.read(self.caller, Job(name, data, media_type, chunking, self.limits))
 
     def of(self, caller: str) -> Reader:

@@ -2,58 +2,54 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
+from rag.alphabets import control_share
 from rag.chunk import Block, markdown_blocks, plain_blocks
-from rag.documents.pieces import Unreadable
-from rag.encodings import clean, decoded
-from rag.html_text import html_blocks
+from rag.documents.kinds import EXCEL, HTML, MARKDOWN, SUFFIXES, TABLES, WORD, kind_of, suffix_of
+from rag.documents.pieces import Pieces, Unreadable
+from rag.documents.prose import unhyphenated
+from rag.encodings import clean, decode
+from rag.html_text import add_page
 
-__all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "load_file", "read", "suffix_of"]
+__all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "load_file", "read", "read_document", "suffix_of"]
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
 MAX_BYTES = 64 * 1024 * 1024
-MAX_UNPACKED = 256 * 1024 * 1024
-MAX_ENTRIES = 10_000
-_MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
-_HTML = frozenset({".html", ".htm", ".xhtml"})
-_PLAIN = frozenset({
-    ".txt", ".text", ".rst", ".log", ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".kt", ".go", ".rs", ".c", ".h",
-    ".cc", ".cpp", ".hpp", ".cs", ".rb", ".php", ".swift", ".scala", ".sh", ".sql", ".css", ".json", ".yaml", ".yml",
-    ".toml", ".ini", ".cfg", ".xml", ".tex",
-})  # fmt: skip
-SUFFIXES = _MARKDOWN | _HTML | _PLAIN | {".pdf", ".docx", ".xlsx", ".csv", ".tsv"}
-_MEDIA = {
-    "text/markdown": ".md", "text/html": ".html", "application/xhtml+xml": ".html", "text/plain": ".txt",
-    "application/pdf": ".pdf", "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/json": ".json",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
-}  # fmt: skip
+# Of bytes that no text has; more is a program or a picture by the name of a text.
+MOST_CONTROLS = 0.1
+_LOOKED_AT = 16_384
+_PROSE = frozenset({".txt", ".text", ".tex"})
+EMPTY_FILE = "the file is empty"
+NO_WORDS = "there are no words in it"
 
 
-def suffix_of(name: str, media_type: str = "") -> str:
-    """The kind of a file by its name, or by its media type. Raises `Unreadable` for one that nobody reads."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix not in SUFFIXES:
-        suffix = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
-    if not suffix:
-        raise Unreadable(f"nothing here reads {PurePosixPath(name).suffix or media_type or 'a file without a suffix'}")
-    return suffix
+class Document(NamedTuple):
+    """What was read. `notes` say what was left out or guessed, `why_empty` why there is no text if there is none."""
+
+    text: str
+    blocks: list[Block]
+    notes: tuple[str, ...] = ()
+    why_empty: str = NO_WORDS
 
 
 def read(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> Blocks:
-    """The text, and its headings and paragraphs.
+    """See `read_document`: the text, and its headings and paragraphs."""
+    found = read_document(name, data, media_type, max_bytes)
+    return found.text, found.blocks
+
+
+def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> Document:
+    """The text, its headings and paragraphs, and what is to be said of them.
 
     Raises `Unreadable`, whatever a format's library raises, but for `MemoryError`.
     """
-    suffix = suffix_of(name, media_type)
     if len(data) > max_bytes:
         raise too_long(max_bytes)
     try:
-        return _read(suffix, data)
+        suffix = kind_of(name, data, media_type)
+        return _read(suffix, data, media_type) if data.strip() else Document("", [], (), EMPTY_FILE)
     except (Unreadable, MemoryError):
         raise
     except ImportError as error:
@@ -77,36 +73,44 @@ def too_long(max_bytes: int) -> Unreadable:
     return Unreadable(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
 
 
-def _check_unpacked(data: bytes) -> None:
-    """Refuses an archive that says of itself that it is huge, before anything of it is unpacked."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = archive.infolist()
-        if len(entries) > MAX_ENTRIES:
-            raise Unreadable(f"it is an archive of more than {MAX_ENTRIES:,} files")
-        if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
-            raise Unreadable(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
-
-
-def _read(suffix: str, data: bytes) -> Blocks:
+def _read(suffix: str, data: bytes, media_type: str) -> Document:
+    pieces = Pieces()
     if suffix == ".pdf":
-        from rag.documents.pdf import pdf_blocks
+        from rag.documents.pdf import add_pdf
 
-        return pdf_blocks(data)
-    if suffix in {".docx", ".xlsx"}:
-        _check_unpacked(data)
-    if suffix == ".docx":
-        from rag.documents.office import docx_blocks
+        add_pdf(pieces, data)
+    elif suffix in WORD:
+        from rag.documents.word import add_word
 
-        return docx_blocks(data)
-    if suffix == ".xlsx":
-        from rag.documents.office import xlsx_blocks
+        add_word(pieces, data)
+    elif suffix in EXCEL:
+        from rag.documents.sheets import add_sheets
 
-        return xlsx_blocks(data)
-    text = clean(decoded(data)).removeprefix("\ufeff").replace("\r\n", "\n")
-    if suffix in {".csv", ".tsv"}:
-        from rag.documents.rows import csv_blocks
+        add_sheets(pieces, data)
+    else:
+        return _read_text(suffix, data, media_type)
+    return Document(*pieces.done(), tuple(pieces.notes), pieces.why_empty or NO_WORDS)
 
-        return csv_blocks(text, "\t" if suffix == ".tsv" else "")
-    if suffix in _HTML:
-        return html_blocks(text)
-    return text, markdown_blocks(text) if suffix in _MARKDOWN else plain_blocks(text)
+
+def _read_text(suffix: str, data: bytes, media_type: str) -> Document:
+    found = decode(data, media_type)
+    if found.is_bytes and control_share(data[:_LOOKED_AT]) > MOST_CONTROLS:
+        raise Unreadable("its bytes are no text, whatever its name says")
+    text = clean(found.text).replace("\r\n", "\n").replace("\r", "\n")
+    notes = (found.note,) if found.note else ()
+    if suffix in TABLES | HTML:
+        pieces = Pieces()
+        if suffix in HTML:
+            add_page(pieces, text)
+        else:
+            from rag.documents.rows import add_csv
+
+            add_csv(pieces, text, "\t" if suffix == ".tsv" else "")
+        return Document(*pieces.done(), notes, NO_WORDS)
+    if suffix in MARKDOWN:
+        from rag.documents.markdown import tables_said
+
+        text = tables_said(text)
+        return Document(text, markdown_blocks(text), notes)
+    text = unhyphenated(text) if suffix in _PROSE else text
+    return Document(text, plain_blocks(text), notes)

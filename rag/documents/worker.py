@@ -16,9 +16,8 @@ from typing import IO
 import msgspec
 
 from rag.chunkers import Chunking
-from rag.documents.chunking import MAX_CHUNKS, chunks_of
+from rag.documents.chunking import MAX_CHUNKS, Cut, cut_document
 from rag.documents.reading import MAX_BYTES, Unreadable
-from rag.store import NewChunk
 
 MB = 1024 * 1024
 LENGTH = 8
@@ -47,9 +46,9 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Its chunks, or the `error` that says why there are none. `last`: this process reads no more."""
+    """What it is cut into, or the `error` that says why it is not. `last`: this process reads no more."""
 
-    chunks: tuple[NewChunk, ...] = ()
+    cut: Cut = Cut()
     error: str = ""
     last: bool = False
 
@@ -59,7 +58,7 @@ def answer(job: Job) -> Answer:
     limits = job.limits
     _limit(limits)
     try:
-        chunks = chunks_of(job.name, job.data, job.media_type, job.chunking, limits.chunks, limits.size_bytes)
+        cut = cut_document(job.name, job.data, job.media_type, job.chunking, limits.chunks, limits.size_bytes)
     except Unreadable as error:
         if not _near(limits):
             return Answer(error=str(error), last=_grown(limits))
@@ -67,7 +66,7 @@ def answer(job: Job) -> Answer:
         return Answer(error=f"{too_large(limits)}: {error}", last=True)
     except MemoryError:
         return Answer(error=too_large(limits), last=True)
-    return Answer(chunks, last=_grown(limits) or _near(limits))
+    return Answer(cut, last=_grown(limits) or _near(limits))
 
 
 def too_large(limits: Limits) -> str:

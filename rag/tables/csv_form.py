@@ -38,7 +38,7 @@ def read_form(path: Path) -> CsvForm:
         whole = not file.read(1)
     if "\x00" in text:
         raise ValueError("it is no text")
-    delimiter, rows = _split(text, whole=whole)
+    delimiter, rows = split_rows(text, whole=whole)
     if not rows:
         raise ValueError("it has no rows")
     titles = _titles(rows)
@@ -64,7 +64,7 @@ def _encoding(path: Path) -> str:
     return "utf-8"
 
 
-def _split(text: str, *, whole: bool) -> tuple[str, list[list[str]]]:
+def split_rows(text: str, *, whole: bool) -> tuple[str, list[list[str]]]:
     """The delimiter that gives most rows the same number of cells, more than one; a comma if none does."""
     best: tuple[float, int, str, list[list[str]]] | None = None
     for delimiter in DELIMITERS:

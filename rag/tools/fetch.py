@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import ipaddress
 import socket
-import ssl
-import time
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.contract.bounded_http import BoundedSocket
+from gateway.contract.bounded_http import opened, read_body
+from gateway.contract.egress import DIRECT, Egress, ProxyRefused
+from gateway.contract.packing import Broken, TooMuch, UnknownCoding
 
 
 class FetchFailed(Exception):
     """It gave nothing that can be used; the message may go to the model."""
-
-
-class _Pinned(http.client.HTTPConnection):
-    """Connects to the address that was checked, whatever the name leads to by then."""
-
-    def __init__(self, host: str, port: int, address: str, until: float, context: ssl.SSLContext | None) -> None:
-        super().__init__(host, port)
-        self._until = until
-        self._address = address
-        self._tls = context
-
-    def connect(self) -> None:
-        """See `HTTPConnection.connect`."""
-        left_s = max(0.001, self._until - time.monotonic())
-        sock = socket.create_connection((self._address, self.port), left_s)
-        if self._tls is not None:
-            sock = self._tls.wrap_socket(sock, server_hostname=self.host)
-        self.sock: Any = BoundedSocket(sock, self._until)
 
 
 def fetch(
@@ -45,46 +25,42 @@ def fetch(
     *,
     private: bool,
     body: bytes | None = None,
+    egress: Egress = DIRECT,
 ) -> tuple[str, str]:
     """Media type and text of a GET, or of a POST of `body`, within `timeout_s` in all. Raises `FetchFailed`.
 
-    `private`: whether addresses of one's own network may be asked.
+    `private`: whether addresses of one's own network may be asked. A name that only the proxy knows is its to find.
     """
     parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    until = time.monotonic() + timeout_s
-    address = _checked_address(host, port, private=private)
-    context = ssl.create_default_context() if secure else None
-    connection = _Pinned(host, port, address, until, context)
-    stack = contextlib.ExitStack()
-    stack.callback(connection.close)
+    proxied = egress.proxy_for(url) is not None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = _checked_address(parts.hostname or "", port, private=private, proxied=proxied)
+    told = {"user-agent": "gatehouse", "accept": "*/*", **headers}
     try:
-        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-        method = "GET" if body is None else "POST"
-        connection.request(method, path, body, {"user-agent": "gatehouse", "accept": "*/*", **headers})
-        response = stack.enter_context(contextlib.closing(connection.getresponse()))
-        if response.status != 200:
-            moved = 300 <= response.status < 400
-            raise FetchFailed(f"it answered {response.status}{', and redirects are not followed' if moved else ''}")
-        data = bytearray()
-        while part := response.read1(65_536):
-            data += part
-            if len(data) > max_bytes:
-                raise FetchFailed(f"its answer is larger than {max_bytes} bytes")
-        return response.headers.get_content_type(), data.decode("utf-8", "replace")
+        with opened(url, timeout_s, headers=told, body=body, address=address, egress=egress) as response:
+            if response.status != 200:
+                moved = 300 <= response.status < 400
+                raise FetchFailed(f"it answered {response.status}{', and redirects are not followed' if moved else ''}")
+            data = read_body(response, max_bytes)
+            return response.headers.get_content_type(), data.decode("utf-8", "replace")
+    except TooMuch:
+        raise FetchFailed(f"its answer is larger than {max_bytes} bytes") from None
+    except (Broken, UnknownCoding) as error:
+        raise FetchFailed(f"its answer can't be unpacked: {error}") from None
     except TimeoutError:
         raise FetchFailed(f"it took longer than {timeout_s:g} s") from None
+    except ProxyRefused as error:
+        raise FetchFailed(f"it can't be reached: {error}") from None
     except (OSError, http.client.HTTPException) as error:
         raise FetchFailed(f"it can't be reached ({type(error).__name__})") from None
-    finally:
-        stack.close()
 
 
-def _checked_address(host: str, port: int, *, private: bool) -> str:
+def _checked_address(host: str, port: int, *, private: bool, proxied: bool) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
+        if proxied:
+            return ""
         raise FetchFailed("its name leads nowhere") from None
     for _, _, _, _, where in found:
         address = ipaddress.ip_address(str(where[0]).partition("%")[0])

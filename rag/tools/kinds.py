@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote, urlencode
 
+from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.messages import Tool
 from rag.documents.reading import Unreadable, read
 from rag.tools.fetch import fetch
@@ -46,6 +47,7 @@ class HttpTool:
         timeout_s: float,
         pool: WorkPool,
         private: bool = False,
+        egress: Egress = DIRECT,
     ) -> None:
         """`pool` holds the threads that wait for the servers of tools."""
         self._pool = pool
@@ -54,6 +56,7 @@ class HttpTool:
         self._headers = dict(headers)
         self._timeout_s = timeout_s
         self._private = private
+        self._egress = egress
 
     async def call(self, arguments: Mapping[str, Any], caller: Caller | None) -> str:
         """See `ReadingTool.call`."""
@@ -68,7 +71,9 @@ class HttpTool:
         return await self._pool.run(_whose(caller), self._read, url)
 
     def _read(self, url: str) -> str:
-        media_type, text = fetch(url, self._headers, self._timeout_s, MAX_BYTES, private=self._private)
+        media_type, text = fetch(
+            url, self._headers, self._timeout_s, MAX_BYTES, private=self._private, egress=self._egress
+        )
         return _readable(text, media_type)[:MAX_RESULT]
 
 
@@ -98,6 +103,7 @@ class WebSearch:
         timeout_s: float,
         pool: WorkPool,
         private: bool = False,
+        egress: Egress = DIRECT,
     ) -> None:
         """`url` is the engine's own; of `searxng` the instance's."""
         query = {"type": "string", "description": "What to look for"}
@@ -112,6 +118,7 @@ class WebSearch:
         self._key = key
         self._timeout_s = timeout_s
         self._private = private
+        self._egress = egress
 
     async def call(self, arguments: Mapping[str, Any], caller: Caller | None) -> str:
         """See `ReadingTool.call`."""
@@ -119,7 +126,7 @@ class WebSearch:
         if not query:
             raise ValueError("the argument query is missing")
         url, headers = self._request(query)
-        read = partial(fetch, url, headers, self._timeout_s, MAX_BYTES, private=self._private)
+        read = partial(fetch, url, headers, self._timeout_s, MAX_BYTES, private=self._private, egress=self._egress)
         _, text = await self._pool.run(_whose(caller), read)
         try:
             found = self._results(json.loads(text))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Container, Mapping, Sequence
+import ssl
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gateway.contract.egress import DIRECT, Egress
 from gateway.contract.messages import Tool
+from gateway.dialects.names import EVERY_VENDOR
 from rag.tools.fetch import FetchFailed
 from rag.tools.kinds import MAX_RESULT
 
@@ -30,9 +32,6 @@ class McpTool:
         return await self._server.call(self._own_name, dict(arguments))
 
 
-# OpenAI's rule, the narrowest: ^[a-zA-Z0-9_-]{1,64}$
-MOST_OF_NAME = 64
-_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 # A server that always names a next page must end somewhere.
 MOST_PAGES = 50
 
@@ -51,18 +50,6 @@ async def _all_tools(client: Any) -> list[Any]:
     return list(tools.values())
 
 
-def _free_name(name: str, taken: Container[str]) -> str:
-    """The name in the letters and the length that every vendor takes for a tool's."""
-    name = _NO_NAME.sub("_", name)[:MOST_OF_NAME]
-    number = 2
-    found = name
-    while found in taken:
-        end = f"_{number}"
-        found = name[: MOST_OF_NAME - len(end)] + end
-        number += 1
-    return found
-
-
 def _words_of(part: Any) -> str:
     """Of a text, or of a document that a tool gives whole."""
     words = getattr(part, "text", None) or getattr(getattr(part, "resource", None), "text", None)
@@ -72,23 +59,28 @@ def _words_of(part: Any) -> str:
 class McpServer:
     """One server over streamable HTTP."""
 
-    def __init__(self, name: str, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+    def __init__(
+        self, name: str, url: str, headers: Mapping[str, str], *, timeout_s: float, egress: Egress = DIRECT
+    ) -> None:
         self._name = name
         self._url = url
         self._headers = dict(headers)
         self._timeout_s = timeout_s
+        self._proxy = egress.proxy_for(url)
 
     async def tools(self, allowed: Sequence[str]) -> list[McpTool]:
         """Its tools that may be called, named after the server. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
             found = await self._ask(_all_tools)
-        tools: dict[str, McpTool] = {}
+        made: dict[str, McpTool] = {}
         for each in found:
             if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
-                name = _free_name(f"{self._name}_{each.name}", tools)
-                definition = Tool(name, each.description or "", dict(each.input_schema))
-                tools[name] = McpTool(definition, each.name, self)
-        return list(tools.values())
+                name = f"{self._name}_{each.name}"
+                if not EVERY_VENDOR.fits(name):
+                    # MCP's names may hold dots and slashes, and have 128 letters.
+                    name = EVERY_VENDOR.fitted(name, made)
+                made[name] = McpTool(Tool(name, each.description or "", dict(each.input_schema)), each.name, self)
+        return list(made.values())
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """What a tool says. Raises `FetchFailed`."""
@@ -110,9 +102,17 @@ class McpServer:
             from mcp.client.streamable_http import streamable_http_client
         except ImportError:
             raise FetchFailed("the package mcp is not installed: gatehouse-platform[tools]") from None
+        proxy = None
+        if self._proxy is not None:
+            told = {"proxy-authorization": self._proxy.authorization} if self._proxy.authorization else {}
+            proxy = httpx2.Proxy(self._proxy.shown, headers=told)
+        # Our own certificates and our own way out, not what the library makes of the environment.
+        tls = ssl.create_default_context() if self._url.startswith("https:") else False
         try:
             async with (
-                httpx2.AsyncClient(headers=self._headers, follow_redirects=False) as http,
+                httpx2.AsyncClient(
+                    headers=self._headers, follow_redirects=False, proxy=proxy, trust_env=False, verify=tls
+                ) as http,
                 Client(streamable_http_client(self._url, http_client=http)) as client,
             ):
                 return await ask(client)

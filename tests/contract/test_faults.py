@@ -49,8 +49,6 @@ BEFORE = {
     "floodinterim": {502},
     "floodparts": {502, 504},
     "floodcomments": {502, 504},
-    "gzip": {502},
-    "deflate": {502},
     "gzip-lie": {502},
     "deflate-lie": {502},
     "br": {502},
@@ -87,7 +85,19 @@ UNENDED = {"longer": {502}}
 # The caller's own mistake: nothing is tried again.
 FINAL = {"400": {400}, "error200-as400": {400}}
 # What is right as it is.
-FINE = ("ok", "bytes1", "burst", "slow100", "n30-pace5", "interim", "interim100", "interim102", "interim103")
+FINE = (
+    "ok",
+    "bytes1",
+    "burst",
+    "slow100",
+    "n30-pace5",
+    "interim",
+    "interim100",
+    "interim102",
+    "interim103",
+    "gzip",
+    "deflate",
+)
 STATUSES = {**BEFORE, **AMID, **EITHER, **ODD, **UNENDED, **FINAL}
 FAULTS = (*STATUSES, *FINE)
 CLEAN_ENDS = {"stop", "tool_calls", "end_turn", "tool_use", "STOP"}

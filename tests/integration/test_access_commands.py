@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli import app
 from tests.live import Gateway, running_gateway
+from tests.processes import until
 from tests.services import postgres_server
 
 YAML = """
@@ -61,11 +62,8 @@ def chat(gateway: Gateway, key: str) -> int:
     return gateway.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"}).status
 
 
-def within_a_second(gateway: Gateway, key: str, status: int) -> None:
-    deadline = time.monotonic() + 1.0
-    while chat(gateway, key) != status:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def until_answered(gateway: Gateway, key: str, status: int) -> None:
+    until(lambda: chat(gateway, key) == status)
 
 
 def test_a_running_server_follows(command: Command, yaml: str, tmp_path: Path) -> None:
@@ -76,22 +74,22 @@ def test_a_running_server_follows(command: Command, yaml: str, tmp_path: Path) -
         key = made.stdout.strip()
         assert key.startswith("gh-")
         assert "\n" not in key
-        within_a_second(gateway, key, 200)
+        until_answered(gateway, key, 200)
         identity = key.split("-")[1]
         assert identity in command("keys", "list", "--app", "one").stdout
         new = command("keys", "rotate", identity, "--overlap", "0").stdout.strip()
-        within_a_second(gateway, key, 401)
-        within_a_second(gateway, new, 200)
+        until_answered(gateway, key, 401)
+        until_answered(gateway, new, 200)
         assert command("keys", "revoke", new.split("-")[1]).exit_code == 0
-        within_a_second(gateway, new, 401)
+        until_answered(gateway, new, 401)
 
         assert command("apps", "add", "extra", "--options", '{"team": "blue", "models": ["quick"]}').exit_code == 0
         extra = command("keys", "create", "--app", "extra").stdout.strip()
-        within_a_second(gateway, extra, 200)
+        until_answered(gateway, extra, 200)
         assert command("apps", "change", "extra", "--options", '{"models": []}').exit_code == 0
-        within_a_second(gateway, extra, 404)
+        until_answered(gateway, extra, 404)
         assert command("apps", "remove", "extra").exit_code == 0
-        within_a_second(gateway, extra, 401)
+        until_answered(gateway, extra, 401)
         time.sleep(0.5)
     listed = json.loads(command("keys", "list", "--json").stdout)
     assert {each["state"] for each in listed} == {"revoked", "expired"}

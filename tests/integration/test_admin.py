@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.live import Answer, Gateway, free_port, running_gateway
+from tests.processes import until
 
 OWNER, ADMIN, VIEWER = "owner-" + "o" * 30, "admin-" + "a" * 30, "viewer-" + "v" * 30
 YAML = """
@@ -60,13 +61,8 @@ def chat(gateway: Gateway, key: str, model: str = "quick") -> Answer:
     return gateway.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"})
 
 
-def until(gateway: Gateway, key: str, status: int, within_s: float) -> float:
-    """How long it took until a request was answered so."""
-    began = time.monotonic()
-    while chat(gateway, key).status != status:
-        assert time.monotonic() - began < within_s
-        time.sleep(0.02)
-    return time.monotonic() - began
+def until_answered(gateway: Gateway, key: str, status: int) -> None:
+    until(lambda: chat(gateway, key).status == status)
 
 
 def test_a_key_from_its_making_to_its_end(gateway: Gateway) -> None:
@@ -74,7 +70,7 @@ def test_a_key_from_its_making_to_its_end(gateway: Gateway) -> None:
     assert made.status == 201
     key, identity = made.json()["key"], made.json()["id"]
     assert key.startswith(f"gh-{identity}-")
-    until(gateway, key, 200, 1.0)
+    until_answered(gateway, key, 200)
     assert chat(gateway, key, "clever").status == 404
     listed = call(gateway, "GET", "/v1/keys?app=one", key=VIEWER)
     assert [(each["id"], each["name"], each["state"], each["options"]) for each in listed.json()] == [
@@ -87,24 +83,24 @@ def test_a_key_from_its_making_to_its_end(gateway: Gateway) -> None:
     assert rotated.status == 201
     assert rotated.json()["replaces"] == identity
     new = rotated.json()["key"]
-    until(gateway, new, 200, 1.0)
+    until_answered(gateway, new, 200)
     assert chat(gateway, key).status == 200
     # Whoever has lost the answer rotates the new one: the old one's days are numbered.
     again = call(gateway, "POST", f"/v1/keys/{identity}/rotate", {"overlap": "0"})
     assert again.status == 409
     assert rotated.json()["id"] in again.json()["error"]["message"]
     assert call(gateway, "DELETE", f"/v1/keys/gh-{identity}").status == 204
-    assert until(gateway, key, 401, 1.0) < 1.0
+    until_answered(gateway, key, 401)
 
     assert call(gateway, "DELETE", f"/v1/keys/{rotated.json()['id']}").status == 204
-    assert until(gateway, new, 401, 1.0) < 1.0
+    until_answered(gateway, new, 401)
     assert call(gateway, "POST", f"/v1/keys/{rotated.json()['id']}/rotate").status == 409
     assert call(gateway, "DELETE", "/v1/keys/nonesuch").status == 404
 
 
 def test_no_key_is_anywhere_but_in_its_answer(gateway: Gateway, tmp_path: Path) -> None:
     made = call(gateway, "POST", "/v1/keys", {"app": "one"}).json()
-    until(gateway, made["key"], 200, 1.0)
+    until_answered(gateway, made["key"], 200)
     secret = made["key"].split("-", 2)[2].encode()
     time.sleep(0.5)
     for path in (each for each in tmp_path.rglob("*") if each.is_file()):
@@ -119,7 +115,7 @@ def test_parties(gateway: Gateway) -> None:
     assert call(gateway, "POST", "/v1/apps", {"name": "extra", "options": options}).status == 201
     assert call(gateway, "POST", "/v1/apps", {"name": "extra", "options": options}).status == 409
     key = call(gateway, "POST", "/v1/keys", {"app": "extra"}).json()["key"]
-    until(gateway, key, 200, 1.0)
+    until_answered(gateway, key, 200)
     assert chat(gateway, key, "clever").status == 404
     assert [chat(gateway, key).status for _ in range(2)] == [200, 429]
     changed = {**options, "limits": {"requests": "100 per hour"}, "models": ["clever"]}
@@ -136,7 +132,7 @@ def test_parties(gateway: Gateway) -> None:
     assert refused.status == 409
     assert b"extra" in refused.body
     assert call(gateway, "DELETE", "/v1/apps/extra").status == 204
-    assert until(gateway, key, 401, 1.0) < 1.0
+    until_answered(gateway, key, 401)
     assert call(gateway, "DELETE", "/v1/teams/blue").status == 204
 
 
@@ -353,7 +349,7 @@ def test_what_one_user_has_left(tmp_path: Path) -> None:
 def test_another_pepper_is_refused_at_the_start(tmp_path: Path) -> None:
     with running_gateway(yaml(tmp_path), tmp_path) as gateway:
         key = call(gateway, "POST", "/v1/keys", {"app": "one"}).json()["key"]
-        until(gateway, key, 200, 1.0)
+        until_answered(gateway, key, 200)
     (tmp_path / "pepper").write_text("q" * 64)
     with pytest.raises(RuntimeError), running_gateway(yaml(tmp_path), tmp_path):
         pass

@@ -21,7 +21,7 @@ models:
 apps: {{one: {{keys: [key-of-one-0123456789]}}, other: {{keys: [key-of-other-0123456789]}}}}
 observe: {{log: "off"}}
 """
-BACK_S = 25.0
+BACK_S = 60.0
 
 
 def ask(gateway: Gateway, app: str, model: str = "quick", **fields: Any) -> str:

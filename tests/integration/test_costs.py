@@ -79,6 +79,11 @@ def spent(gateway: Gateway) -> float:
         ("{p/m: {input: much, output: 1}}", "is no price"),
         ("{p/m: {input: .inf, output: 1}}", "is no price"),
         ("{p/m: {input: 1}}", "output: this is missing"),
+        ("{p/m: cheap}", "is no price"),
+        ("{p/m: {prices_as: openai/gpt-5.5, input: 1}}", "input and prices_as are both given"),
+        ("{p/m: openia/gpt-5.5}", "did you mean openai/gpt-5.5"),
+        ("{p/m: {prices_as: openai/no-such-model-at-all}}", "knows no such model"),
+        ("{'*/m': free}", "a provider's name has no"),
     ],
 )
 def test_bad_prices_are_refused(tmp_path: Path, prices: str, wanted: str) -> None:

@@ -71,7 +71,7 @@ def upstream() -> Iterator[Recording]:
 def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with running_gateway(YAML.format(port=upstream.port), tmp_path_factory.mktemp("routing")) as running:
         ready(running)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while "3 intents from 15 examples" not in running.request("GET", "/health").body.decode():
             assert time.monotonic() < until
             time.sleep(0.05)

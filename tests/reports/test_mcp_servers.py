@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,12 @@ def test_results_without_words(tmp_path: Path, result: dict[str, Any], told: str
 def test_names_that_no_vendor_takes(tmp_path: Path) -> None:
     long = "x" * 80
     server = Server([["db.query", "db/query", long, long + "y"]], WORDS)
-    with tooled(tmp_path, server, "shop_db_query_2") as it:
+    with tooled(tmp_path, server, "shop_a") as it:
         names = offered(it)
-    assert names == ["shop_db_query", "shop_db_query_2", f"shop_{long}"[:64], f"shop_{long}"[:62] + "_2"]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in names), names
+    server.called.clear()
+    (tmp_path / "again").mkdir()
+    with tooled(tmp_path / "again", server, names[1]) as it:
+        offered(it)
     assert server.called == ["db/query"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -71,16 +70,3 @@ def test_nothing_is_found_by_no_words(filled: House, question: str) -> None:
     answer = filled.gateway.request("POST", "/v1/sources/notes/search", {"query": question, "top": 3})
     assert answer.status in (200, 400)
     assert not answer.json().get("data")
-
-
-@pytest.mark.report("retrieval", "An index of a former version is made again")
-def test_an_index_of_a_former_version(tmp_path: Path) -> None:
-    with house(tmp_path, models=MORE) as it:
-        document = {"id": "zh", "text": DOCUMENTS["zh"]}
-        it.gateway.request("POST", "/v1/sources/notes/documents", {"documents": [document]})
-    (index,) = [each for each in tmp_path.rglob("words2-*") if each.is_dir()]
-    index.rename(index.with_name(index.name.replace("words2", "words")))
-    with house(tmp_path, models=MORE) as it:
-        answer = it.gateway.request("POST", "/v1/sources/notes/search", {"query": "保修期", "top": 3})
-        assert [each["document"] for each in answer.json()["data"]] == ["zh"]
-    assert not [each for each in tmp_path.rglob("words-*") if each.is_dir()]

@@ -232,15 +232,25 @@ def user(content: Any = "hi") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def house(
-    folder: Path, script: Script = plain, models: str = "", more: str = "", environ: Mapping[str, str] | None = None
+    folder: Path,
+    script: Script = plain,
+    models: str = "",
+    more: str = "",
+    environ: Mapping[str, str] | None = None,
+    key: str = "k",
+    providers: str = "",
 ) -> Iterator[House]:
-    """`models`: further lines below `models:`; `more`: further sections of the YAML."""
+    """`models`: further lines below `models:`; `more`: further sections of the YAML; `key`: of all providers.
+
+    `providers`: further lines below `providers:`, in which `URL` stands for the upstream.
+    """
     upstream = Upstream(script)
     yaml = f"""version: 1
 providers:
-  o: {{kind: openai, base_url: "{upstream.url}/v1", api_key: k}}
-  a: {{kind: anthropic, base_url: "{upstream.url}", api_key: k}}
-  g: {{kind: gemini, base_url: "{upstream.url}", api_key: k}}
+  o: {{kind: openai, base_url: "{upstream.url}/v1", api_key: {key}}}
+  a: {{kind: anthropic, base_url: "{upstream.url}", api_key: {key}}}
+  g: {{kind: gemini, base_url: "{upstream.url}", api_key: {key}}}
+{providers.replace("URL", upstream.url)}
 observe: {{log: "off"}}
 models:
   o: {{targets: [o/gpt-x], retry: {{attempts: 1}}}}

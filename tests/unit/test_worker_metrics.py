@@ -4,7 +4,6 @@ import ast
 import asyncio
 import math
 import socket
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -269,21 +268,17 @@ def test_workers_that_do_not_answer_are_left_out(tmp_path: Path) -> None:
             with server.accept()[0] as connection:
                 connection.sendall(text)
 
-    async def run() -> tuple[bytes, float]:
+    async def run() -> bytes:
         metrics = worker(tmp_path, 1, 1)
         await metrics.start()
-        began = time.monotonic()
         speaking = asyncio.create_task(asyncio.to_thread(speak))
         merged = await metrics.gather()
-        took = time.monotonic() - began
         await speaking
         await metrics.close()
-        return merged, took
+        return merged
 
     with silent, broken, whole:
-        merged, took = asyncio.run(run())
-    assert total(merged) == 201
-    assert 0.9 < took < 3
+        assert total(asyncio.run(run())) == 201
 
 
 def test_it_takes_the_place_of_one_that_was_killed(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.contract.errors import AllTargetsFailed, ContextWindowExceeded
-from gateway.dialects.failures import said, upstream_failure
+from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
     from gateway.contract.errors import GatehouseError, UpstreamError
@@ -21,6 +20,7 @@ _TYPES = {
     405: "invalid_request_error",
     408: "timeout_error",
     413: "request_too_large",
+    415: "invalid_request_error",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
@@ -37,39 +37,28 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-# The vendor has one type for every wrong request: its words tell these apart.
-_CODES = {
-    "content filtering policy": "content_filter",
-    "exceed context limit": "context_length_exceeded",
-    "exceeds the context window": "context_length_exceeded",
-}
-_ACCOUNT_TYPES = frozenset({"authentication_error", "billing_error", "permission_error"})
-_KEY = re.compile(r"sk-ant-[\w-]+")
 
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = None
-    return _failure(status, value.get("error") if isinstance(value, dict) else None, headers)
+    value, page = read_body(body)
+    if page:
+        return upstream_failure(status, "", "", headers, page=True)
+    inner = value.get("error") if isinstance(value, dict) else None
+    # Proxies, and Bedrock, write a message without an error around it.
+    return _failure(status, inner if inner else value, headers)
 
 
 def within(error: object) -> UpstreamError:
     """An error event, or the error in a 200."""
     kind = error.get("type") if isinstance(error, dict) else None
-    return _failure(_STATUSES.get(kind, 500) if isinstance(kind, str) else 500, error, {})
+    return _failure(_STATUSES.get(kind, 0) if isinstance(kind, str) else 0, error, {})
 
 
 def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamError:
     fields = error if isinstance(error, dict) else {}
     kind = said(fields.get("type"))
-    message = _KEY.sub("[key]", said(fields.get("message")))
-    if status == 400 and kind in _ACCOUNT_TYPES:
-        status = _STATUSES[kind]
-    code = next((code for words, code in _CODES.items() if words in message.lower()), kind)
-    return upstream_failure(status, message, code, headers)
+    return upstream_failure(status, words_within(error), f"{kind} {said(fields.get('code'))}", headers)
 
 
 def write(error: GatehouseError, request_id: str) -> bytes:

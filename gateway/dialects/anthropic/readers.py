@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from gateway.contract.deltas import ChoiceDelta, Citation, Delta, FinishReason, Own, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
 from gateway.contract.service_tier import tier_name
-from gateway.dialects import fields
+from gateway.dialects import fields, google, signatures
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments
 from gateway.dialects.endings import finish_of
+from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
 
@@ -50,10 +51,10 @@ class StreamReader:
     """Reads events up to `message_stop`.
 
     Blocks of a kind with no word in the contract come whole, in `ChoiceDelta.extra["content_blocks"]`, once they are
-    complete; citations come in `extra["citations"]`, after the words that they belong to.
+    complete; citations come at the end of their block, after the words that they belong to.
     """
 
-    __slots__ = ("_bare", "_blocks", "_calls", "_parser", "_stopped", "_strange", "_usage", "done")
+    __slots__ = ("_bare", "_blocks", "_calls", "_cited", "_parser", "_stopped", "_strange", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
@@ -65,6 +66,8 @@ class StreamReader:
         self._calls = 0
         # The open blocks of other kinds, with the pieces of their input.
         self._strange: dict[int, tuple[dict[str, Any], list[str]]] = {}
+        # The citations of open blocks of text: the vendor may send them before the words.
+        self._cited: dict[int, list[Citation]] = {}
         # Whether it has been said why the answer ends.
         self._stopped = False
         self.done = False
@@ -115,6 +118,10 @@ class StreamReader:
                 else:
                     deltas.append(Delta((ChoiceDelta(0, event.delta.text),), raw=raw, event="content_block_delta"))
                     continue
+            if name == "error":
+                value, _ = read_body(raw)
+                inner = value.get("error") if isinstance(value, dict) else None
+                raise errors.within(inner or value)
             delta = self._read_event(raw)
             if delta is not None:
                 deltas.append(delta)
@@ -124,8 +131,12 @@ class StreamReader:
         if not isinstance(event, dict):
             raise MalformedReply("The provider sent an event that is not an object")
         kind = event.get("type")
-        if kind == "error" or (kind is None and "error" in event):
-            raise errors.within(event.get("error"))
+        told = event.pop("error", None)
+        if kind == "error" or fields.says_something(told):
+            raise errors.within(told or event)
+        if told is not None:
+            # One that says nothing is left out: a client might take it for an error.
+            raw = _encode(event)
         if not isinstance(kind, str):
             raise MalformedReply("The provider sent an event without a type")
         if kind == "message_stop":
@@ -150,6 +161,7 @@ class StreamReader:
                 raw,
                 kind,
                 _read_tier(message.get("usage")),
+                _own(fields.rest(message, _MESSAGE), message.get("usage")),
             )
         if kind == "content_block_start":
             return Delta((self._read_start(int(event["index"]), event["content_block"]),), raw=raw, event=kind)
@@ -161,13 +173,12 @@ class StreamReader:
             delta = event["delta"]
             reason = delta.get("stop_reason")
             self._stopped = self._stopped or bool(reason)
-            choice = ChoiceDelta(
-                finish=finish_of(fields.words(reason), _FINISH) if reason else "",
-                stop_sequence=fields.words(delta.get("stop_sequence")),
-            )
+            choice = _read_end(reason, delta.get("stop_sequence"))
             tier = _read_tier(event.get("usage"))
-            return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind, tier=tier)
-        if kind == "content_block_stop" and (self._strange or self._bare):
+            rest = {**(fields.rest(delta, _END) or {}), **(fields.rest(event, _MESSAGE_DELTA) or {})}
+            own = _own(rest, event.get("usage"))
+            return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind, tier=tier, own=own)
+        if kind == "content_block_stop" and (self._strange or self._bare or self._cited):
             return Delta(self._read_stop(int(event["index"])), raw=raw, event=kind)
         return Delta(raw=raw, event=kind)
 
@@ -177,12 +188,9 @@ class StreamReader:
             call = self._blocks[index] = self._calls
             self._calls += 1
             given = block.get("input")
-            arguments = _encode(given).decode() if given else ""
             if not given:
                 self._bare.add(index)
-            return ChoiceDelta(
-                tool_calls=(ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments),)
-            )
+            return ChoiceDelta(tool_calls=(_read_call(block, call, _encode(given).decode() if given else ""),))
         if kind in ("text", "thinking", "redacted_thinking"):
             return _read_block(block, 0)
         self._strange[index] = (block, [])
@@ -195,9 +203,10 @@ class StreamReader:
         if kind == "thinking_delta":
             return ChoiceDelta(reasoning=fields.words(delta["thinking"]))
         if kind == "signature_delta":
-            return ChoiceDelta(signature=fields.words(delta["signature"]))
+            return _read_signature(fields.words(delta["signature"]))
         if kind == "citations_delta":
-            return ChoiceDelta(extra={"citations": [delta["citation"]]})
+            self._cited.setdefault(index, []).append(_read_citation(delta["citation"]))
+            return ChoiceDelta()
         if kind == "input_json_delta":
             piece = fields.words(delta["partial_json"])
             if not piece:
@@ -217,6 +226,9 @@ class StreamReader:
         if index in self._bare:
             self._bare.remove(index)
             return (ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments="{}"),)),)
+        cited = self._cited.pop(index, None)
+        if cited:
+            return (ChoiceDelta(citations=tuple(cited)),)
         block, pieces = self._strange.pop(index, (None, []))
         if block is None:
             return ()
@@ -239,7 +251,10 @@ class WholeReader(WholeBody):
             raise MalformedReply("The provider's answer is not an object")
         said = message.pop("error", None)
         if message.get("type") == "error" or fields.says_something(said):
-            raise errors.within(said)
+            raise errors.within(said or message)
+        if "content" not in message and words_within(message):
+            # A proxy's error, without a field for it.
+            raise errors.within(message)
         try:
             # An error that says nothing is left out: a client might take it for one.
             delta = _read_message(message, body if said is None else b"")
@@ -258,29 +273,66 @@ def _read_message(message: dict[str, Any], body: bytes) -> Delta:
     for block in message["content"]:
         choices.append(_read_block(block, calls))
         calls += block["type"] == "tool_use"
-    finish, stopped_by = finish_of(fields.words(reason), _FINISH), fields.words(message.get("stop_sequence"))
-    choices.append(ChoiceDelta(finish=finish, stop_sequence=stopped_by))
+    choices.append(_read_end(reason, message.get("stop_sequence")))
     said = message.get("usage")
     usage, tier = _read_usage(_numbers(said)), _read_tier(said)
     name, model = fields.words(message.get("id")), fields.words(message.get("model"))
-    return Delta(tuple(choices), usage, name, model, body, tier=tier)
+    return Delta(tuple(choices), usage, name, model, body, tier=tier, own=_own(fields.rest(message, _MESSAGE), said))
 
 
 def _read_block(block: dict[str, Any], call: int) -> ChoiceDelta:
     kind = block["type"]
     if kind == "text":
-        citations = block.get("citations")
-        return ChoiceDelta(text=fields.words(block["text"]), extra={"citations": citations} if citations else None)
+        cited = tuple([_read_citation(each) for each in block.get("citations") or ()])
+        return ChoiceDelta(text=fields.words(block["text"]), citations=cited, begins=True)
     if kind == "thinking":
-        return ChoiceDelta(reasoning=fields.words(block["thinking"]), signature=fields.words(block.get("signature")))
+        signed = _read_signature(fields.words(block.get("signature")))
+        return msgspec.structs.replace(signed, reasoning=fields.words(block["thinking"]))
     if kind == "redacted_thinking":
         return ChoiceDelta(redacted=fields.words(block["data"]))
     if kind == "tool_use":
-        arguments = _encode(block.get("input") or {}).decode()
-        return ChoiceDelta(
-            tool_calls=(ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments),)
-        )
+        return ChoiceDelta(tool_calls=(_read_call(block, call, _encode(block.get("input") or {}).decode()),))
     return ChoiceDelta(extra={"content_blocks": [block]})
+
+
+def _read_signature(text: str) -> ChoiceDelta:
+    signed_by, signature = signatures.split(text, "anthropic")
+    return ChoiceDelta(signature=signature, signed_by=signed_by)
+
+
+def _read_call(block: dict[str, Any], call: int, arguments: str) -> ToolCallDelta:
+    signature, rest = google.take_beside(fields.rest(block, _TOOL_USE))
+    own = {"anthropic": rest} if rest else None
+    return ToolCallDelta(call, fields.words(block["id"]), fields.words(block["name"]), arguments, signature, own=own)
+
+
+def _read_citation(citation: dict[str, Any]) -> Citation:
+    """One source of a block's words: of the web, of a search result, or of a document of the request."""
+    return Citation(
+        "anthropic",
+        citation,
+        fields.words(citation.get("url") or citation.get("source")),
+        fields.words(citation.get("title") or citation.get("document_title")),
+        fields.words(citation.get("cited_text")),
+    )
+
+
+def _read_end(reason: object, stop_sequence: object) -> ChoiceDelta:
+    finish = finish_of(fields.words(reason), _FINISH) if reason else ""
+    own: Own = {"anthropic": {"stop_reason": reason}} if reason and reason not in _FINISH else None
+    return ChoiceDelta(finish=finish, stop_sequence=fields.words(stop_sequence), own=own)
+
+
+_MESSAGE = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
+_MESSAGE_DELTA = frozenset({"type", "delta", "usage"})
+_END = frozenset({"stop_reason", "stop_sequence"})
+_TOOL_USE = frozenset({"type", "id", "name", "input"})
+
+
+def _own(rest: dict[str, Any] | None, usage: object) -> Own:
+    """What a message says that has no word here, with its counts as they came."""
+    found = {**(rest or {}), **({"usage": usage} if isinstance(usage, dict) and usage else {})}
+    return {"anthropic": found} if found else None
 
 
 def _read_tier(usage: object) -> str:

@@ -10,9 +10,14 @@ from gateway.contract.errors import InvalidRequest
 from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolChoice
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
-from gateway.dialects.anthropic import thinking, turns
+from gateway.dialects.anthropic import marks, schemas, thinking, turns
 from gateway.dialects.anthropic.prompt_cache import place_marks
+from gateway.dialects.call_ids import fit_ids
+from gateway.dialects.choices import check_unforced
+from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit
 from gateway.dialects.losses import Losses
+from gateway.dialects.names import Rule, digest
+from gateway.dialects.schemas import Budget, Unsayable
 
 DEFAULT_MAX_TOKENS = 4096  # the vendor requires a number; this one fits every model
 WITHOUT_SAMPLING = "2026-10-21"
@@ -36,6 +41,10 @@ _KNOWN = frozenset(
         "metadata",
     }
 )
+# "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"; ids are of the same letters, and 64 is what Bedrock takes.
+NAMES = Rule(r"[^a-zA-Z0-9_-]", 128)
+IDS = Rule(r"[^a-zA-Z0-9_-]", 64)
+MOST_USER_ID = 256
 _MODES = {"auto": "auto", "any": "required", "none": "none"}
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
@@ -160,6 +169,12 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
     losses = Losses(options.unsupported)
     same = request.dialect == "anthropic"
+    names: dict[str, str] = {}
+    if same:
+        # Another vendor behind this gateway may have given the ids of earlier turns.
+        request = msgspec.structs.replace(request, messages=fit_ids(request.messages, IDS))
+    else:
+        request, names = fit(request, NAMES, IDS, losses)
     system, messages = turns.write_all(request.messages, losses, same=same)
     body: dict[str, Any] = {"model": options.model, "messages": messages}
     if system:
@@ -170,20 +185,29 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     _write_output(request, options, body, losses)
     _write_sampling(request, options, body, losses)
     _write_stop(request, body, losses, same=same)
-    if request.tools:
-        body["tools"] = _write_tools(request, losses, same=same)
-    _write_tool_choice(request, body, losses, same=same)
+    if tools := _write_tools(request, losses, same=same):
+        body["tools"] = tools
+    _write_tool_choice(request, body, same=same)
     _write_metadata(request, body, losses, same=same)
     _note_unsayable(request, losses)
     if request.extra:
         if same:
             _write_extra(request.extra, body)
         else:
-            losses.add_extras(request.extra)
+            # A mark of the whole request: the vendor then marks the end of it by itself.
+            marked = isinstance(request.extra.get(marks.MARK), dict)
+            if marked:
+                body[marks.MARK] = request.extra[marks.MARK]
+            losses.add_extras(
+                {key: value for key, value in request.extra.items() if not (marked and key == marks.MARK)}
+            )
+    if not same:
+        marks.limit(body, losses)
     if options.prompt_cache:
         place_marks(body)
     headers = {"anthropic-version": options.version or "2023-06-01"}
-    return WireRequest("/v1/messages", _encode(body), headers, losses.all())
+    lists = {"anthropic-beta": request.betas} if request.betas else {}
+    return WireRequest("/v1/messages", _encode(body), headers, losses.all(), lists, names)
 
 
 def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
@@ -194,6 +218,15 @@ def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
+    tempered, top_p = request.temperature, request.top_p
+    if request.dialect != "anthropic" and tempered is not None and top_p is not None:
+        # "`temperature` and `top_p` cannot both be specified for this model"; 1 is what both are without being said.
+        if tempered == 1 and top_p != 1:
+            request = msgspec.structs.replace(request, temperature=None)
+            losses.add_soft("temperature", "Anthropic takes temperature or top_p, and 1 is its usual temperature")
+        elif top_p == 1:
+            request = msgspec.structs.replace(request, top_p=None)
+            losses.add_soft("top_p", "Anthropic takes temperature or top_p, and 1 is its usual top_p")
     thinks = request.dialect != "anthropic" and body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     for name in ("temperature", "top_p", "top_k"):
         value = getattr(request, name)
@@ -203,9 +236,11 @@ def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, 
             losses.add(name, f"the API of {WITHOUT_SAMPLING} has no sampling parameters")
         elif thinks and not (name == "temperature" and value == 1):
             losses.add(name, "Anthropic thinks with its own sampling only")
-        elif name == "temperature" and value > 1:
+        elif name == "temperature" and value > 1 and request.dialect != "anthropic":
             body[name] = 1.0
             losses.add_soft(name, "Anthropic's range ends at 1")
+        elif name == "top_p" and "temperature" in body and request.dialect != "anthropic":
+            losses.add(name, "Anthropic takes temperature or top_p")
         else:
             body[name] = value
 
@@ -220,6 +255,7 @@ def _write_stop(request: ChatRequest, body: dict[str, Any], losses: Losses, *, s
 
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "anthropic":
@@ -227,28 +263,47 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
             else:
                 losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
             continue
-        schema = tool.parameters or {"type": "object"}
-        if not same and "type" not in schema:
-            schema = {"type": "object", **schema}
-        wire: dict[str, Any] = {"name": tool.name, "input_schema": schema}
+        wire: dict[str, Any] = {"name": tool.name}
+        if same:
+            wire["input_schema"] = tool.parameters or {"type": "object"}
+            if tool.strict is not None:
+                wire["strict"] = tool.strict
+        else:
+            _write_schema(tool, wire, f"tools[{index}]", losses, budget)
         if tool.description:
             wire["description"] = tool.description
-        if tool.strict is not None and (same or tool.strict):
-            wire["strict"] = tool.strict
         if tool.extra:
             if same:
                 wire.update(tool.extra)
             else:
-                losses.add_extras(tool.extra, f"tools[{index}].")
+                losses.add_extras(marks.carry(tool.extra, [wire]), f"tools[{index}].")
+        if tool.beside:
+            losses.add_extras(marks.carry(tool.beside, [wire]), f"tools[{index}].")
         tools.append(wire)
     return tools
 
 
-def _write_tool_choice(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
+    """The schema of another dialect's tool, and whether calls are held to it."""
+    schema, said = schemas.of_tool(tool.parameters or {}, budget)
+    if tool.strict:
+        try:
+            schema, more = schemas.enforceable(schema, budget)
+            said, wire["strict"] = said or more, True
+        except Unsayable as why:
+            losses.add(f"{where}.strict", f"Anthropic can't hold calls to this schema: {why}")
+    if said:
+        losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
+    wire["input_schema"] = schema
+
+
+def _write_tool_choice(request: ChatRequest, body: dict[str, Any], *, same: bool) -> None:
     choice, parallel = request.tool_choice, request.parallel_tool_calls
-    if not same and not request.tools:
-        if choice is not None and choice.mode in ("required", "named"):
-            losses.add("tool_choice", "there are no tools to choose from")
+    if not same and "tools" not in body:
+        check_unforced(request)
+        return
+    if same and not ("tools" in body or "mcp_servers" in (request.extra or {})) and choice in (None, _AUTO, _NONE):
+        # A list of no tools is left out, and with it what would be refused without one.
         return
     if choice is None and parallel is None:
         return
@@ -261,14 +316,21 @@ def _write_tool_choice(request: ChatRequest, body: dict[str, Any], losses: Losse
     body["tool_choice"] = wire
 
 
+_AUTO, _NONE = ToolChoice("auto"), ToolChoice("none")
+
+
 def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
     """The format of the answer and the thinking before it."""
     config: dict[str, Any] = {}
     wanted = request.response_format
-    if wanted is not None and wanted.kind == "json_schema":
-        config["format"] = {"type": "json_schema", "schema": wanted.schema or {"type": "object"}}
-    elif wanted is not None and wanted.kind == "json":
-        losses.add("response_format", "Anthropic has no JSON answers without a schema")
+    if wanted is not None and wanted.kind == "json_schema" and wanted.schema is not None:
+        if request.dialect == "anthropic":
+            config["format"] = {"type": "json_schema", "schema": wanted.schema}
+        else:
+            _write_format(wanted, wanted.schema, body, config, losses)
+    elif wanted is not None and wanted.kind != "text":
+        losses.add("response_format", "Anthropic has no JSON answers without a schema: the system prompt asks for them")
+        _instruct(body, JSON_ONLY)
     thoughts, effort = thinking.write(request, losses, adaptive=options.version == WITHOUT_SAMPLING)
     if thoughts is not None:
         body["thinking"] = thoughts
@@ -281,12 +343,41 @@ def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, An
         body["output_config"] = config
 
 
+def _write_format(
+    wanted: ResponseFormat, schema: dict[str, Any], body: dict[str, Any], config: dict[str, Any], losses: Losses
+) -> None:
+    """The schema of an answer that another dialect wants."""
+    if wanted.description and not schema.get("description"):
+        schema = {**schema, "description": wanted.description}
+    try:
+        schema, said = schemas.enforceable(schema)
+    except Unsayable as why:
+        losses.add(
+            "response_format.schema", f"Anthropic can't hold answers to it ({why}): the system prompt asks for it"
+        )
+        _instruct(body, JSON_BY_SCHEMA + _encode(schema).decode())
+        return
+    if said:
+        losses.add_soft("response_format.schema", "some of the schema is said in its description")
+    config["format"] = {"type": "json_schema", "schema": schema}
+
+
+def _instruct(body: dict[str, Any], words: str) -> None:
+    """Adds a paragraph to the system prompt."""
+    system = body.get("system") or []
+    blocks = [{"type": "text", "text": system}] if isinstance(system, str) else system
+    body["system"] = [*blocks, {"type": "text", "text": words}] if blocks else words
+
+
 def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
     metadata: dict[str, Any] = dict(request.metadata or {}) if same else {}
     if request.metadata and not same:
         losses.add("metadata", "Anthropic's metadata holds a user id only")
-    if request.user:
+    if request.user and (same or len(request.user) <= MOST_USER_ID):
         metadata["user_id"] = request.user
+    elif request.user:
+        losses.add_soft("user", f"Anthropic takes user ids of at most {MOST_USER_ID} letters: a digest was sent")
+        metadata["user_id"] = digest(request.user)
     if metadata:
         body["metadata"] = metadata
 

@@ -107,7 +107,10 @@ def _amid_unthought_calls(request: ChatRequest) -> bool:
     """Whether the last turn of the assistant holds calls, but no thoughts that may go back with them."""
     for message in reversed(request.messages):
         if message.role == "assistant":
-            thought = any(isinstance(part, Reasoning) and (part.signature or part.redacted) for part in message.parts)
+            thought = any(
+                isinstance(part, Reasoning) and (part.redacted or (part.signature and part.signed_by != "gemini"))
+                for part in message.parts
+            )
             return not thought and any(isinstance(part, ToolCall) for part in message.parts)
         if message.role == "user" and message.text:
             return False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 import msgspec
 
+from gateway.contract import media
 from gateway.contract.errors import InvalidRequest
 from gateway.contract.messages import (
     Audio,
@@ -22,7 +21,10 @@ from gateway.contract.messages import (
     ToolCall,
     ToolResult,
 )
-from gateway.dialects import fields
+from gateway.dialects import fields, google, signatures
+from gateway.dialects.anthropic import marks
+from gateway.dialects.anthropic.shape import shape
+from gateway.dialects.foreign import plain_words
 from gateway.dialects.losses import Losses
 
 _encode = msgspec.json.Encoder().encode
@@ -73,23 +75,27 @@ def _read_block(item: dict[str, Any], where: str) -> Part:
         return _read_document(item, where)
     if kind == "tool_use":
         value = fields.obj(item, "input", where)
+        signature, extra = google.take_beside(fields.rest(item, frozenset({"type", "id", "name", "input"})))
         return ToolCall(
             fields.required_text(item, "id", where),
             fields.required_text(item, "name", where),
             _encode({} if value is None else value).decode(),
-            extra=fields.rest(item, frozenset({"type", "id", "name", "input"})),
+            signature,
+            extra,
         )
     if kind == "tool_result":
         return _read_tool_result(item, where)
     if kind == "thinking":
+        signed_by, signature = signatures.split(fields.text(item, "signature", where) or "", "anthropic")
         return Reasoning(
             fields.text(item, "thinking", where) or "",
-            fields.text(item, "signature", where) or "",
+            signature,
             extra=fields.rest(item, frozenset({"type", "thinking", "signature"})),
+            signed_by=signed_by,
         )
     if kind == "redacted_thinking":
         extra = fields.rest(item, frozenset({"type", "data"}))
-        return Reasoning(redacted=fields.required_text(item, "data", where), extra=extra)
+        return Reasoning(redacted=fields.required_text(item, "data", where), extra=extra, signed_by="anthropic")
     return Opaque("anthropic", item)
 
 
@@ -98,7 +104,7 @@ def _read_image(item: dict[str, Any], where: str) -> Part:
     if source is None:
         raise fields.missing(where + "source")
     where += "source."
-    extra = fields.rest(item, frozenset({"type", "source"}))
+    extra = _rest_of(item, frozenset({"type", "source"}), source)
     kind = fields.required_text(source, "type", where)
     if kind == "base64":
         media_type = fields.required_text(source, "media_type", where)
@@ -109,12 +115,21 @@ def _read_image(item: dict[str, Any], where: str) -> Part:
     return Opaque("anthropic", item)
 
 
+_SOURCE = frozenset({"type", "media_type", "data", "url", "file_id"})
+
+
+def _rest_of(item: dict[str, Any], known: frozenset[str], source: dict[str, Any]) -> dict[str, Any] | None:
+    """What a block holds that has no word here, with what its source does."""
+    extra, others = fields.rest(item, known), fields.rest(source, _SOURCE)
+    return {**(extra or {}), "source": others} if others else extra
+
+
 def _read_document(item: dict[str, Any], where: str) -> Part:
     source = fields.obj(item, "source", where)
     if source is None:
         raise fields.missing(where + "source")
     name = fields.text(item, "title", where) or ""
-    extra = fields.rest(item, frozenset({"type", "source", "title"}))
+    extra = _rest_of(item, frozenset({"type", "source", "title"}), source)
     where += "source."
     kind = fields.required_text(source, "type", where)
     if kind == "url":
@@ -158,9 +173,9 @@ def write_all(
     for index, message in enumerate(messages):
         if message.name:
             losses.add_soft("messages[].name", "Anthropic's messages have no names")
-        if message.extra and not same:
-            losses.add_extras(message.extra, "messages[].")
         blocks = _write_blocks(message.parts, losses, same=same)
+        if message.extra and not same:
+            losses.add_extras(marks.carry(message.extra, blocks), "messages[].")
         role = message.role if message.role in ("system", "assistant") else "user"
         if message.role == "developer" or (role == "system" and not (same and wires)):
             if wires:
@@ -170,9 +185,8 @@ def write_all(
             wires[-1]["content"] += blocks
         elif blocks or (same and not message.parts):
             wires.append({"role": role, "content": blocks, **(message.extra or {} if same else {})})
-    if system and not wires and not same:
-        losses.add_soft("messages", "the system prompt, which stood alone, was sent as the user's message")
-        system, wires = [], [{"role": "user", "content": system}]
+    if not same:
+        system, wires = shape(system, wires, losses)
     for wire in wires:
         _settle(wire)
     return system, wires
@@ -196,26 +210,37 @@ def _write_blocks(parts: tuple[Part, ...], losses: Losses, *, same: bool) -> lis
         extra = getattr(part, "extra", None)
         if extra:
             if same:
-                block.update(extra)
+                _add_extra(block, extra)
             else:
-                losses.add_extras(extra, "messages[].content[].")
+                losses.add_extras(marks.carry(extra, [block]), "messages[].content[].")
         blocks.append(block)
     return blocks
 
 
+def _add_extra(block: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Further fields of a block, and of its source."""
+    for key, value in extra.items():
+        within = block.get(key)
+        block[key] = {**value, **within} if isinstance(within, dict) and isinstance(value, dict) else value
+
+
 def _write_block(part: Part, losses: Losses, *, same: bool) -> dict[str, Any] | None:
     if isinstance(part, Text):
-        # The vendor refuses empty text.
-        return {"type": "text", "text": part.text} if part.text or same else None
+        if part.signature:
+            losses.add_soft("messages[].thought_signature", "only Google reads what it has signed")
+        # "text content blocks must contain non-whitespace text"
+        return {"type": "text", "text": part.text} if same or part.text.strip() else None
     if isinstance(part, Refusal):
-        return {"type": "text", "text": part.text}
+        return {"type": "text", "text": part.text} if part.text.strip() else None
     if isinstance(part, Image):
         if part.detail and part.detail != "auto":
             losses.add_soft("messages[].content[].detail", "Anthropic chooses the detail of a picture itself")
-        return {"type": "image", "source": _image_source(part)}
+        return _write_image(part, losses, same=same)
     if isinstance(part, Document):
         return _write_document(part, losses, same=same)
     if isinstance(part, ToolCall):
+        if part.signature:
+            losses.add_soft("tool_calls[].thought_signature", "only Google reads what it has signed")
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": read_arguments(part.arguments, losses)}
     if isinstance(part, ToolResult):
         return _write_tool_result(part, losses, same=same)
@@ -226,44 +251,71 @@ def _write_block(part: Part, losses: Losses, *, same: bool) -> dict[str, Any] | 
         return None
     if part.dialect == "anthropic":
         return dict(part.value)
+    if words := plain_words(part):
+        losses.add_soft("messages[].content[]", f"a part of {part.dialect}'s own was written as text")
+        return {"type": "text", "text": words}
     losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
     return None
 
 
-def _image_source(image: Image) -> dict[str, Any]:
-    if image.data:
-        return {"type": "base64", "media_type": image.media_type, "data": image.data}
-    return {"type": "url", "url": image.url}
+# https://docs.anthropic.com/en/docs/build-with-claude/vision
+_PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+
+
+def _write_image(image: Image, losses: Losses, *, same: bool) -> dict[str, Any] | None:
+    if not image.data:
+        if not same:
+            media.check_url(image.url, "messages[].content[].image")
+        return {"type": "image", "source": {"type": "url", "url": image.url}}
+    kind = image.media_type
+    if not same:
+        kind = media.media_type(kind, image.data)
+        if kind not in _PICTURES:
+            losses.add("messages[].content[].image", f"Anthropic reads JPEG, PNG, GIF and WebP, not '{kind[:60]}'")
+            return None
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": image.data}}
 
 
 def _write_document(part: Document, losses: Losses, *, same: bool) -> dict[str, Any] | None:
-    source: dict[str, Any]
-    media_type = part.media_type
-    if part.url:
-        source = {"type": "url", "url": part.url}
-    elif part.data and (same or media_type in ("", "application/pdf")):
-        source = {"type": "base64", "media_type": media_type or "application/pdf", "data": part.data}
-    elif part.data:
-        text = _decoded(part) if media_type.startswith("text/") else None
-        if text is None:
-            losses.add("messages[].content[].file", f"Anthropic reads PDFs and plain text, not {media_type[:60]}")
-            return None
-        source = {"type": "text", "media_type": "text/plain", "data": text}
-    elif part.file_id:
-        if not same:
-            losses.add("messages[].content[].file_id", "a file that only its provider has")
-            return None
-        source = {"type": "file", "file_id": part.file_id}
-    else:
-        source = {"type": "text", "media_type": media_type or "text/plain", "data": part.text}
+    source = _own_source(part) if same else _foreign_source(part, losses)
+    if source is None or source["type"] == "image":
+        return source and {"type": "image", "source": {**source, "type": "base64"}}
     return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
 
 
-def _decoded(part: Document) -> str | None:
-    try:
-        return base64.b64decode(part.data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+def _own_source(part: Document) -> dict[str, Any]:
+    if part.url:
+        return {"type": "url", "url": part.url}
+    if part.data:
+        return {"type": "base64", "media_type": part.media_type or "application/pdf", "data": part.data}
+    if part.file_id:
+        return {"type": "file", "file_id": part.file_id}
+    return {"type": "text", "media_type": part.media_type or "text/plain", "data": part.text}
+
+
+def _foreign_source(part: Document, losses: Losses) -> dict[str, Any] | None:
+    """The source of a document of another dialect; a file that is a picture has the type `image`."""
+    where = "messages[].content[].file"
+    if part.file_id:
+        raise media.refuse_file(where, "a file by its id")
+    if part.text:
+        return {"type": "text", "media_type": "text/plain", "data": part.text}
+    if part.url:
+        media.check_url(part.url, where)
+        return {"type": "url", "url": part.url}
+    if not part.data:
+        losses.add(where, "it is empty")
         return None
+    kind = media.media_type(part.media_type, part.data, part.name)
+    if kind == "application/pdf":
+        return {"type": "base64", "media_type": kind, "data": part.data}
+    if kind in _PICTURES:
+        return {"type": "image", "media_type": kind, "data": part.data}
+    text = media.text_of(part.data) if media.is_textual(kind) or not kind else None
+    if text is None:
+        losses.add(where, f"Anthropic reads PDFs, pictures and plain text, not '{kind[:60]}'")
+        return None
+    return {"type": "text", "media_type": "text/plain", "data": text}
 
 
 def _write_tool_result(part: ToolResult, losses: Losses, *, same: bool) -> dict[str, Any]:
@@ -280,7 +332,7 @@ def _write_tool_result(part: ToolResult, losses: Losses, *, same: bool) -> dict[
 def _write_reasoning(part: Reasoning, losses: Losses) -> dict[str, Any] | None:
     if part.redacted:
         return {"type": "redacted_thinking", "data": part.redacted}
-    if not part.signature:
+    if not part.signature or part.signed_by == "gemini":
         losses.add_soft("messages[].reasoning", "Anthropic takes back only the thoughts that it signed")
         return None
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}

@@ -12,10 +12,13 @@ import msgspec
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest
+from gateway.contract.messages import ChatRequest, Loss
 from gateway.contract.prompt_tokens import prompt_tokens
+from gateway.dialects import signatures
 from gateway.dialects.anthropic import errors
+from gateway.dialects.anthropic.sources import Sources, beside_call, own_reason, words_first
 from gateway.dialects.anthropic.turns import read_arguments
+from gateway.dialects.foreign import Unsaid, merge
 
 _encode = msgspec.json.Encoder().encode
 _FINISH: dict[FinishReason, str] = {
@@ -43,14 +46,21 @@ class StreamWriter:
     """Named events, then `message_stop`."""
 
     content_type = "text/event-stream; charset=utf-8"
-    __slots__ = ("_blocks", "_id", "_model", "_raw", "_request")
+    __slots__ = ("_blocks", "_id", "_model", "_own", "_raw", "_request", "_unsaid")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
         self._request = request
         self._model = request.model
         self._raw = raw
+        self._own: dict[str, Any] = {}
         self._blocks: _Blocks | None = None
+        self._unsaid = Unsaid()
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._unsaid.losses
 
     def opening(self, delta: Delta) -> bytes:
         """See `ReplyWriter.opening`."""
@@ -65,10 +75,13 @@ class StreamWriter:
         frames: list[bytes] = []
         for delta in deltas:
             blocks = self._blocks
+            self._own = (delta.own or {}).get("anthropic") or {}
             if blocks is None:
                 if not (delta.choices or delta.usage):
                     continue
                 blocks = self._blocks = self._begin(delta, frames)
+            else:
+                blocks.own_end = merge(blocks.own_end, self._own) if self._own else blocks.own_end
             if delta.usage is not None:
                 blocks.usage = delta.usage
             for choice in delta.choices:
@@ -94,8 +107,8 @@ class StreamWriter:
             "stop_sequence": None,
             "usage": write_usage(usage),
         }
-        frames.append(_frame({"type": "message_start", "message": message}))
-        return _Blocks(usage)
+        frames.append(_frame({"type": "message_start", "message": merge(self._own, message)}))
+        return _Blocks(self._unsaid, usage)
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
@@ -118,39 +131,54 @@ class _Blocks:
     end. So the first call streams as it comes, and what comes beside or after it waits for the end.
     """
 
-    __slots__ = ("_call", "_cited", "_index", "_kind", "_waiting", "finish", "own", "stop_sequence", "usage")
+    __slots__ = (
+        "_call", "_cited", "_index", "_kind", "_sources", "_waiting", "finish", "own", "own_end", "stop_reason",
+        "stop_sequence", "usage",
+    )  # fmt: skip
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, unsaid: Unsaid, usage: Usage) -> None:
+        self._sources = Sources(unsaid)
         self._index = -1
         self._kind = ""
         self._cited = False
         self._call = -1
-        self._waiting = _Content()
+        self._waiting = _Content(self._sources)
         self.own: dict[str, Any] = {}
+        # What the provider said at its end that has no word here.
+        self.own_end: dict[str, Any] = {}
         self.finish: FinishReason = ""
+        self.stop_reason = ""
         self.stop_sequence = ""
         self.usage = usage
 
     def take(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
+        for piece in words_first(choice):
+            self._take(piece, frames)
+
+    def _take(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
         self.finish = choice.finish or self.finish
         self.stop_sequence = choice.stop_sequence or self.stop_sequence
+        self.stop_reason = own_reason(choice) or self.stop_reason
         if self._kind == "tool_use":
             self._take_beside_call(choice, frames)
             return
+        if choice.begins and self._kind == "text":
+            self._close(frames)
         if choice.reasoning or choice.signature:
             self._open({"type": "thinking", "thinking": "", "signature": ""}, frames)
         if choice.reasoning:
             self._piece({"type": "thinking_delta", "thinking": choice.reasoning}, frames)
         if choice.signature:
-            self._piece({"type": "signature_delta", "signature": choice.signature}, frames)
+            signature = signatures.mark(choice.signature, choice.signed_by, "anthropic")
+            self._piece({"type": "signature_delta", "signature": signature}, frames)
             self._close(frames)
         if choice.redacted:
             self._whole({"type": "redacted_thinking", "data": choice.redacted}, frames)
-        for text in (choice.text, choice.refusal):
+        for text in (choice.text, choice.refusal, self._sources.words(choice.extra)):
             if text:
                 self._write_text(text, frames)
-        if choice.extra:
-            self._take_extra(choice.extra, frames)
+        if choice.extra or choice.citations:
+            self._take_extra(choice, frames)
         if choice.tool_calls:
             self._begin_call(choice.tool_calls[0], frames)
             self._take_beside_call(ChoiceDelta(tool_calls=choice.tool_calls), frames)
@@ -162,9 +190,10 @@ class _Blocks:
         self._open({"type": "text", "text": ""}, frames)
         self._piece({"type": "text_delta", "text": text}, frames)
 
-    def _take_extra(self, extra: dict[str, Any], frames: list[bytes]) -> None:
+    def _take_extra(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
+        extra = choice.extra or {}
         self.own |= _own(extra)
-        for citation in _objects(extra.get("citations")):
+        for citation in [*_objects(extra.get("citations")), *self._sources.citations(choice.citations)]:
             self._open({"type": "text", "text": ""}, frames)
             self._piece({"type": "citations_delta", "citation": citation}, frames)
             self._cited = True
@@ -173,7 +202,8 @@ class _Blocks:
 
     def _begin_call(self, call: ToolCallDelta, frames: list[bytes]) -> None:
         self._call = call.index
-        self._open({"type": "tool_use", "id": call.id or f"toolu_{call.index}", "name": call.name, "input": {}}, frames)
+        block = {"type": "tool_use", "id": call.id or f"toolu_{call.index}", "name": call.name, "input": {}}
+        self._open({**block, **beside_call(call)}, frames)
 
     def _take_beside_call(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
         others = []
@@ -228,22 +258,37 @@ class _Blocks:
         self._close(frames)
         for block in self._waiting.blocks():
             self._whole(block, frames)
-        delta = {"stop_reason": _FINISH.get(self.finish, "end_turn"), "stop_sequence": self.stop_sequence or None}
-        own = self.own | self._waiting.own
-        frames.append(_frame({"type": "message_delta", "delta": delta, "usage": write_usage(self.usage), **own}))
+        if text := self._sources.last_words(empty=self._index < 0):
+            self._whole({"type": "text", "text": text}, frames)
+        reason = self.stop_reason or _FINISH.get(self.finish, "end_turn")
+        delta = {"stop_reason": reason, "stop_sequence": self.stop_sequence or None}
+        usage = merge(self.own_end.pop("usage", {}), write_usage(self.usage))
+        beside = {key: self.own_end.pop(key) for key in _BESIDE_END if key in self.own_end}
+        event = {"type": "message_delta", "delta": {**self.own_end, **delta}, "usage": usage, **beside}
+        frames.append(_frame({**event, **self.own, **self._waiting.own}))
+
+
+# What `message_delta` holds beside its `delta`.
+_BESIDE_END = ("context_management",)
 
 
 class WholeWriter:
     """One message."""
 
     content_type = "application/json"
-    __slots__ = ("_deltas", "_id", "_model", "_raw")
+    __slots__ = ("_deltas", "_id", "_model", "_raw", "_unsaid")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
+        self._unsaid = Unsaid()
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._unsaid.losses
 
     def opening(self, delta: Delta) -> bytes:
         """A whole answer has none."""
@@ -259,21 +304,29 @@ class WholeWriter:
         deltas = self._deltas
         if self._raw and len(deltas) == 1 and deltas[0].raw:
             return deltas[0].raw
-        content = _Content()
+        sources = Sources(self._unsaid)
+        content = _Content(sources)
+        own: dict[str, Any] = {}
         for delta in deltas:
+            own = merge(own, (delta.own or {}).get("anthropic") or {})
             for choice in delta.choices:
                 if choice.index == 0:
                     content.take(choice)
+        usage = write_usage(next((delta.usage for delta in reversed(deltas) if delta.usage), Usage()))
+        blocks = content.blocks()
+        if text := sources.last_words(empty=not blocks):
+            blocks.append({"type": "text", "text": text})
         return _encode(
             {
+                **own,
                 "id": next((delta.id for delta in deltas if delta.id), self._id),
                 "type": "message",
                 "role": "assistant",
                 "model": next((delta.model for delta in deltas if delta.model), self._model),
-                "content": content.blocks(),
-                "stop_reason": _FINISH.get(content.finish, "end_turn"),
+                "content": blocks,
+                "stop_reason": content.stop_reason or _FINISH.get(content.finish, "end_turn"),
                 "stop_sequence": content.stop_sequence or None,
-                "usage": write_usage(next((delta.usage for delta in reversed(deltas) if delta.usage), Usage())),
+                "usage": merge(own.get("usage", {}), usage),
                 **content.own,
             }
         )
@@ -286,33 +339,46 @@ class WholeWriter:
 class _Content:
     """Pieces as content blocks in their order; those of one kind that follow each other are one block."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
         self._found: list[dict[str, Any]] = []
         self._calls: dict[int, tuple[dict[str, Any], list[str]]] = {}
         self.own: dict[str, Any] = {}
         self.finish: FinishReason = ""
+        self.stop_reason = ""
         self.stop_sequence = ""
+        # Whether the next words begin a block of their own.
+        self._begins = False
 
     def take(self, choice: ChoiceDelta) -> None:
+        for piece in words_first(choice):
+            self._take(piece)
+
+    def _take(self, choice: ChoiceDelta) -> None:
         if choice.reasoning or choice.signature:
             block = self._last("thinking", {"thinking": "", "signature": ""})
             block["thinking"] += choice.reasoning
-            block["signature"] += choice.signature
+            block["signature"] += signatures.mark(choice.signature, choice.signed_by, "anthropic")
         if choice.redacted:
             self._found.append({"type": "redacted_thinking", "data": choice.redacted})
-        for text in (choice.text, choice.refusal):
+        if choice.begins:
+            self._begins = True
+        for text in (choice.text, choice.refusal, self._sources.words(choice.extra)):
             if text:
-                self._last("text", {"text": ""})["text"] += text
-        if choice.extra:
-            self._take_extra(choice.extra)
+                self._last("text", {"text": ""}, anew=self._begins)["text"] += text
+                self._begins = False
+        if choice.extra or choice.citations:
+            self._take_extra(choice)
         for call in choice.tool_calls:
             self._take_call(call)
+        self.stop_reason = own_reason(choice) or self.stop_reason
         self.finish = choice.finish or self.finish
         self.stop_sequence = choice.stop_sequence or self.stop_sequence
 
-    def _take_extra(self, extra: dict[str, Any]) -> None:
+    def _take_extra(self, choice: ChoiceDelta) -> None:
+        extra = choice.extra or {}
         self.own |= _own(extra)
-        citations = _objects(extra.get("citations"))
+        citations = [*_objects(extra.get("citations")), *self._sources.citations(choice.citations)]
         if citations:
             last = self._found[-1] if self._found else {}
             if last.get("type") != "text":
@@ -328,12 +394,13 @@ class _Content:
         block, pieces = self._calls[call.index]
         block["id"] = block["id"] or call.id
         block["name"] = block["name"] or call.name
+        block |= beside_call(call)
         pieces.append(call.arguments)
 
-    def _last(self, kind: str, empty: dict[str, Any]) -> dict[str, Any]:
+    def _last(self, kind: str, empty: dict[str, Any], *, anew: bool = False) -> dict[str, Any]:
         """The last block if more may be added to it: a signature and citations end theirs."""
         last = self._found[-1] if self._found else None
-        if last is None or last.get("type") != kind or last.get("signature") or last.get("citations"):
+        if anew or last is None or last.get("type") != kind or last.get("signature") or last.get("citations"):
             last = {"type": kind, **empty}
             self._found.append(last)
         return last

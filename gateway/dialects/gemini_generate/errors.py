@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.errors import CredentialRefused
-from gateway.dialects.failures import said, upstream_failure
+from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
     from gateway.contract.errors import GatehouseError, UpstreamError
@@ -20,6 +19,7 @@ _NAMES = {
     405: "INVALID_ARGUMENT",
     408: "DEADLINE_EXCEEDED",
     413: "INVALID_ARGUMENT",
+    415: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
     502: "INTERNAL",
@@ -44,20 +44,18 @@ _STATUSES = {
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]
-    return _from_object(status, value.get("error") if isinstance(value, dict) else None, headers)
+    value, page = read_body(body)
+    if page:
+        return upstream_failure(status, "", "", headers, page=True)
+    inner = value.get("error") if isinstance(value, dict) else None
+    return _from_object(status, inner if inner else value, headers)
 
 
 def within(error: object) -> UpstreamError:
     """The error in a stream or in a 200."""
-    status = 500
+    status = 0
     if isinstance(error, dict):
-        status = _STATUSES.get(str(error.get("status")), 500)
+        status = _STATUSES.get(str(error.get("status")), 0)
         code = error.get("code")
         if isinstance(code, int) and 400 <= code < 600:
             status = code
@@ -68,12 +66,8 @@ def _from_object(status: int, error: object, headers: dict[str, str]) -> Upstrea
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     details = fields.get("details")
     reasons, wait = _details(details if isinstance(details, list) else [])
-    if "API_KEY_INVALID" in reasons or "API key not valid" in said(fields.get("message")):
-        return CredentialRefused("The provider refused our credentials or account", upstream_status=status)
-    message = said(fields.get("message"))
-    if "input token count" in message and "exceeds" in message:
-        reasons += " context_length_exceeded"
-    found = upstream_failure(status, message, f"{fields.get('status') or ''} {reasons}", headers)
+    code = f"{said(fields.get('status'))} {said(fields.get('code'))} {reasons}"
+    found = upstream_failure(status, words_within(error), code, headers)
     if found.retry_after_s is None:
         found.retry_after_s = wait
     return found

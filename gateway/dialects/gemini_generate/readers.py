@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from gateway.contract.deltas import PART, ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
 from gateway.contract.service_tier import tier_name
-from gateway.dialects import fields
+from gateway.dialects import fields, signatures
 from gateway.dialects.endings import finish_of
+from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.gemini_generate import errors
+from gateway.dialects.gemini_generate.grounding import read_grounding
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
@@ -136,6 +138,9 @@ class _Reader:
         if fields.says_something(said):
             raise errors.within(said)
         source = camel(response)
+        if not source.keys() & _ANSWERS and words_within(response):
+            # A proxy's error, without a field for it.
+            raise errors.within(response)
         self._reply = self._reply or str(source.get("responseId") or "")
         try:
             choices: list[ChoiceDelta] = []
@@ -150,8 +155,13 @@ class _Reader:
             raise MalformedReply("The provider sent a response of the wrong shape") from None
         usage = self._read_count(count)
         name, model = str(source.get("responseId") or ""), str(source.get("modelVersion") or "")
+        rest = fields.rest(source, _RESPONSE) or {}
+        if counts:
+            rest["usage"] = counts
+        own: Own = {"gemini": rest} if rest else None
         # An error that says nothing is left out: a client might take it for one.
-        return Delta(tuple(choices), usage, name, model, raw if said is None else b"", "", _read_tier(count))
+        raw = raw if said is None else b""
+        return Delta(tuple(choices), usage, name, model, raw, "", _read_tier(count), own)
 
     def _read_count(self, count: _Count | None) -> Usage | None:
         """The usage so far: what one response counts the next may leave out, such as what was kept of the prompt."""
@@ -175,12 +185,16 @@ class _Reader:
         for part in content.get("parts") or ():
             choices += self._read_part(camel(part), index)
         extra = {key: candidate[key] for key in _METADATA if candidate.get(key)}
+        rest = fields.rest(candidate, _CANDIDATE) or {}
         logprobs = candidate.get("logprobsResult")
         reason = candidate.get("finishReason")
         if reason:
             self._finished.add(index)
-        if reason or extra or logprobs:
+        if reason or extra or logprobs or rest:
             finish: FinishReason = finish_of(fields.words(reason), _FINISH) if reason else ""
+            if reason and reason not in _FINISH:
+                rest["finishReason"] = reason
+            grounds = candidate.get("groundingMetadata")
             if finish == "stop" and self._calls.get(index):
                 finish = "tool_calls"
             choices.append(
@@ -189,6 +203,8 @@ class _Reader:
                     finish=finish,
                     logprobs=_read_logprobs(camel(logprobs)) if logprobs else (),
                     extra=extra or None,
+                    citations=read_grounding(camel(grounds)) if grounds else (),
+                    own={"gemini": rest} if rest else None,
                 )
             )
         return choices or [ChoiceDelta(index)]
@@ -197,20 +213,26 @@ class _Reader:
         signature = fields.words(part.get("thoughtSignature"))
         if part.get("text") is not None:
             text = fields.words(part["text"])
+            rest = fields.rest(part, _TEXT_PART)
+            own: Own = {PART: rest} if rest else None
+            signed_by = "gemini" if signature else ""
             if part.get("thought"):
-                return [ChoiceDelta(index, reasoning=text, signature=signature)]
-            found = [ChoiceDelta(index, text)] if text or not signature else []
-            if signature:
-                # Google itself sends the signature of a streamed text in an empty part after it.
-                found.append(ChoiceDelta(index, extra={"parts": [{"text": "", "thoughtSignature": signature}]}))
-            return found
+                kind, signature = signatures.unseal(signature)
+                if kind == "redacted":
+                    return [ChoiceDelta(index, redacted=signature)]
+                return [ChoiceDelta(index, reasoning=text, signature=signature, signed_by=kind, own=own)]
+            return [ChoiceDelta(index, text, signature=signature, signed_by=signed_by, own=own)]
         if "functionCall" in part:
             call = part["functionCall"]
             number = self._calls.get(index, 0)
             self._calls[index] = number + 1
             arguments = _encode(call.get("args") or {}).decode()
             call_id = fields.words(call.get("id")) or f"call_{self._reply}_{index}_{number}"
-            piece = ToolCallDelta(number, call_id, fields.words(call["name"]), arguments, signature)
+            others = fields.rest(part, _CALL_PART) or {}
+            if inner := fields.rest(call, _CALL):
+                others["functionCall"] = inner
+            mine: Own = {"gemini": others} if others else None
+            piece = ToolCallDelta(number, call_id, fields.words(call["name"]), arguments, signature, own=mine)
             return [ChoiceDelta(index, tool_calls=(piece,))]
         return [ChoiceDelta(index, extra={"parts": [part]})]
 
@@ -219,6 +241,22 @@ class _Reader:
             raise CutShort("The provider's answer stopped before its end")
 
 
+_ANSWERS = frozenset({"candidates", "promptFeedback", "usageMetadata", "responseId", "modelVersion"})
+_RESPONSE = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
+_CANDIDATE = frozenset(
+    {
+        "content",
+        "index",
+        "finishReason",
+        "logprobsResult",
+        "groundingMetadata",
+        "citationMetadata",
+        "urlContextMetadata",
+    }
+)
+_TEXT_PART = frozenset({"text", "thought", "thoughtSignature"})
+_CALL_PART = frozenset({"functionCall", "thoughtSignature", "thought"})
+_CALL = frozenset({"id", "name", "args"})
 _METADATA = ("groundingMetadata", "citationMetadata", "urlContextMetadata")
 
 
@@ -250,8 +288,9 @@ class StreamReader(_Reader):
         try:
             for name, data in events:
                 if name == "error":
-                    value = _decode_any(data)
-                    raise errors.within(value.get("error", value) if isinstance(value, dict) else value)
+                    value, _ = read_body(data)
+                    inner = value.get("error") if isinstance(value, dict) else None
+                    raise errors.within(inner or value)
                 if data != b"[DONE]":
                     deltas.append(self._read_response(data if b"\n" not in data else data.replace(b"\n", b" ")))
         except UpstreamError as error:

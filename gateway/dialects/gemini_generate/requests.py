@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -12,11 +12,15 @@ from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, Res
 from gateway.contract.protocols import InboundCall, WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.attribution import without_attribution
-from gateway.dialects.gemini_generate import turns
+from gateway.dialects.choices import check_unforced
+from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
+from gateway.dialects.gemini_generate import schemas, turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
 from gateway.dialects.gemini_generate.thinking import thinking_for, thinking_of_own
 from gateway.dialects.losses import Losses
+from gateway.dialects.names import NOTHING, Rule
+from gateway.dialects.schemas import Budget, Unsayable
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "model"})
@@ -39,6 +43,12 @@ _CONFIG = frozenset(
         "thinkingConfig",
     }
 )
+# "Must start with a letter or an underscore. Must be a-z, A-Z, 0-9, or contain underscores (_), dots (.), colons (:),
+# or dashes (-), with a maximum length of 64" is the API's error; Vertex takes 128. Of ids nothing is said.
+NAMES = Rule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
+IDS = Rule(NOTHING, 256)
+MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
+SEEDS = range(-(2**31), 2**31)
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
 _CHOICES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
 
@@ -183,6 +193,8 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoi
     names = fields.array(calling, "allowedFunctionNames", where) or []
     if calling.keys() == {"mode", "allowedFunctionNames"} and mode == "ANY" and _is_one_name(names):
         return ToolChoice("named", names[0])
+    if calling.keys() == {"mode", "allowedFunctionNames"} and mode in _ALLOWING and _are_names(names):
+        return ToolChoice(_ALLOWING[mode], allowed=tuple(names))
     if names or mode == "VALIDATED" or not calling.keys() <= {"mode", "allowedFunctionNames"}:
         extra["toolConfig"] = config
         return None
@@ -193,24 +205,43 @@ def _is_one_name(names: list[Any]) -> bool:
     return len(names) == 1 and type(names[0]) is str
 
 
+def _are_names(names: list[Any]) -> bool:
+    return bool(names) and all(type(name) is str for name in names)
+
+
+# The modes that take a list of names: of calls alone, and of calls or words.
+_ALLOWING: dict[str, Literal["required", "auto"]] = {"ANY": "required", "VALIDATED": "auto"}
+
+
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
     losses = Losses(options.unsupported)
     same = request.dialect == "gemini"
-    system, contents = turns.write_all(without_attribution(request, losses), losses, same=same)
+    names: dict[str, str] = {}
+    if not same:
+        request, names = fit(request, NAMES, IDS, losses)
+    messages = without_attribution(request, losses)
+    system, contents = turns.write_all(messages, losses, same=same, model=options.model)
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
-    if request.tools:
-        body["tools"] = _write_tools(request, losses, same=same)
+    if tools := _write_tools(request, losses, same=same):
+        body["tools"] = tools
+    elif not same:
+        check_unforced(request)
     choice = request.tool_choice
-    if choice is not None:
+    if choice is not None and (tools or same):
         calling: dict[str, Any] = {"mode": "ANY" if choice.mode == "named" else _CHOICES[choice.mode]}
         if choice.mode == "named":
             calling["allowedFunctionNames"] = [choice.name]
+        elif choice.allowed:
+            calling = {
+                "mode": "ANY" if choice.mode == "required" else "VALIDATED",
+                "allowedFunctionNames": list(choice.allowed),
+            }
         body["toolConfig"] = {"functionCallingConfig": calling}
-    config = _write_config(request)
-    _write_response_format(request.response_format, config)
+    config = _write_config(request) if same else _fitted_config(request, losses)
+    _write_response_format(request.response_format, body, config, losses, same=same)
     if request.reasoning is not None:
         thinking = (
             thinking_of_own(request.reasoning) if same else thinking_for(options.model, request.reasoning, losses)
@@ -228,7 +259,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     verb = "streamGenerateContent?alt=sse" if options.stream else "generateContent"
     model = quote(options.model.removeprefix("models/"), safe="/@-._~")
     path = f"/{options.version or 'v1beta'}/models/{model}:{verb}"
-    return WireRequest(path, _encode(body), losses=losses.all())
+    return WireRequest(path, _encode(body), losses=losses.all(), names=names)
 
 
 def _write_extra(extra: dict[str, Any], body: dict[str, Any], config: dict[str, Any]) -> None:
@@ -255,6 +286,23 @@ def _write_config(request: ChatRequest) -> dict[str, Any]:
     return config
 
 
+def _fitted_config(request: ChatRequest, losses: Losses) -> dict[str, Any]:
+    """Of another dialect's request, whose numbers may be larger than Gemini takes."""
+    config = _write_config(request)
+    if request.stop:
+        config["stopSequences"] = fit_stop(request.stop, MOST_STOP, losses, "Gemini")
+        if not config["stopSequences"]:
+            del config["stopSequences"]
+    for name, key, most in (("n", "candidateCount", MOST_CANDIDATES), ("top_logprobs", "logprobs", MOST_LOGPROBS)):
+        if config.get(key, 0) > most:
+            losses.add(name, f"Gemini gives at most {most}")
+            config[key] = most
+    if "seed" in config and config["seed"] not in SEEDS:
+        losses.add("seed", "Gemini takes seeds of 32 bits")
+        del config["seed"]
+    return config
+
+
 _PLAIN = (
     ("temperature", "temperature"),
     ("top_p", "topP"),
@@ -269,17 +317,32 @@ _PLAIN = (
 )
 
 
-def _write_response_format(wanted: ResponseFormat | None, config: dict[str, Any]) -> None:
+def _write_response_format(
+    wanted: ResponseFormat | None, body: dict[str, Any], config: dict[str, Any], losses: Losses, *, same: bool
+) -> None:
     if wanted is None:
         return
     config["responseMimeType"] = "text/plain" if wanted.kind == "text" else "application/json"
-    if wanted.kind == "json_schema" and wanted.schema is not None:
-        config["responseJsonSchema"] = wanted.schema
+    if wanted.kind != "json_schema" or wanted.schema is None:
+        return
+    schema = wanted.schema
+    if not same:
+        try:
+            schema, said = schemas.readable(schema)
+        except Unsayable as why:
+            losses.add("response_format.schema", f"Gemini can't read it ({why}): the system prompt asks for it")
+            parts = body.get("systemInstruction", {}).get("parts", [])
+            body["systemInstruction"] = {"parts": [*parts, {"text": JSON_BY_SCHEMA + _encode(schema).decode()}]}
+            return
+        if said:
+            losses.add_soft("response_format.schema", "some of the schema is said in its description")
+    config["responseJsonSchema"] = schema
 
 
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
     declarations: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "gemini":
@@ -290,8 +353,12 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
         wire: dict[str, Any] = {"name": tool.name}
         if tool.description:
             wire["description"] = tool.description
-        if tool.parameters is not None:
+        if tool.parameters is not None and same:
             wire["parametersJsonSchema"] = tool.parameters
+        elif tool.parameters is not None:
+            wire["parametersJsonSchema"], said = schemas.of_tool(tool.parameters, budget)
+            if said:
+                losses.add_soft(f"tools[{index}].parameters", "some of the schema is said in its description")
         if tool.strict:
             losses.add_soft(f"tools[{index}].strict", "Gemini has no strict tools")
         if tool.extra:
@@ -299,12 +366,16 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
                 wire.update(tool.extra)
             else:
                 losses.add_extras(tool.extra, f"tools[{index}].")
+        if tool.beside:
+            losses.add_extras(tool.beside, f"tools[{index}].")
         declarations.append(wire)
     return ([{"functionDeclarations": declarations}] if declarations else []) + others
 
 
 def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
-    if request.parallel_tool_calls is False:
+    if request.betas:
+        losses.add_soft("anthropic-beta", "Anthropic's, and not sent to Gemini")
+    if request.parallel_tool_calls is False and request.tools:
         losses.add("parallel_tool_calls", "Gemini decides by itself")
     if request.metadata:
         losses.add("metadata", "Gemini has no metadata")

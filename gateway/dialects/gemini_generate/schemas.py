@@ -1,10 +1,15 @@
-"""Gemini's own schema, an OpenAPI subset with types in upper case, read as JSON schema."""
+"""Gemini's own schema, an OpenAPI subset with types in upper case, read as JSON schema; and what it takes of the
+latter.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from gateway.dialects.gemini_generate.names import camel
+from gateway.dialects.schema_words import with_words
+from gateway.dialects.schemas import Budget, Remembered, Subset, Unsayable, narrow
+from gateway.dialects.tool_schemas import object_at_top
 
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
@@ -45,3 +50,34 @@ def _ordered(properties: dict[str, Any], order: object) -> list[tuple[str, Any]]
     names = [name for name in order if isinstance(name, str)] if isinstance(order, list) else []
     first = [name for name in dict.fromkeys(names) if name in properties]
     return [(name, properties[name]) for name in [*first, *(key for key in properties if key not in first)]]
+
+
+# What `responseJsonSchema` takes, as the vendor's reference lists it; the rest is not refused but left unread.
+_SUBSET = Subset(
+    keywords=frozenset({"minItems", "maxItems", "minimum", "maximum", "prefixItems", "propertyOrdering"}),
+    # Of strings and of numbers, as the vendor's guides list them; others are refused by some models.
+    formats=frozenset({"date-time", "date", "time", "float", "double", "int32", "int64", "enum"}),
+    closed=False,
+    const=False,
+    enum_types=(str, int, float),
+)
+
+
+@Remembered
+def readable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """A JSON schema of another dialect in keywords that Gemini reads, and whether a part of it is said in words only.
+
+    Raises `Unsayable`.
+    """
+    return narrow(schema, _SUBSET, budget)
+
+
+@Remembered
+def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """The same for a function's parameters; all of them in words where Gemini could not read any."""
+    schema, said = object_at_top(parameters, budget)
+    try:
+        found, more = readable(schema, budget)
+    except Unsayable:
+        return with_words({"type": "object"}, {"schema": parameters}), True
+    return found, said or more

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.errors import InvalidRequest
+from gateway.contract import media
+from gateway.contract.errors import InvalidRequest, UnsupportedFeature
 from gateway.contract.messages import (
     Audio,
     Document,
@@ -21,9 +23,14 @@ from gateway.contract.messages import (
     ToolCall,
     ToolResult,
 )
-from gateway.dialects import fields
+from gateway.dialects import fields, signatures
+from gateway.dialects.fitting import FIRST_WORDS
+from gateway.dialects.foreign import plain_words, refuse_files
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.losses import Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -99,17 +106,23 @@ class _Reader:
                 continue
             if type(item) is not dict:
                 raise fields.wrong(at, "an object", item)
-            found.append(self._part(camel(item), at + "."))
+            part = self._part(camel(item), at + ".")
+            if isinstance(part, Reasoning) and part.signed_by == "anthropic":
+                part = _with_thoughts_before(found, part)
+            found.append(part)
         return found
 
     def _part(self, item: dict[str, Any], where: str) -> Part:
         signature = fields.text(item, "thoughtSignature", where) or ""
         if item.get("thought") is True and item.get("text") is not None:
-            text = fields.text(item, "text", where) or ""
-            return Reasoning(text, signature, extra=fields.rest(item, _BESIDE | {"text"}))
+            text, extra = fields.text(item, "text", where) or "", fields.rest(item, _BESIDE | {"text"})
+            kind, signature = signatures.unseal(signature)
+            if kind == "redacted":
+                return Reasoning(redacted=signature, extra=extra, signed_by="anthropic")
+            return Reasoning(text, signature, extra=extra, signed_by=kind)
         if item.get("text") is not None:
-            extra = fields.rest(item, frozenset({"text", "thought"}))
-            return Text(fields.required_text(item, "text", where), extra)
+            extra = fields.rest(item, _BESIDE | {"text"})
+            return Text(fields.required_text(item, "text", where), extra, signature)
         if "inlineData" in item:
             return self._blob(item, where)
         if "fileData" in item:
@@ -128,10 +141,11 @@ class _Reader:
         # Google's SDK writes the alphabet for URLs, which the other vendors don't read.
         data = fields.required_text(blob, "data", where).replace("-", "+").replace("_", "/")
         extra = _rest_within(item, "inlineData", blob, _BLOB)
-        if media_type.startswith("image/"):
+        kind = media_type.lower()
+        if kind.startswith("image/"):
             return Image(data=data, media_type=media_type, extra=extra)
-        if media_type.startswith("audio/"):
-            return Audio(data, media_type.removeprefix("audio/"), extra)
+        if kind.startswith("audio/"):
+            return Audio(data, media_type[len("audio/") :], extra)
         return Document(data=data, media_type=media_type, extra=extra)
 
     @staticmethod
@@ -140,7 +154,7 @@ class _Reader:
         url = fields.required_text(file, "fileUri", where + "fileData.")
         media_type = fields.text(file, "mimeType", where + "fileData.") or ""
         extra = _rest_within(item, "fileData", file, _FILE)
-        if media_type.startswith("image/"):
+        if media_type.lower().startswith("image/"):
             return Image(url=url, media_type=media_type, extra=extra)
         return Document(url=url, media_type=media_type, extra=extra)
 
@@ -173,13 +187,39 @@ class _Reader:
         value = fields.obj(response, "response", where) or {}
         failed = value.keys() == {"error"} and type(value["error"]) is str
         extra = _rest_within(item, "functionResponse", response, _RESPONSE)
-        return ToolResult(call_id, (Text(_read_result(value)),), name, is_error=failed, extra=extra)
+        shown = [
+            self._shown(camel(each), f"{where}parts[{index}].")
+            for index, each in enumerate(
+                fields.each_object(fields.array(response, "parts", where) or [], where + "parts")
+            )
+        ]
+        return ToolResult(call_id, (Text(_read_result(value)), *shown), name, is_error=failed, extra=extra)
+
+    def _shown(self, item: dict[str, Any], where: str) -> Image | Audio | Document | Opaque:
+        """A picture or a file in a tool's result."""
+        if "inlineData" in item or "fileData" in item:
+            part = self._blob(item, where) if "inlineData" in item else self._file(item, where)
+            if isinstance(part, (Image, Audio, Document)):
+                return part
+        return Opaque("gemini", item)
+
+
+def _with_thoughts_before(found: list[Part], part: Reasoning) -> Reasoning:
+    """Anthropic signs a block of thoughts as a whole: of a stream its pieces come before the signature."""
+    said = [part.text]
+    while part.signature and found and isinstance(found[-1], Reasoning):
+        before = found[-1]
+        if before.signature or before.redacted or before.extra:
+            break
+        said.append(before.text)
+        del found[-1]
+    return msgspec.structs.replace(part, text="".join(reversed(said))) if len(said) > 1 else part
 
 
 _BLOB = frozenset({"mimeType", "data"})
 _FILE = frozenset({"mimeType", "fileUri"})
 _CALL = frozenset({"id", "name", "args"})
-_RESPONSE = frozenset({"id", "name", "response"})
+_RESPONSE = frozenset({"id", "name", "response", "parts"})
 
 
 def _rest_within(
@@ -208,9 +248,9 @@ def _read_result(value: dict[str, Any]) -> str:
 
 
 def write_all(
-    messages: tuple[Message, ...], losses: Losses, *, same: bool
+    messages: tuple[Message, ...], losses: Losses, *, same: bool, model: str = ""
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The system instruction's parts and the contents. Neighbours of one role become one."""
+    """The system instruction's parts and the contents. Neighbours of one role become one. `model` is Google's id."""
     system: list[dict[str, Any]] = []
     contents: list[dict[str, Any]] = []
     writer = _Writer(losses, same=same)
@@ -233,7 +273,51 @@ def write_all(
         elif parts or same:
             extra = message.extra if same and message.extra else {}
             contents.append({"role": role, "parts": parts, **extra})
+    if same:
+        return system, contents
+    _settle(contents, losses, signed=_OLD_MODELS.search(model) is None)
+    return _shape(system, contents, losses)
+
+
+def _shape(
+    system: list[dict[str, Any]], contents: list[dict[str, Any]], losses: Losses
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Of another dialect's conversation: something is said, and the user begins. Raises `UnsupportedFeature`."""
+    if not contents and system:
+        losses.add_soft("messages", "the system prompt, which stood alone, was sent as the user's message")
+        return [], [{"role": "user", "parts": system}]
+    if not contents:
+        raise UnsupportedFeature("'messages' hold nothing that Gemini takes: no text", param="messages")
+    if contents[0]["role"] == "model":
+        losses.add_soft("messages[0]", "a turn of the user's was put before the first, which is the assistant's")
+        contents.insert(0, {"role": "user", "parts": [{"text": FIRST_WORDS}]})
     return system, contents
+
+
+# Google's own mark for calls whose signature is lost, or that another model has made: from Gemini 3 on a call of the
+# turn under way is refused without one (https://ai.google.dev/gemini-api/docs/thought-signatures).
+NO_SIGNATURE = "skip_thought_signature_validator"
+_OLD_MODELS = re.compile(r"gemini-[12]\b")
+
+
+def _settle(contents: list[dict[str, Any]], losses: Losses, *, signed: bool) -> None:
+    """Tools' results come first in a turn, and each step's first call of the turn under way has a signature."""
+    under_way = signed
+    for content in reversed(contents):
+        parts = content["parts"]
+        if content["role"] == "user":
+            answers = [part for part in parts if "functionResponse" in part]
+            if answers and "functionResponse" not in parts[0]:
+                parts.sort(key=lambda part: "functionResponse" not in part)
+            # A turn begins with a user's words; what tools have shown stands behind their results.
+            under_way = under_way and bool(answers)
+        elif under_way:
+            first = next((part for part in parts if "functionCall" in part), None)
+            if first is not None and "thoughtSignature" not in first:
+                first["thoughtSignature"] = NO_SIGNATURE
+                losses.add_soft(
+                    "tool_calls[].thought_signature", "it is not known, so Google was asked not to look for it"
+                )
 
 
 class _Writer:
@@ -244,10 +328,20 @@ class _Writer:
         self._same = same
         # As the conversation goes on: an id may come again in a later turn.
         self._names: dict[str, str] = {}
+        # What tools have shown, to stand behind all their results.
+        self._shown: list[dict[str, Any]] = []
 
     def parts(self, message: Message) -> list[dict[str, Any]]:
+        found = self._parts(message.parts)
+        if self._shown:
+            results = max(place for place, part in enumerate(found) if "functionResponse" in part) + 1
+            found[results:results] = self._shown
+            self._shown = []
+        return found
+
+    def _parts(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
         found = []
-        for part in message.parts:
+        for part in parts:
             wire = self._part(part)
             if wire is None:
                 continue
@@ -261,57 +355,85 @@ class _Writer:
         return found
 
     def _part(self, part: Part) -> dict[str, Any] | None:
-        if isinstance(part, (Text, Refusal)):
-            return {"text": part.text}
+        if isinstance(part, Text):
+            # "it has an empty text parameter"
+            said = part.text or part.signature or self._same
+            return _signed({"text": part.text}, part.signature) if said else None
+        if isinstance(part, Refusal):
+            return {"text": part.text} if part.text or self._same else None
         if isinstance(part, Image):
-            return _media(part.data, part.media_type or "image/png", part.url)
+            return self._media(part.data, part.media_type, part.url, "image")
         if isinstance(part, Audio):
-            return _media(part.data, f"audio/{part.format or 'wav'}", "")
+            return self._media(part.data, f"audio/{part.format or 'wav'}", "", "audio")
         if isinstance(part, Document):
             return self._document(part)
         if isinstance(part, ToolCall):
             self._names[part.id] = part.name
             call = {"functionCall": {"id": part.id, "name": part.name, "args": read_arguments(part.arguments)}}
-            return {**call, "thoughtSignature": part.signature} if part.signature and self._same else call
+            return _signed(call, part.signature)
         if isinstance(part, ToolResult):
             return self._result(part)
         if isinstance(part, Reasoning):
             return self._thought(part)
         if part.dialect == "gemini":
             return dict(part.value)
+        if words := plain_words(part):
+            self._losses.add_soft("messages[].content[]", f"a part of {part.dialect}'s own was written as text")
+            return {"text": words}
+        refuse_files(part)
         self._losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
         return None
 
     def _document(self, part: Document) -> dict[str, Any] | None:
         if part.text:
             return {"text": part.text}
+        if part.file_id:
+            raise media.refuse_file("messages[].content[].file_id", "a file by its id")
         if not (part.data or part.url):
-            self._losses.add("messages[].content[].file_id", "a file that only its provider has")
+            self._losses.add("messages[].content[].file", "it is empty")
             return None
-        return _media(part.data, part.media_type or "application/pdf", part.url)
+        return self._media(part.data, part.media_type, part.url, "file", part.name)
+
+    def _media(self, data: str, kind: str, url: str, what: str, name: str = "") -> dict[str, Any] | None:
+        """Bytes, or the address of some. A type that nobody knows is left out, and never a wrong one."""
+        if not self._same:
+            kind = media.media_type(kind, data, name or url)
+        if not kind and what == "image" and data:
+            kind = "image/png"
+        if url and not data:
+            return {"fileData": {"mimeType": kind, "fileUri": url} if kind else {"fileUri": url}}
+        if not kind and media.text_of(data) is not None:
+            kind = "text/plain"
+        if not kind:
+            self._losses.add(f"messages[].content[].{what}", "nobody says what kind of file it is")
+            return None
+        return {"inlineData": {"mimeType": kind, "data": data}}
 
     def _thought(self, part: Reasoning) -> dict[str, Any] | None:
-        if not self._same:
-            self._losses.add_soft("messages[].reasoning", "Gemini takes back only its own thoughts")
-            return None
-        wire: dict[str, Any] = {"text": part.text, "thought": True}
-        if part.signature:
-            wire["thoughtSignature"] = part.signature
-        return wire
+        if part.signed_by == "gemini" or (self._same and not part.signed_by):
+            if not part.text and not self._same:
+                # The signature of the words before it.
+                return _signed({"text": ""}, part.signature)
+            return _signed({"text": part.text, "thought": True}, part.signature)
+        self._losses.add_soft("messages[].reasoning", "Gemini takes back only its own thoughts")
+        return None
 
     def _result(self, part: ToolResult) -> dict[str, Any]:
         text = "".join(each.text for each in part.parts if isinstance(each, Text))
-        if any(not isinstance(each, Text) for each in part.parts):
-            self._losses.add("messages[].tool_result", "Gemini's function responses hold JSON only")
+        shown = self._parts([each for each in part.parts if not isinstance(each, Text)])
         response: dict[str, Any] = {"id": part.call_id, "name": part.name or self._names.get(part.call_id, "unknown")}
         response["response"] = {"error": text} if part.is_error else _as_object(text)
+        if shown and self._same:
+            response["parts"] = shown
+        elif shown:
+            # Beside the results, where every model of Google's sees them.
+            self._losses.add_soft("tool_result.content[]", "a tool's pictures and files follow its result")
+            self._shown += shown
         return {"functionResponse": response}
 
 
-def _media(data: str, media_type: str, url: str) -> dict[str, Any]:
-    if data:
-        return {"inlineData": {"mimeType": media_type, "data": data}}
-    return {"fileData": {"mimeType": media_type, "fileUri": url}}
+def _signed(part: dict[str, Any], signature: str) -> dict[str, Any]:
+    return {**part, "thoughtSignature": signature} if signature else part
 
 
 def _as_object(text: str) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, Usage
+from gateway.contract.deltas import PART, ChoiceDelta, Citation, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest
+from gateway.contract.messages import ChatRequest, Loss
+from gateway.dialects import signatures
 from gateway.dialects.collect import CollectedCall
+from gateway.dialects.foreign import Unsaid, kind_of, merge, note_for, pictures_of
 from gateway.dialects.gemini_generate import errors
+from gateway.dialects.gemini_generate.grounding import settle, write_grounding
 from gateway.dialects.gemini_generate.turns import is_object, read_arguments
 
 _encode = msgspec.json.Encoder().encode
@@ -32,36 +35,114 @@ _FINISH: dict[FinishReason, str] = {
 class _Candidate:
     """One candidate: its pieces as parts, in their order. Tool calls come whole, so they wait for their end."""
 
-    __slots__ = ("_calls", "_sent", "finish")
+    __slots__ = ("_block", "_calls", "_cited", "_left_out", "_length", "_said", "_sent", "_silent", "_unsaid", "finish",
+                 "own")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, unsaid: Unsaid) -> None:
+        self._unsaid = unsaid
         self._calls: dict[int, CollectedCall] = {}
         self._sent: set[int] = set()
+        # The words so far, and where their last block begins.
+        self._said: list[str] = []
+        self._length = 0
+        self._block = 0
+        self._cited: list[tuple[Citation, int]] = []
+        self._left_out: list[str] = []
+        self._silent = True
         self.finish: FinishReason = ""
+        self.own: dict[str, Any] = {}
 
     def take(self, choice: ChoiceDelta) -> list[dict[str, Any]]:
         """The parts that are complete with this piece."""
         parts: list[dict[str, Any]] = []
-        if choice.reasoning or choice.signature:
-            parts.append(_signed({"text": choice.reasoning, "thought": True}, choice.signature))
-        parts += [{"text": text} for text in (choice.text, choice.refusal) if text]
-        parts += (choice.extra or {}).get("parts", ())
+        beside: dict[str, Any] = {}
+        if choice.own:
+            beside = choice.own.get(PART) or {}
+            self.own |= choice.own.get("gemini") or {}
+        if choice.begins:
+            self._block = self._length
+        ours = choice.signed_by in ("", "gemini")
+        signature = (
+            choice.signature if ours or not choice.signature else signatures.seal(choice.signature, choice.signed_by)
+        )
+        # Gemini signs words too: a signature without thoughts is theirs.
+        of_words = bool(signature) and choice.signed_by == "gemini" and not choice.reasoning
+        if choice.reasoning or (signature and not of_words):
+            parts.append({**beside, **_signed({"text": choice.reasoning, "thought": True}, signature)})
+        if choice.redacted:
+            parts.append(_signed({"text": "", "thought": True}, signatures.seal(choice.redacted, "redacted")))
+        if choice.text or of_words:
+            self._say(choice.text)
+            parts.append({**beside, **_signed({"text": choice.text}, signature if of_words else "")})
+        if choice.refusal:
+            self._say(choice.refusal)
+            parts.append({"text": choice.refusal})
+        if choice.extra:
+            parts += self._parts_of(choice.extra)
+        self._cited += [
+            (each, self._block) for each in choice.citations if each.dialect != "gemini" and each.url + each.title
+        ]
         for piece in choice.tool_calls:
-            if piece.index in self._sent:
-                # It was complete, so this holds nothing but blanks.
-                continue
-            call = self._calls.get(piece.index)
-            if call is None:
-                parts += self._complete_calls()
-                call = self._calls[piece.index] = CollectedCall(piece.index)
-            call.take(piece)
+            parts += self._take_call(piece)
         self.finish = choice.finish or self.finish
+        if parts or self._calls:
+            self._silent = False
         return parts
 
+    def _take_call(self, piece: ToolCallDelta) -> list[dict[str, Any]]:
+        if piece.index in self._sent:
+            # It was complete, so this holds nothing but blanks.
+            return []
+        parts: list[dict[str, Any]] = []
+        call = self._calls.get(piece.index)
+        if call is None:
+            parts = self._complete_calls()
+            call = self._calls[piece.index] = CollectedCall(piece.index)
+        call.take(piece)
+        return parts
+
+    def _say(self, text: str) -> None:
+        self._said.append(text)
+        self._length += len(text)
+
+    def _parts_of(self, extra: dict[str, Any]) -> list[dict[str, Any]]:
+        """Google's own parts, pictures of OpenAI's compatible servers, and what others can't be told."""
+        parts = list(extra.get("parts") or ())
+        for kind, data in pictures_of(extra.get("images")):
+            parts.append({"inlineData": {"mimeType": kind, "data": data}})
+        audio = extra.get("audio")
+        if isinstance(audio, dict) and audio.get("transcript"):
+            self._unsaid.add("audio", "the sound has no media type")
+            parts.append({"text": str(audio["transcript"])})
+        blocks = extra.get("content_blocks")
+        for block in blocks if isinstance(blocks, list) else ():
+            self._left_out.append(kind_of(block))
+            self._unsaid.add(kind_of(block), "Gemini's answers have no such part")
+        return parts
+
+    def metadata(self, choice: ChoiceDelta) -> dict[str, Any]:
+        """What stands beside the content: Google's own metadata, with the places that its words have now."""
+        extra = choice.extra or {}
+        found = {key: value for key, value in extra.items() if key.endswith("Metadata") or key == "gatehouse"}
+        if isinstance(found.get("groundingMetadata"), dict):
+            found["groundingMetadata"] = settle(found["groundingMetadata"], "".join(self._said))
+        if choice.logprobs:
+            found["logprobsResult"] = _write_logprobs(choice.logprobs)
+        return found
+
+    def last(self) -> dict[str, Any]:
+        """What stands beside the content at the end: the reason, other vendors' sources, and fields of Google's own."""
+        found: dict[str, Any] = {"finishReason": _FINISH.get(self.finish, "STOP"), **self.own}
+        if self._cited:
+            found["groundingMetadata"] = write_grounding(self._cited, "".join(self._said))
+        return found
+
     def rest(self) -> list[dict[str, Any]]:
-        """The tool calls that are left at the end."""
+        """The tool calls that are left at the end; words in the place of an answer that would hold nothing."""
         parts = [_write_call(self._calls[index]) for index in sorted(self._calls)]
         self._calls = {}
+        if self._silent and self._left_out and not parts:
+            parts = [{"text": note_for(self._left_out)}]
         return parts
 
     def _complete_calls(self) -> list[dict[str, Any]]:
@@ -79,7 +160,8 @@ class _Candidate:
 
 def _write_call(call: CollectedCall) -> dict[str, Any]:
     wire = {"id": call.id or f"call_{call.index}", "name": call.name, "args": read_arguments(call.arguments)}
-    return _signed({"functionCall": wire}, call.signature)
+    own = (call.own or {}).get("gemini") or {}
+    return _signed(merge(own, {"functionCall": wire}), call.signature)
 
 
 def _signed(part: dict[str, Any], signature: str) -> dict[str, Any]:
@@ -90,7 +172,7 @@ class StreamWriter:
     """`data:` frames; nothing marks the end but the finish reasons."""
 
     content_type = "text/event-stream"
-    __slots__ = ("_candidates", "_ended", "_held", "_id", "_model", "_raw", "_usage")
+    __slots__ = ("_candidates", "_ended", "_held", "_id", "_model", "_own", "_raw", "_unsaid", "_usage")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
@@ -98,9 +180,16 @@ class StreamWriter:
         self._raw = raw
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
+        self._own: dict[str, Any] = {}
+        self._unsaid = Unsaid()
         # Raw responses with a finish reason, and what follows them: the reply may still break off.
         self._held: list[bytes] = []
         self._ended: set[int] = set()
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._unsaid.losses
 
     def opening(self, delta: Delta) -> bytes:
         """The SDK takes every frame for a response, so there is none that says nothing."""
@@ -140,12 +229,14 @@ class StreamWriter:
             self._id = delta.id or self._id
             self._model = delta.model or self._model
             self._usage = delta.usage or self._usage
+            if delta.own:
+                self._own |= delta.own.get("gemini") or {}
             for choice in delta.choices:
                 candidate = self._candidates.get(choice.index)
                 if candidate is None:
-                    candidate = self._candidates[choice.index] = _Candidate()
+                    candidate = self._candidates[choice.index] = _Candidate(self._unsaid)
                 wire = _write_candidate(choice.index, candidate.take(choice))
-                _add_metadata(wire, choice)
+                wire |= candidate.metadata(choice)
                 if len(wire) > 2 or wire["content"]["parts"]:
                     found.append(self._response([wire]))
         return found
@@ -163,12 +254,11 @@ class StreamWriter:
         for index in sorted(self._candidates):
             candidate = self._candidates[index]
             # The SDK's chats take a response without parts for an invalid one.
-            wire = _write_candidate(index, candidate.rest() or [_NO_WORDS])
-            wire["finishReason"] = _FINISH.get(candidate.finish, "STOP")
-            wires.append(wire)
-        response = self._response(wires)
+            wires.append(_write_candidate(index, candidate.rest() or [_NO_WORDS]) | candidate.last())
+        counts = self._own.pop("usage", {})
+        response = {**self._own, **self._response(wires)}
         if self._usage is not None:
-            response["usageMetadata"] = write_usage(self._usage)
+            response["usageMetadata"] = merge(counts, write_usage(self._usage))
         return response
 
     def _response(self, candidates: list[dict[str, Any]]) -> dict[str, Any]:
@@ -192,6 +282,11 @@ class ArrayWriter:
     def __init__(self, writer: StreamWriter) -> None:
         self._writer = writer
         self._begun = False
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._writer.losses
 
     def opening(self, delta: Delta) -> bytes:
         """There is no element that says nothing either."""
@@ -227,6 +322,11 @@ class WholeWriter:
         self._stream = StreamWriter(request, reply_id, raw=False)
         self._raw = raw
         self._deltas: list[Delta] = []
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._stream.losses
 
     def opening(self, delta: Delta) -> bytes:
         """A whole answer has none."""
@@ -305,14 +405,6 @@ _JOINABLE = (("text",), ("text", "thought"))
 
 def _write_candidate(index: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"content": {"role": "model", "parts": parts}, "index": index}
-
-
-def _add_metadata(candidate: dict[str, Any], choice: ChoiceDelta) -> None:
-    candidate.update(
-        {key: value for key, value in (choice.extra or {}).items() if key.endswith("Metadata") or key == "gatehouse"}
-    )
-    if choice.logprobs:
-        candidate["logprobsResult"] = _write_logprobs(choice.logprobs)
 
 
 def _write_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ class OpenAIChat:
     name = "openai"
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
-        """See `Dialect.read_request`; the model stands in the body, so `call` says nothing new."""
-        return requests.read(body)
+        """See `Dialect.read_request`."""
+        return requests.read(body, call.model)
 
     def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
         """See `Dialect.write_request`."""

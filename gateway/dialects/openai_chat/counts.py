@@ -1,10 +1,12 @@
-"""The `usage` of Chat Completions, in the words of OpenAI and of the servers that speak its dialect."""
+"""What OpenAI's replies count, in its words and those of servers that speak its dialect: tokens, and how likely."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from gateway.contract.deltas import Usage
+from gateway.contract.deltas import TokenLogprob, Usage
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
@@ -19,9 +21,7 @@ class _CompletionDetails(msgspec.Struct, gc=False):
     audio_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct, gc=False):
-    """What is read of it. All counts of the prompt's cache are part of `prompt_tokens`."""
-
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -33,12 +33,39 @@ class WireUsage(msgspec.Struct, gc=False):
     cache_creation_input_tokens: int | None = None
 
 
-_NO_PROMPT = _PromptDetails()
-_NO_COMPLETION = _CompletionDetails()
+_decode_usage = msgspec.json.Decoder(_Usage).decode
 
 
-def read_usage(usage: WireUsage) -> Usage:
-    """The counts as ours. OpenAI's own words come first where a server says the same in several ways."""
+def read_usage(usage: msgspec.Raw) -> Usage:
+    """Raises `msgspec.ValidationError`."""
+    return _read_usage(_decode_usage(usage))
+
+
+def convert_usage(usage: dict[str, Any]) -> Usage:
+    """The same of what is decoded already, with numbers that are strings."""
+    return _read_usage(msgspec.convert(usage, _Usage, strict=False))
+
+
+def read_logprobs(logprobs: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    """The `logprobs` of a choice."""
+    tokens = logprobs.get("content")
+    if not isinstance(tokens, list):
+        return ()
+    return tuple([_read_token(token) for token in tokens if isinstance(token, dict)])
+
+
+def _read_token(token: dict[str, Any]) -> TokenLogprob:
+    data = token.get("bytes")
+    return TokenLogprob(
+        str(token.get("token", "")),
+        float(token.get("logprob") or 0.0),
+        tuple([_read_token(other) for other in token.get("top_logprobs") or ()]),
+        tuple(data) if isinstance(data, list) else None,
+    )
+
+
+def _read_usage(usage: _Usage) -> Usage:
+    """OpenAI's own words come first where a server says the same in several ways."""
     prompt = usage.prompt_tokens_details or _NO_PROMPT
     completion = usage.completion_tokens_details or _NO_COMPLETION
     asked, answered = usage.prompt_tokens or 0, usage.completion_tokens or 0
@@ -69,3 +96,7 @@ def read_usage(usage: WireUsage) -> Usage:
         audio_input=prompt.audio_tokens or 0,
         audio_output=completion.audio_tokens or 0,
     )
+
+
+_NO_PROMPT = _PromptDetails()
+_NO_COMPLETION = _CompletionDetails()

@@ -18,8 +18,13 @@ from gateway.contract.messages import (
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.attribution import without_attribution
+from gateway.dialects.call_ids import call_ids, fit_ids
+from gateway.dialects.choices import check_unforced
+from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
 from gateway.dialects.losses import Losses
-from gateway.dialects.openai_chat import turns
+from gateway.dialects.names import NOTHING, Rule, digest
+from gateway.dialects.openai_chat import schemas, turns
+from gateway.dialects.schemas import Budget
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset(
@@ -49,13 +54,22 @@ _KNOWN = frozenset(
         "metadata",
     }
 )
+# "Must be a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum length of 64"
+NAMES = Rule(r"[^a-zA-Z0-9_-]", 64)
+# Of ids only the length is bounded: "Expected a string with maximum length 40".
+IDS = Rule(NOTHING, 40)
+# "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
+NINE_LETTERS = Rule(r"[^a-zA-Z0-9]", 9, exact=True)
+MOST_STOP = 4
+MOST_USER = 64
+MOST_TEMPERATURE = 2
 _TOOL_CHOICES = frozenset({"auto", "none", "required"})
 
 
-def read(body: bytes) -> ChatRequest:
-    """Raises `InvalidRequest` naming the field."""
+def read(body: bytes, model: str = "") -> ChatRequest:
+    """`model` stands in the path, and holds (Azure's deployments). Raises `InvalidRequest` naming the field."""
     source = fields.read_json_object(body)
-    model = fields.required_text(source, "model")
+    model = model or fields.required_text(source, "model")
     messages = fields.array(source, "messages")
     if messages is None:
         raise fields.missing("messages")
@@ -128,6 +142,7 @@ def _read_tools(source: dict[str, Any]) -> tuple[Tool | Opaque, ...]:
                 parameters=fields.obj(function, "parameters", where),
                 strict=fields.boolean(function, "strict", where),
                 extra=fields.rest(function, _FUNCTION_FIELDS),
+                beside=fields.rest(item, frozenset({"type", "function"})),
             )
         )
     return tuple(tools)
@@ -148,8 +163,30 @@ def _read_tool_choice(
         if choice.get("type") == "function":
             function = fields.obj(choice, "function", "tool_choice.") or choice
             return ToolChoice("named", fields.required_text(function, "name", "tool_choice.function.")), extra
+        if (allowed := _read_allowed(choice)) is not None:
+            return allowed, extra
         return None, {**(extra or {}), "tool_choice": choice}
     raise InvalidRequest("'tool_choice' must be 'auto', 'none', 'required' or name a function", param="tool_choice")
+
+
+def _read_allowed(choice: dict[str, Any]) -> ToolChoice | None:
+    """`allowed_tools`, where all of them are functions; None for anything else, which only OpenAI understands."""
+    allowed = choice.get("allowed_tools")
+    if choice.keys() != {"type", "allowed_tools"} or not isinstance(allowed, dict):
+        return None
+    tools, mode = allowed.get("tools"), allowed.get("mode")
+    if allowed.keys() != {"mode", "tools"} or mode not in ("auto", "required") or not isinstance(tools, list):
+        return None
+    names = [each["function"].get("name") for each in tools if _is_named(each)]
+    if not tools or len(names) < len(tools) or not all(isinstance(name, str) for name in names):
+        return None
+    return ToolChoice(mode, allowed=tuple(names))
+
+
+def _is_named(tool: object) -> bool:
+    if not isinstance(tool, dict) or tool.keys() != {"type", "function"} or tool["type"] != "function":
+        return False
+    return isinstance(tool["function"], dict) and tool["function"].keys() == {"name"}
 
 
 def _read_stream_options(source: dict[str, Any], extra: dict[str, Any] | None) -> tuple[bool, dict[str, Any] | None]:
@@ -197,27 +234,40 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
     losses = Losses(options.unsupported)
     same = request.dialect == "openai"
+    names: dict[str, str] = {}
+    ids = NINE_LETTERS if options.nine_letter_ids else IDS
+    if not same:
+        request, names = fit(request, NAMES, ids, losses)
+    elif (options.native or options.nine_letter_ids) and not all(map(ids.fits, call_ids(request.messages))):
+        # Another vendor behind this gateway has given the ids of earlier turns.
+        request = msgspec.structs.replace(request, messages=fit_ids(request.messages, ids))
     body: dict[str, Any] = {"model": options.model}
     messages = without_attribution(request, losses)
-    body["messages"] = [wire for message in messages for wire in turns.write(message, losses, same=same)]
+    body["messages"] = turns.write_all(messages, losses, same=same, native=options.native)
     if options.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    _write_sampling(request, body)
+    _write_sampling(request, body, losses, same=same)
     if request.max_tokens is not None:
         # The vendor retired `max_tokens`; many compatible servers know nothing else.
-        body["max_completion_tokens" if options.native else "max_tokens"] = request.max_tokens
+        name = options.max_tokens or ("max_completion_tokens" if options.native else "max_tokens")
+        body[name] = request.max_tokens
     if request.top_k is not None:
         if options.native:
             losses.add("top_k", "OpenAI has no top_k")
         else:
             body["top_k"] = request.top_k
-    if request.tools:
-        body["tools"] = _write_tools(request, losses)
-    if request.tool_choice is not None:
-        body["tool_choice"] = _write_tool_choice(request.tool_choice)
+    if tools := _write_tools(request, losses):
+        body["tools"] = tools
+        if request.tool_choice is not None:
+            body["tool_choice"] = _write_tool_choice(request.tool_choice)
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+    else:
+        # "'tool_choice' is only allowed when 'tools' are specified", and so is 'parallel_tool_calls'.
+        check_unforced(request)
     if request.response_format is not None:
-        body["response_format"] = _write_response_format(request.response_format)
+        _write_response_format(request, body, options, losses)
     if request.reasoning is not None:
         _write_reasoning(request.reasoning, body, losses)
     if request.extra:
@@ -225,7 +275,9 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
             _write_extra(request.extra, body)
         else:
             losses.add_extras(request.extra)
-    return WireRequest("/chat/completions", _encode(body), losses=losses.all())
+    if request.betas:
+        losses.add_soft("anthropic-beta", "Anthropic's, and not sent to other vendors")
+    return WireRequest("/chat/completions", _encode(body), losses=losses.all(), names=names)
 
 
 def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
@@ -237,25 +289,44 @@ def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
             body.setdefault(key, value)
 
 
-def _write_sampling(request: ChatRequest, body: dict[str, Any]) -> None:
+def _write_sampling(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
     for name in _PLAIN:
         value = getattr(request, name)
         if value is not None:
             body[name] = value
-    if request.stop:
-        body["stop"] = list(request.stop)
+    if same:
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.user:
+            body["user"] = request.user
+        if request.metadata is not None:
+            body["metadata"] = request.metadata
+        return
+    if stop := fit_stop(request.stop, MOST_STOP, losses, "OpenAI"):
+        body["stop"] = stop
     if request.user:
         body["user"] = request.user
+        if len(request.user) > MOST_USER:
+            losses.add_soft("user", f"OpenAI takes users of at most {MOST_USER} letters: a digest was sent")
+            body["user"] = digest(request.user)
+    if request.metadata:
+        losses.add("metadata", "OpenAI's metadata belongs to answers that it stores")
+    if body.get("temperature", 0) > MOST_TEMPERATURE:
+        losses.add_soft("temperature", f"OpenAI's range ends at {MOST_TEMPERATURE}")
+        body["temperature"] = MOST_TEMPERATURE
+    if "top_logprobs" in body and not request.logprobs:
+        # Refused without the other.
+        del body["top_logprobs"]
 
 
 _PLAIN = (
     "temperature", "top_p", "seed", "n", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
-    "parallel_tool_calls", "metadata",
 )  # fmt: skip
 
 
 def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
+    budget = Budget()
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Opaque):
             if tool.dialect == "openai":
@@ -266,27 +337,53 @@ def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
         function: dict[str, Any] = {"name": tool.name}
         if tool.description:
             function["description"] = tool.description
-        if tool.parameters is not None:
-            function["parameters"] = tool.parameters
-        if tool.strict is not None:
-            function["strict"] = tool.strict
-        if tool.extra and request.dialect == "openai":
-            function.update(tool.extra)
-        tools.append({"type": "function", "function": function})
+        beside: dict[str, Any] = {}
+        if request.dialect == "openai":
+            if tool.parameters is not None:
+                function["parameters"] = tool.parameters
+            if tool.strict is not None:
+                function["strict"] = tool.strict
+            function.update(tool.extra or {})
+            beside = tool.beside or {}
+        else:
+            _write_parameters(tool, function, f"tools[{index}]", losses, budget)
+        tools.append({"type": "function", "function": function, **beside})
     return tools
 
 
+def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
+    """The parameters of another dialect's tool, and whether calls are held to them."""
+    if tool.parameters is not None:
+        function["parameters"], said = schemas.of_tool(tool.parameters, budget)
+        if said:
+            losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
+    if tool.strict:
+        strict = schemas.strict(function.get("parameters") or {}, budget)
+        if strict is None:
+            losses.add(f"{where}.strict", "OpenAI can't hold calls to this schema: it allows more than strictness does")
+        else:
+            function["parameters"], function["strict"] = strict, True
+    if tool.extra:
+        losses.add_extras(tool.extra, f"{where}.")
+
+
 def _write_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
+    if choice.allowed:
+        tools = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": tools}}
     if choice.mode == "named":
         return {"type": "function", "function": {"name": choice.name}}
     return choice.mode
 
 
-def _write_response_format(wanted: ResponseFormat) -> dict[str, Any]:
-    if wanted.kind == "text":
-        return {"type": "text"}
+def _write_response_format(request: ChatRequest, body: dict[str, Any], options: WireOptions, losses: Losses) -> None:
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text":
+        body["response_format"] = {"type": "text"}
+        return
     if wanted.kind == "json":
-        return {"type": "json_object"}
+        body["response_format"] = {"type": "json_object"}
+        return
     schema: dict[str, Any] = {"name": wanted.name or "answer"}
     if wanted.description:
         schema["description"] = wanted.description
@@ -294,7 +391,17 @@ def _write_response_format(wanted: ResponseFormat) -> dict[str, Any]:
         schema["schema"] = wanted.schema
     if wanted.strict is not None:
         schema["strict"] = wanted.strict
-    return {"type": "json_schema", "json_schema": schema}
+    if request.dialect != "openai" and wanted.schema is not None and options.native:
+        if wanted.schema.get("type", "object") != "object":
+            # "schema must be a JSON Schema of 'type: "object"'"
+            losses.add("response_format.schema", "OpenAI holds answers to objects only: the system prompt asks for it")
+            words = JSON_BY_SCHEMA + _encode(wanted.schema).decode()
+            body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
+            return
+        # The other vendors always hold answers to their schema.
+        if (strict := schemas.strict(wanted.schema)) is not None:
+            schema["schema"], schema["strict"] = strict, True
+    body["response_format"] = {"type": "json_schema", "json_schema": schema}
 
 
 def _write_reasoning(reasoning: ReasoningOptions, body: dict[str, Any], losses: Losses) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
-from gateway.contract.errors import InvalidRequest
+import msgspec
+
+from gateway.contract import media
+from gateway.contract.errors import InvalidRequest, UnsupportedFeature
 from gateway.contract.messages import (
     Audio,
     Document,
@@ -19,11 +22,14 @@ from gateway.contract.messages import (
     ToolCall,
     ToolResult,
 )
-from gateway.dialects import fields
+from gateway.dialects import fields, google, signatures
+from gateway.dialects.foreign import plain_words, refuse_files
 from gateway.dialects.losses import Losses
 
 _ROLES = frozenset(get_args(Role))
-_KNOWN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content"})
+_KNOWN = frozenset(
+    {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "thinking_blocks"}
+)
 _PLAIN = frozenset({"role", "content"})
 _TEXT_FIELDS = frozenset({"type", "text"})
 
@@ -38,7 +44,7 @@ def read(item: object, where: str) -> Message:
         return Message(role, (Text(content),))
     dot = where + "."
     name = fields.text(item, "name", dot) or ""
-    extra = fields.rest(item, _KNOWN)
+    signature, extra = google.take_beside(fields.rest(item, _KNOWN))
     if role == "tool":
         result = ToolResult(
             fields.required_text(item, "tool_call_id", dot),
@@ -48,6 +54,8 @@ def read(item: object, where: str) -> Message:
         return Message("tool", (result,), extra=extra)
     parts = _read_thoughts(item, dot)
     parts += _read_content(content, dot + "content")
+    if signature:
+        parts = _sign_words(parts, signature)
     refusal = fields.text(item, "refusal", dot)
     if refusal:
         parts.append(Refusal(refusal))
@@ -75,7 +83,33 @@ def _wrong_role(role: object, where: str) -> InvalidRequest:
 
 def _read_thoughts(item: dict[str, Any], dot: str) -> list[Part]:
     thoughts = fields.text(item, "reasoning_content", dot)
-    return [Reasoning(thoughts)] if thoughts else []
+    parts: list[Part] = [Reasoning(thoughts)] if thoughts else []
+    where = dot + "thinking_blocks"
+    blocks = fields.array(item, "thinking_blocks", dot)
+    if blocks:
+        parts += [_read_block(each, f"{where}[{i}].") for i, each in enumerate(fields.each_object(blocks, where))]
+    return parts
+
+
+def _read_block(block: dict[str, Any], where: str) -> Reasoning:
+    """Anthropic's signed thoughts, where LiteLLM keeps them (https://docs.litellm.ai/docs/reasoning_content)."""
+    if block.get("type") == "redacted_thinking":
+        extra = fields.rest(block, frozenset({"type", "data", "index"}))
+        return Reasoning(redacted=fields.text(block, "data", where) or "", extra=extra, signed_by="anthropic")
+    signed_by, signature = signatures.split(fields.text(block, "signature", where) or "", "anthropic")
+    extra = fields.rest(block, frozenset({"type", "thinking", "signature", "index"}))
+    return Reasoning(
+        fields.text(block, "thinking", where) or "", signature, extra=extra, signed_by=signed_by or "anthropic"
+    )
+
+
+def _sign_words(parts: list[Part], signature: str) -> list[Part]:
+    """The last words with Google's signature of them."""
+    for place in range(len(parts) - 1, -1, -1):
+        part = parts[place]
+        if isinstance(part, Text):
+            return [*parts[:place], msgspec.structs.replace(part, signature=signature), *parts[place + 1 :]]
+    return [*parts, Text("", signature=signature)]
 
 
 def _read_content(content: object, where: str) -> list[Part]:
@@ -115,7 +149,7 @@ def _read_image(item: dict[str, Any], where: str) -> Image:
     url = fields.required_text(image, "url", where + "image_url.")
     detail = fields.text(image, "detail", where + "image_url.") or ""
     extra = fields.rest(item, frozenset({"type", "image_url"}))
-    media_type, data = split_data_url(url)
+    media_type, data = media.split_data_url(url)
     if data:
         return Image(data=data, media_type=media_type, detail=detail, extra=extra)
     return Image(url=url, detail=detail, extra=extra)
@@ -123,25 +157,22 @@ def _read_image(item: dict[str, Any], where: str) -> Image:
 
 def _read_file(item: dict[str, Any], where: str) -> Document:
     file = fields.obj(item, "file", where) or {}
-    where += "file."
-    media_type, data = split_data_url(fields.text(file, "file_data", where) or "")
+    given = fields.text(file, "file_data", where + "file.") or ""
+    media_type, data = media.split_data_url(given)
+    others = fields.rest(file, _FILE)
+    extra = fields.rest(item, frozenset({"type", "file"}))
     return Document(
-        data=data,
+        url=fields.text(file, "file_url", where + "file.") or "",
+        # Some clients send the base64 without its head.
+        data=data or given,
         media_type=media_type,
-        file_id=fields.text(file, "file_id", where) or "",
-        name=fields.text(file, "filename", where) or "",
-        extra=fields.rest(item, frozenset({"type", "file"})),
+        file_id=fields.text(file, "file_id", where + "file.") or "",
+        name=fields.text(file, "filename", where + "file.") or "",
+        extra={**(extra or {}), "file": others} if others else extra,
     )
 
 
-def split_data_url(url: str) -> tuple[str, str]:
-    """(media type, base64 data) of `data:TYPE;base64,DATA`; two empty strings for any other URL."""
-    if not url.startswith("data:"):
-        return "", ""
-    head, comma, data = url.partition(",")
-    if not comma or not head.endswith(";base64"):
-        return "", ""
-    return head[5:-7], data
+_FILE = frozenset({"file_data", "file_id", "filename", "file_url"})
 
 
 def _read_tool_calls(calls: list[Any], where: str) -> list[Part]:
@@ -154,113 +185,259 @@ def _read_tool_calls(calls: list[Any], where: str) -> list[Part]:
                 raise fields.missing(at + "function")
             parts.append(Opaque("openai.tool_call", call))
             continue
+        signature, extra = google.take_beside(fields.rest(call, frozenset({"id", "type", "function"})))
         parts.append(
             ToolCall(
                 fields.required_text(call, "id", at),
                 fields.required_text(function, "name", at + "function."),
                 fields.text(function, "arguments", at + "function.") or "",
-                extra=fields.rest(call, frozenset({"id", "type", "function"})),
+                signature,
+                extra,
             )
         )
     return parts
 
 
-def write(message: Message, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
-    """The wire messages for one of ours: tool results become messages of their own, before what else it holds."""
-    parts = message.parts
-    if len(parts) == 1 and type(parts[0]) is Text and not message.name and message.extra is None and not parts[0].extra:
-        return [{"role": message.role, "content": parts[0].text}]
+def write_all(messages: tuple[Message, ...], losses: Losses, *, same: bool, native: bool) -> list[dict[str, Any]]:
+    """The wire messages. `native`: for the vendor's own server, which knows no fields of others.
+
+    Tool messages hold nothing but text, so of other dialects' requests a tool's pictures and files follow as a user's
+    message, behind all results of the same calls: nothing may stand between a call and its results.
+    """
+    writer = _Writer(losses, same=same, native=native)
     wires: list[dict[str, Any]] = []
-    content: list[dict[str, Any]] = []
-    wire: dict[str, Any] = {"role": "user" if message.role == "tool" else message.role, "content": None}
-    if message.name:
-        wire["name"] = message.name
-    for part in parts:
-        if isinstance(part, ToolResult):
-            wires.append(_write_tool_result(part, losses, same=same))
-        else:
-            _write_part(part, wire, content, losses, same=same)
-    if content:
-        plain = len(content) == 1 and content[0].keys() == _TEXT_FIELDS
-        wire["content"] = content[0]["text"] if plain else content
-    if content or "tool_calls" in wire or not wires:
-        wires.append(wire)
-    if message.extra:
-        if same:
-            wires[-1].update(message.extra)
-        else:
-            losses.add_extras(message.extra, "messages[].")
+    for message in messages:
+        for wire in writer.write(message):
+            if writer.shown and wire["role"] != "tool":
+                wires += writer.take_shown()
+            wires.append(wire)
+    wires += writer.take_shown()
+    return wires if same else _shape(wires)
+
+
+def _shape(wires: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of another dialect's conversation what says something. Raises `UnsupportedFeature` where nothing does."""
+    # Null and an empty list are refused, except beside calls.
+    wires = [wire for wire in wires if wire["content"] or wire.keys() - {"role", "name", "content"} or _is_said(wire)]
+    for wire in wires:
+        if wire["content"] is None and "tool_calls" not in wire and "refusal" not in wire:
+            wire["content"] = ""
+    if not wires:
+        raise UnsupportedFeature("'messages' hold nothing that OpenAI takes", param="messages")
     return wires
 
 
-def _write_tool_result(result: ToolResult, losses: Losses, *, same: bool) -> dict[str, Any]:
-    content: list[dict[str, Any]] = []
-    wire: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id}
-    for part in result.parts:
-        _write_part(part, wire, content, losses, same=same)
-    if all(part.keys() == _TEXT_FIELDS for part in content):
-        wire["content"] = "".join(part["text"] for part in content)
-    else:
-        wire["content"] = content
-    if result.is_error:
-        losses.add_soft("tool_result.is_error", "OpenAI has no mark for a failed tool; its text says so")
-    return wire
+def _is_said(wire: dict[str, Any]) -> bool:
+    return isinstance(wire["content"], str) and wire["role"] != "assistant"
 
 
-def _write_part(part: Part, wire: dict[str, Any], content: list[dict[str, Any]], losses: Losses, *, same: bool) -> None:
-    """Puts a part where OpenAI keeps it: in `content`, or in a field of the message `wire` itself."""
-    if isinstance(part, Text):
-        content.append(_with_extra({"type": "text", "text": part.text}, part.extra, losses, same=same))
-    elif isinstance(part, Image):
-        image: dict[str, Any] = {"url": f"data:{part.media_type};base64,{part.data}" if part.data else part.url}
-        if part.detail:
-            image["detail"] = part.detail
-        content.append(_with_extra({"type": "image_url", "image_url": image}, part.extra, losses, same=same))
-    elif isinstance(part, ToolCall):
-        call = {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
-        wire.setdefault("tool_calls", []).append(_with_extra(call, part.extra, losses, same=same))
-    elif isinstance(part, Audio):
-        audio = {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
-        content.append(_with_extra(audio, part.extra, losses, same=same))
-    elif isinstance(part, Document):
-        _write_document(part, content, losses, same=same)
-    elif isinstance(part, Reasoning):
-        if part.text:
+class _Writer:
+    """Writes one request's messages."""
+
+    def __init__(self, losses: Losses, *, same: bool, native: bool) -> None:
+        self._losses = losses
+        self._same = same
+        self._native = native
+        # What tools have shown, and which call's result it is, until it may be sent.
+        self.shown: list[dict[str, Any]] = []
+
+    def take_shown(self) -> list[dict[str, Any]]:
+        """The user's message with what tools have shown, if they have."""
+        shown, self.shown = self.shown, []
+        return [{"role": "user", "content": shown}] if shown else []
+
+    def write(self, message: Message) -> list[dict[str, Any]]:
+        """The wire messages for one of ours: tool results become messages of their own, before what else it holds."""
+        parts = message.parts
+        if len(parts) == 1 and type(parts[0]) is Text and not message.name and message.extra is None:
+            only = parts[0]
+            if not only.extra and not only.signature:
+                return [{"role": message.role, "content": only.text}]
+        wires: list[dict[str, Any]] = []
+        content: list[dict[str, Any]] = []
+        wire: dict[str, Any] = {"role": "user" if message.role == "tool" else message.role, "content": None}
+        if message.name:
+            wire["name"] = message.name
+        for part in parts:
+            if isinstance(part, ToolResult):
+                wires.append(self._result(part))
+            else:
+                self._part(part, wire, content)
+        if content:
+            plain = len(content) == 1 and content[0].keys() == _TEXT_FIELDS
+            wire["content"] = content[0]["text"] if plain else content
+        if content or "tool_calls" in wire or not wires:
+            wires.append(wire)
+        if message.extra:
+            if self._same:
+                wires[-1].update({key: value for key, value in message.extra.items() if key not in wires[-1]})
+            else:
+                self._losses.add_extras(message.extra, "messages[].")
+        return wires
+
+    def _result(self, result: ToolResult) -> dict[str, Any]:
+        content: list[dict[str, Any]] = []
+        wire: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id}
+        for part in result.parts:
+            self._part(part, wire, content)
+        if not self._same:
+            self._set_apart(result, content)
+        if all(part.keys() == _TEXT_FIELDS for part in content):
+            wire["content"] = "".join(part["text"] for part in content)
+        else:
+            wire["content"] = content
+        if result.is_error:
+            self._losses.add_soft("tool_result.is_error", "OpenAI has no mark for a failed tool; its text says so")
+        if result.extra and not self._same:
+            self._losses.add_extras(result.extra, "messages[].content[].")
+        return wire
+
+    def _set_apart(self, result: ToolResult, content: list[dict[str, Any]]) -> None:
+        """Takes out of a tool's result what is no text."""
+        shown = [part for part in content if part.get("type") != "text"]
+        if not shown:
+            return
+        self._losses.add_soft("tool_result.content[]", "a tool's pictures and files follow as a user's message")
+        content[:] = [part for part in content if part.get("type") == "text"]
+        if not content:
+            content.append({"type": "text", "text": "The result follows in the next message."})
+        name = f"{result.name} ({result.call_id})" if result.name else result.call_id
+        self.shown += [{"type": "text", "text": f"What the tool call {name} has shown:"}, *shown]
+
+    def _part(self, part: Part, wire: dict[str, Any], content: list[dict[str, Any]]) -> None:
+        """Puts a part where OpenAI keeps it: in `content`, or in a field of the message `wire` itself."""
+        if isinstance(part, Text):
+            if part.signature:
+                self._sign(wire, part.signature)
+            if part.text or not part.signature:
+                content.append(self._with_extra({"type": "text", "text": part.text}, part.extra))
+        elif isinstance(part, Image):
+            content.append(self._with_extra(self._image(part), part.extra))
+        elif isinstance(part, ToolCall):
+            call = {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
+            call = self._with_extra(call, part.extra)
+            if part.signature:
+                self._sign(call, part.signature)
+            wire.setdefault("tool_calls", []).append(call)
+        elif isinstance(part, Audio):
+            self._audio(part, content)
+        elif isinstance(part, Document):
+            self._document(part, content)
+        elif isinstance(part, Reasoning):
+            self._thoughts(part, wire)
+        elif isinstance(part, Refusal):
+            wire["refusal"] = part.text
+        elif isinstance(part, Opaque):
+            if part.dialect == "openai":
+                content.append(part.value)
+            elif part.dialect == "openai.tool_call":
+                wire.setdefault("tool_calls", []).append(part.value)
+            elif words := plain_words(part):
+                self._losses.add_soft("messages[].content[]", f"a part of {part.dialect}'s own was written as text")
+                content.append({"type": "text", "text": words})
+            else:
+                refuse_files(part)
+                self._losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
+
+    def _sign(self, wire: dict[str, Any], signature: str) -> None:
+        if self._native:
+            self._losses.add_soft("extra_content", "only Google reads what it has signed")
+        else:
+            wire["extra_content"] = google.give(signature, wire.get("extra_content"))
+
+    def _thoughts(self, part: Reasoning, wire: dict[str, Any]) -> None:
+        if not part.signed_by:
+            if part.text:
+                wire["reasoning_content"] = wire.get("reasoning_content", "") + part.text
+            return
+        if self._same and not self._native:
+            signature = signatures.mark(part.signature, part.signed_by, "anthropic")
+            block: dict[str, Any] = {"type": "thinking", "thinking": part.text, "signature": signature}
+            if part.redacted:
+                block = {"type": "redacted_thinking", "data": part.redacted}
+            wire.setdefault("thinking_blocks", []).append({**block, **(part.extra or {})})
+            return
+        if part.text and not self._same:
             wire["reasoning_content"] = wire.get("reasoning_content", "") + part.text
         if part.signature or part.redacted:
-            losses.add_soft("reasoning.signature", "OpenAI Chat Completions does not carry signed reasoning")
-    elif isinstance(part, Refusal):
-        wire["refusal"] = part.text
-    elif isinstance(part, Opaque):
-        if part.dialect == "openai":
-            content.append(part.value)
-        elif part.dialect == "openai.tool_call":
-            wire.setdefault("tool_calls", []).append(part.value)
-        else:
-            losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
+            self._losses.add_soft("reasoning.signature", "OpenAI Chat Completions does not carry signed reasoning")
+
+    def _image(self, part: Image) -> dict[str, Any]:
+        image: dict[str, Any] = {"url": part.url}
+        if part.data:
+            kind = part.media_type if self._same else media.media_type(part.media_type, part.data) or "image/png"
+            image["url"] = f"data:{kind};base64,{part.data}"
+        elif not self._same:
+            media.check_url(part.url, "messages[].content[].image")
+        if part.detail:
+            image["detail"] = part.detail
+        return {"type": "image_url", "image_url": image}
+
+    def _audio(self, part: Audio, content: list[dict[str, Any]]) -> None:
+        form = part.format
+        if not self._same:
+            form = _SOUNDS.get(form.partition(";")[0].strip().lower(), "")
+            if not form:
+                self._losses.add("messages[].content[].audio", f"OpenAI hears wav and mp3, not {part.format[:60]}")
+                return
+        audio = {"type": "input_audio", "input_audio": {"data": part.data, "format": form}}
+        content.append(self._with_extra(audio, part.extra))
+
+    def _document(self, part: Document, content: list[dict[str, Any]]) -> None:
+        if part.text:
+            content.append(self._with_extra({"type": "text", "text": part.text}, part.extra))
+            return
+        if not self._same:
+            self._foreign_document(part, content)
+            return
+        file: dict[str, Any] = {}
+        if part.data:
+            # Base64 that came without a head goes on without one.
+            file["file_data"] = f"data:{part.media_type};base64,{part.data}" if part.media_type else part.data
+        if part.file_id:
+            file["file_id"] = part.file_id
+        if part.name:
+            file["filename"] = part.name
+        if part.url:
+            file["file_url"] = part.url
+        extra = dict(part.extra or {})
+        file |= extra.pop("file", {})
+        content.append({"type": "file", "file": file, **extra})
+
+    def _foreign_document(self, part: Document, content: list[dict[str, Any]]) -> None:
+        where = "messages[].content[].document"
+        if part.file_id:
+            raise media.refuse_file(where, "a file by its id")
+        if part.url:
+            media.check_url(part.url, where)
+            self._losses.add(where, "OpenAI Chat Completions takes no documents by URL")
+            return
+        if not part.data:
+            self._losses.add(where, "it is empty")
+            return
+        kind = media.media_type(part.media_type, part.data, part.name)
+        if kind.startswith("image/"):
+            content.append({"type": "image_url", "image_url": {"url": f"data:{kind};base64,{part.data}"}})
+            return
+        words = media.text_of(part.data) if media.is_textual(kind) or not kind else None
+        if words is not None:
+            # The vendor's file parts are PDFs (https://platform.openai.com/docs/guides/pdf-files).
+            content.append(self._with_extra({"type": "text", "text": words}, part.extra))
+            return
+        if not kind:
+            self._losses.add(where, "nobody says what kind of file it is")
+            return
+        name = part.name or ("document.pdf" if kind == "application/pdf" else "document")
+        file = {"file_data": f"data:{kind};base64,{part.data}", "filename": name}
+        content.append(self._with_extra({"type": "file", "file": file}, part.extra))
+
+    def _with_extra(self, wire: dict[str, Any], extra: dict[str, Any] | None) -> dict[str, Any]:
+        if extra:
+            if self._same:
+                wire.update(extra)
+            else:
+                self._losses.add_extras(extra, "messages[].content[].")
+        return wire
 
 
-def _write_document(part: Document, content: list[dict[str, Any]], losses: Losses, *, same: bool) -> None:
-    if part.text:
-        content.append({"type": "text", "text": part.text})
-        return
-    if part.url:
-        losses.add("messages[].content[].document", "OpenAI Chat Completions takes no documents by URL")
-        return
-    file: dict[str, Any] = {}
-    if part.data:
-        file["file_data"] = f"data:{part.media_type};base64,{part.data}"
-    if part.file_id:
-        file["file_id"] = part.file_id
-    if part.name:
-        file["filename"] = part.name
-    content.append(_with_extra({"type": "file", "file": file}, part.extra, losses, same=same))
-
-
-def _with_extra(wire: dict[str, Any], extra: dict[str, Any] | None, losses: Losses, *, same: bool) -> dict[str, Any]:
-    if extra:
-        if same:
-            wire.update(extra)
-        else:
-            losses.add_extras(extra, "messages[].content[].")
-    return wire
+_SOUNDS = {"wav": "wav", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp3": "mp3", "mpeg": "mp3", "mpeg3": "mp3"}

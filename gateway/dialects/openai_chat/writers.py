@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, TokenLogprob, Usage
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
 from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest
-from gateway.dialects.collect import CollectedChoice, Collector
+from gateway.contract.messages import ChatRequest, Loss
+from gateway.dialects import google
+from gateway.dialects.collect import CollectedCall, CollectedChoice, Collector
+from gateway.dialects.foreign import Unsaid, merge
 from gateway.dialects.openai_chat import errors
+from gateway.dialects.openai_chat.telling import Told
 
 _encode = msgspec.json.Encoder().encode
 _FINISH: dict[FinishReason, str] = {
@@ -33,7 +36,10 @@ class StreamWriter:
     """`data:` frames, then `[DONE]`."""
 
     content_type = "text/event-stream; charset=utf-8"
-    __slots__ = ("_created", "_id", "_include_usage", "_model", "_opened", "_raw", "_started", "_usage")
+    __slots__ = (
+        "_created", "_id", "_include_usage", "_model", "_opened", "_own", "_raw", "_started", "_told", "_unsaid",
+        "_usage",
+    )  # fmt: skip
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool, opened: bool = False) -> None:
         self._id = reply_id
@@ -45,6 +51,14 @@ class StreamWriter:
         self._started: set[int] = {0} if opened else set()
         self._opened = opened
         self._usage: Usage | None = None
+        self._own: dict[str, Any] = {}
+        self._told: dict[int, Told] = {}
+        self._unsaid = Unsaid()
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._unsaid.losses
 
     def opening(self, delta: Delta) -> bytes:
         """See `ReplyWriter.opening`: the role, as every stream of OpenAI's begins."""
@@ -96,27 +110,35 @@ class StreamWriter:
             self._id = delta.id
         if delta.model:
             self._model = delta.model
+        if delta.own:
+            self._own |= delta.own.get("openai") or {}
         return b"".join([self._frame([self._choice(choice)], None) for choice in delta.choices])
 
     def _choice(self, choice: ChoiceDelta) -> dict[str, Any]:
+        told = self._told.get(choice.index)
+        if told is None:
+            told = self._told[choice.index] = Told(self._unsaid)
+        special = told.take(choice)
+        text = told.text
         wire: dict[str, Any] = {}
         if choice.index not in self._started:
             self._started.add(choice.index)
             wire["role"] = "assistant"
-        if choice.text or ("role" in wire and not choice.finish and not choice.tool_calls):
-            wire["content"] = choice.text
+        if text or ("role" in wire and not choice.finish and not choice.tool_calls):
+            wire["content"] = text
         if choice.reasoning:
-            wire["reasoning_content"] = choice.reasoning
+            wire[told.thoughts_name] = choice.reasoning
         if choice.refusal:
             wire["refusal"] = choice.refusal
         if choice.tool_calls:
-            wire["tool_calls"] = [_call_piece(call.index, call) for call in choice.tool_calls]
-        wire.update(_own(choice.extra or {}))
+            wire["tool_calls"] = [_call_piece(call, custom=call.index in told.custom) for call in choice.tool_calls]
+        wire.update(special)
         return {
             "index": choice.index,
             "delta": wire,
             "logprobs": write_logprobs(choice.logprobs),
             "finish_reason": _FINISH.get(choice.finish),
+            **told.beside(choice),
         }
 
     def _frame(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
@@ -127,22 +149,33 @@ class StreamWriter:
             "model": self._model,
             "choices": choices,
         }
+        if self._own:
+            chunk |= {key: value for key, value in self._own.items() if key != "usage"}
         if self._include_usage:
-            chunk["usage"] = usage
+            chunk["usage"] = usage if usage is None else merge(self._own.get("usage", {}), usage)
         return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def _call_piece(index: int, call: Any) -> dict[str, Any]:
-    wire: dict[str, Any] = {"index": index}
+def _call_piece(call: ToolCallDelta, *, custom: bool) -> dict[str, Any]:
+    wire: dict[str, Any] = {"index": call.index}
     function: dict[str, Any] = {}
     if call.id:
         wire["id"] = call.id
-        wire["type"] = "function"
+        wire["type"] = "custom" if custom else "function"
     if call.name:
         function["name"] = call.name
     if call.arguments or call.name:
-        function["arguments"] = call.arguments
-    wire["function"] = function
+        function["input" if custom else "arguments"] = call.arguments
+    wire["custom" if custom else "function"] = function
+    return _with_own(wire, call.own, call.signature)
+
+
+def _with_own(wire: dict[str, Any], own: Own, signature: str) -> dict[str, Any]:
+    """A call with what else its provider said of it, and with Google's signature."""
+    if own and "openai" in own:
+        wire = merge(own["openai"], wire)
+    if signature:
+        wire["extra_content"] = google.give(signature, wire.get("extra_content"))
     return wire
 
 
@@ -150,13 +183,19 @@ class WholeWriter:
     """One completion."""
 
     content_type = "application/json"
-    __slots__ = ("_deltas", "_id", "_model", "_raw")
+    __slots__ = ("_deltas", "_id", "_model", "_raw", "_unsaid")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
+        self._unsaid = Unsaid()
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See `ReplyWriter.losses`."""
+        return self._unsaid.losses
 
     def opening(self, delta: Delta) -> bytes:
         """A whole answer has none."""
@@ -174,15 +213,23 @@ class WholeWriter:
             return deltas[0].raw
         answer = Collector()
         answer.feed(deltas)
+        told: dict[int, _WholeTold] = {}
+        own: dict[str, Any] = {}
+        for delta in deltas:
+            own |= (delta.own or {}).get("openai") or {}
+            for piece in delta.choices:
+                told.setdefault(piece.index, _WholeTold(self._unsaid)).add(piece)
+        usage = own.pop("usage", {})
         completion: dict[str, Any] = {
             "id": answer.id or self._id,
             "object": "chat.completion",
             "created": int(time.time()),
             "model": answer.model or self._model,
-            "choices": [_whole_choice(choice) for choice in answer.choices()],
+            **own,
+            "choices": [_whole_choice(choice, told[choice.index]) for choice in answer.choices()],
         }
         if answer.usage is not None:
-            completion["usage"] = write_usage(answer.usage)
+            completion["usage"] = merge(usage, write_usage(answer.usage))
         return _encode(completion)
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
@@ -190,35 +237,53 @@ class WholeWriter:
         return errors.write(error)
 
 
-def _whole_choice(choice: CollectedChoice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal or None}
+class _WholeTold:
+    """What else a whole message says, from the pieces of its choice."""
+
+    def __init__(self, unsaid: Unsaid) -> None:
+        self._told = Told(unsaid)
+        self.texts: list[str] = []
+        self.message: dict[str, Any] = {}
+        self.beside: dict[str, Any] = {}
+
+    @property
+    def thoughts_name(self) -> str:
+        return self._told.thoughts_name
+
+    def add(self, piece: ChoiceDelta) -> None:
+        for key, value in self._told.take(piece).items():
+            before = self.message.get(key)
+            self.message[key] = before + value if isinstance(before, list) and isinstance(value, list) else value
+        self.texts.append(self._told.text)
+        self.beside |= self._told.beside(piece)
+
+
+def _whole_choice(choice: CollectedChoice, told: _WholeTold) -> dict[str, Any]:
+    text = "".join(told.texts)
+    message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": choice.refusal or None}
     if choice.reasoning:
-        message["reasoning_content"] = choice.reasoning
+        message[told.thoughts_name] = choice.reasoning
     if choice.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.tool_calls
-        ]
+        message["tool_calls"] = [_whole_call(call) for call in choice.tool_calls]
     if message["content"] is None and not choice.tool_calls and not choice.refusal:
         message["content"] = ""
-    message.update(_own(choice.extra))
+    message.update(told.message)
     return {
         "index": choice.index,
         "message": message,
         "logprobs": write_logprobs(tuple(choice.logprobs)),
         "finish_reason": _FINISH.get(choice.finish, "stop"),
+        **told.beside,
     }
 
 
-# Where the other dialects keep what only they can say.
-_OTHERS = frozenset(
-    {"content_blocks", "citations", "parts", "groundingMetadata", "citationMetadata", "urlContextMetadata"}
-)
-
-
-def _own(extra: dict[str, Any]) -> dict[str, Any]:
-    """What of a delta's extra is OpenAI's, or at least nobody else's."""
-    return {key: value for key, value in extra.items() if key not in _OTHERS}
+def _whole_call(call: CollectedCall) -> dict[str, Any]:
+    wire: dict[str, Any] = {"id": call.id, "type": "function"}
+    if call.custom:
+        wire |= {"type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    else:
+        wire["function"] = {"name": call.name, "arguments": call.arguments}
+    return _with_own(wire, call.own, call.signature)
 
 
 def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
@@ -232,7 +297,8 @@ def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
 
 
 def _write_token(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode("utf-8", "replace"))}
+    data = token.token.encode("utf-8", "replace") if token.data is None else token.data
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(data)}
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

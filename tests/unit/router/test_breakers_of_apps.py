@@ -24,7 +24,7 @@ from gateway.contract.errors import (
 )
 from gateway.contract.exchange import Attempt, Caller, Exchange
 from gateway.contract.messages import ChatRequest, ResponseFormat
-from gateway.contract.protocols import Timeouts
+from gateway.contract.patience import Timeouts
 from router.blame import blame, longest
 from router.breaker import PROBE_S
 from router.health import MOST_RECORDS, HealthBook, Permit, Scope, TargetHealth
@@ -231,7 +231,7 @@ def test_a_time_limit_shorter_than_another_s(given: Timeouts, phase: str, stream
 @alone
 def test_a_deadline_of_its_own_counts_for_its_model_only() -> None:
     async def scene() -> None:
-        stage = Stage({"a": [fails(TimedOut("x", phase="total"), after_s=2)] * 4})
+        stage = Stage({"a": [fails(TimedOut("x", phase="first_token"), after_s=2)] * 4})
         policy = stage.policy(breaker=POLICY, deadline_s=2, retry=RetryPolicy(attempts=1))
         for _ in range(4):
             stage.exchange = Exchange("openai")

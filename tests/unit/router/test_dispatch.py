@@ -24,7 +24,8 @@ from gateway.contract.errors import (
     UpstreamError,
 )
 from gateway.contract.exchange import Exchange
-from gateway.contract.protocols import Reply, Timeouts
+from gateway.contract.patience import Timeouts
+from gateway.contract.protocols import Reply
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 from tests.unit.router.scripted import EMBEDDING, REQUEST, Outcome, Stage, breaks, ends, fails, play, says
 
@@ -138,6 +139,8 @@ def test_the_error_lists_every_attempt_and_no_text_of_the_upstream() -> None:
         assert await stage.ask(stage.policy()) == "<AllTargetsFailed>"
         assert stage.error.message == (
             "no target answered: a/m: 429 rate_limited (attempt 1); b/m: connect (attempt 2); b/m: connect (attempt 3)"
+            ". What helps: rate_limited: ask again later, or give models.quick more targets, or providers.a more keys; "
+            "connect: check base_url of providers.b, and that it can be reached from the gateway"
         )
         assert stage.error.http_status == 502
         assert stage.error.retry_after_s == 20
@@ -210,7 +213,9 @@ def test_the_deadline_bounds_attempts_and_waits() -> None:
         timeouts = Timeouts(total_s=10)
         policy = stage.policy(timeouts=timeouts, deadline_s=10, retry=RetryPolicy(backoff_s=0))
         assert await stage.ask(policy) == "<AllTargetsFailed>"
-        assert [call.timeouts.total_s for call in stage.calls] == pytest.approx([10, 6, 2])
+        assert [call.timeouts.first_token_s for call in stage.calls] == pytest.approx([10, 6, 2])
+        # A stream that has begun is no longer bound by it.
+        assert [call.timeouts.total_s for call in stage.calls] == [10, 10, 10]
         stage = Stage({"a": [fails(limited(5), after_s=6)], "b": [says("hi")]})
         assert await stage.ask(stage.policy(timeouts=timeouts, deadline_s=10)) == "hi"
         assert stage.steps() == [("dispatch.no_retry", "the wait would be too long")]

@@ -15,7 +15,7 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from gateway.contract.protocols import Timeouts
+from gateway.contract.patience import Timeouts
 from router.breaker import PROBE_S, CallCount
 from router.health import COUNTED, MAX_HOLD_S, HealthBook, Permit, TargetHealth
 from router.policy import BreakerPolicy

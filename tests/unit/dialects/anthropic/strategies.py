@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -51,7 +52,10 @@ result = st.builds(
     is_error=st.booleans(),
     extra=extra,
 )
-thought = st.builds(Reasoning, words, some_words) | st.builds(Reasoning, redacted=some_words)
+ours = st.just("anthropic")
+thought = st.builds(Reasoning, words, some_words.filter(lambda text: ":" not in text), signed_by=ours) | st.builds(
+    Reasoning, redacted=some_words, signed_by=ours
+)
 call = st.builds(ToolCall, name, name, json_object.map(lambda value: msgspec.json.encode(value).decode()), extra=extra)
 
 
@@ -73,7 +77,28 @@ def messages(draw: st.DrawFn) -> tuple[Message, ...]:
     """Perhaps a system prompt, then turns; a further system message stands anywhere but first."""
     front = draw(st.lists(st.builds(Text, some_words, extra), max_size=2))
     system = [Message("system", tuple(front))] if front else []
-    return (*system, draw(turn), *draw(st.lists(turn | later_system, max_size=3)))
+    return _with_own_ids((*system, draw(turn), *draw(st.lists(turn | later_system, max_size=3))))
+
+
+def _with_own_ids(found: tuple[Message, ...]) -> tuple[Message, ...]:
+    """No id of a call comes twice: the vendor would refuse that."""
+    numbers = itertools.count()
+    return tuple(
+        [
+            msgspec.structs.replace(
+                message,
+                parts=tuple(
+                    [
+                        msgspec.structs.replace(part, id=f"toolu_{next(numbers)}")
+                        if isinstance(part, ToolCall)
+                        else part
+                        for part in message.parts
+                    ]
+                ),
+            )
+            for message in found
+        ]
+    )
 
 
 schema = st.just({"type": "object", "properties": {"a": {"type": "string"}}})
@@ -101,12 +126,13 @@ number = st.integers(0, 8).map(lambda n: n / 8)
 @st.composite
 def requests(draw: st.DrawFn) -> ChatRequest:
     """Any request of this dialect."""
-    tool_choice, parallel = draw(choice)
+    tools = tuple(draw(st.lists(tool, max_size=2)))
+    tool_choice, parallel = draw(choice) if tools else (None, None)
     return ChatRequest(
         dialect="anthropic",
         model=draw(some_words),
         messages=draw(messages()),
-        tools=tuple(draw(st.lists(tool, max_size=2))),
+        tools=tools,
         tool_choice=tool_choice,
         parallel_tool_calls=parallel,
         response_format=draw(st.none() | st.builds(ResponseFormat, st.just("json_schema"), schema)),

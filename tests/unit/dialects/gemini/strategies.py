@@ -46,8 +46,8 @@ user_part: st.SearchStrategy[Part] = st.one_of(
 )
 model_part: st.SearchStrategy[Part] = st.one_of(
     plain,
-    st.builds(Text, words, st.fixed_dictionaries({"thoughtSignature": base64_text})),
-    st.builds(Reasoning, words, st.just("") | base64_text),
+    st.builds(Text, words, signature=base64_text),
+    st.builds(Reasoning, words) | st.builds(Reasoning, words, base64_text, signed_by=st.just("gemini")),
 )
 
 

@@ -160,7 +160,9 @@ def test_calls_without_ids_meet_their_responses_in_order() -> None:
         ("NONE", None, ToolChoice("none")),
         ("ANY", None, ToolChoice("required")),
         ("ANY", ["f"], ToolChoice("named", "f")),
-        ("ANY", ["f", "g"], None),
+        ("ANY", ["f", "g"], ToolChoice("required", allowed=("f", "g"))),
+        ("VALIDATED", ["f"], ToolChoice("auto", allowed=("f",))),
+        ("AUTO", ["f", "g"], None),
         ("VALIDATED", None, None),
     ],
 )

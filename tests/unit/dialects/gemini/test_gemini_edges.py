@@ -140,14 +140,13 @@ def test_a_refused_prompt_with_an_empty_list_of_candidates_is_a_refusal() -> Non
         read_event({"candidates": [], "promptFeedback": {"blockReason": "SAFETY"}})
 
 
-def test_the_signature_of_words_is_kept_in_a_part_of_its_own() -> None:
-    delta = read_event({"candidates": [{"content": {"parts": [{"text": "a", "thoughtSignature": "c2ln"}]}}]})
-    signed = {"text": "", "thoughtSignature": "c2ln"}
-    assert delta.choices == (ChoiceDelta(text="a"), ChoiceDelta(extra={"parts": [signed]}))
+def test_the_signature_of_words_stays_with_them() -> None:
+    part = {"text": "a", "thoughtSignature": "c2ln"}
+    delta = read_event({"candidates": [{"content": {"parts": [part]}}]})
+    assert delta.choices == (ChoiceDelta(text="a", signature="c2ln", signed_by="gemini"),)
     writer = DIALECT.reply_writer(STREAMED, reply_id="r", raw=False)
     frames = writer.feed([delta]).split(b"\r\n\r\n")[:-1]
-    parts = [json.loads(frame[6:])["candidates"][0]["content"]["parts"] for frame in frames]
-    assert parts == [[{"text": "a"}], [signed]]
+    assert [json.loads(frame[6:])["candidates"][0]["content"]["parts"] for frame in frames] == [[part]]
 
 
 @pytest.mark.parametrize("part", [{"text": 3}, {"functionCall": {"name": 3}}, {"text": "", "thoughtSignature": 3}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
 
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
@@ -68,7 +69,7 @@ response_format = st.one_of(
     st.builds(ResponseFormat, st.just("json_schema"), schema, name, words, st.none() | st.booleans()),
 )
 finite = st.floats(-2, 2, allow_nan=False)
-request = st.builds(
+some_request = st.builds(
     ChatRequest,
     dialect=st.just("openai"),
     model=some_words,
@@ -98,6 +99,14 @@ request = st.builds(
     metadata=st.none() | st.dictionaries(words, words, max_size=2),
     extra=extra,
 )
+
+
+def _without_choice(asked: ChatRequest) -> ChatRequest:
+    """Without tools there is nothing to choose: the vendor would refuse it."""
+    return asked if asked.tools else msgspec.structs.replace(asked, tool_choice=None, parallel_tool_calls=None)
+
+
+request = some_request.map(_without_choice)
 
 piece = st.one_of(
     st.builds(ChoiceDelta, index=st.integers(0, 1), text=some_words),

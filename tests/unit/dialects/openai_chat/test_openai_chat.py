@@ -244,7 +244,7 @@ def test_reasoning_of_other_servers_and_logprobs() -> None:
     (delta,) = reader.finish()
     choice = delta.choices[0]
     assert (choice.text, choice.reasoning, choice.finish) == ("a", "because", "stop")
-    assert choice.logprobs == (TokenLogprob("a", -0.5),)
+    assert choice.logprobs == (TokenLogprob("a", -0.5, data=(97,)),)
     assert choice.extra == {"provider_specific": {"a": 1}}
     assert delta.usage == Usage(9, 2, cache_read=4)
 

@@ -1,0 +1,53 @@
+"""`egress`: the way out of one's network, and a provider's own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from config.findings import wrong
+from config.secret import Secret
+from config.struct import Struct
+from gateway.contract.egress import read_exempt, read_proxy
+
+NONE = "none"
+
+
+def _proxy(secret: Secret) -> Secret:
+    if secret.reveal() != NONE:
+        try:
+            read_proxy(secret.reveal())
+        except ValueError as error:
+            raise wrong(
+                f"the proxy can't be used: {error}", "write it like http://user:password@proxy.internal:3128, or none"
+            ) from None
+    return secret
+
+
+def _exempt(value: str) -> str:
+    try:
+        return read_exempt(value)
+    except ValueError:
+        cure = "write it like .internal, api.example.com, host:8443, 10.0.0.0/8 or *"
+        raise wrong("{value} is no host, suffix or network", cure) from None
+
+
+ProxyUrl = Annotated[Secret, AfterValidator(_proxy)]
+"""The URL of a proxy, which may hold a password; or `none`."""
+
+
+class EgressConfig(Struct):
+    """How everything that Gatehouse calls over HTTP is reached: providers, tools, web pages, webhooks, traces."""
+
+    proxy: ProxyUrl | None = Field(
+        default=None,
+        description="The proxy that calls go through, or `none`; without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` "
+        "and `NO_PROXY` of the environment hold. This machine is always reached directly.",
+        examples=["http://proxy.internal:3128"],
+    )
+    no_proxy: tuple[Annotated[str, AfterValidator(_exempt)], ...] = Field(
+        default=(),
+        description="What is reached without it: hosts with what is below them, suffixes, networks, `host:port`, `*`.",
+        examples=["[.internal, 10.0.0.0/8]"],
+    )

@@ -1,0 +1,54 @@
+"""The time limits of a model: what its YAML says, and what holds where it says nothing."""
+
+from __future__ import annotations
+
+import math
+
+from config.models import ModelConfig
+from config.units import write_duration
+from gateway.contract.patience import FIRST_TOKEN_S, IDLE_S, LONG_S, Timeouts
+
+
+def timeouts_of(model: ModelConfig) -> Timeouts:
+    """The time limits of one attempt. What the YAML says holds to the letter; only the defaults give way."""
+    total_s = _or(model.timeout, math.inf)
+    long_s = _or(model.thinking, LONG_S)
+    first_token_s = min(_or(model.first_token, FIRST_TOKEN_S), total_s)
+    idle_s = _or(model.idle, IDLE_S)
+    own_first = model.first_token is not None
+    return Timeouts(
+        model.connect,
+        first_token_s=first_token_s,
+        idle_s=idle_s,
+        total_s=total_s,
+        whole_s=_or(model.timeout, LONG_S),
+        thinking_s=first_token_s if own_first and model.thinking is None else min(long_s, total_s),
+        thinking_idle_s=max(IDLE_S, long_s) if model.idle is None else idle_s,
+        alive_first_token_s=first_token_s if own_first else min(max(first_token_s, long_s), total_s),
+        alive_idle_s=max(idle_s, long_s),
+    )
+
+
+def deadline_of(model: ModelConfig) -> float:
+    """Nobody waits for longer than the vendors' SDKs do, if not told to."""
+    if model.deadline is not None:
+        return model.deadline
+    return max(LONG_S, *[_or(each, 0.0) for each in (model.first_token, model.thinking, model.timeout)])
+
+
+def _or(limit: float | None, default: float) -> float:
+    return default if limit is None else limit
+
+
+def limits_of(model: ModelConfig) -> dict[str, str]:
+    """All that hold, for people: by the key that sets them, and what they are the limits of."""
+    limits = timeouts_of(model)
+    return {
+        "first_token": write_duration(limits.first_token_s),
+        "first_token_thinking": write_duration(limits.thinking_s),
+        "idle": write_duration(limits.idle_s),
+        "idle_thinking": write_duration(limits.thinking_idle_s),
+        "whole_answer": write_duration(limits.whole_s),
+        "stream": "no limit" if math.isinf(limits.total_s) else write_duration(limits.total_s),
+        "all_attempts": write_duration(deadline_of(model)),
+    }

@@ -1,0 +1,92 @@
+"""CORS: which web pages may call from a browser (`server.origins`). Without it none may.
+
+Keys travel in headers that a page sets itself, never in cookies: so credentials in CORS's own sense stay off, and what
+decides who may do what is the key, as ever.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.surfaces.http import Headers, Scope, Send
+
+METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
+# Longer than any browser keeps it (Chromium: two hours).
+MAX_AGE = b"7200"
+_EXPOSED = (
+    b"x-request-id, request-id, retry-after, x-should-retry, x-gatehouse-attempts, x-gatehouse-cache, "
+    b"x-gatehouse-cache-entry, x-gatehouse-cache-similarity, x-gatehouse-cache-why, x-gatehouse-cost-usd, "
+    b"x-gatehouse-estimated, x-gatehouse-losses, x-gatehouse-model, x-gatehouse-overhead-ms, x-gatehouse-route, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, age"
+)
+_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*\Z")
+_MOST_NAMES = 4096
+
+
+class Origins:
+    """Those that `server.origins` lists."""
+
+    def __init__(self, listed: Sequence[str]) -> None:
+        """As the config has them: `*`, `null`, `https://app.example.com`, `https://*.example.com`, `http://host:*`."""
+        self._all = "*" in listed
+        self._exact = frozenset(each.encode() for each in listed if "*" not in each)
+        patterns = [_pattern(each) for each in listed if "*" in each and each != "*"]
+        self._patterns = [re.compile(each) for each in patterns]
+
+    def allows(self, origin: bytes) -> bool:
+        """Whether pages of that origin may call."""
+        # Browsers write it in lower case.
+        if self._all or origin in self._exact:
+            return True
+        return any(each.fullmatch(origin) is not None for each in self._patterns)
+
+    def headers_for(self, origin: bytes) -> Headers:
+        """What an answer carries so that the page may read it. `origin` is empty where the caller is no page."""
+        if self._all:
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)]
+        # Also where it is not allowed: a cache in between must not give this answer to a page that is.
+        headers = [(b"vary", b"origin")]
+        if origin and self.allows(origin):
+            headers += ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", _EXPOSED))
+        return headers
+
+    def preflight_headers(self, asked: dict[bytes, bytes]) -> Headers:
+        """What a preflight that is allowed hears: `asked` are its headers."""
+        headers = [
+            (b"access-control-allow-methods", METHODS),
+            (b"access-control-max-age", MAX_AGE),
+            (b"vary", b"access-control-request-headers, access-control-request-private-network"),
+        ]
+        names = asked.get(b"access-control-request-headers", b"").strip()
+        # Those that it asks for: SDKs add new ones with each release, and a header by itself opens nothing.
+        if names and len(names) <= _MOST_NAMES and _NAMES.match(names):
+            headers.append((b"access-control-allow-headers", names))
+        if asked.get(b"access-control-request-private-network", b"").strip().lower() == b"true":
+            headers.append((b"access-control-allow-private-network", b"true"))
+        return headers
+
+    def open(self, scope: Scope, send: Send) -> Send:
+        """`send`, with the headers of CORS on whatever the answer is."""
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        more = self.headers_for(origin)
+
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        return sending
+
+
+def _pattern(listed: str) -> bytes:
+    """A star for subdomains, one or several deep; a star for any port, or none."""
+    scheme, _, rest = listed.partition("://")
+    host, port = (rest[:-2], rb"(?::[0-9]{1,5})?") if rest.endswith(":*") else (rest, b"")
+    label = rb"[a-z0-9_-]+"
+    sub = rb"(?:" + label + rb"\.)+" if host.startswith("*.") else b""
+    return re.escape(scheme.encode()) + b"://" + sub + re.escape(host.removeprefix("*.").encode()) + port

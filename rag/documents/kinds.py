@@ -1,0 +1,170 @@
+"""What kind of file a document is: by its name or media type, and by its bytes where they say otherwise."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import PurePosixPath
+
+from rag.documents.pieces import Unreadable
+
+MAX_UNPACKED = 256 * 1024 * 1024
+MAX_ENTRIES = 10_000
+MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
+HTML = frozenset({".html", ".htm", ".xhtml"})
+PLAIN = frozenset({
+    ".txt", ".text", ".rst", ".adoc", ".org", ".log", ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".kt", ".go",
+    ".rs", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".rb", ".php", ".swift", ".scala", ".sh", ".sql", ".css", ".json",
+    ".jsonl", ".ndjson", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".xml", ".tex", ".srt", ".vtt",
+})  # fmt: skip
+WORD = frozenset({".docx", ".docm", ".dotx", ".dotm"})
+EXCEL = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
+TABLES = frozenset({".csv", ".tsv"})
+SUFFIXES = MARKDOWN | HTML | PLAIN | WORD | EXCEL | TABLES | {".pdf"}
+READ = "text, Markdown, HTML, PDF, DOCX, XLSX, CSV, JSON, XML, YAML and source code are read"
+# Documents too, which nothing here reads: in a folder they are reported, and pictures and programs are not.
+_BY_BYTES = frozenset({".doc", ".dot", ".xls", ".rtf"})
+OTHERS = {
+    ".doc": "Word 97-2003", ".dot": "Word 97-2003", ".xls": "Excel 97-2003", ".xlsb": "binary Excel",
+    ".ppt": "PowerPoint 97-2003", ".pptx": "PowerPoint", ".pptm": "PowerPoint", ".ppsx": "PowerPoint",
+    ".odt": "OpenDocument text", ".ods": "OpenDocument spreadsheet", ".odp": "OpenDocument presentation",
+    ".rtf": "RTF", ".epub": "EPUB", ".mobi": "Mobipocket", ".eml": "an e-mail", ".msg": "an Outlook e-mail",
+    ".mht": "MHTML", ".mhtml": "MHTML", ".pages": "Pages", ".numbers": "Numbers", ".xps": "XPS",
+    ".djvu": "DjVu", ".wpd": "WordPerfect", ".vsdx": "Visio", ".one": "OneNote", ".zip": "a ZIP archive",
+}  # fmt: skip
+_MEDIA = {
+    "text/markdown": ".md", "text/html": ".html", "application/xhtml+xml": ".html", "text/plain": ".txt",
+    "application/pdf": ".pdf", "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/json": ".json",
+    "application/xml": ".xml", "text/xml": ".xml", "application/yaml": ".yaml", "application/x-ndjson": ".jsonl",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.ms-word.document.macroenabled.12": ".docm",
+    "application/vnd.ms-excel.sheet.macroenabled.12": ".xlsm",
+}  # fmt: skip
+_LOOKED_AT = 1024
+_PAGE = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,400}?-->\s*)?<(?:!doctype\s+html|html|head|body|meta|table)\b", re.I | re.S
+)
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_BYTES = (
+    (b"{\\rtf", "RTF"), (b"\x89PNG", "a picture (PNG)"), (b"\xff\xd8\xff", "a picture (JPEG)"),
+    (b"GIF8", "a picture (GIF)"), (b"II*\x00", "a picture (TIFF)"), (b"MM\x00*", "a picture (TIFF)"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"), (b"7z\xbc\xaf", "a 7z archive: unpack it"),
+    (b"Rar!", "a RAR archive: unpack it"), (b"\x7fELF", "a program"), (b"SQLite format 3", "a SQLite database"),
+)  # fmt: skip
+_IN_ZIP = (
+    ("word/", ".docx"), ("xl/workbook.xml", ".xlsx"), ("xl/workbook.bin", "binary Excel (XLSB)"),
+    ("ppt/", "PowerPoint"), ("visio/", "Visio"), ("index/document.iwa", "Pages, Numbers or Keynote"),
+)  # fmt: skip
+_MIME_IN_ZIP = {
+    b"application/vnd.oasis.opendocument.text": "OpenDocument text (ODT)",
+    b"application/vnd.oasis.opendocument.spreadsheet": "OpenDocument spreadsheet (ODS)",
+    b"application/vnd.oasis.opendocument.presentation": "OpenDocument presentation (ODP)",
+    b"application/epub+zip": "EPUB",
+}
+
+
+def suffix_of(name: str, media_type: str = "") -> str:
+    """The kind of a file by its name, or by its media type. Raises `Unreadable` for one that nobody reads."""
+    suffix = PurePosixPath(name).suffix.lower()
+    by_media = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
+    # An address ends as its server likes: a page at `/pump.php` is no source code.
+    if suffix not in SUFFIXES or (by_media and "://" in name):
+        suffix = by_media
+    if not suffix:
+        own = PurePosixPath(name).suffix
+        what = OTHERS.get(own.lower(), "")
+        said = f"{own} ({what})" if what else own or media_type or "a file without a suffix"
+        raise Unreadable(f"nothing here reads {said}: {READ}")
+    return suffix
+
+
+def kind_of(name: str, data: bytes, media_type: str = "") -> str:
+    """As `suffix_of`, but for files whose bytes are of another kind than their name says: a PDF is one by any name."""
+    start = data[:_LOOKED_AT]
+    if b"%PDF-" in start and not _is_text(name, start):
+        return ".pdf"
+    if start.startswith(_ZIP):
+        return _in_zip(data)
+    if start.startswith(_OLE):
+        raise Unreadable(_old_office(data))
+    for mark, what in _BYTES:
+        if start.startswith(mark):
+            raise Unreadable(f"it is {what}, which nothing here reads: {READ}")
+    own = PurePosixPath(name).suffix.lower()
+    office = WORD | EXCEL | {".pdf"} | _BY_BYTES
+    if own in office or (own not in SUFFIXES and not media_type):
+        if _PAGE.match(start):
+            # What web applications call .doc and .xls.
+            return ".html"
+        if own in {".xls", ".xlsx"} and _is_table(data):
+            return ".csv"
+    suffix = suffix_of(name, media_type)
+    packed = WORD | EXCEL | {".pdf"}
+    said = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
+    if suffix in packed and said and said not in packed:
+        # The text of a PDF that somebody has read before, under its name.
+        return said
+    if suffix in packed and data:
+        raise Unreadable(f"its name says {suffix[1:].upper()}, and its bytes are none: it may be damaged")
+    return suffix
+
+
+def check_name(name: str) -> None:
+    """Raises `Unreadable` for a file of which its name alone says that nothing here reads it."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in OTHERS and suffix not in _BY_BYTES:
+        suffix_of(name)
+
+
+def _is_text(name: str, start: bytes) -> bool:
+    """Whether a text only mentions how PDFs begin."""
+    return PurePosixPath(name).suffix.lower() != ".pdf" and not start.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(
+        b"%PDF-"
+    )
+
+
+def _is_table(data: bytes) -> bool:
+    lines = [line for line in data[: 16 * _LOOKED_AT].split(b"\n")[:20] if line.strip()]
+    between = (b"\t", b";", b",")
+    is_text = b"\x00" not in data[:_LOOKED_AT]
+    return is_text and bool(lines) and all(any(sign in line for sign in between) for line in lines[:5])
+
+
+def _in_zip(data: bytes) -> str:
+    """The kind of an archive. Raises `Unreadable`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_unpacked(archive)
+            names = [name.lower() for name in archive.namelist()]
+            for part, what in _IN_ZIP:
+                if any(name.startswith(part) for name in names):
+                    if what in WORD | EXCEL:
+                        return what
+                    raise Unreadable(f"it is {what}, which nothing here reads: {READ}")
+            mime = archive.read("mimetype")[:100].strip() if "mimetype" in names else b""
+    except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise Unreadable(f"it is a damaged archive ({error}): save it again") from None
+    what = next((what for start, what in _MIME_IN_ZIP.items() if mime.startswith(start)), "")
+    raise Unreadable(f"it is {what or 'an archive of files (unpack it)'}, which nothing here reads: {READ}")
+
+
+def _check_unpacked(archive: zipfile.ZipFile) -> None:
+    """Refuses an archive that says of itself that it is huge, before anything of it is unpacked."""
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise Unreadable(f"it is an archive of more than {MAX_ENTRIES:,} files")
+    if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
+        raise Unreadable(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
+
+
+def _old_office(data: bytes) -> str:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return "it is locked with a password: save it without one"
+    kinds = (("WordDocument", "Word 97-2003: save it as .docx"), ("Workbook", "Excel 97-2003: save it as .xlsx"))
+    for stream, what in (*kinds, ("PowerPoint", "PowerPoint 97-2003"), ("__substg1.0", "an Outlook e-mail")):
+        if stream.encode("utf-16-le") in data:
+            return f"it is {what}, which nothing here reads: {READ}"
+    return f"it is a file of Office 97-2003 or the like, which nothing here reads: {READ}"

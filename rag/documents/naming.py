@@ -1,0 +1,225 @@
+"""What the rows of a table are: titles above it, names of columns, names of fields, or nothing but rows.
+
+A name that is none ("Owner: Deadline" from a form of `Owner, Alice` and `Deadline, 3 May`) says what the document does
+not. So the first row names the columns only where something shows it: the file says so, the columns below hold
+numbers and dates and the first row does not, or its cells read like names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from rag.documents.labels import is_label
+
+_MONEY = r"(?:[$€£¥₹]|EUR|USD|GBP|CHF|JPY)"
+_NUMBER = rf"[-+(]?\s?{_MONEY}?\s?-?\d[\d.,'\s]*(?:\s?(?:%|‰|°?[A-Za-z€$£¥µ²³/]{{1,4}}))?\)?-?"
+_DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ].*)?|\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?"
+_TYPED = re.compile(rf"{_NUMBER}|{_DATE}|true|false|yes|no", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20)\d\d(?:\s\D+)?|(?:Q[1-4]|H[12])\s?(?:19|20)?\d\d")
+_VALUE = re.compile(r".*\S@\S.*|.*://.*|[\d()\s./+-]{6,}|.*\d[\d -]{4,}\d|.*[.!?]", re.DOTALL)
+_LONGEST_NAME = 80
+_MOST_TITLES = 5
+_MOST_HEADER_ROWS = 3
+_MOST_FILLED = 0.9
+_NOTE = re.compile(
+    r"[*†‡¹²³]|(?:notes?|sources?|quellen?|hinweise?|anmerkung(?:en)?|legend|fuente|nota)\b", re.IGNORECASE
+)
+_LONG_NOTE = 60
+
+
+class Row(NamedTuple):
+    """A row that holds something. `cells` by column; those of a merged block all hold its words.
+
+    `across`: columns that hold the same merged cell as the one to their left; `named`: the file says that it names
+    columns; `key`: it says that the first cell names the row.
+    """
+
+    number: int
+    cells: list[str]
+    across: frozenset[int] = frozenset()
+    named: bool = False
+    key: bool = False
+
+    @property
+    def filled(self) -> list[int]:
+        """The columns with words, a merged cell once."""
+        return [place for place, cell in enumerate(self.cells) if cell and place not in self.across]
+
+
+class Form(NamedTuple):
+    """How rows are said: the first `titles` as text, the next `header` not at all, others by `names` or `keys`.
+
+    `keys`: columns whose cell names the one to its right. `sure`: not only likely.
+    """
+
+    titles: int = 0
+    header: int = 0
+    names: tuple[str, ...] = ()
+    keys: tuple[int, ...] = ()
+    sure: bool = False
+
+
+def form_of(rows: Sequence[Row], before: Form | None = None) -> Form:
+    """Of the rows of one table, or of its first ones; `before` is the form of the table above a blank row."""
+    titles = _titles(rows)
+    body = rows[titles:]
+    columns = sorted({place for row in body for place in row.filled})
+    continues = before is not None and bool(before.names or before.keys)
+    found = Form(titles)
+    if len(body) > 1 and len(columns) > 1:
+        found = _form(body, columns, titles)
+    elif body and len(columns) == 1 and _names_numbers(body, columns[0]):
+        found = Form(titles, 1, tuple(body[0].cells), sure=True)
+    if continues and before is not None and not found.sure and not titles:
+        fits = all(place < len(before.names) and before.names[place] for place in columns) if before.names else True
+        return Form(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else Form(titles)
+    return found
+
+
+def _form(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form:
+    keys = _keys(body, columns)
+    if keys:
+        return Form(titles, keys=keys, sure=True)
+    header = _header_rows(body)
+    first, below = body[0], body[header:]
+    if header > 1:
+        first = Row(first.number, list(_names(body[:header])), named=any(row.named for row in body[:header]))
+    weight = _weight(first, below, columns)
+    if below and weight > 0:
+        return Form(titles, header, _names(body[:header]), sure=weight > 1)
+    # Two columns of words: whichever they are, the first says what the second is of.
+    says = len(columns) == 2 and not any(is_value(_cell(row, columns[0])) for row in body)
+    return Form(titles, keys=(columns[0],)) if says else Form(titles)
+
+
+def _titles(rows: Sequence[Row]) -> int:
+    """How many rows at the top hold one cell, at the left or over the whole width, where the table has more."""
+    widest = max((len(row.filled) for row in rows), default=0)
+    if widest < 2:
+        return 0
+    left = min(row.filled[0] for row in rows)
+    for titles, row in enumerate(rows[: _MOST_TITLES + 1]):
+        if len(row.filled) > 1 or (row.filled[0] != left and not row.across):
+            return titles
+    return 0
+
+
+def _header_rows(body: Sequence[Row]) -> int:
+    """How many rows name the columns, if any do: more than one where a cell stands over several of the next row."""
+    for rows, (upper, lower) in enumerate(pairwise(body[: _MOST_HEADER_ROWS + 1]), 1):
+        if len(body) <= rows + 1 or any(is_value(cell) for cell in lower.cells if cell):
+            return rows
+        under = [lower.cells[place] for place in lower.filled]
+        groups = bool(upper.across) and len(upper.filled) > 1
+        blanks = len(upper.filled) < len(under) and len(set(under)) < len(under)
+        if not groups and not blanks:
+            return rows
+    return min(len(body) - 1, _MOST_HEADER_ROWS)
+
+
+def _names(header: Sequence[Row]) -> tuple[str, ...]:
+    """The names of the columns: `2025 Sales` where `2025` stands over `Sales`."""
+    width = max(len(row.cells) for row in header)
+    parts: list[list[str]] = [[] for _ in range(width)]
+    for depth, row in enumerate(header):
+        last = ""
+        for place in range(width):
+            cell = row.cells[place] if place < len(row.cells) else ""
+            # In a file that knows no merged cells a group's name stands over its first column only.
+            last = cell or last
+            above_others = depth < len(header) - 1 and len(header) > 1
+            said = cell or (last if above_others else "")
+            if said and said not in parts[place]:
+                parts[place].append(said)
+    return tuple(" ".join(each)[:_LONGEST_NAME] for each in parts)
+
+
+def _keys(body: Sequence[Row], columns: Sequence[int]) -> tuple[int, ...]:
+    """The columns whose cells name what stands to their right, where the table is a form of keys and values."""
+    if body[0].named and not all(row.named for row in body):
+        return ()
+    pairs = tuple(columns[::2])
+    first = columns[0]
+    colons = sum(1 for row in body if _cell(row, first).endswith((":", "\uff1a")))
+    if len(columns) % 2 == 0 and colons * 2 > len(body):
+        return pairs
+    if all(row.key for row in body):
+        return (first,)
+    if len(columns) not in {2, 4}:
+        return ()
+    values = [place for place in columns if place not in pairs]
+    keys = [_cell(row, place) for row in body[1:] for place in pairs if _cell(row, place)]
+    named = sum(map(is_label, keys))
+    head = [_cell(body[0], place) for place in values]
+    is_form = bool(keys) and named * 2 >= len(keys) and not any(map(is_label, head))
+    return pairs if is_form and all(is_label(_cell(body[0], place)) for place in pairs) else ()
+
+
+def _weight(first: Row, below: Sequence[Row], columns: Sequence[int]) -> int:
+    """How much says that `first` names the columns: 0 nothing, 2 and more is sure."""
+    if first.named and not all(row.named for row in below):
+        return 3
+    names = ["" if place in first.across else _cell(first, place) for place in columns]
+    filled = [name for name in names if name]
+    if not below or not filled or len(filled) < len(columns) / 2:
+        return 0
+    years = [name for name in filled if _YEAR.fullmatch(name)]
+    if len(set(filled)) < len(filled) or any(is_value(name) for name in filled if name not in years):
+        return 0
+    typed = [place for place in columns if _is_typed([_cell(row, place) for row in below])]
+    if len(years) == 1 and len(filled) > 1 and not typed:
+        return 0
+    if any(name and name in {_cell(row, place) for row in below} for place, name in zip(columns, names, strict=True)):
+        return 0
+    labels = sum(map(is_label, filled))
+    weight = 0
+    # In two columns one number says little: `Budget, 300` below `Owner, Alice` is no column of budgets.
+    if any(_cell(first, place) for place in typed):
+        weight += 2 if len(columns) > 2 or len(below) > 1 or labels or columns[0] in typed else 0
+    if len(columns) > 2 and len(below) > 1:
+        weight += 1
+    weight += 2 if labels * 2 > len(filled) else labels > 0 and len(columns) > 2
+    return weight + _differs_in_case(filled, below, columns)
+
+
+def _differs_in_case(names: Sequence[str], below: Sequence[Row], columns: Sequence[int]) -> int:
+    """1 where all names are in small letters, or all in capitals, and no more than a few cells below are."""
+    cells = [cell for row in below for place in columns if (cell := _cell(row, place)) and cell.upper() != cell.lower()]
+    for is_so in (str.islower, str.isupper):
+        if all(map(is_so, names)) and sum(map(is_so, cells)) * 4 < len(cells):
+            return 1
+    return 0
+
+
+def _names_numbers(body: Sequence[Row], place: int) -> bool:
+    """Whether a table of one column has a name over numbers."""
+    first = _cell(body[0], place)
+    return not is_value(first) and len(body) > 2 and _is_typed([_cell(row, place) for row in body[1:]])
+
+
+def _is_typed(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and sum(1 for cell in filled if _TYPED.fullmatch(cell)) >= _MOST_FILLED * len(filled)
+
+
+def is_value(cell: str) -> bool:
+    """Whether a cell can't be a name: a number, a date, an address, a sentence."""
+    return len(cell) > _LONGEST_NAME or bool(_TYPED.fullmatch(cell) or _VALUE.fullmatch(cell))
+
+
+def is_note(row: Row, form: Form) -> bool:
+    """Whether a row in a table is a remark about it: one cell over several columns, or one that reads like it."""
+    if len(row.filled) != 1:
+        return False
+    cell = row.cells[row.filled[0]]
+    if row.across:
+        return True
+    first = next((place for place, name in enumerate(form.names) if name), 0)
+    return row.filled[0] <= first and (len(cell) > _LONG_NOTE or bool(_NOTE.match(cell)))
+
+
+def _cell(row: Row, place: int) -> str:
+    return row.cells[place] if place < len(row.cells) else ""

@@ -1,0 +1,249 @@
+"""The parts of a Word file beside its text: where they are, styles, the numbers of lists, signs of symbol fonts."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rag.documents.pieces import Unreadable
+
+_HEADING = re.compile(r"(?:heading|überschrift|titre|título|titolo|kop)\s*([1-6])", re.IGNORECASE)
+_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
+          (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
+_LEVELS = 9
+_MOST_BASES = 20
+# Adobe's encoding of the font Symbol from 0x61 and 0x41 on, and the signs that texts use of it and of Wingdings.
+_GREEK = "αβχδεφγηιϕκλμνοπθρστυϖωξψζ"
+_SYMBOL = {0x61 + at: sign for at, sign in enumerate(_GREEK)} | {
+    0x41 + at: sign for at, sign in enumerate("ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ")
+} | {
+    0xA3: "≤", 0xB3: "≥", 0xB1: "±", 0xB4: "\u00d7", 0xB8: "÷", 0xB9: "≠", 0xBB: "≈", 0xB0: "°", 0xAE: "→", 0xAC: "←",
+    0xDE: "⇒", 0xA5: "∞", 0xB7: "•", 0xD6: "√", 0xE5: "∑", 0xF2: "∫", 0xD2: "®", 0xD3: "©", 0xD4: "™", 0xCE: "∈",
+}  # fmt: skip
+_WINGDINGS = {
+    0xFC: "✓", 0xFB: "✗", 0xFE: "☑", 0xFD: "☒", 0xA8: "☐", 0x6F: "☐", 0x6C: "●", 0x6E: "■", 0xA7: "▪", 0x76: "❖",
+    0xE0: "→", 0xDF: "←", 0xE1: "↑", 0xE2: "↓", 0xF0: "⇨", 0xD8: "➢", 0x28: "☎", 0x2A: "✉", 0x4A: "☺", 0xAB: "★",
+}  # fmt: skip
+
+
+def local(element: Any) -> str:
+    """An element's name without its namespace, of which there are two; empty for comments."""
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def attribute(element: Any, name: str) -> str | None:
+    """An attribute by its name without namespace."""
+    for key, value in element.attrib.items():
+        if key == name or key.endswith("}" + name):
+            return str(value)
+    return None
+
+
+def child(element: Any, *names: str) -> Any:
+    """The element at the end of a way of names; None where there is none."""
+    for name in names:
+        element = next((each for each in element if local(each) == name), None) if element is not None else None
+    return element
+
+
+def value(element: Any, *names: str) -> str | None:
+    """The attribute `val` of a child."""
+    found = child(element, *names)
+    return attribute(found, "val") if found is not None else None
+
+
+def is_on(element: Any, *names: str) -> bool:
+    """Whether a switch such as `<w:b/>` is there and on."""
+    found = child(element, *names)
+    return found is not None and attribute(found, "val") not in {"0", "false", "off", "none"}
+
+
+class Package:
+    """The archive: parts by their relations."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        """Raises `Unreadable` for an archive that is no Word file."""
+        self._archive = archive
+        self._names = {name.lower(): name for name in archive.namelist()}
+        main = [target for kind, target in self._relations("") if kind == "officeDocument"]
+        if not main or main[0].lower() not in self._names:
+            raise Unreadable("it is an archive without a Word document in it")
+        self._main = main[0]
+        self.document: Any = self.part(self._main)
+
+    def related(self, kind: str) -> Iterator[Any]:
+        """The roots of the document's parts of a kind: `styles`, `header`, `comments`."""
+        seen: set[str] = set()
+        for found, target in self._relations(self._main):
+            if found == kind and target not in seen and target.lower() in self._names:
+                seen.add(target)
+                yield self.part(target)
+
+    def part(self, name: str) -> Any:
+        """A part's root."""
+        from lxml import etree  # type: ignore[import-untyped]
+
+        # No entity is looked up, so depth and length harm nobody.
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, remove_comments=True)
+        return etree.fromstring(self._archive.read(self._names[name.lower()]), parser)
+
+    def _relations(self, part: str) -> Iterator[tuple[str, str]]:
+        folder, _, file = part.rpartition("/")
+        name = posixpath.join(folder, "_rels", f"{file}.rels").lower()
+        if name not in self._names:
+            return
+        for each in self.part(self._names[name]):
+            if isinstance(each.tag, str) and each.get("TargetMode") != "External":
+                target = posixpath.normpath(posixpath.join("/", folder, each.get("Target", ""))).lstrip("/")
+                yield str(each.get("Type", "")).rpartition("/")[2], target
+
+
+class Numbering(NamedTuple):
+    """A list's id and the level in it."""
+
+    number: str
+    level: int
+
+
+class Styles:
+    """What styles say of their paragraphs, themselves or by what they are based on."""
+
+    def __init__(self, root: Any) -> None:
+        self._styles: dict[str, Any] = {}
+        for each in root if root is not None else ():
+            if local(each) == "style" and (name := attribute(each, "styleId")) is not None:
+                self._styles.setdefault(name, each)
+
+    def _bases(self, style: str | None) -> Iterator[Any]:
+        for _ in range(_MOST_BASES):
+            found = self._styles.get(style or "")
+            if found is None:
+                return
+            yield found
+            style = value(found, "basedOn")
+
+    def level(self, paragraph: Any) -> int:
+        """The level of a heading, 0 for what is none."""
+        properties = child(paragraph, "pPr")
+        outline = value(properties, "outlineLvl") if properties is not None else None
+        style = value(properties, "pStyle") if properties is not None else None
+        for each in self._bases(style):
+            name = value(each, "name") or ""
+            if heading := _HEADING.match(name):
+                return int(heading[1])
+            if name.lower() == "title":
+                return 1
+            outline = outline or value(each, "pPr", "outlineLvl")
+        return int(outline) + 1 if outline in {"0", "1", "2", "3", "4", "5"} else 0
+
+    def numbering(self, paragraph: Any) -> Numbering | None:
+        """The list that a paragraph is an item of."""
+        properties = child(paragraph, "pPr")
+        if properties is None:
+            return None
+        own = child(properties, "numPr")
+        level = value(own, "ilvl") if own is not None else None
+        number = value(own, "numId") if own is not None else None
+        for each in self._bases(value(properties, "pStyle")) if number is None else ():
+            number = number or value(each, "pPr", "numPr", "numId")
+            level = level or value(each, "pPr", "numPr", "ilvl")
+        at = int(level) if level and level.isdigit() else 0
+        return Numbering(number, min(at, _LEVELS - 1)) if number not in {None, "0"} and number is not None else None
+
+
+class _Level(NamedTuple):
+    start: int
+    form: str
+    text: str
+
+
+class Numbers:
+    """Counts the items of numbered lists."""
+
+    def __init__(self, root: Any) -> None:
+        self._levels: dict[str, dict[int, _Level]] = {}
+        self._lists: dict[str, str] = {}
+        self._starts: dict[tuple[str, int], int] = {}
+        self._counts: dict[str, list[int]] = {}
+        self._begun: set[str] = set()
+        for each in root if root is not None else ():
+            if local(each) == "abstractNum":
+                self._levels[attribute(each, "abstractNumId") or ""] = dict(_levels(each))
+            elif local(each) == "num":
+                number = attribute(each, "numId") or ""
+                self._lists[number] = value(each, "abstractNumId") or ""
+                for override in each:
+                    start = value(override, "startOverride") if local(override) == "lvlOverride" else None
+                    if start is not None and start.isdigit():
+                        self._starts[number, int(attribute(override, "ilvl") or 0)] = int(start)
+
+    def next(self, item: Numbering | None) -> str:
+        """The number that stands before an item, `2.1`; empty for bullets."""
+        if item is None:
+            return ""
+        abstract = self._lists.get(item.number, "")
+        levels = self._levels.get(abstract, {})
+        if item.level not in levels:
+            return ""
+        counts = self._counts.setdefault(abstract, [0] * _LEVELS)
+        if item.number not in self._begun:
+            self._begun.add(item.number)
+            for (number, level), start in self._starts.items():
+                if number == item.number:
+                    counts[level] = start - 1
+        for level in range(item.level + 1):
+            if counts[level] == 0 and level in levels:
+                counts[level] = levels[level].start - (level == item.level)
+        counts[item.level] += 1
+        counts[item.level + 1 :] = [0] * (_LEVELS - item.level - 1)
+        if levels[item.level].form in {"bullet", "none"}:
+            return ""
+
+        def of_level(found: re.Match[str]) -> str:
+            level = int(found[1]) - 1
+            return _count(counts[level], levels[level].form) if level in levels else ""
+
+        return re.sub(r"%([1-9])", of_level, levels[item.level].text).strip()
+
+
+def _levels(abstract: Any) -> Iterator[tuple[int, _Level]]:
+    for each in abstract:
+        if local(each) == "lvl" and (attribute(each, "ilvl") or "").isdigit():
+            start = value(each, "start") or "1"
+            form = value(each, "numFmt") or "decimal"
+            yield (
+                int(attribute(each, "ilvl") or 0),
+                _Level(int(start) if start.isdigit() else 1, form, value(each, "lvlText") or ""),
+            )
+
+
+def _count(number: int, form: str) -> str:
+    if form in {"lowerLetter", "upperLetter"}:
+        text = chr(ord("a") + (number - 1) % 26) * min((number - 1) // 26 + 1, 10)
+        return text.upper() if form == "upperLetter" else text
+    if form in {"lowerRoman", "upperRoman"} and 0 < number < 5000:
+        text = ""
+        for worth, sign in _ROMAN:
+            text += sign * (number // worth)
+            number %= worth
+        return text.upper() if form == "upperRoman" else text
+    return f"{number:02}" if form == "decimalZero" else str(number)
+
+
+def symbol(element: Any) -> str:
+    """The sign of a `w:sym`, empty for one that no text has."""
+    try:
+        code = int(attribute(element, "char") or "", 16)
+    except ValueError:
+        return ""
+    font = (attribute(element, "font") or "").lower()
+    low = code & 0xFF if 0xF000 <= code <= 0xF0FF else code
+    if font.startswith("symbol"):
+        return _SYMBOL.get(low, chr(low) if 0x20 <= low < 0x7F else "")
+    if "wingdings" in font:
+        return _WINGDINGS.get(low, "")
+    return chr(code) if 0x20 <= code < 0xD800 or 0xF900 <= code <= 0x10FFFF else ""

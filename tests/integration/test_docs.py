@@ -1,0 +1,223 @@
+"""Every YAML of README and docs: the check and the schema take it, and a gateway that runs it answers.
+
+A fragment is completed with what it names, by the markers of the structs: nothing here knows a page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ruamel.yaml import YAML
+
+from config import Config, load, schema
+from config.loading import load_with_places
+from config.models import ModelConfig
+from config.shape import fields, walk
+from config.struct import Ref
+from gateway.advice import advise
+from gateway.pricing import prices_of
+from tests.live import running_gateway
+from tests.reports.vendors import Request, Upstream, plain
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "config/examples").glob("*.yaml"))]
+VALIDATOR = Draft202012Validator(schema())
+# An entry of each section that a fragment may name, as small as can be.
+SMALLEST: dict[str, Any] = {
+    "providers": {"kind": "simulated"},
+    "models": {"targets": ["pretend/m"]},
+    "pipelines": {"answer": "quick"},
+    "sources": {"kind": "documents"},
+    "caches": {},
+    "teams": {},
+    "organisations": {},
+    "apps": {"keys": ["${KEY_OF_AN_APP}"]},
+    "guardrails": {"kind": "secrets"},
+}
+
+
+DATABASE = "sqlite:///orders.db"
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One YAML of a page."""
+
+    page: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text, name = page.read_text(), page.name
+        if page.suffix == ".yaml":
+            yield Block(name, 1, text)
+            continue
+        for match in re.finditer(r"^( *)```ya?ml\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+            yield Block(name, text.count("\n", 0, match.start()) + 2, match[2])
+
+
+BLOCKS = list(blocks())
+
+
+def environment(path: Path) -> dict[str, str]:
+    """Every variable that has no default: something that is long enough, and no two alike."""
+    names = re.findall(r"\$\{(\w+)\}", path.read_text())
+    return {name: DATABASE if name.endswith("DATABASE") else f"value-of-{name}-{'x' * 32}" for name in names}
+
+
+def read(text: str) -> Any:
+    return _as_read(YAML(typ="safe", pure=True).load(text))
+
+
+def _as_read(value: Any) -> Any:
+    """Without YAML's own type for days, which the file's reader does not know."""
+    if isinstance(value, dict):
+        return {key: _as_read(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_read(each) for each in value]
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def complete(part: dict[str, Any]) -> dict[str, Any]:
+    """The fragment as a file: below what it belongs to, with whatever it names."""
+    if not set(part) <= set(fields(Config)):
+        assert set(part) <= set(fields(ModelConfig)), f"what are {list(part)}?"
+        part = {"models": {"quick": {"targets": ["pretend/m"], **part}}}
+    document = {"version": 1, **part}
+    if "identity" in document and "apps" not in document:
+        document["apps"] = {"an-app": SMALLEST["apps"]}
+    if "providers" in document and "models" not in document:
+        document["models"] = {"quick": {"targets": [f"{name}/m" for name in document["providers"]]}}
+    while missing := _named_and_missing(document):
+        for section, name in missing:
+            document.setdefault(section, {})[name] = SMALLEST[section]
+    return document
+
+
+def _named_and_missing(document: dict[str, Any]) -> set[tuple[str, str]]:
+    found = {
+        (ref.section, spot.value.partition("/")[0] if ref.prefix else spot.value)
+        for spot in walk(Config, _tuples(document))
+        for ref in spot.markers
+        if isinstance(ref, Ref) and isinstance(spot.value, str) and spot.value != ref.wildcard
+    }
+    found |= {("providers", name.partition("/")[0]) for name in document.get("prices", {})}
+    return {(section, name) for section, name in found if name not in document.get(section, {})}
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text("a-secret-of-a-file")
+    (tmp_path / "demo-documents").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "orders.db")) as database:
+        database.execute("CREATE TABLE orders (region TEXT, amount REAL, placed TEXT)")
+        database.execute("CREATE TABLE customers (id INTEGER, region TEXT)")
+    (tmp_path / "demo-orders.csv").write_text("region,amount\nnorth,3\n")
+    return tmp_path
+
+
+def completed(block: Block, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file, and what it says."""
+    path = folder / "block.yaml"
+    text = re.sub(r"\$\{file:[^}]*\}", "${file:secret}", block.text)
+    part = read(text)
+    if "version" in part:
+        path.write_text(text)
+        return path, part
+    document = complete(part)
+    write(path, document)
+    return path, document
+
+
+def write(path: Path, document: Any) -> None:
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(document, file)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_the_check_and_the_schema_take_it(block: Block, folder: Path) -> None:
+    path, document = completed(block, folder)
+    config, places = load_with_places(path, environment(path))
+    assert [f"{list(each.absolute_path)}: {each.message}" for each in VALIDATOR.iter_errors(document)] == []
+    # What is only shown in passing may lack a price or use one elsewhere; a whole file is right without a warning.
+    if "version" in read(block.text):
+        assert [each.render() for each in advise(config, places)] == []
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_gateway_that_runs_it_answers(block: Block, folder: Path) -> None:
+    path, document = completed(block, folder)
+    config = load(path, environment(path))
+    if not config.models:
+        pytest.skip("it has no model")
+    upstream = Upstream(answering)
+    try:
+        yaml = folder / "run.yaml"
+        write(yaml, in_place_of_vendors(document, config, upstream.url, folder))
+        with running_gateway(yaml.read_text(), folder, environment(yaml)) as gateway:
+            for model in config.models:
+                for key in keys_for(config, model):
+                    body = {"model": model, "messages": [{"role": "user", "content": "Where is my order?"}]}
+                    answer = gateway.request(
+                        "POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"}, timeout=60
+                    )
+                    if b"upstream_not_found" in answer.body:
+                        # A model for embeddings, which answers nothing.
+                        body = {"model": model, "input": "Where is my order?"}
+                        answer = gateway.request("POST", "/v1/embeddings", body, {"authorization": f"Bearer {key}"})
+                    assert answer.status == 200, (model, answer.body)
+    finally:
+        upstream.close()
+
+
+def keys_for(config: Config, model: str) -> list[str]:
+    """A key of each app that may ask for the model; anything where nobody needs one."""
+    if config.access == "open":
+        return ["none"]
+    apps = [app for app in config.apps.values() if app.allowed is None or model in app.allowed]
+    return [each.reveal() for app in apps for each in app.keys[:1] if not each.reveal().startswith("sha256:")]
+
+
+def answering(request: Request) -> bytes:
+    """As any vendor does; the words are JSON, as a guardrail may want them, or a statement for a database."""
+    words = b"SELECT 1" if b"SQL" in request.body else rb"{\"answer\": \"It is on its way.\"}"
+    head, _, body = plain(request).replace(b"hello", words).partition(b"\r\n\r\n")
+    return re.sub(rb"content-length: \d+", b"content-length: %d" % len(body), head) + b"\r\n\r\n" + body
+
+
+def in_place_of_vendors(document: dict[str, Any], config: Config, url: str, folder: Path) -> dict[str, Any]:
+    """The same, with one upstream for every vendor: at their addresses' prices, and with data of its own."""
+    prices, own = prices_of(config), dict(document.get("prices", {}))
+    for model in config.models.values():
+        for each in model.targets:
+            if prices.rates(each.target) is not None and config.providers[each.provider].kind != "simulated":
+                own.setdefault(each.target, {"input": 1, "output": 1})
+    providers = {name: at(each, url) for name, each in document["providers"].items()}
+    server = {**document.get("server", {}), "data": str(folder / "data")}
+    return {**document, "providers": providers, "prices": own, "server": server, "observe": {"log": "off"}}
+
+
+def at(provider: dict[str, Any], url: str) -> dict[str, Any]:
+    if provider["kind"] == "azure":
+        return {**provider, "endpoint": url}
+    if provider["kind"] in ("extractive", "simulated"):
+        return {key: each for key, each in provider.items() if key != "base_url"}
+    return {**provider, "base_url": f"{url}/v1" if provider["kind"] == "openai" else url}
