@@ -113,6 +113,7 @@ def test_calls_without_arguments(tmp_path: Path, pieces: list[str], stream: bool
 @pytest.mark.report("streams", "A tool call whose name comes after its beginning has its name in every dialect")
 def test_names_that_come_late(tmp_path: Path) -> None:
     call: dict[str, Any] = {"index": 0, "id": "c1", "type": "function", "function": {"name": "", "arguments": ""}}
+    signed = call["extra_content"] = {"google": {"thought_signature": "c2ln"}}
     script = events(
         openai_chunk({"role": "assistant", "tool_calls": [call]}),
         openai_chunk({"tool_calls": [{"index": 0, "function": {"name": "bash", "arguments": '{"a":'}}]}),
@@ -121,7 +122,7 @@ def test_names_that_come_late(tmp_path: Path) -> None:
     )
     with house(tmp_path, lambda _: script) as it:
         assert blocks(it.messages("o", stream=True)) == [
-            {"type": "tool_use", "id": "c1", "name": "bash", "input": {"a": 1}}
+            {"type": "tool_use", "id": "c1", "name": "bash", "input": {"a": 1}, "extra_content": signed}
         ]
         pieces = [
             call
@@ -131,7 +132,7 @@ def test_names_that_come_late(tmp_path: Path) -> None:
         parts = it.generate("o").json()["candidates"][0]["content"]["parts"]
     assert (pieces[0]["id"], pieces[0]["function"]["name"]) == ("c1", "bash")
     assert "".join(each["function"].get("arguments", "") for each in pieces) == '{"a":1}'
-    assert parts == [{"functionCall": {"id": "c1", "name": "bash", "args": {"a": 1}}}]
+    assert parts == [{"functionCall": {"id": "c1", "name": "bash", "args": {"a": 1}}, "thoughtSignature": "c2ln"}]
 
 
 @pytest.mark.report("streams", "Interleaved pieces of parallel tool calls become blocks that begin and end once")

@@ -35,8 +35,11 @@ class CallNumbers:
         if self._nameless is not None:
             before = self._nameless.pop(call.index, None)
             if before is not None:
-                call_id, arguments = before.id or call.id, before.arguments + call.arguments
-                call = msgspec.structs.replace(call, id=call_id, arguments=arguments)
+                call = msgspec.structs.replace(
+                    before, id=before.id or call.id, name=call.name, arguments=before.arguments + call.arguments,
+                    signature=before.signature or call.signature, custom=before.custom or call.custom,
+                    own=before.own or call.own,
+                )  # fmt: skip
             if not call.name:
                 self._nameless[call.index] = call
                 return None

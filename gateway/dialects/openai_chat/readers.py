@@ -225,7 +225,11 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
     tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
-    given = _raw_usage(chunk)
+    given = chunk.usage
+    if choices and (given is None or bytes(given) == b"null"):
+        given = choices[0].usage
+    if given is not None and bytes(given) == b"null":
+        given = None
     if begun and given is None:
         return Delta(read, None, chunk.id or "", chunk.model or "", data, "", tier)
     own = {name: value for name in _CHUNK_OWN if (value := getattr(chunk, name)) is not None}
@@ -234,17 +238,6 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
         usage = read_usage(given)
         own["usage"] = _decode_any(given)
     return Delta(read, usage, chunk.id or "", chunk.model or "", data, "", tier, {"openai": own} if own else None)
-
-
-def _raw_usage(chunk: _Chunk) -> msgspec.Raw | None:
-    usage = chunk.usage
-    if _is_null(usage) and chunk.choices:
-        usage = chunk.choices[0].usage
-    return None if _is_null(usage) else usage
-
-
-def _is_null(raw: msgspec.Raw | None) -> bool:
-    return raw is None or bytes(raw) == b"null"
 
 
 def _error_event(data: bytes) -> Exception:
