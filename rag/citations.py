@@ -16,6 +16,8 @@ from gateway.contract.deltas import ChoiceDelta, Delta
 from gateway.contract.passages import Passage
 
 _MARK = re.compile(r"\[(?P<numbers>\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9})\]|\[(?P<place>[^\[\]\n]{3,300})\]")
+# Code is no prose: `items[1]` cites nothing. A block of it may be cut off before its end.
+_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|``[^\n]*?``|`[^`\n]*`", re.DOTALL)
 _CITED_CHARACTERS = 300
 
 
@@ -58,7 +60,7 @@ class CitationFilter:
         return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"") if ended else delta
 
     def _extra(self, index: int) -> dict[str, Any]:
-        text = "".join(self._texts.get(index, ()))
+        text = _CODE.sub(lambda code: " " * len(code[0]), "".join(self._texts.get(index, ())))
         marks = [(place, number) for match in _MARK.finditer(text) for place, number in self._numbers(match)]
         cited = list(dict.fromkeys(number for _, number in marks))
         extra: dict[str, Any] = {

@@ -1,8 +1,9 @@
 """The words by which a text is found: the same for a question and a document, however each is written.
 
 Compatible forms are one (NFKC: full-width letters, ligatures, Arabic presentation forms), marks that nobody sees are
-left out, and letters keep their accents and vowel signs. Scripts that put no space between words are cut into pairs of
-neighbouring letters, as in Lucene's CJK analyzer: a pair of a question stands in the document wherever its words do.
+left out, and letters keep their accents and vowel signs; a word with Latin accents is found without them too. Scripts
+that put no space between words are cut into pairs of neighbouring letters, as in Lucene's CJK analyzer: a pair of a
+question stands in the document wherever its words do.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _UNSPACED = (
     "\u0e00-\u0e7f\u0e80-\u0eff\u0f40-\u0fbc\u1000-\u109f\uaa60-\uaa7f\u1780-\u17d3\u17dd"
 )
 _RUN = re.compile(f"[{_UNSPACED}]+")
+_LATIN_ACCENTS = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
 _ONE_HAN = re.compile(f"[{_HAN}]")
 # Signs of these scripts that end sentences, repeat or stand for money.
 _SIGNS = re.compile("[\u0e2f\u0e3f\u0e5a\u0e5b\u0f3a-\u0f3d\u104a-\u104f\u17d4-\u17d6\u17d8-\u17db\u30fb]+")
@@ -56,9 +58,20 @@ def _spaced(text: str) -> list[str]:
     if text.isascii():
         return content_words(text)
     # What is left of marks belongs to its letter: the vowels of Hindi, dots that no single sign has.
-    if not _marks().search(text):
-        return content_words(text)
-    return [word.lower() for word in _words_with_marks().findall(text)]
+    if _marks().search(text):
+        words = [word.lower() for word in _words_with_marks().findall(text)]
+    else:
+        words = content_words(text)
+    if not _LATIN_ACCENTS.search(text):
+        return words
+    return [each for word in words for each in dict.fromkeys((word, _plain(word)))]
+
+
+def _plain(word: str) -> str:
+    """Without its accents, if they are Latin."""
+    if not _LATIN_ACCENTS.search(word):
+        return word
+    return "".join(letter for letter in unicodedata.normalize("NFD", word) if not unicodedata.combining(letter))
 
 
 def _pairs(run: str, *, asked: bool) -> Iterator[str]:

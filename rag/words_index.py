@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tantivy
 
 # Raised when texts are cut into other words: the index is made again from the store.
-FORM = 2
+FORM = 3
 HEAP_BYTES = 64_000_000
 MAX_QUERY_TERMS = 64
 # Longer words are noise, and tantivy takes none beyond 64 KB.

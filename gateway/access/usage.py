@@ -30,14 +30,25 @@ def complete_usage(exchange: Exchange) -> None:
 def _complete(attempt: Attempt) -> None:
     heard = bool(attempt.said) or attempt.usage is not None
     ended_well = bool(attempt.ended) and not attempt.error
-    if attempt.usage is not None and ended_well:
+    if attempt.usage is not None and ended_well and not _counts_nothing(attempt):
         return
     if not heard and not ended_well and not (attempt.sent and attempt.error in _GIVEN_UP):
         return  # it failed before it said anything: nobody bills for that
     usage = attempt.usage or Usage()
-    output = max(usage.output, estimate_tokens("".join(attempt.said)))
+    output = usage.output
+    if not (output and ended_well):
+        output = max(output, estimate_tokens("".join(attempt.said)))
     prompt = usage.input
-    if attempt.usage is None and isinstance(attempt.asked, ChatRequest | EmbeddingRequest):
+    if not prompt and isinstance(attempt.asked, ChatRequest | EmbeddingRequest):
         prompt = size_of(attempt.asked).prompt
-    attempt.estimated = attempt.usage is None or output != usage.output
+    attempt.estimated = attempt.usage is None or (prompt, output) != (usage.input, usage.output)
     attempt.usage = msgspec.structs.replace(usage, input=prompt, output=output)
+
+
+def _counts_nothing(attempt: Attempt) -> bool:
+    """Whether its provider counts nothing of an answer with words, or of its prompt: a field is filled with zeros."""
+    usage = attempt.usage
+    if usage is None:
+        return True
+    said = any(attempt.said)
+    return said and not (usage.input and usage.output)

@@ -77,6 +77,25 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
             self.cost,
         )
 
+    def after(self, earlier: Usage | None) -> Usage:
+        """Itself, said later in the same answer: a count of nothing says nothing of what was counted before."""
+        if earlier is None:
+            return self
+        return Usage(
+            self.input or earlier.input,
+            self.output or earlier.output,
+            self.cache_read or earlier.cache_read,
+            self.cache_write or earlier.cache_write,
+            self.reasoning or earlier.reasoning,
+            self.audio_input or earlier.audio_input,
+            self.audio_output or earlier.audio_output,
+            self.image_input or earlier.image_input,
+            self.image_output or earlier.image_output,
+            self.cache_write_1h or earlier.cache_write_1h,
+            self.searches or earlier.searches,
+            self.cost or earlier.cost,
+        )
+
     @property
     def odd(self) -> bool:
         """Whether some of it has a price of its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -10,6 +10,7 @@ from gateway.contract.messages import (
     ChatRequest,
     Document,
     Image,
+    Opaque,
     Part,
     Reasoning,
     Refusal,
@@ -71,4 +72,20 @@ def _part_tokens(part: Part, count: Callable[[str], int]) -> int:
         return TOKENS_PER_IMAGE
     if isinstance(part, Document):
         return count(part.text) if part.text else len(part.data) // BYTES_PER_DOCUMENT_TOKEN
-    return 0
+    return sum([count(text) for text in _texts(part.value)]) if isinstance(part, Opaque) else 0
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The words in a part of a dialect's own, such as a search result; not its bytes."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key not in _BYTES:
+                yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+_BYTES = frozenset({"data", "signature", "encrypted_content", "encrypted_index", "thoughtSignature", "cache_control"})

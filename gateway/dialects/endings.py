@@ -21,9 +21,32 @@ _MALFORMED = re.compile(r"malformed|invalid|unexpected|too_many|missing", re.IGN
 _FAILED = re.compile(r"error|fail|abort|cancel|time_?out|interrupt|overload|disconnect|unavailable", re.IGNORECASE)
 
 
+# What servers say that speak a vendor's dialect with another's words, or with their own, in small letters: `eos` is
+# Together's, `eos_token` Hugging Face's, `COMPLETE` Cohere's, `model_length` Mistral's.
+_ELSEWHERE: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "complete": "stop",
+    "completed": "stop",
+    "stop_sequence": "stop_sequence",
+    "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "refusal",
+}
+
+
 def finish_of(reason: str, known: Mapping[str, FinishReason]) -> FinishReason:
     """A vendor's reason as ours. One that nobody knows is `other`, unless its words say that something broke."""
-    found = known.get(reason)
+    found = known.get(reason) or _ELSEWHERE.get(reason.lower())
     if found is not None:
         return found
     if _MALFORMED.search(reason):

@@ -26,7 +26,8 @@ class _Vector(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
+    prompt_tokens: int | None = None
+    total_tokens: int | None = None  # all that Voyage says
 
 
 class _Reply(msgspec.Struct):
@@ -75,10 +76,9 @@ class OpenAIEmbeddings:
         return _encode({"object": "list", "data": data, "model": answer.model or request.model, "usage": usage})
 
     def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
-        """For a provider. Vectors are asked for as numbers."""
+        """For a provider. Vectors come as numbers where nothing is asked: some servers refuse either word for it."""
         losses = Losses(options.unsupported)
         body: dict[str, Any] = {"model": options.model, "input": request.tokens or request.texts}
-        body["encoding_format"] = "float"
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         if request.user:
@@ -97,7 +97,8 @@ class OpenAIEmbeddings:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedReply("The provider's answer is not a list of embeddings") from None
         vectors = [_floats(item.embedding) for item in sorted(reply.data, key=lambda item: item.index)]
-        return Embeddings(vectors, reply.model, reply.usage.prompt_tokens if reply.usage else 0)
+        usage = reply.usage or _Usage()
+        return Embeddings(vectors, reply.model, usage.prompt_tokens or usage.total_tokens or 0)
 
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
         """The body of an error answer."""

@@ -22,6 +22,7 @@ _WORDS = re.compile(
     + rb'|"(?:input|args)"\s*:\s*\{([^}]*)',
     re.DOTALL,
 )
+_STREAMS_END = b"data: [DONE]"
 _HALF_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{0,3}$")
 
 
@@ -49,6 +50,9 @@ class WholeBody:
         body = b"".join(self._parts).removeprefix(BOM)
         if not body.strip():
             raise CutShort("The provider answered with an empty body")
+        if body.rstrip().endswith(_STREAMS_END):
+            # Some servers end every answer as if it were a stream.
+            body = body.rstrip().removesuffix(_STREAMS_END)
         return body
 
 

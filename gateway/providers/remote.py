@@ -230,7 +230,12 @@ class RemoteProvider:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
                 call.attempt.said = [""]
-            return self._read_embeddings(b"".join(parts).removeprefix(BOM), call.attempt.key)
+            embeddings = self._read_embeddings(b"".join(parts).removeprefix(BOM), call.attempt.key)
+            asked, given = len(request.tokens or request.texts), len(embeddings.vectors)
+            if asked != given:
+                # Which vector is whose nobody could tell.
+                raise MalformedReply(f"The provider gave {given} embeddings for {asked} inputs")
+            return embeddings
         except TimedOut as late:
             late.limit_s = call.timeouts.total_s
             raise

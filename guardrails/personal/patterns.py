@@ -252,7 +252,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "IP",
         re.compile(
-            r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+            # Not this machine's own, none at all, or the mask of a network: those are nobody's.
+            r"(?<![\w.])(?!(?:127|0|255)\.)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
             r"(?!\w|\.\d|\.(?:jar|tar|zip|whl|t?gz|dll|exe|deb|rpm|so|msi|apk|dmg)\b)"
         ),
         unless=_VERSION,

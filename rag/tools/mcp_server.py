@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,30 @@ class McpTool:
         return await self._server.call(self._own_name, dict(arguments))
 
 
+# A server that always names a next page must end somewhere.
+MOST_PAGES = 50
+
+
+async def _all_tools(client: Any) -> list[Any]:
+    """Those of all pages, each name once."""
+    tools: dict[str, Any] = {}
+    cursor: str | None = None
+    for _ in range(MOST_PAGES):
+        page = await client.list_tools(cursor=cursor) if cursor else await client.list_tools()
+        known = len(tools)
+        tools |= {each.name: each for each in page.tools if each.name not in tools}
+        cursor = page.next_cursor
+        if not cursor or len(tools) == known:
+            break
+    return list(tools.values())
+
+
+def _words_of(part: Any) -> str:
+    """Of a text, or of a document that a tool gives whole."""
+    words = getattr(part, "text", None) or getattr(getattr(part, "resource", None), "text", None)
+    return words if isinstance(words, str) else ""
+
+
 class McpServer:
     """One server over streamable HTTP."""
 
@@ -46,9 +71,9 @@ class McpServer:
     async def tools(self, allowed: Sequence[str]) -> list[McpTool]:
         """Its tools that may be called, named after the server. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
-            found = await self._ask(lambda client: client.list_tools())
+            found = await self._ask(_all_tools)
         made: dict[str, McpTool] = {}
-        for each in found.tools:
+        for each in found:
             if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
                 name = f"{self._name}_{each.name}"
                 if not EVERY_VENDOR.fits(name):
@@ -61,7 +86,10 @@ class McpServer:
         """What a tool says. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
             result = await self._ask(lambda client: client.call_tool(tool, arguments))
-        text = "\n".join(part.text for part in result.content if getattr(part, "text", None))
+        text = "\n".join([words for part in result.content if (words := _words_of(part))])
+        if not text and result.structured_content is not None:
+            # Servers should say the same in words, and some don't.
+            text = json.dumps(result.structured_content, ensure_ascii=False)
         if result.is_error:
             raise FetchFailed(text[:500] or "it failed")
         return text[:MAX_RESULT]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.errors import AllTargetsFailed, HeldElsewhere, RequestRefused
+from gateway.contract.errors import AllTargetsFailed, ContextWindowExceeded, HeldElsewhere, RequestRefused
 from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamErr
 
 def write(error: GatehouseError, request_id: str) -> bytes:
     """The body of an error answer, and the data of an error event."""
-    inner: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error"), "message": error.message}
+    inner: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error"), "message": _message(error)}
     details = _details(error)
     if details is not None:
         inner["details"] = details
@@ -86,3 +86,17 @@ def _details(error: GatehouseError) -> dict[str, Any] | None:
     if isinstance(error, HeldElsewhere):
         return {"error_code": f"{_THREAD}unsupported_request"}
     return dict(error.details) if isinstance(error, RequestRefused) and error.details is not None else None
+
+
+# Claude Code summarises a conversation when an error says so in these words, which are Anthropic's own.
+TOO_LONG = "prompt is too long"
+_ALSO_TOO_LONG = "exceed context limit"
+
+
+def _message(error: GatehouseError) -> str:
+    """What the error says; that a prompt is too long in the words that the vendor's clients look for."""
+    cause = error.last if isinstance(error, AllTargetsFailed) else error
+    said_so = error.message.lower()
+    if isinstance(cause, ContextWindowExceeded) and TOO_LONG not in said_so and _ALSO_TOO_LONG not in said_so:
+        return f"{TOO_LONG}: {error.message}"
+    return error.message

@@ -54,13 +54,15 @@ class StreamReader:
     complete; citations come at the end of their block, after the words that they belong to.
     """
 
-    __slots__ = ("_blocks", "_calls", "_cited", "_parser", "_stopped", "_strange", "_usage", "done")
+    __slots__ = ("_bare", "_blocks", "_calls", "_cited", "_parser", "_stopped", "_strange", "_usage", "done")
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._usage: dict[str, Any] = {}
         # The tool call that each open block is, by the block's index.
         self._blocks: dict[int, int] = {}
+        # Those of them that have no arguments yet.
+        self._bare: set[int] = set()
         self._calls = 0
         # The open blocks of other kinds, with the pieces of their input.
         self._strange: dict[int, tuple[dict[str, Any], list[str]]] = {}
@@ -80,9 +82,13 @@ class StreamReader:
             deltas = self._read(self._parser.finish())
         except MalformedReply:
             # Half an event.
-            raise CutShort("The provider's answer stopped within an event") from None
-        if not self.done:
+            if not self._stopped:
+                raise CutShort("The provider's answer stopped within an event") from None
+            deltas = []
+        if not self._stopped:
             raise CutShort("The provider's answer stopped before its end")
+        # Some servers leave `message_stop` out: nothing of an answer follows its stop reason.
+        self.done = True
         return deltas
 
     def unread(self) -> str | None:
@@ -162,7 +168,8 @@ class StreamReader:
         if kind == "content_block_delta":
             return Delta((self._read_piece(int(event["index"]), event["delta"]),), raw=raw, event=kind)
         if kind == "message_delta":
-            self._usage.update(_numbers(event.get("usage")))
+            # Some servers write 0 for what they have counted at the beginning.
+            self._usage.update({key: count for key, count in _numbers(event.get("usage")).items() if count})
             delta = event["delta"]
             reason = delta.get("stop_reason")
             self._stopped = self._stopped or bool(reason)
@@ -171,7 +178,7 @@ class StreamReader:
             rest = {**(fields.rest(delta, _END) or {}), **(fields.rest(event, _MESSAGE_DELTA) or {})}
             own = _own(rest, event.get("usage"))
             return Delta((choice,), _read_usage(self._usage), raw=raw, event=kind, tier=tier, own=own)
-        if kind == "content_block_stop" and (self._strange or self._cited):
+        if kind == "content_block_stop" and (self._strange or self._bare or self._cited):
             return Delta(self._read_stop(int(event["index"])), raw=raw, event=kind)
         return Delta(raw=raw, event=kind)
 
@@ -181,6 +188,8 @@ class StreamReader:
             call = self._blocks[index] = self._calls
             self._calls += 1
             given = block.get("input")
+            if not given:
+                self._bare.add(index)
             return ChoiceDelta(tool_calls=(_read_call(block, call, _encode(given).decode() if given else ""),))
         if kind in ("text", "thinking", "redacted_thinking"):
             return _read_block(block, 0)
@@ -200,6 +209,9 @@ class StreamReader:
             return ChoiceDelta()
         if kind == "input_json_delta":
             piece = fields.words(delta["partial_json"])
+            if not piece:
+                return ChoiceDelta()
+            self._bare.discard(index)
             if index in self._blocks:
                 return ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments=piece),))
             if index in self._strange:
@@ -207,10 +219,16 @@ class StreamReader:
         return ChoiceDelta()
 
     def _read_stop(self, index: int) -> tuple[ChoiceDelta, ...]:
+        """The block, if it is of another kind. Its input may be cut off, as any tool's, where tokens ran out.
+
+        Of a tool call without arguments the empty object, which the vendor does not stream.
+        """
+        if index in self._bare:
+            self._bare.remove(index)
+            return (ChoiceDelta(tool_calls=(ToolCallDelta(self._blocks[index], arguments="{}"),)),)
         cited = self._cited.pop(index, None)
         if cited:
             return (ChoiceDelta(citations=tuple(cited)),)
-        """The block, if it is of another kind. Its input may be cut off, as any tool's, where tokens ran out."""
         block, pieces = self._strange.pop(index, (None, []))
         if block is None:
             return ()

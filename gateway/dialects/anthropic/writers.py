@@ -13,6 +13,7 @@ import msgspec
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import GatehouseError
 from gateway.contract.messages import ChatRequest, Loss
+from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.dialects import signatures
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.sources import Sources, beside_call, own_reason, words_first
@@ -45,10 +46,11 @@ class StreamWriter:
     """Named events, then `message_stop`."""
 
     content_type = "text/event-stream; charset=utf-8"
-    __slots__ = ("_blocks", "_id", "_model", "_own", "_raw", "_unsaid")
+    __slots__ = ("_blocks", "_id", "_model", "_own", "_raw", "_request", "_unsaid")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
+        self._request = request
         self._model = request.model
         self._raw = raw
         self._own: dict[str, Any] = {}
@@ -88,6 +90,13 @@ class StreamWriter:
         return b"".join(frames)
 
     def _begin(self, delta: Delta, frames: list[bytes]) -> _Blocks:
+        """`message_start`, with the prompt's tokens: agents tell by them how full the context is.
+
+        The other vendors count them at the end only; until then they are an estimate.
+        """
+        usage = delta.usage or Usage()
+        if not usage.input:
+            usage = msgspec.structs.replace(usage, input=prompt_tokens(self._request))
         message: dict[str, Any] = {
             "id": delta.id or self._id,
             "type": "message",
@@ -96,10 +105,10 @@ class StreamWriter:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": write_usage(delta.usage or Usage()),
+            "usage": write_usage(usage),
         }
         frames.append(_frame({"type": "message_start", "message": merge(self._own, message)}))
-        return _Blocks(self._unsaid)
+        return _Blocks(self._unsaid, usage)
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
@@ -127,7 +136,7 @@ class _Blocks:
         "stop_sequence", "usage",
     )  # fmt: skip
 
-    def __init__(self, unsaid: Unsaid) -> None:
+    def __init__(self, unsaid: Unsaid, usage: Usage) -> None:
         self._sources = Sources(unsaid)
         self._index = -1
         self._kind = ""
@@ -140,7 +149,7 @@ class _Blocks:
         self.finish: FinishReason = ""
         self.stop_reason = ""
         self.stop_sequence = ""
-        self.usage = Usage()
+        self.usage = usage
 
     def take(self, choice: ChoiceDelta, frames: list[bytes]) -> None:
         for piece in words_first(choice):

@@ -66,6 +66,7 @@ class _Count(msgspec.Struct, gc=False):
     """What we count of `usageMetadata`."""
 
     promptTokenCount: int | None = None  # noqa: N815 - the wire's names
+    totalTokenCount: int | None = None  # noqa: N815
     candidatesTokenCount: int | None = None  # noqa: N815
     thoughtsTokenCount: int | None = None  # noqa: N815
     cachedContentTokenCount: int | None = None  # noqa: N815
@@ -84,6 +85,7 @@ class _Plain(msgspec.Struct):
     error: None = None
 
 
+_COUNTS = _Count.__struct_fields__
 _decode_plain = msgspec.json.Decoder(_Plain).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -96,10 +98,11 @@ def _decode_any(raw: bytes) -> object:
 class _Reader:
     """What whole and streamed replies share: the numbers of tool calls, and which candidates are at their end."""
 
-    __slots__ = ("_calls", "_finished", "_reply", "_seen", "done")
+    __slots__ = ("_calls", "_count", "_finished", "_reply", "_seen", "done")
 
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}
+        self._count: _Count | None = None
         # Part of the ids of calls that come without one, so that they differ from turn to turn.
         self._reply = ""
         self._seen: set[int] = set()
@@ -123,7 +126,7 @@ class _Reader:
                 ChoiceDelta(index, "", part.text) if part.thought else ChoiceDelta(index, part.text)
                 for part in candidate.content.parts
             ]
-        usage = _read_usage(plain.usageMetadata) if plain.usageMetadata is not None else None
+        usage = self._read_count(plain.usageMetadata)
         tier = _read_tier(plain.usageMetadata)
         return Delta(tuple(choices), usage, plain.responseId or "", plain.modelVersion or "", raw, "", tier)
 
@@ -150,7 +153,7 @@ class _Reader:
             count = msgspec.convert(camel(counts), _Count) if counts else None
         except fields.WRONG_SHAPE:
             raise MalformedReply("The provider sent a response of the wrong shape") from None
-        usage = _read_usage(count) if count is not None else None
+        usage = self._read_count(count)
         name, model = str(source.get("responseId") or ""), str(source.get("modelVersion") or "")
         rest = fields.rest(source, _RESPONSE) or {}
         if counts:
@@ -159,6 +162,18 @@ class _Reader:
         # An error that says nothing is left out: a client might take it for one.
         raw = raw if said is None else b""
         return Delta(tuple(choices), usage, name, model, raw, "", _read_tier(count), own)
+
+    def _read_count(self, count: _Count | None) -> Usage | None:
+        """The usage so far: what one response counts the next may leave out, such as what was kept of the prompt."""
+        if count is None:
+            return None
+        before = self._count
+        if before is not None:
+            for name in _COUNTS:
+                if not getattr(count, name):
+                    setattr(count, name, getattr(before, name))
+        self._count = count
+        return _read_usage(count)
 
     def _read_candidate(self, candidate: dict[str, Any], position: int) -> list[ChoiceDelta]:
         index = candidate.get("index", position) or 0
@@ -321,9 +336,14 @@ class WholeReader(_Reader):
 
 def _read_usage(count: _Count) -> Usage:
     reasoning = count.thoughtsTokenCount or 0
+    asked = (count.promptTokenCount or 0) + (count.toolUsePromptTokenCount or 0)
+    output = (count.candidatesTokenCount or 0) + reasoning
+    if not count.candidatesTokenCount and count.totalTokenCount:
+        # What was answered is left out of a response that has no words, and what was thought by some servers.
+        output = max(output, count.totalTokenCount - asked)
     return Usage(
-        input=(count.promptTokenCount or 0) + (count.toolUsePromptTokenCount or 0),
-        output=(count.candidatesTokenCount or 0) + reasoning,
+        input=asked,
+        output=output,
         cache_read=count.cachedContentTokenCount or 0,
         reasoning=reasoning,
         audio_input=_of(count.promptTokensDetails, "AUDIO"),

@@ -11,11 +11,13 @@ from gateway.contract.errors import InvalidRequest
 from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
 from gateway.contract.protocols import InboundCall, WireOptions, WireRequest
 from gateway.dialects import fields
+from gateway.dialects.attribution import without_attribution
 from gateway.dialects.choices import check_unforced
 from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
 from gateway.dialects.gemini_generate import schemas, turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
+from gateway.dialects.gemini_generate.thinking import thinking_for, thinking_of_own
 from gateway.dialects.losses import Losses
 from gateway.dialects.names import NOTHING, Rule
 from gateway.dialects.schemas import Budget, Unsayable
@@ -49,11 +51,8 @@ MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
 # "up to, but not including, 2.0"
 PENALTIES_END, LARGEST_PENALTY = 2, 1.99
 SEEDS = range(-(2**31), 2**31)
-# Of all models that take budgets the one with the smallest largest.
-MOST_BUDGET = 24_576
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
 _CHOICES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
-_LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
 def read(body: bytes, call: InboundCall) -> ChatRequest:
@@ -223,7 +222,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     names: dict[str, str] = {}
     if not same:
         request, names = fit(request, NAMES, IDS, losses)
-    system, contents = turns.write_all(request.messages, losses, same=same, model=options.model)
+    messages = without_attribution(request, losses)
+    system, contents = turns.write_all(messages, losses, same=same, model=options.model)
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -245,7 +245,11 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     config = _write_config(request) if same else _fitted_config(request, losses)
     _write_response_format(request.response_format, body, config, losses, same=same)
     if request.reasoning is not None:
-        _write_thinking(request.reasoning, config, losses, same=same)
+        thinking = (
+            thinking_of_own(request.reasoning) if same else thinking_for(options.model, request.reasoning, losses)
+        )
+        if thinking:
+            config["thinkingConfig"] = thinking
     _note_unsayable(request, losses)
     if request.extra:
         if same:
@@ -339,25 +343,6 @@ def _write_response_format(
         if said:
             losses.add_soft("response_format.schema", "some of the schema is said in its description")
     config["responseJsonSchema"] = schema
-
-
-def _write_thinking(reasoning: ReasoningOptions, config: dict[str, Any], losses: Losses, *, same: bool) -> None:
-    thinking: dict[str, Any] = {}
-    if same and reasoning.effort and reasoning.effort != "none":
-        thinking["thinkingLevel"] = reasoning.effort.upper()
-    if reasoning.enabled is False or reasoning.effort == "none":
-        thinking["thinkingBudget"] = 0
-    elif reasoning.budget_tokens is not None:
-        thinking["thinkingBudget"] = reasoning.budget_tokens
-        if not same and reasoning.budget_tokens > MOST_BUDGET:
-            losses.add_soft("reasoning.budget_tokens", f"Gemini's budgets end at {MOST_BUDGET}")
-            thinking["thinkingBudget"] = MOST_BUDGET
-    elif reasoning.effort and not same:
-        thinking["thinkingLevel"] = _LEVELS.get(reasoning.effort, "high").upper()
-    if reasoning.include is not None:
-        thinking["includeThoughts"] = reasoning.include
-    if thinking:
-        config["thinkingConfig"] = thinking
 
 
 def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What OpenAI's replies count: tokens, and how likely each was."""
+"""What OpenAI's replies count, in its words and those of servers that speak its dialect: tokens, and how likely."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gateway.contract.deltas import TokenLogprob, Usage
 class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None  # Alibaba's Model Studio
     audio_tokens: int | None = None
 
 
@@ -26,6 +27,10 @@ class _Usage(msgspec.Struct, gc=False):
     total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek: api-docs.deepseek.com/api/create-chat-completion
+    cached_tokens: int | None = None  # Moonshot: platform.kimi.ai/docs/api/chat
+    cache_read_input_tokens: int | None = None  # LiteLLM, and others that pass Anthropic's own words on
+    cache_creation_input_tokens: int | None = None
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
@@ -60,18 +65,33 @@ def _read_token(token: dict[str, Any]) -> TokenLogprob:
 
 
 def _read_usage(usage: _Usage) -> Usage:
+    """OpenAI's own words come first where a server says the same in several ways."""
     prompt = usage.prompt_tokens_details or _NO_PROMPT
     completion = usage.completion_tokens_details or _NO_COMPLETION
     asked, answered = usage.prompt_tokens or 0, usage.completion_tokens or 0
     thought = completion.reasoning_tokens or 0
-    if thought and usage.total_tokens == asked + answered + thought:
-        # xAI counts thoughts beside the answer, and bills them.
-        answered += thought
+    read = (
+        prompt.cached_tokens
+        or usage.prompt_cache_hit_tokens
+        or usage.cached_tokens
+        or usage.cache_read_input_tokens
+        or 0
+    )
+    written = prompt.cache_write_tokens or prompt.cache_creation_input_tokens or usage.cache_creation_input_tokens or 0
+    beside = (usage.total_tokens or 0) - asked - answered
+    if beside > 0:
+        if beside == read + written:
+            # A server that counts as Anthropic does: the prompt without what was kept of it.
+            asked += beside
+        else:
+            # xAI and Google count thoughts beside the answer, and bill them; Google does not even say how many.
+            answered += beside
+            thought = max(thought, beside)
     return Usage(
         input=asked,
         output=answered,
-        cache_read=prompt.cached_tokens or 0,
-        cache_write=prompt.cache_write_tokens or 0,
+        cache_read=read,
+        cache_write=written,
         reasoning=thought,
         audio_input=prompt.audio_tokens or 0,
         audio_output=completion.audio_tokens or 0,

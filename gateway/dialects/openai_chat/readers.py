@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta
+from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
 from gateway.contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
@@ -20,6 +20,7 @@ from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
+from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
 from gateway.dialects.quotes import MOST_QUOTES
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
@@ -60,6 +61,7 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
     message: _Message | None = None
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
+    usage: msgspec.Raw | None = None  # where Moonshot's streams have it
     # Of Azure, vLLM, SGLang and OpenRouter, which say them often.
     content_filter_results: Any = None
     stop_reason: Any = None
@@ -98,11 +100,15 @@ _FINISH: dict[str, FinishReason] = {
 class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
-    __slots__ = ("_begun", "_calls", "_finished", "_parser", "_quotes", "_said", "_seen", "done")
+    __slots__ = (
+        "_begun", "_calls", "_finished", "_letters", "_parser", "_quotes", "_said", "_seen", "_usage", "done",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._calls: dict[int, CallNumbers] = {}
+        self._usage: Usage | None = None
+        self._letters = Letters()
         # The words so far, by choice, which annotations point into.
         self._said: dict[int, list[str]] = {}
         self._quotes = 0
@@ -147,6 +153,11 @@ class StreamReader:
             # Data of several lines is JSON all the same, but a frame of ours has one line.
             delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "), begun=self._begun)
             self._begun = True
+            delta = self._letters.join(delta)
+            if delta.usage is not None:
+                self._usage = delta.usage.after(self._usage)
+                if self._usage != delta.usage:
+                    delta = msgspec.structs.replace(delta, usage=self._usage)
             for choice in delta.choices:
                 self._seen.add(choice.index)
                 if choice.text:
@@ -154,16 +165,19 @@ class StreamReader:
                 if choice.finish:
                     self._finished.add(choice.index)
                 if choice.tool_calls:
-                    delta = settle_calls(delta, self._calls)
+                    delta = settle_calls(delta, self._calls, streams=True)
                 if choice.citations and self._quotes < MOST_QUOTES:
                     self._quotes += len(choice.citations)
                     delta = quote_words(delta, self._said)
             deltas.append(delta)
 
 
-def settle_calls(delta: Delta, numbers: dict[int, CallNumbers]) -> Delta:
+def settle_calls(delta: Delta, numbers: dict[int, CallNumbers], *, streams: bool = False) -> Delta:
     """The delta with its tool calls numbered; without its raw bytes if they say otherwise."""
-    choices = tuple([numbers.setdefault(choice.index, CallNumbers()).settle(choice) for choice in delta.choices])
+    for choice in delta.choices:
+        if choice.index not in numbers:
+            numbers[choice.index] = CallNumbers(streams=streams)
+    choices = tuple([numbers[choice.index].settle(choice) for choice in delta.choices])
     return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")
 
 
@@ -174,7 +188,7 @@ class WholeReader(WholeBody):
 
     def finish(self) -> list[Delta]:
         """The one delta."""
-        delta = read_completion(self.body())
+        delta = Letters().join(read_completion(self.body()))
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
         if {each.index for each in delta.choices} != {each.index for each in delta.choices if each.finish}:
@@ -216,13 +230,18 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
     tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
-    if begun and chunk.usage is None:
+    given = chunk.usage
+    if choices and (given is None or bytes(given) == b"null"):
+        given = choices[0].usage
+    if given is not None and bytes(given) == b"null":
+        given = None
+    if begun and given is None:
         return Delta(read, None, chunk.id or "", chunk.model or "", data, "", tier)
     own = {name: value for name in _CHUNK_OWN if (value := getattr(chunk, name)) is not None}
     usage = None
-    if chunk.usage is not None and bytes(chunk.usage) != b"null":
-        usage = read_usage(chunk.usage)
-        own["usage"] = _decode_any(chunk.usage)
+    if given is not None:
+        usage = read_usage(given)
+        own["usage"] = _decode_any(given)
     return Delta(read, usage, chunk.id or "", chunk.model or "", data, "", tier, {"openai": own} if own else None)
 
 
@@ -256,7 +275,14 @@ _ERROR_FIELDS = frozenset({"code", "detail", "status_code", "error_code"})
 
 def _read_unusual(data: bytes) -> Delta:
     """The general way: the fields we know, checked, and all others of each message kept in `extra`."""
-    source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
+    halves = False
+    try:
+        source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
+    except MalformedReply:
+        source = read_with_halves(data)
+        halves = source is not None
+        if not halves:
+            raise
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
     if fields.says_something(source.get("error")):
@@ -264,12 +290,20 @@ def _read_unusual(data: bytes) -> Delta:
     error = source.pop("error", None)
     if (flat := _flat_error(source)) is not None:
         raise _error_within(flat)
-    reshaped = error is not None
+    reshaped = halves or error is not None
+    if type(source.get("id")) is int:
+        source["id"] = str(source["id"])
+        reshaped = True
     choices = source.get("choices")
     read: list[ChoiceDelta] = []
     own = {key: value for key, value in source.items() if key not in _CHUNK_KNOWN or key in _CHUNK_OWN}
     try:
         for each in msgspec.convert(choices, list[Any] | None) or ():
+            reshaped = _has_parts(each) or reshaped
+            if halves and isinstance(each, dict):
+                each["logprobs"] = without_halves(each.get("logprobs"))
+            if isinstance(each, dict) and isinstance(count := each.pop("usage", None), dict):
+                source["usage"] = source.get("usage") or count
             aside = _set_aside(each) if isinstance(each, dict) else _Aside()
             reshaped = _reshape(each) or reshaped
             read += _read_unusual_choice(msgspec.convert(each, _Choice, strict=False), aside)
@@ -307,6 +341,10 @@ def _set_aside(choice: dict[str, Any]) -> _Aside:
         message = choice.get(key)
         if not isinstance(message, dict):
             continue
+        if isinstance(message.get("content"), list):
+            references = _flatten(message)
+            if references:
+                aside.extra["references"] = references
         if "reasoning" in message and not message.get("reasoning_content"):
             message["reasoning_content"] = message.get("reasoning")
             aside.own[THOUGHTS] = "reasoning"
@@ -375,6 +413,11 @@ def _beside(call: ToolCallDelta, rest: dict[str, Any]) -> ToolCallDelta:
     return msgspec.structs.replace(call, signature=signature, own={"openai": left} if left else None)
 
 
+def _has_parts(choice: object) -> bool:
+    messages = [choice.get(key) for key in ("delta", "message")] if isinstance(choice, dict) else ()
+    return any(isinstance(each, dict) and isinstance(each.get("content"), list) for each in messages)
+
+
 def _reshape(choice: object) -> bool:
     """Puts right what some servers write in a shape of their own, and says whether there was any."""
     reshaped = False
@@ -382,31 +425,39 @@ def _reshape(choice: object) -> bool:
         message = choice.get(key) if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             continue
-        if isinstance(message.get("content"), list):
-            _flatten(message)
-            reshaped = True
         for call in message.get("tool_calls") or ():
             function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(call, dict) and type(call.get("id")) is int:
+                call["id"] = str(call["id"])
+                reshaped = True
             if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
                 function["arguments"] = msgspec.json.encode(function["arguments"]).decode()
                 reshaped = True
     return reshaped
 
 
-def _flatten(message: dict[str, Any]) -> None:
-    """Content in parts, as Mistral's reasoning models write it: words, and thoughts in parts of their own."""
+def _flatten(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Content in parts, as Mistral writes it: words, thoughts in parts of their own, and references (returned).
+
+    Raises `TypeError` for any other part.
+    """
     words: list[str] = []
     thoughts: list[str] = []
+    references: list[dict[str, Any]] = []
     for part in message["content"]:
-        if not isinstance(part, dict) or part.get("type") not in ("text", "thinking"):
-            return  # what this is we can't say: it is refused as it stands
-        if part["type"] == "text":
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
             words.append(str(part.get("text") or ""))
-        else:
+        elif kind == "thinking":
             inner = part.get("thinking") or ()
             thoughts += [inner] if isinstance(inner, str) else [str(each.get("text") or "") for each in inner]
+        elif kind in ("reference", "tool_reference"):
+            references.append(part)
+        else:
+            raise TypeError("a part of the content that we can't tell")
     message["content"] = "".join(words)
     message["reasoning_content"] = (message.get("reasoning_content") or "") + "".join(thoughts)
+    return references
 
 
 _NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})

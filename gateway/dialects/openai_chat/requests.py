@@ -17,6 +17,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
+from gateway.dialects.attribution import without_attribution
 from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.choices import check_unforced
 from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit, fit_stop
@@ -241,7 +242,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         # Another vendor behind this gateway has given the ids of earlier turns.
         request = msgspec.structs.replace(request, messages=fit_ids(request.messages, ids))
     body: dict[str, Any] = {"model": options.model}
-    body["messages"] = turns.write_all(request.messages, losses, same=same, native=options.native)
+    messages = without_attribution(request, losses)
+    body["messages"] = turns.write_all(messages, losses, same=same, native=options.native)
     if options.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -413,7 +415,8 @@ def _write_reasoning(reasoning: ReasoningOptions, body: dict[str, Any], losses: 
         body["reasoning_effort"] = reasoning.effort
     elif reasoning.enabled is False or reasoning.budget_tokens == 0:
         body["reasoning_effort"] = "none"
-    elif reasoning.budget_tokens is not None:
+    elif reasoning.budget_tokens is not None and reasoning.budget_tokens > 0:
+        # Less than nothing is Gemini's word for "as you see fit", which is what OpenAI does unasked.
         # The budgets at which Anthropic's and Google's own guides set low, medium and high.
         budget = reasoning.budget_tokens
         body["reasoning_effort"] = "low" if budget <= 2048 else "medium" if budget <= 8192 else "high"

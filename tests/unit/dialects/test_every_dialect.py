@@ -135,7 +135,7 @@ def test_whole_answers_survive_and_are_the_vendor_s(dialect: str, deltas: list[D
 @given(deltas=answers(), place=st.integers(0, 99_999))
 def test_a_cut_stream_is_never_a_clean_end(dialect: str, deltas: list[Delta], place: int) -> None:
     data = written(DIALECTS[dialect], deltas, stream=True)
-    marks = {"openai": b'"finish_reason":"', "anthropic": b"event: message_stop", "gemini": b'"finishReason"'}
+    marks = {"openai": b'"finish_reason":"', "anthropic": b"event: message_delta", "gemini": b'"finishReason"'}
     end = data.rfind(marks[dialect])
     with pytest.raises(UpstreamError):
         read(DIALECTS[dialect], [data[: place % end]], stream=True)
