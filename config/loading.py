@@ -47,11 +47,11 @@ class Places:
         self._lines = lines
 
     def problem(self, path: FilePath, message: str, cure: str) -> Problem:
-        """A remark on the value at `path`, or on the key that introduces it."""
+        """A remark on what stands at `path`: on its key, where it has one."""
         return next(iter(_problems([self._fault(path, message, cure)], self._file, self._lines)))
 
     def _fault(self, path: FilePath, message: str, cure: str) -> Fault:
-        return Fault(path, place(self._document, path), message, cure)
+        return Fault(path, self._document.keys.get(path) or place(self._document, path), message, cure)
 
 
 def load_with_places(

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from config.prices import FREE
 from config.providers import AzureConfig, ExtractiveConfig, SimulatedConfig
@@ -77,6 +76,8 @@ def _vendor(config: ProviderConfig) -> Vendor:
 def learn_prices(config: Config, prices: Prices) -> None:
     """Looks up ahead, in a thread, and logs which targets no budget will let be asked."""
     prices.learn({each.target for model in config.models.values() for each in model.targets})
+    import structlog  # `gatehouse check` needs none
+
     for each in unpriced(config, prices):
         structlog.get_logger().warning(
             "a price is not known", target=each.target, model=each.model, apps=list(each.apps[:10])

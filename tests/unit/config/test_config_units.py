@@ -92,7 +92,7 @@ def test_tokens_survive_writing(count: int) -> None:
         ("models: {m: {targets: [p/x], limits: {requests: 1_000 per hours}}}", "1000 per hour"),
         ("apps: {a: {keys: [k], budget: $50/day}}", "50 USD per day"),
         ("apps: {a: {keys: [k], budget: 50 dollars a week}}", "50 USD per week"),
-        ("apps: {a: {keys: [k], budget: 1,000.50 usd per month}}", "1000.50 USD per month"),
+        ("apps: {a: {keys: [k], budget: '1,000.50 usd per month'}}", "1000.50 USD per month"),
         ("apps: {a: {keys: [k], budget: 50 USD daily}}", "50 USD per day"),
         ('apps: {a: {keys: [k], budget: "\u20ac5/month"}}', "5 EUR per month"),
     ],
