@@ -145,3 +145,16 @@ def test_validated_calls(tmp_path: Path, model: str) -> None:
         assert answer.headers["x-gatehouse-losses"] == "toolConfig.functionCallingConfig.mode"
         it.generate("g", tools=tools, toolConfig=config)
         assert it.last["toolConfig"] == config
+
+
+@pytest.mark.report("clients", "A path that several vendors have is refused in the shape of the vendor whose SDK asks")
+def test_a_shared_path_is_refused_in_the_callers_shape(tmp_path: Path) -> None:
+    with house(tmp_path) as it:
+        for path in ("/v1/files", "/v1/batches"):
+            plain = it.gateway.request("GET", path)
+            anthropic = it.gateway.request("GET", path, headers={"anthropic-version": "2026-10-21"})
+            google = it.gateway.request("GET", path, headers={"x-goog-api-key": "test-key"})
+            assert [each.status for each in (plain, anthropic, google)] == [404, 404, 404]
+            assert plain.json()["error"]["code"] == "not_found"
+            assert anthropic.json()["error"]["type"] == "not_found_error"
+            assert google.json()["error"]["status"] == "NOT_FOUND"
