@@ -17,6 +17,17 @@ _HARMLESS = {
     "cache_control": "the target keeps prompts by itself, or not at all",
     "thoughtSignature": "only Google reads it",
 }
+# Fields at the value that they have when nobody names them, and that asks for what every target does anyway.
+_DEFAULTS = {
+    "responseModalities": ["TEXT"],
+    "modalities": ["text"],
+    "service_tier": "auto",
+    "store": False,
+}
+# Objects whose fields are asked for one by one.
+_OBJECTS = frozenset(
+    {"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig", "output_config", "stream_options"}
+)
 
 
 class Losses:
@@ -41,16 +52,20 @@ class Losses:
         self._found.append(Loss(field, reason))
 
     def add_extras(self, extra: dict[str, Any], where: str = "") -> None:
-        """Fields that only the dialect of the request knows; one that is null asks for nothing.
+        """Fields that only the dialect of the request knows. One that is null, or at its default, asks for nothing.
 
         Raises `HeldElsewhere` for a field of the request's own (`where` is empty) that names what a provider holds.
         """
         for key, value in extra.items():
-            if value is None:
+            if value is None or (key in _DEFAULTS and _DEFAULTS[key] == value):
                 continue
             if not where:
                 check_held(key)
-            if key in _HARMLESS:
+            if key in _OBJECTS and isinstance(value, dict):
+                self.add_extras(value, f"{where}{key}.")
+            elif key == "mode" and value == "VALIDATED":
+                self.add_soft(where + key, "the model chooses, and its calls are not validated")
+            elif key in _HARMLESS:
                 self.add_soft(where + key, _HARMLESS[key])
             else:
                 self.add(where + key, "unknown to the target's dialect")

@@ -207,7 +207,10 @@ class Paths:
             async def answer(_: HttpCall, __: Exchange) -> None:
                 raise error
 
-            known = vendor if vendor in ("openai", "anthropic", "gemini") else self._vendor("v1", call)
+            known, told = vendor, self._vendor("v1", call)
+            # Below /v1 stand paths of all three (`files`): then the headers of a vendor's SDK tell.
+            if known not in ("openai", "anthropic", "gemini") or (path.startswith("/v1/") and told != "openai"):
+                known = told
             await conduct(self._runtime, call, "unknown path", self._dialect_of(known), answer)
 
         return refuse

@@ -102,3 +102,59 @@ def test_model_discovery(tmp_path: Path) -> None:
     listed = answer.json()
     assert [(each["id"], each["type"]) for each in listed["data"]] == [("o", "model")]
     assert listed["has_more"] is False
+
+
+@pytest.mark.report("clients", "A field at its default is no loss: clients name defaults in every request")
+def test_a_default_is_no_loss(tmp_path: Path) -> None:
+    with house(tmp_path) as it:
+        for answer in (
+            it.generate("o", generationConfig={"responseModalities": ["TEXT"]}),
+            it.generate("a", generationConfig={"responseModalities": ["TEXT"], "temperature": 1}),
+            it.chat("a", store=False, service_tier="auto", modalities=["text"]),
+            it.chat("g", store=False, service_tier="auto", modalities=["text"]),
+        ):
+            assert answer.status == 200
+            assert "x-gatehouse-losses" not in answer.headers
+        assert "store" in it.chat("a", store=True).headers["x-gatehouse-losses"]
+        # To its own vendor everything goes as it is.
+        it.generate("g", generationConfig={"responseModalities": ["TEXT"]})
+        assert it.last["generationConfig"] == {"responseModalities": ["TEXT"]}
+
+
+@pytest.mark.report("clients", "A loss within an object names the field, not the object")
+@pytest.mark.parametrize("model", ["o", "a"])
+def test_a_loss_names_the_field(tmp_path: Path, model: str) -> None:
+    with house(tmp_path) as it:
+        answer = it.generate(model, generationConfig={"mediaResolution": "MEDIA_RESOLUTION_LOW", "temperature": 1})
+        assert answer.headers["x-gatehouse-losses"] == "generationConfig.mediaResolution"
+        answer = it.generate(model, toolConfig={"retrievalConfig": {"languageCode": "de"}})
+        assert answer.headers["x-gatehouse-losses"] == "toolConfig.retrievalConfig"
+
+
+@pytest.mark.report(
+    "clients", "Calls that Gemini validates are calls as another vendor's model chooses, by either policy"
+)
+@pytest.mark.parametrize("model", ["o", "a", "strict"])
+def test_validated_calls(tmp_path: Path, model: str) -> None:
+    config = {"functionCallingConfig": {"mode": "VALIDATED"}}
+    tools = [{"functionDeclarations": [{"name": "weather", "description": "w"}]}]
+    strict = "  strict: {targets: [o/gpt-x], unsupported_params: refuse}\n"
+    with house(tmp_path, models=strict) as it:
+        answer = it.generate(model, tools=tools, toolConfig=config)
+        assert answer.status == 200
+        assert answer.headers["x-gatehouse-losses"] == "toolConfig.functionCallingConfig.mode"
+        it.generate("g", tools=tools, toolConfig=config)
+        assert it.last["toolConfig"] == config
+
+
+@pytest.mark.report("clients", "A path that several vendors have is refused in the shape of the vendor whose SDK asks")
+def test_a_shared_path_is_refused_in_the_callers_shape(tmp_path: Path) -> None:
+    with house(tmp_path) as it:
+        for path in ("/v1/files", "/v1/batches"):
+            plain = it.gateway.request("GET", path)
+            anthropic = it.gateway.request("GET", path, headers={"anthropic-version": "2026-10-21"})
+            google = it.gateway.request("GET", path, headers={"x-goog-api-key": "test-key"})
+            assert [each.status for each in (plain, anthropic, google)] == [404, 404, 404]
+            assert plain.json()["error"]["code"] == "not_found"
+            assert anthropic.json()["error"]["type"] == "not_found_error"
+            assert google.json()["error"]["status"] == "NOT_FOUND"
