@@ -66,10 +66,11 @@ class ServerConfig(Struct):
         examples=["[10.0.0.0/8]"],
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
-    origins: Origins = Field(
-        default=(),
+    origins: Origins | None = Field(
+        default=None,
         description="Whose web pages may call from a browser (CORS): `*`, `null`, exact origins, and ones with a star "
-        "for subdomains or for the port; without it nobody's. Keys are asked for as ever.",
+        "for subdomains or for the port. Without it pages of this machine (`http://localhost:*`, `http://127.0.0.1:*`) "
+        "where `listen` is for this machine only, else nobody's; `[]` is nobody's. Keys are asked for as ever.",
         examples=["[https://chat.example.com, https://*.example.org, 'http://localhost:*']"],
     )
     head_timeout: Duration = Field(

@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from config.listening import is_loopback, split_listen
 from config.loading import load
 from config.problems import ConfigError
 from config.references import stamp
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config.root import Config
+    from config.sections import ServerConfig
     from gateway.surfaces.http import Receive, Scope, Send
     from gateway.workers import Worker
 
@@ -55,6 +57,17 @@ RELOAD_LOOK_S = 1.0
 # Requests are taken without what the ledger says if that takes longer; budgets refuse them meanwhile.
 SEED_WAIT_S = 5.0
 OPEN_FILES = 65_536
+
+
+# What a developer's own pages come from, as other servers on one's own machine take them too.
+_LOCAL_ORIGINS = ("http://localhost", "http://localhost:*", "http://127.0.0.1", "http://127.0.0.1:*")
+
+
+def _origins(server: ServerConfig) -> Origins | None:
+    """Whose web pages may call; None for nobody's."""
+    if server.origins is not None:
+        return Origins(server.origins) if server.origins else None
+    return Origins(_LOCAL_ORIGINS, cached=False) if is_loopback(split_listen(server.listen)[0]) else None
 
 
 class Gatehouse(FastAPI):
@@ -66,8 +79,7 @@ class Gatehouse(FastAPI):
         super().__init__(
             title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan, redirect_slashes=False
         )
-        listed = process.origins
-        self._origins = Origins(listed) if listed else None
+        self._origins = process.origins
         self._paths = Paths(process.runtime, self._origins)
         self.include_router(operations(process.runtime))
         if process.admin_listen is None:
@@ -131,7 +143,7 @@ class Process:
         self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
         self.bounds = bounds_of(config.server, _open_files())
-        self.origins = config.server.origins
+        self.origins = _origins(config.server)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:

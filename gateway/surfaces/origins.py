@@ -1,4 +1,4 @@
-"""CORS: which web pages may call from a browser (`server.origins`). Without it none may.
+"""CORS: which web pages may call from a browser (`server.origins`).
 
 Keys travel in headers that a page sets itself, never in cookies: so credentials in CORS's own sense stay off, and what
 decides who may do what is the key, as ever.
@@ -29,10 +29,14 @@ _MOST_NAMES = 4096
 
 
 class Origins:
-    """Those that `server.origins` lists."""
+    """Those that `server.origins` lists, or those of this machine."""
 
-    def __init__(self, listed: Sequence[str]) -> None:
-        """As the config has them: `*`, `null`, `https://app.example.com`, `https://*.example.com`, `http://host:*`."""
+    def __init__(self, listed: Sequence[str], *, cached: bool = True) -> None:
+        """As the config has them: `*`, `null`, `https://app.example.com`, `https://*.example.com`, `http://host:*`.
+
+        `cached` is whether a cache may stand in between, which must be told that answers differ by origin.
+        """
+        self._cached = cached
         self._all = "*" in listed
         self._exact = frozenset(each.encode() for each in listed if "*" not in each)
         patterns = [_pattern(each) for each in listed if "*" in each and each != "*"]
@@ -73,6 +77,8 @@ class Origins:
     def open(self, scope: Scope, send: Send) -> Send:
         """`send`, with the headers of CORS on whatever the answer is."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        if not origin and not self._cached:
+            return send
         more = self.headers_for(origin)
 
         async def sending(message: Any) -> None:

@@ -132,10 +132,30 @@ def test_every_origin(tmp_path: Path) -> None:
         assert answer.headers["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.report("http", "Without server.origins no page may call, and is told why")
-def test_off_by_default(tmp_path: Path) -> None:
+@pytest.mark.report("http", "Pages of this machine may call a gateway that only this machine can reach")
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8501", "http://localhost"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1beta/models/g:generateContent"])
+def test_pages_of_this_machine(tmp_path: Path, origin: str, path: str) -> None:
     with house(tmp_path) as it:
-        answer = preflight(it, "/v1/chat/completions", "https://chat.example.com")
+        answer = preflight(it, path, origin)
+        assert answer.status == 204
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert it.chat("o", headers={"origin": origin}).headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.report("http", "No other page may call unless server.origins lists it, and is told why")
+@pytest.mark.parametrize(
+    ("server", "origin"),
+    [
+        ("", "https://chat.example.com"),
+        ("", "http://localhost.example.com"),
+        ("server: {origins: []}\n", "https://chat.example.com"),
+        ("server: {origins: []}\n", "http://localhost:3000"),
+    ],
+)
+def test_off_by_default(tmp_path: Path, server: str, origin: str) -> None:
+    with house(tmp_path, more=server) as it:
+        answer = preflight(it, "/v1/chat/completions", origin)
         assert answer.status == 403
         assert "server.origins" in answer.json()["error"]["message"]
         assert not any(name.startswith("access-control") for name in answer.headers)
