@@ -21,6 +21,7 @@ from gateway.dialects.openai_chat.annotations import quote_words, read_annotatio
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
 from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
+from gateway.dialects.openai_chat.parts import flatten, has_parts
 from gateway.dialects.quotes import MOST_QUOTES
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
@@ -299,7 +300,7 @@ def _read_unusual(data: bytes) -> Delta:
     own = {key: value for key, value in source.items() if key not in _CHUNK_KNOWN or key in _CHUNK_OWN}
     try:
         for each in msgspec.convert(choices, list[Any] | None) or ():
-            reshaped = _has_parts(each) or reshaped
+            reshaped = has_parts(each) or reshaped
             if halves and isinstance(each, dict):
                 each["logprobs"] = without_halves(each.get("logprobs"))
             if isinstance(each, dict) and isinstance(count := each.pop("usage", None), dict):
@@ -342,7 +343,7 @@ def _set_aside(choice: dict[str, Any]) -> _Aside:
         if not isinstance(message, dict):
             continue
         if isinstance(message.get("content"), list):
-            references = _flatten(message)
+            references = flatten(message)
             if references:
                 aside.extra["references"] = references
         if "reasoning" in message and not message.get("reasoning_content"):
@@ -413,11 +414,6 @@ def _beside(call: ToolCallDelta, rest: dict[str, Any]) -> ToolCallDelta:
     return msgspec.structs.replace(call, signature=signature, own={"openai": left} if left else None)
 
 
-def _has_parts(choice: object) -> bool:
-    messages = [choice.get(key) for key in ("delta", "message")] if isinstance(choice, dict) else ()
-    return any(isinstance(each, dict) and isinstance(each.get("content"), list) for each in messages)
-
-
 def _reshape(choice: object) -> bool:
     """Puts right what some servers write in a shape of their own, and says whether there was any."""
     reshaped = False
@@ -434,30 +430,6 @@ def _reshape(choice: object) -> bool:
                 function["arguments"] = msgspec.json.encode(function["arguments"]).decode()
                 reshaped = True
     return reshaped
-
-
-def _flatten(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Content in parts, as Mistral writes it: words, thoughts in parts of their own, and references (returned).
-
-    Raises `TypeError` for any other part.
-    """
-    words: list[str] = []
-    thoughts: list[str] = []
-    references: list[dict[str, Any]] = []
-    for part in message["content"]:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
-            words.append(str(part.get("text") or ""))
-        elif kind == "thinking":
-            inner = part.get("thinking") or ()
-            thoughts += [inner] if isinstance(inner, str) else [str(each.get("text") or "") for each in inner]
-        elif kind in ("reference", "tool_reference"):
-            references.append(part)
-        else:
-            raise TypeError("a part of the content that we can't tell")
-    message["content"] = "".join(words)
-    message["reasoning_content"] = (message.get("reasoning_content") or "") + "".join(thoughts)
-    return references
 
 
 _NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})
