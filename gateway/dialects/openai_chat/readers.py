@@ -26,6 +26,9 @@ from gateway.dialects.quotes import MOST_QUOTES
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
 
+# Not `Raw | None`: of such a union msgspec takes nothing but null.
+_NULL = msgspec.Raw(b"null")
+
 
 class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     name: str | None = None
@@ -51,7 +54,7 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
     reasoning_content: str | None = None
-    annotations: None = None
+    annotations: tuple[()] | None = None
     audio: None = None
     function_call: None = None
 
@@ -62,7 +65,7 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
     message: _Message | None = None
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
-    usage: msgspec.Raw | None = None  # where Moonshot's streams have it
+    usage: msgspec.Raw = _NULL  # where Moonshot's streams have it
     # Of Azure, vLLM, SGLang and OpenRouter, which say them often.
     content_filter_results: Any = None
     stop_reason: Any = None
@@ -76,8 +79,8 @@ class _Chunk(msgspec.Struct, forbid_unknown_fields=True):
     created: Any = None
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    usage: msgspec.Raw = _NULL
+    error: None = None
     service_tier: Any = None
     system_fingerprint: Any = None
     provider: Any = None
@@ -208,10 +211,7 @@ def read_completion(data: bytes, *, begun: bool = False) -> Delta:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
         return _read_unusual(data)
-    if chunk.error is not None and bytes(chunk.error) != b"null":
-        # One that says nothing is left out: a client might take it for an error.
-        return _read_unusual(data)
-    if not chunk.choices and chunk.usage is None:
+    if not chunk.choices and bytes(chunk.usage) == b"null":
         # Some servers have no field for their errors.
         return _read_unusual(data)
     try:
@@ -231,11 +231,9 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
     tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
-    given = chunk.usage
-    if choices and (given is None or bytes(given) == b"null"):
-        given = choices[0].usage
-    if given is not None and bytes(given) == b"null":
-        given = None
+    given: msgspec.Raw | None = chunk.usage
+    if bytes(chunk.usage) == b"null":
+        given = choices[0].usage if choices and bytes(choices[0].usage) != b"null" else None
     if begun and given is None:
         return Delta(read, None, chunk.id or "", chunk.model or "", data, "", tier)
     own = {name: value for name in _CHUNK_OWN if (value := getattr(chunk, name)) is not None}
@@ -288,6 +286,7 @@ def _read_unusual(data: bytes) -> Delta:
         raise MalformedReply("The provider sent an event that is not an object")
     if fields.says_something(source.get("error")):
         raise _error_within(errors.within(source))
+    # One that says nothing is left out: a client might take it for an error.
     error = source.pop("error", None)
     if (flat := _flat_error(source)) is not None:
         raise _error_within(flat)
