@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable
 
@@ -74,6 +75,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(names)}" if names else ""
 
 
+@functools.lru_cache(maxsize=4096)
 def names_a_secret(name: str) -> bool:
     """Whether a key (or a misspelling of one) announces a secret."""
     plain = name.lower().replace("-", "_")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,14 +42,15 @@ def load(
 class Places:
     """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
 
-    def __init__(self, file: str, document: Document, lines: MaskedLines) -> None:
+    def __init__(self, file: str, document: Document, lines: Callable[[], MaskedLines]) -> None:
+        """`lines` are asked for when there is something to remark."""
         self._file = file
         self._document = document
         self._lines = lines
 
     def problem(self, path: FilePath, message: str, cure: str) -> Problem:
         """A remark on what stands at `path`: on its key, where it has one."""
-        return next(iter(_problems([self._fault(path, message, cure)], self._file, self._lines)))
+        return next(iter(_problems([self._fault(path, message, cure)], self._file, self._lines())))
 
     def _fault(self, path: FilePath, message: str, cure: str) -> Fault:
         return Fault(path, self._document.keys.get(path) or place(self._document, path), message, cure)
@@ -72,9 +74,9 @@ def load_with_places(
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
     config, faults, spots = _check(document, path.resolve().parent)
-    lines = MaskedLines(text, document, spots, plain_keys(Config))
+    lines = functools.cache(lambda: MaskedLines(text, document, spots, plain_keys(Config)))
     if config is None or faults:
-        raise ConfigError(_problems(faults, str(path), lines))
+        raise ConfigError(_problems(faults, str(path), lines()))
     try:
         config._environment = from_environment(environ)
     except ValueError as error:
