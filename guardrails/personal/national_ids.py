@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 
 NAMES = (
-    r"\b(?:pesel|cpf|curp|cnp|tckn|(?:t\.?c\.? )?kimlik|personnummer|samordningsnummer|f[øo]dselsnummer|henkil[öo]tunnus|"
+    r"\b(?:pesel|cpf|curp|cnp|tckn|(?:t\.?c\.? )?kimlik|personnummer|samordningsnummer|"
+    r"f[øo]dselsnummer|henkil[öo]tunnus|"
     r"hetu|isikukood|asmens koda[są]|personas kod[su]|rodn[ée] č[íi]slo|jmbg|oib|egn|amka|nric|snils|nif|"
-    r"national id\w{0,9}|id[ -]card|(?:tax file|social insurance|identity|citizen(?:ship)?|medicare|health insurance)[ -]"
-    r"(?:no\b|num\w{0,3}|card)|versicherten\w{0,8}|carte (?:nationale )?d['’]identit[ée]|carta d['’]identit[àa]|"
+    r"national id\w{0,9}|id[ -]card|(?:tax file|social insurance|identity|citizen(?:ship)?|medicare|health insurance)"
+    r"[ -](?:no\b|num\w{0,3}|card)|versicherten\w{0,8}|carte (?:nationale )?d['\u2019]identit[ée]|"
+    r"carta d['\u2019]identit[àa]|"
     r"c[ée]dula|documento (?:nacional )?de identidad|(?:personal)?ausweis\w{0,7}|sozialversicherungs?n\w{0,5}|"
     r"rentenversicherungs?n\w{0,5}|identiteitskaart\w{0,6}|rijksregister\w{0,6}|dow[oó]d osobisty|"
     r"снилс|инн|рнокпп|іпн|(?-i:RUT|RUN|SIN|CPR|TFN|AHV|AVS|FIN))\b"
@@ -32,14 +34,13 @@ def holds(text: str) -> bool:
         return _singapore(text)
     if len(text) in (8, 9) and text[-1] in "kK":
         return _chile(text)
+    return len(text) in (10, 11) and _finland(text)
+
+
+def _finland(text: str) -> bool:
+    """Finland's henkilötunnus: modulo 31, and a day of birth."""
     digits = text[:6] + text[-4:-1]
-    return (
-        len(text) in (10, 11) and digits.isdecimal() and _HETU[int(digits) % 31] == text[-1] and _is_day(*_pairs(text))
-    )
-
-
-def _pairs(text: str) -> tuple[str, str]:
-    return text[:2], text[2:4]
+    return digits.isdecimal() and _HETU[int(digits) % 31] == text[-1] and _is_day(text[:2], text[2:4])
 
 
 def _is_day(day: str, month: str) -> bool:

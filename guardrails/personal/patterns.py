@@ -124,7 +124,7 @@ _PHONE_WORDS = _words(
 )
 _BIRTH = _words(
     r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|geb|né|née|naissance|nacid[oa]|nacimiento|"
-    r"nat[oa]|nascita|nascid[oa]|nascimento|geboortedatum|urodz\w+|doğum|född|родил\w*|рождени\w+)\b|出生|生日|生年月日|誕生日|생년월일|생일"
+    r"nat[oa]|nascita|nascid[oa]|nascimento|geboortedatum|urodz\w+|doğum|född|родил\w*|рождени\w+)\b|出生|生日|生年月日|誕生日|생년월일|생일|출생"
 )
 _DATE = (
     r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:\d{4}|\d{2})|\d{4}[./\-]\d{1,2}[./\-]\d{1,2}"

@@ -58,7 +58,7 @@ def prove(sql: str, allowed: Allowed, limit: int) -> str:
 
 
 def _generator(dialect: Dialect) -> Generator:
-    """Writes trees. sqlglot writes for MySQL what MariaDB lacks: REGEXP_LIKE(), ->> and ANY_VALUE(). Both know others."""
+    """Writes trees. For MySQL sqlglot writes REGEXP_LIKE(), ->> and ANY_VALUE(), which MariaDB lacks."""
     from sqlglot import exp
     from sqlglot.dialects.dialect import Dialect as Dialects
     from sqlglot.generators.mysql import MySQLGenerator

@@ -33,7 +33,7 @@ _FUNCTIONS = """
     JSONKeys JSONArrayAgg ArrayAgg ArraySize ArrayContains ArrayContainsAll Format Pad Repeat Space Reverse Translate
     SplitPart SubstringIndex Elt NumberToStr ToNumber Hex Ascii Soundex Levenshtein RegexpLike RegexpILike
     RegexpExtract RegexpReplace Pi Sin Cos Tan Asin Acos Atan Atan2 Radians Degrees First Last Skewness Kurtosis
-    WidthBucket Dayname Monthname DateBin JustifyDays JustifyHours JustifyInterval TimeToUnix Typeof Rand
+    WidthBucket Dayname Monthname DateBin JustifyDays JustifyHours JustifyInterval TimeToUnix Typeof
 """
 _COMMON = """
     rank dense_rank percent_rank cume_dist mod ifnull nvl stddev variance date_part isfinite power degrees
