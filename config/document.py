@@ -64,6 +64,8 @@ def read_document(text: str, references: References) -> Document:
     """Parses YAML 1.2. Whatever is wrong stands in `faults`; after a syntax error `data` is None."""
     try:
         return _compose(text, references)
+    except RecursionError:
+        return Document(faults=[Fault((), Span(0, 0, 0, 1), "the file is nested too deeply", "is it the right one?")])
     except YAMLError as error:
         tabs = [_tab(number, line) for number, line in enumerate(text.split("\n")) if re.match(r" *\t\s*\S", line)]
         if not tabs:
@@ -71,7 +73,7 @@ def read_document(text: str, references: References) -> Document:
     # Tabs are all reported at once, and the rest is read as if each were two spaces.
     try:
         document = _compose(re.sub(r"(?m)^[ \t]+", lambda m: m[0].replace("\t", "  "), text), references)
-    except YAMLError:
+    except (YAMLError, RecursionError):
         return Document(faults=tabs)
     _undo_tabs(document, text.split("\n"))
     document.faults += tabs

@@ -19,7 +19,8 @@ PersonalAction: TypeAlias = Literal["mask", "block", "flag", "allow"]
 # What has a form, and what only the tagger finds.
 PATTERN_TYPES = (
     "email", "phone", "card", "iban", "us_ssn", "uk_nino", "uk_nhs", "de_tax_id", "fr_nir", "es_dni", "it_fiscal",
-    "nl_bsn", "in_aadhaar", "in_pan", "passport", "driver_licence", "ip", "mac", "url_credentials", "date_of_birth",
+    "nl_bsn", "in_aadhaar", "in_pan", "national_id", "passport", "driver_licence", "ip", "mac", "url_credentials",
+    "date_of_birth",
 )  # fmt: skip
 TAGGED_TYPES = ("person", "address", "organisation", "location")
 MIN_EXAMPLES = 20

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from config.access import LimitsConfig
 from config.egress import ProxyUrl
 from config.findings import wrong
-from config.secret import Secret
+from config.secret import ApiKey, Secret
 from config.struct import Checked, Flag, HttpUrl, Read, Struct, Whole
 from config.units import Duration, Size
 
@@ -34,6 +34,18 @@ MaxAnswer = Annotated[
         description="The most bytes that one answer may have, all of a stream counted; what is longer is broken off."
     ),
 ]
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/messages", ":generateContent")
+
+
+def _base_url(value: str) -> str:
+    for endpoint in _ENDPOINTS:
+        if value.endswith(endpoint):
+            message = f"the URL ends in {endpoint}, which is put behind it for each request"
+            raise wrong(message, f"leave it out: {value.removesuffix(endpoint)}")
+    return value
+
+
+BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
 KEYED = (("api_key",), ("api_keys",))
 DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
 
@@ -42,8 +54,8 @@ class NetworkConfig(Struct):
     """What every provider behind HTTP has. Several keys are used in rotation."""
 
     kind: str = Field(description="The dialect and its options.")
-    api_key: Secret | None = Field(default=None, description="The credential, as a reference.")
-    api_keys: tuple[Secret, ...] = Field(default=(), description="Several credentials, used in rotation.")
+    api_key: ApiKey | None = Field(default=None, description="The credential, as a reference.")
+    api_keys: tuple[ApiKey, ...] = Field(default=(), description="Several credentials, used in rotation.")
     headers: Headers = Field(default={}, description="Headers to send with every request; values count as secrets.")
     trusted: Flag = Field(
         default=False, description="Self-hosted: gets the original values where others get masked ones."
@@ -105,7 +117,7 @@ class OpenAIConfig(NetworkConfig):
     needs = (*KEYED, ("base_url",))
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
-    base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
+    base_url: BaseUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
     max_tokens_field: MaxTokensField = "auto"
     tool_ids: ToolIds = "auto"
 
@@ -132,7 +144,7 @@ class AnthropicConfig(NetworkConfig):
     needs = KEYED
 
     kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
-    base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
+    base_url: BaseUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
     version: Literal["2023-06-01", "2026-10-21"] = Field(default="2023-06-01", description="`anthropic-version`.")
     auth: Literal["x-api-key", "bearer"] = Field(
         default="x-api-key", description="How the key travels; `bearer` is the default with version 2026-10-21."
@@ -156,7 +168,7 @@ class GeminiConfig(NetworkConfig):
     needs = KEYED
 
     kind: Literal["gemini"] = Field(description="Gemini's generateContent dialect.")
-    base_url: HttpUrl = Field(
+    base_url: BaseUrl = Field(
         default="https://generativelanguage.googleapis.com", description="Where the API's paths begin."
     )
     version: str = Field(default="v1beta", pattern=r"^v[0-9][a-z0-9]*$", description="The API version in the path.")

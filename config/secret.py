@@ -13,6 +13,10 @@ from pydantic_core import CoreSchema, core_schema
 from config.findings import wrong
 
 _HASHED = "sha256:"
+# `$NAME`, `%NAME%`, `{{ secrets.NAME }}`, `env:NAME`.
+_FOREIGN = re.compile(
+    r"\$[A-Z][A-Z0-9_]{2,}|%[A-Z][A-Z0-9_]{2,}%|\$?\{\{\s*[\w.]+\s*\}\}|(?:process\.env\.|env:|ENV:)[A-Za-z_]\w*"
+)
 
 
 def mask(text: str) -> str:
@@ -90,7 +94,22 @@ def _read(value: object) -> Secret:
     if value != value.strip() or not value.isascii() or not value.isprintable():
         # It goes out in an HTTP header; a stray newline there would be refused, or worse, split the header.
         raise wrong("the secret holds a character that no HTTP header may carry", "look for spaces and line ends")
+    if _FOREIGN.fullmatch(value) is not None:
+        raise wrong("this is a reference of a shell or a template, and none here", 'write it as "${NAME}"')
     return Secret(str(value))
+
+
+def _api_key(secret: Secret) -> Secret:
+    text = secret.reveal()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
+        raise wrong("the key itself stands in quotes", "take them away where it is set: in the variable or the file")
+    if text.lower().startswith("bearer "):
+        raise wrong("the key begins with Bearer, which is put before it anyway", "write the key alone")
+    return secret
+
+
+ApiKey = Annotated[Secret, AfterValidator(_api_key)]
+"""A key of a provider, as its page shows it."""
 
 
 def at_least(length: int) -> AfterValidator:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from guardrails.personal import checksums
+from guardrails.personal import checksums, national_ids
 
 Match: TypeAlias = "re.Match[str]"
 
@@ -80,6 +80,8 @@ _MOST_CUTS = 6
 _BEFORE = 60
 _SEPARATORS = re.compile(r"[\s.\-/()]")
 _DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
+_DIGITS6 = re.compile(r"\d(?:[\s.\-/]?[A-Za-z]?\d){5}")
+# Latin letters only: in Chinese, Japanese, Korean and Thai no space parts a word from a number.
 _B = r"(?<![A-Za-z0-9])"
 _E = r"(?![A-Za-z0-9])"
 
@@ -117,14 +119,17 @@ def _is_v6(text: str) -> bool:
 _PHONE_WORDS = _words(
     r"\b(?:phone|call|answering|registered|desk|office|home|work|tel|telephone|mobile|cell|fax|whatsapp|sms|text|dial|ring|reach|contact|number is|telefon|handy|"
     r"mobil|anruf|rufen|téléphone|portable|appele[zr]|teléfono|móvil|llam[ea]|telefono|cellulare|chiam\w+|telefoon|"
-    r"bel|messages? (?:to|from))\b"
+    r"bel|messages? (?:to|from)|тел(?:ефон\w{0,2})?|моб(?:ильный)?|звоните|tlf|puh|numer telefonu)\b"
+    r"|电话|電話|手机|手機|携帯|ケータイ|전화|휴대폰|핸드폰|연락처|โทร|هاتف|جوال|טלפון"
 )
 _BIRTH = _words(
     r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|geb|né|née|naissance|nacid[oa]|nacimiento|"
-    r"nat[oa]|nascita|nascid[oa]|nascimento|geboortedatum|urodz\w+|doğum|född|родил\w*|рождени\w+)\b|出生|生年月日|생년월일"
+    r"nat[oa]|nascita|nascid[oa]|nascimento|geboortedatum|urodz\w+|doğum|född|родил\w*|рождени\w+)\b|出生|生日|生年月日|誕生日|생년월일|생일|출생"
 )
 _DATE = (
     r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:\d{4}|\d{2})|\d{4}[./\-]\d{1,2}[./\-]\d{1,2}"
+    r"|\d{1,2}\.\s\d{1,2}\.\s\d{4}|(?<!\d)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)"
+    r"|\d{4}\s?[年년]\s?\d{1,2}\s?[月월]\s?\d{1,2}\s?[日号號일]"
     r"|\d{1,2}-[^\W\d_]{3,10}-\d{4}"
     r"|\d{1,2}(?:st|nd|rd|th)?\.?\s(?:of\s|de\s)?[^\W\d_]{3,10}\.?,?\s(?:de\s)?\d{4}|[^\W\d_]{3,10}\.?\s\d{1,2}(?:st|nd|rd|th)?,?\s\d{4})"
 )
@@ -132,7 +137,8 @@ _DATE = (
 # "version 1.2.3.4", "releases 1.2.3.4 and 1.2.3.5", "section 1.2.3.4".
 _VERSION = re.compile(
     r"(?i)(?:(?<![\w.])(?:v|ver\.?|vers\.?|versions?|versionen|versie|versión|versiones|versione|versão|wersj[aię]|версия|версии|"
-    r"release|releases|build|rev\.?|revision|firmware|driver|patch|sections?|chapters?|clauses?|articles?|kapitel|abschnitt)"
+    r"release|releases|build|rev\.?|revision|firmware|driver|patch|sections?|chapters?|clauses?|articles?|figures?|fig\.?|tables?|appendix|annex|kapitel|abschnitt|"
+    r"abbildung|tabelle|anhang|tableau|tabla|figura)"
     r"|§|版本|バージョン|버전)"
     r"(?:\s(?:no|nr|number|is|was)\b\.?)?[\s:=#(\"'`*]{0,4}"
     r"(?:\d+(?:\.\d+){1,3}(?:\s{0,2}(?:and|to|or|und|bis|oder|et|à|y|e|,|-|\u2013|→|/|&)\s{0,2}){1,2}){0,3}$"
@@ -142,7 +148,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "EMAIL",
         re.compile(
-            r"(?<![\w.+%-])[\w.!#$%&'*+=?^`{|}~-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+            r"(?<![\w.+%-])(?!git@[\w.-]{1,80}[:/])[\w.!#$%&'*+=?^`{|}~-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
         ),
         re.compile("@"),
     ),
@@ -159,21 +165,21 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "CARD",
-        re.compile(r"(?<![\w.,-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5})(?![\d]|[.,]\d)"),
+        re.compile(r"(?<![A-Za-z0-9_.,-])(?:\d{4}([ .-])\d{4}\1\d{4}\1\d{4}|\d{4}([ .-])\d{6}\2\d{5})(?![\d]|[.,]\d)"),
         _DIGITS8,
         _is_card,
     ),
-    Pattern("CARD", re.compile(r"(?<![\w.,-])\d{4}(?:[ -]?\d){8,15}(?![\d]|[.,]\d)"), _DIGITS8, _is_card),
+    Pattern("CARD", re.compile(r"(?<![A-Za-z0-9_.,-])\d{4}(?:[ -]?\d){8,15}(?![\d]|[.,]\d)"), _DIGITS8, _is_card),
     Pattern(
         "US_SSN",
-        re.compile(r"(?<![\w-])\d{3}([- ])\d{2}\1\d{4}(?![\w-])"),
+        re.compile(r"(?<![A-Za-z0-9_-])\d{3}([- ])\d{2}\1\d{4}(?![A-Za-z0-9_-])"),
         re.compile(r"\d{3}[- ]\d{2}[- ]\d{4}"),
         checksums.us_ssn,
     ),
     Pattern(
         "US_SSN",
-        re.compile(_B + r"\d{9}" + _E),
-        re.compile(r"\d{9}"),
+        re.compile(_B + r"\d{3}[. ]?\d{2}[. ]?\d{4}" + _E),
+        _DIGITS8,
         checksums.us_ssn,
         _words(r"\b(?:ssn|social security)\b"),
     ),
@@ -183,6 +189,13 @@ PATTERNS: tuple[Pattern, ...] = (
             _B + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]" + _E
         ),
         re.compile(r"[A-Z]{2} ?\d{2}"),
+    ),
+    Pattern(
+        "UK_NINO",
+        re.compile(_B + r"(?i:[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D])" + _E),
+        re.compile(r"(?i)[a-z]{2} ?\d{2}"),
+        None,
+        _words(r"\b(?:national insurance|nino\b|ni (?:no\b|number))"),
     ),
     Pattern("UK_NHS", re.compile(_B + r"\d{3}([ -])\d{3}\1\d{4}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
     Pattern("UK_NHS", re.compile(_B + r"\d{10}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
@@ -200,8 +213,8 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "ES_DNI",
-        re.compile(_B + r"(?:\d{8}|[XYZxyz][ -]?\d{7})[ -]?[A-Za-z]" + _E),
-        re.compile(r"\d{7}"),
+        re.compile(_B + r"(?:\d{8}|\d{2}\.\d{3}\.\d{3}|[XYZxyz][ -]?\d{7})[ -]?[A-Za-z]" + _E),
+        re.compile(r"\d{7}|\.\d{3}\.\d{3}"),
         checksums.es_dni,
     ),
     Pattern(
@@ -226,6 +239,36 @@ PATTERNS: tuple[Pattern, ...] = (
         _words(r"\b(?:aadhaa?r|uidai?|uid)\b"),
     ),
     Pattern("IN_PAN", re.compile(_B + r"[A-Z]{3}[ABCFGHLJPTK][A-Z]\d{4}[A-Z]" + _E), re.compile(r"[A-Z]{5}\d{4}")),
+    Pattern(
+        "IN_PAN",
+        re.compile(_B + r"[A-Za-z]{5}\d{4}[A-Za-z]" + _E),
+        re.compile(r"[A-Za-z]{5}\d{4}"),
+        None,
+        _words(r"\b(?:pan (?:no\b|number|card)|permanent account)"),
+    ),
+    Pattern(
+        "NATIONAL_ID",
+        re.compile(
+            _B
+            + r"(?:\d{3}\.\d{3}\.\d{3}-\d{2}|\d{3}-\d{3}-\d{3} \d{2}|\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}|756\.\d{4}\.\d{4}\.\d{2}"
+            r"|\d{1,2}\.\d{3}\.\d{3}-[\dkK]|\d{17}[\dXx]|\d{6}-[1-8]\d{6}|\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]|[STFGM]\d{7}[A-Z]"
+            r"|[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d)" + _E
+        ),
+        _DIGITS6,
+        national_ids.holds,
+    ),
+    Pattern(
+        "NATIONAL_ID",
+        re.compile(
+            # Not a day beside such a name.
+            _B + r"(?!(?:19|20)\d\d([-/.])\d\d?\1\d\d?(?!\d)|\d\d?([-/.])\d\d?\2(?:19|20)\d\d(?!\d))"
+            r"[A-Z]{0,2}\d(?:[ .\-/]?[A-Za-z]?\d){5,16}(?:[ .\-/]?[A-Za-z](?: ?\d{3})?)?" + _E
+        ),
+        _DIGITS6,
+        None,
+        _words(national_ids.NAMES),
+        0.9,
+    ),
     Pattern(
         "PASSPORT",
         # Letters and digits mixed as the states like (ICAO 9303 has nine of them), with at least four digits.
@@ -253,8 +296,8 @@ PATTERNS: tuple[Pattern, ...] = (
         "IP",
         re.compile(
             # Not this machine's own, none at all, or the mask of a network: those are nobody's.
-            r"(?<![\w.])(?!(?:127|0|255)\.)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-            r"(?!\w|\.\d|\.(?:jar|tar|zip|whl|t?gz|dll|exe|deb|rpm|so|msi|apk|dmg)\b)"
+            r"(?<![A-Za-z0-9_.])(?!(?:127|0|255)\.)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+            r"(?![A-Za-z0-9_]|\.\d|\.(?:jar|tar|zip|whl|t?gz|dll|exe|deb|rpm|so|msi|apk|dmg)\b)"
         ),
         unless=_VERSION,
     ),
@@ -266,14 +309,18 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "MAC",
-        re.compile(_B + r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])"),
-        re.compile(r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"),
+        re.compile(
+            _B + r"(?:[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])"
+            r"|(?=[0-9.]{0,13}[A-Fa-f])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![\w.]))"
+        ),
+        re.compile(r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\."),
     ),
     Pattern("DATE_OF_BIRTH", re.compile(_DATE), re.compile(r"\d"), None, _BIRTH, 0.9),
     Pattern(
         "PHONE",
         re.compile(
-            r"(?<![\w+.])(?:\+|00)[1-9]\d{0,2}(?:[\s.\-/]?\(?\d{1,5}\)?){1,6}(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w]|[.,]\d)"
+            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[.\-/]\s?|\s)?\(?\d{1,5}\)?){1,6}"
+            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,]\d)"
         ),
         _DIGITS8,
         lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
@@ -281,9 +328,9 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "PHONE",
         re.compile(
-            r"(?<![\w+./:-])(?:(?:1|0)[\s.-])?(?:\(\d{2,5}\)[\s.-]?\d{2,4}(?:[\s.-]?\d{2,4}){1,3}|\d{3}([\s.-])\d{3}\1\d{4}"
-            r"|0\d{1,4}([\s/-])\d{2,4}(?:[\s-]?\d{2,4}){1,3}|\d{3}([\s-])\d{3}\3\d{3}|\d{2}([\s-])\d{2}\4\d{2}\4\d{2}(?:\4\d{2})?)"
-            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w]|[.,/:-]\d)"
+            r"(?<![A-Za-z0-9_+./:-])(?:[018][\s.-])?(?:\(\d{2,5}\)[\s.-]?\d{2,4}(?:[\s.-]?\d{2,4}){1,3}|\d{3}([\s.-])\d{3}\1\d{4}"
+            r"|0\d{1,4}([\s/-])\d{2,4}(?:[\s-]?\d{2,4}){1,3}|\d{3}([\s-])\d{3}\3\d{3}|\d{2}([\s-])\d{2}\4\d{2}\4\d{2}(?:\4\d{2})?|0\d(?:\.\d{2}){4})"
+            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,/:-]\d)"
         ),
         _DIGITS8,
         lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
@@ -293,7 +340,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "PHONE",
         re.compile(
-            r"(?<![\w+./:-])\(?\d{2,5}\)?(?:[\s.\-/]?\d{2,5}){0,4}(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w]|[.,/:]\d)"
+            r"(?<![A-Za-z0-9_+./-])(?<!\d:)(?!(?:19|20)\d\d-\d\d-\d\d(?!\d))\(?\d{2,5}\)?(?:[\s.\-/]?\d{2,5}){0,4}"
+            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,/:]\d)"
         ),
         re.compile(r"\d(?:[\s.\-/()]{0,3}\d){6}"),
         lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)) and len(text) >= 7,

@@ -24,6 +24,7 @@ MAX_WILDCARDS = 6
 MAX_PATTERN = 200
 MAX_WIDTH = 100
 _NUMBERS = re.compile(r"\d{1,20}")
+_WIDTH_OF_ARGUMENT = re.compile(r"\{[^{}]*:[^{}]*\{")
 _BACK_REFERENCE = re.compile(r"\\[1-9gk]|\(\?P=")
 
 
@@ -44,9 +45,13 @@ def check_growth(tree: exp.Query) -> None:
         elif isinstance(node, exp.Glob):
             _check_pattern(node.expression, "*")
         elif isinstance(node, (exp.RegexpLike, exp.RegexpILike, exp.RegexpExtract, exp.RegexpReplace)):
-            growth *= _of_regex(node)
-        elif isinstance(node, exp.Format) or (isinstance(node, exp.Anonymous) and str(node.this).lower() == "printf"):
-            growth *= _of_format(node)
+            growth *= _of_regex(node.expression, node.args.get("replacement"))
+        elif isinstance(node, exp.Format):
+            growth *= _of_format(node.this)
+        elif isinstance(node, exp.Hex):
+            growth *= 2
+        elif isinstance(node, exp.Anonymous):
+            growth *= _of_call(node)
         elif isinstance(node, (exp.Pad, exp.Repeat, exp.Space, exp.NumberToStr)):
             growth *= _of_repeating(node)
         if growth > MAX_GROWTH:
@@ -65,27 +70,40 @@ def _of_replace(node: exp.Replace) -> float:
     return max(1.0, math.ceil(len(str(by.this)) / max(1, len(str(what.this)))))
 
 
-def _of_regex(node: exp.Expr) -> float:
+def _of_call(node: exp.Anonymous) -> float:
+    """A function that has no class of its own, by its name."""
+    name, given = str(node.this).lower(), node.expressions
+    if name == "printf":
+        return _of_format(given[0] if given else None)
+    if name == "quote":
+        return 2.0
+    if name == "regexp_match" and len(given) > 1:
+        return _of_regex(given[1], None)
+    if name == "json_search" and len(given) > 2:
+        _check_pattern(given[2])
+    return 1.0
+
+
+def _of_regex(pattern: exp.Expr, by: exp.Expr | None) -> float:
     """The pattern is a plain text, so that what it may cost can be read; what replaces its matches too."""
     from sqlglot import exp
 
-    by = node.args.get("replacement")
-    if not isinstance(node.expression, exp.Literal) or not (by is None or isinstance(by, exp.Literal)):
+    if not isinstance(pattern, exp.Literal) or not (by is None or isinstance(by, exp.Literal)):
         raise SqlRefused("regular expressions and what replaces their matches are plain texts")
-    if len(str(node.expression.this)) > MAX_PATTERN or _BACK_REFERENCE.search(str(node.expression.this)):
+    if len(str(pattern.this)) > MAX_PATTERN or _BACK_REFERENCE.search(str(pattern.this)):
         raise SqlRefused(f"a regular expression has at most {MAX_PATTERN} characters and no back reference")
     return 1.0 + (len(str(by.this)) if by is not None else 0)
 
 
-def _of_format(node: exp.Func) -> float:
+def _of_format(form: object) -> float:
     """printf and format: each place of the format may hold one argument, and at most its own width."""
     from sqlglot import exp
 
-    form = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
     if not isinstance(form, exp.Literal):
         raise SqlRefused("the format of printf() and format() is a plain text")
     text = str(form.this)
-    if "*" in text or any(int(each) > MAX_WIDTH for each in _NUMBERS.findall(text)):
+    # A width that stands in another argument can't be read here.
+    if "*" in text or _WIDTH_OF_ARGUMENT.search(text) or any(int(each) > MAX_WIDTH for each in _NUMBERS.findall(text)):
         raise SqlRefused(f"a format is at most {MAX_WIDTH} wide, in plain digits")
     return max(1.0, text.count("%") + text.count("{"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rag.tables.columns import Allowed, Dialect, SqlRefused, check_views, fold_names, resolved, table_names
 from rag.tables.growth import check_growth, check_joins, check_size
@@ -17,6 +17,7 @@ from rag.tables.vocabulary import CALLS, FUNCTIONS, NODES
 
 if TYPE_CHECKING:
     from sqlglot import exp
+    from sqlglot.generator import Generator
 
 __all__ = ["Allowed", "Dialect", "SqlRefused", "prove"]
 MAX_CHARACTERS = 10_000
@@ -42,7 +43,7 @@ def prove(sql: str, allowed: Allowed, limit: int) -> str:
         tree = fold_names(tree, allowed)
         _check_tables(tree, allowed, frozenset(), top=True)
         limited = _limited(resolved(tree, allowed), limit)
-        written = limited.sql(dialect=allowed.dialect, comments=False)
+        written = _generator(allowed.dialect).generate(limited)
         # What is written is what runs: it must be as good as what was read.
         if len(written) > 2 * MAX_CHARACTERS:
             raise SqlRefused("it is too long when every name in it is written out")
@@ -54,6 +55,38 @@ def prove(sql: str, allowed: Allowed, limit: int) -> str:
     except RecursionError:
         raise SqlRefused("it is nested too deeply") from None
     return written
+
+
+def _generator(dialect: Dialect) -> Generator:
+    """Writes trees. For MySQL sqlglot writes REGEXP_LIKE(), ->> and ANY_VALUE(), which MariaDB lacks."""
+    from sqlglot import exp
+    from sqlglot.dialects.dialect import Dialect as Dialects
+    from sqlglot.generators.mysql import MySQLGenerator
+
+    if dialect != "mysql":
+        return Dialects.get_or_raise(dialect).generator(comments=False)
+
+    def regexp_like(generator: Generator, node: exp.RegexpLike) -> str:
+        if node.args.get("flag") is not None:
+            return generator.function_fallback_sql(node)
+        return f"(({generator.sql(node, 'this')}) RLIKE {generator.sql(node, 'expression')})"
+
+    def extract(generator: Generator, node: exp.JSONExtract) -> str:
+        return f"JSON_EXTRACT({generator.sql(node, 'this')}, {generator.sql(node, 'expression')})"
+
+    def extract_text(generator: Generator, node: exp.JSONExtractScalar) -> str:
+        return f"JSON_UNQUOTE(JSON_EXTRACT({generator.sql(node, 'this')}, {generator.sql(node, 'expression')}))"
+
+    class Written(MySQLGenerator):
+        TRANSFORMS: ClassVar = {
+            **MySQLGenerator.TRANSFORMS,
+            exp.RegexpLike: regexp_like,
+            exp.JSONExtract: extract,
+            exp.JSONExtractScalar: extract_text,
+            exp.AnyValue: lambda generator, node: f"MAX({generator.sql(node, 'this')})",
+        }
+
+    return Written(dialect=dialect, comments=False)
 
 
 def _first_line(error: Exception) -> str:

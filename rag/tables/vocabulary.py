@@ -13,6 +13,7 @@ _NODES = """
     Cast TryCast DataType DataTypeParam Interval IntervalSpan Var Filter Escape NullSafeEQ NullSafeNEQ Extract
     WithinGroup Rollup Cube GroupingSets Qualify CurrentDate CurrentTimestamp CurrentTime IgnoreNulls
     RespectNulls Any All Collate AtTimeZone Nullif Xor
+    BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitwiseLeftShift BitwiseRightShift
     JSONPath JSONPathRoot JSONPathKey JSONPathSubscript JSONValue Glob SimilarTo Bracket Slice
 """
 _FUNCTIONS = """
@@ -51,12 +52,12 @@ _MYSQL = """
     curdate date_format dayname from_unixtime instr last_day locate makedate mid monthname period_diff quarter
     std str_to_date substr timestampadd timestampdiff truncate unix_timestamp week weekday yearweek
     addtime conv crc32 field find_in_set json_contains json_length json_search json_unquote json_valid now sec_to_time
-    strcmp time_to_sec timediff
+    strcmp time_to_sec timediff microsecond
 """
 _DUCKDB = """
     century date_add date_diff date_sub datediff dayname decade entropy epoch favg fsum geomean histogram_exact
     instr isodow last_day mad monthname product strftime substr weekday
-    histogram json_array_length json_valid json_value julian now printf strip_accents yearweek
+    histogram json_array_length json_valid json_value julian now printf strip_accents yearweek age datepart
 """
 NODES = frozenset(_NODES.split())
 FUNCTIONS = frozenset(_FUNCTIONS.split())

@@ -13,6 +13,7 @@ import pytest
 
 from rag.tables.engines import EngineRefused, QueryFailed, Rows
 from rag.tables.mysql import MysqlEngine, cost_of, rights_of
+from rag.tables.safety import Allowed, prove
 from tests.services import mariadb_server
 
 SETUP = """
@@ -115,6 +116,27 @@ def test_rows_and_schema(reader: str) -> None:
 def test_what_gets_past_the_proof_gets_no_further(reader: str, sql: str, words: str) -> None:
     with pytest.raises(QueryFailed, match=words):
         asyncio.run(_run(reader, sql, timeout_s=0.5))
+
+
+@pytest.mark.report("tables", "What a model writes for MySQL runs on MariaDB too")
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("region REGEXP '^n'", 1),
+        ("NOT region RLIKE '^n'", 0),
+        ("REGEXP_LIKE(region, 'th$') + 1", 2),
+        ("doc->>'$.a.b'", "x"),
+        ("doc->'$.a.b'", '"x"'),
+        ("JSON_UNQUOTE(JSON_EXTRACT(doc, '$.a.b'))", "x"),
+        ("JSON_VALUE(doc, '$.a.b')", "x"),
+        ("ANY_VALUE(region)", "north"),
+    ],
+)
+def test_what_mysql_has_and_mariadb_lacks(reader: str, what: str, told: object) -> None:
+    source = '(SELECT region, \'{"a": {"b": "x"}}\' AS doc FROM orders WHERE region = \'north\') AS o'
+    allowed = Allowed("mysql", {"orders": ("region", "amount", "placed")})
+    sql = prove(f"SELECT {what} FROM {source} LIMIT 1", allowed, 10)
+    assert asyncio.run(_run(reader, sql)).rows == ((told,),)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,24 @@ def test_documents_are_masked(tmp_path: Path, text: str, value: str) -> None:
         assert value not in it.last["messages"][-1]["content"]
 
 
+@pytest.mark.report("guardrails", "Scripts without spaces and the ids of more states hide no personal data")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("我的电话13812345678", "13812345678"),
+        ("服务器IP地址203.0.113.7", "203.0.113.7"),
+        ("生年月日は1987年5月3日です", "1987年5月3日"),
+        ("Meu CPF é 529.982.247-25", "529.982.247-25"),
+        ("Mój PESEL to 44051401359", "44051401359"),
+        ("身份证号11010519491231002X", "11010519491231002X"),
+    ],
+)
+def test_other_scripts_and_ids(tmp_path: Path, text: str, value: str) -> None:
+    with house(tmp_path, models=MODELS, more=GUARD) as it:
+        it.chat("masked", [user(text)])
+        assert value not in it.last["messages"][-1]["content"]
+
+
 @pytest.mark.report("guardrails", "A version or a section is no IP address")
 @pytest.mark.parametrize(
     "text", ["Upgrade to version 1.2.3.4 of the app", "See section 4.1.2.3", "Get app-1.2.3.4.zip"]

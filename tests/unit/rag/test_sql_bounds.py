@@ -47,6 +47,23 @@ def _engine(dialect: Dialect, folder: Path, pool: WorkPool | None = None) -> Eng
     return _sqlite(folder, pool) if dialect == "sqlite" else _files(folder, pool)
 
 
+GROWING: list[tuple[Dialect, str]] = [
+    ("duckdb", "SELECT format('{:{}}', 1, 1000000000)"),
+    ("duckdb", "SELECT format('{0:>{1}}', region, id) FROM orders"),
+    ("mysql", "SELECT " + "hex(" * 14 + "region" + ")" * 14 + " FROM orders"),
+    ("sqlite", "SELECT " + "quote(" * 14 + "region" + ")" * 14 + " FROM orders"),
+    ("postgres", "SELECT regexp_match(region, region) FROM orders"),
+    ("postgres", r"SELECT regexp_match(region, '(a+)\1') FROM orders"),
+    ("mysql", "SELECT json_search(region, 'all', '%a%a%a%a%a%a%a%b') FROM orders"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "sql"), GROWING)
+def test_what_may_grow_or_run_long_is_refused(dialect: Dialect, sql: str) -> None:
+    with pytest.raises(SqlRefused, match=r"large|plain|wide|reference|wildcards"):
+        prove(sql, Allowed(dialect, {"orders": ("id", "region")}), 10)
+
+
 HEAVY: list[tuple[Dialect, str]] = [
     ("sqlite", f"SELECT length({_LONG}) FROM orders"),
     ("sqlite", "SELECT group_concat(a.region || b.region || c.region) FROM orders a, orders b, orders c"),
