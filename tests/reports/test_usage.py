@@ -75,6 +75,16 @@ def test_usage_within_a_choice(tmp_path: Path) -> None:
     assert (told["input_tokens"], told["output_tokens"], told["cost_usd"]) == (100, 10, "0.0002")
 
 
+@pytest.mark.report("usage", "Counts that Groq gives beside a stream's last choice are counted")
+def test_usage_of_groq(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    end = openai_chunk({}, "stop", x_groq={"id": "req_1", "usage": usage})
+    begin = openai_chunk({"role": "assistant", "content": "hello"}, x_groq={"id": "req_1"})
+    with house(tmp_path, lambda _: events(begin, end), more=PRICES) as it:
+        told = last_usage(it.messages("o", stream=True, headers=COST))
+    assert (told["input_tokens"], told["output_tokens"], told["cost_usd"]) == (100, 10, "0.0002")
+
+
 @pytest.mark.report("usage", "Thoughts that only the total counts are part of the answer's tokens and of its price")
 def test_thoughts_that_only_the_total_counts(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016}

@@ -387,6 +387,9 @@ def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
         losses.add("n", "Anthropic answers once")
     if request.logprobs or request.top_logprobs:
         losses.add("logprobs", "Anthropic has no log probabilities")
-    for name in ("seed", "presence_penalty", "frequency_penalty"):
-        if getattr(request, name) is not None:
+    if request.seed is not None:
+        losses.add("seed", "Anthropic has no seed")
+    for name in ("presence_penalty", "frequency_penalty"):
+        # 0 is what every vendor does unasked, and many clients say it in every request.
+        if getattr(request, name):
             losses.add(name, f"Anthropic has no {name}")
