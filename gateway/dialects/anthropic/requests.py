@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolChoice
+from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.anthropic import marks, schemas, thinking, turns
@@ -188,6 +188,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     if tools := _write_tools(request, losses, same=same):
         body["tools"] = tools
     _write_tool_choice(request, body, same=same)
+    if not same and not tools:
+        _declare_used(request, body)
     _write_metadata(request, body, losses, same=same)
     _note_unsayable(request, losses)
     if request.extra:
@@ -317,6 +319,17 @@ def _write_tool_choice(request: ChatRequest, body: dict[str, Any], *, same: bool
 
 
 _AUTO, _NONE = ToolChoice("auto"), ToolChoice("none")
+
+
+def _declare_used(request: ChatRequest, body: dict[str, Any]) -> None:
+    """The tools of earlier turns, where the request offers none any more: other vendors read such turns without.
+
+    "Requests which include `tool_use` or `tool_result` blocks must define tools": so say Bedrock and LiteLLM still.
+    """
+    used = {part.name: None for message in request.messages for part in message.parts if isinstance(part, ToolCall)}
+    if used:
+        body["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in used]
+        body["tool_choice"] = {"type": "none"}
 
 
 def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:

@@ -160,6 +160,9 @@ def _read_tool_choice(
     choice = source.get("tool_choice")
     if choice is None:
         return None, extra
+    if choice == "any":
+        # Mistral's word for it; it takes both.
+        return ToolChoice("required"), extra
     if choice in _TOOL_CHOICES if type(choice) is str else False:
         return ToolChoice(choice), extra
     if type(choice) is dict:
