@@ -382,4 +382,4 @@ def _beside(iterations: object) -> list[dict[str, Any]]:
 
 def _count_of(details: object, name: str) -> int:
     count = details.get(name) if isinstance(details, dict) else None
-    return count if isinstance(count, int) else 0
+    return max(0, count) if isinstance(count, int) else 0
