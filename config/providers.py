@@ -97,7 +97,8 @@ MaxTokensField = Annotated[
     Literal["auto", "max_tokens", "max_completion_tokens"],
     Field(
         description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
-        "servers `max_tokens` only. `auto`: the former for OpenAI and Azure, the latter for others."
+        "servers `max_tokens` only. `auto`: the former for OpenAI, Azure and models called `o1`, `o3`, "
+        "`o4`, `gpt-5` and later, the latter for others."
     ),
 ]
 

@@ -109,6 +109,9 @@ class References:
     def _file(self, name: str) -> str:
         path = self._folder / name.strip()
         self.files[path] = stamp(path)
+        if path.is_fifo() and path.parts[1:2] != ("dev",):
+            # Reading one may wait for ever, and would empty it.
+            raise Unresolved(f"{path} can't be read: it is a pipe", "name a file")
         try:
             with path.open("rb") as file:
                 content = file.read(_MAX_FILE + 1)

@@ -133,6 +133,9 @@ def split_data_url(url: str) -> tuple[str, str]:
     data = url[head.end() :]
     if head["base64"] is None:
         data = base64.b64encode(unquote_to_bytes(data)).decode("ascii")
+    elif any(blank in data for blank in " \n\r\t"):
+        # As MIME breaks its lines, which vendors refuse.
+        data = "".join(data.split())
     return head["type"], data
 
 

@@ -6,6 +6,7 @@ in each turn, and some give no id at all.
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from gateway.contract.messages import Message, Part, ToolCall, ToolResult
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.dialects.names import Rule
 
 
@@ -53,8 +56,12 @@ class _Ledger:
         # No made id may be one that stands elsewhere.
         self._taken = taken
         self._given: set[str] = set()
-        # Calls without a result, oldest first: the caller's id and ours.
-        self._open: list[tuple[str, str]] = []
+        # A conversation may have thousands of one id: none is made twice.
+        self._candidates: dict[str, Iterator[str]] = {}
+        # Calls without a result, oldest first, by their numbers: the caller's id and ours. And the numbers by the id.
+        self._open: OrderedDict[int, tuple[str, str]] = OrderedDict()
+        self._numbers: dict[str, deque[int]] = {}
+        self._count = 0
         self._latest: dict[str, str] = {}
         self._calling = False
 
@@ -62,7 +69,8 @@ class _Ledger:
         calls = any(isinstance(part, ToolCall) for part in message.parts)
         if calls and not self._calling:
             # What has got no result until now gets none: its id may come again.
-            self._open = []
+            self._open.clear()
+            self._numbers.clear()
         self._calling = calls
         if not calls and not any(isinstance(part, ToolResult) for part in message.parts):
             return message
@@ -81,24 +89,31 @@ class _Ledger:
     def _call(self, call_id: str) -> str:
         wire = call_id if self._rule.fits(call_id) and call_id not in self._given else self._make(call_id)
         self._given.add(wire)
-        self._open.append((call_id, wire))
+        self._open[self._count] = (call_id, wire)
+        self._numbers.setdefault(call_id, deque()).append(self._count)
+        self._count += 1
         self._latest[call_id] = wire
         return wire
 
     def _result(self, call_id: str) -> str:
-        place = self._find(call_id)
-        return self._without_call(call_id) if place is None else self._open.pop(place)[1]
+        number = self._find(call_id)
+        if number is None:
+            return self._without_call(call_id)
+        before, wire = self._open.pop(number)
+        # It is the oldest of its id, too.
+        self._numbers[before].popleft()
+        return wire
 
     def _find(self, call_id: str) -> int | None:
-        """The place of the call that the result is of: without an id on either side, the oldest one that is open."""
-        waiting = [before for before, _ in self._open]
-        if call_id in waiting:
-            return waiting.index(call_id)
-        if call_id in self._latest or not waiting:
+        """The number of the call that the result is of: without an id on either side, the oldest one that is open."""
+        if waiting := self._numbers.get(call_id):
+            return waiting[0]
+        if call_id in self._latest or not self._open:
             return None
         if not call_id:
-            return 0
-        return waiting.index("") if "" in waiting else None
+            return next(iter(self._open))
+        unnamed = self._numbers.get("")
+        return unnamed[0] if unnamed else None
 
     def _without_call(self, call_id: str) -> str:
         """One result too many, or one whose call is not there: what the vendor says of it, it says."""
@@ -107,6 +122,10 @@ class _Ledger:
         return self._latest[call_id]
 
     def _make(self, call_id: str) -> str:
-        wire = self._rule.fitted(call_id or "call", self._taken)
+        name = call_id or "call"
+        candidates = self._candidates.get(name)
+        if candidates is None:
+            candidates = self._candidates[name] = self._rule.candidates(name)
+        wire = next(made for made in candidates if made not in self._taken)
         self._taken.add(wire)
         return wire

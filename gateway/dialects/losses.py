@@ -23,6 +23,8 @@ _DEFAULTS = {
     "modalities": ["text"],
     "service_tier": "auto",
     "store": False,
+    "logit_bias": {},
+    "verbosity": "medium",
 }
 # Objects whose fields are asked for one by one.
 _OBJECTS = frozenset(

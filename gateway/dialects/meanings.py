@@ -21,7 +21,9 @@ _RATE_CODES = frozenset(
     {"rate_limit_exceeded", "rate_limit_error", "rate_limit", "rate_limited", "throttling", "throttlingexception"}
 )
 # Groq says 413, and OpenAI 429, for a request beyond the limit of a minute.
-_RATE = re.compile(r"(?:tokens|requests) per (?:second|min|minute|hour|day)|\b[tri]p[smhd]\b|rate[ _-]?limit")
+_RATE = re.compile(
+    r"(?:tokens|requests) per (?:second|min|minute|hour|day)|\b[tri]p[smhd]\b|rate[ _-]?limit|too many requests"
+)
 
 _CONTEXT_CODES = frozenset(
     {
@@ -100,6 +102,7 @@ _ACCOUNT_CODES = frozenset(
         "billing_not_active",
         "billing_error",
         "payment_required",
+        "budget_exceeded",
         "arrearage",
     }
 )
@@ -108,7 +111,8 @@ _ACCOUNT = re.compile(
     r"|reached (?:your |its )?(?:specified )?(?:api usage|monthly spending|monthly spend|spending) limit"
     r"|used all available credits|requires more credits|account is in good standing|account is not active"
     r"|enable billing|payment required"
-    r"|(?:account|organization|project) (?:has been|is|was) (?:disabled|suspended|deactivated|terminated)"
+    r"|(?:account|organization|project)(?: \S+)? (?:has been|is|was) (?:disabled|suspended|deactivated|terminated)"
+    r"|budget (?:has been|was|is) exceeded"
 )
 _PLACE_CODES = frozenset({"unsupported_country_region_territory"})
 _PLACE = re.compile(
@@ -126,6 +130,8 @@ _MODEL_CODES = frozenset(
         "model_decommissioned",
         "model_deprecated",
         "model_not_supported",
+        "model_retired",
+        "unsupported_model",
         "invalid_model",
         "deploymentnotfound",
     }
@@ -133,9 +139,13 @@ _MODEL_CODES = frozenset(
 _MODEL = re.compile(
     r"\b(?:models?|deployment|endpoints?)\b(?:[^.;,]|\.(?! )){0,80}?(?:does not exist|doesn.t exist"
     r"|not exist\b|not found|decommissioned|deprecated|retired|no longer (?:available|supported)|is not available"
-    r"|identifier is invalid"
-    r"|has been (?:removed|shut down|disabled)|is not supported by any provider)"
-    r"|(?:invalid|unknown|no such) model\b(?! (?:parameter|output|response))|not a valid model"
+    r"|identifier is invalid|\bsunset\b|end[ -]of[ -](?:its[ -])?life|is not loaded"
+    r"|(?:has been|was) (?:removed|shut down|disabled)|is not supported by any provider)"
+    r"|(?:has been|was|is) (?:retired|decommissioned|sunset)\b"
+    r"|(?:invalid|unknown|no such|unsupported) model\b(?! (?:parameter|output|response))|not a valid model"
+    r"|(?<!with this )(?<!with the )(?<!for this )\bmodel(?: \S+)?"
+    r" is (?:not supported|unsupported|not allowed)(?! (?:with|when|if|in|by|for|together)\b)"
+    r"|llm provider not provided"
     r"|requested model is not supported|on-demand throughput isn.t supported"
     r"|unable to access (?:the )?model"
     r"|no endpoints found|not found, try pulling it|does not work with the specified model|no models? loaded"

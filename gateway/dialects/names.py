@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -49,20 +50,20 @@ class Rule(msgspec.Struct, frozen=True):
 
     def fitted(self, name: str, taken: Container[str]) -> str:
         """A name that fits and is not taken. The same name always gives the same, as long as that is free."""
+        return next(made for made in self.candidates(name) if made not in taken)
+
+    def candidates(self, name: str) -> Iterator[str]:
+        """Names that fit in place of `name`, without an end, always the same in the same order."""
         plain = re.sub(self.strange, "_", name)
         if self.first and not re.match(self.first, plain):
             plain = "_" + plain
         plain = plain[: self.most - _DIGEST_LETTERS - 1]
-        tries = 0
-        while True:
+        for tries in itertools.count():
             data = f"{name}\0{tries}" if tries else name
             digest = hashlib.blake2b(
                 data.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_LETTERS // 2 + self.exact
             )
-            made = digest.hexdigest()[: self.most] if self.exact else f"{plain}_{digest.hexdigest()}"
-            if made not in taken:
-                return made
-            tries += 1
+            yield digest.hexdigest()[: self.most] if self.exact else f"{plain}_{digest.hexdigest()}"
 
 
 # What all vendors take.

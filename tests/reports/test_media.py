@@ -253,3 +253,13 @@ def test_sound(tmp_path: Path) -> None:
         answer = it.chat("a", [user([sound, {"type": "text", "text": "hi"}])])
         assert "audio" in answer.headers["x-gatehouse-losses"]
         assert "AAAA" not in json.dumps(it.last)
+
+
+@pytest.mark.report("media types", "Base64 whose lines are broken is whole for every vendor")
+def test_base64_in_lines(tmp_path: Path) -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA\r\nAA \n"}}
+    with house(tmp_path) as it:
+        it.chat("a", [user([part])])
+        assert it.last["messages"][0]["content"][0]["source"]["data"] == "AAAA"
+        it.chat("g", [user([part])])
+        assert it.last["contents"][0]["parts"][0]["inlineData"]["data"] == "AAAA"

@@ -194,6 +194,28 @@ def test_the_name_of_the_bound(tmp_path: Path, option: str, name: str) -> None:
         assert {key for key in it.last if key.startswith("max_")} == {"max_completion_tokens"}
 
 
+@pytest.mark.report("parameters", "OpenAI's reasoning models get the only bound that they take, behind any host")
+def test_the_name_of_the_bound_of_reasoning_models(tmp_path: Path) -> None:
+    named = {"o3-mini": True, "openai/gpt-5.4": True, "gpt-4o": False, "gpt-oss-120b": False, "olmo-3": False}
+    models = "".join(f"  m{index}: {{targets: [o/{name}]}}\n" for index, name in enumerate(named))
+    with house(tmp_path, models=models) as it:
+        for index, completion in enumerate(named.values()):
+            it.messages(f"m{index}")
+            name = "max_completion_tokens" if completion else "max_tokens"
+            assert {key for key in it.last if key.startswith("max_")} == {name}
+
+
+@pytest.mark.report("parameters", "Penalties of 0 ask for nothing, so that nothing is lost or refused")
+def test_penalties_of_nothing(tmp_path: Path) -> None:
+    models = "  strict: {targets: [a/claude-x], unsupported_params: refuse}\n"
+    with house(tmp_path, models=models) as it:
+        answer = it.chat("strict", frequency_penalty=0, presence_penalty=0.0, logit_bias={}, verbosity="medium")
+        assert answer.status == 200
+        assert "x-gatehouse-losses" not in answer.headers
+        answer = it.chat("strict", frequency_penalty=0.1)
+        assert (answer.status, answer.json()["error"]["param"]) == (400, "frequency_penalty")
+
+
 @pytest.mark.report("parameters", "Numbers that are larger than the next vendor takes are cut to its own, with a loss")
 def test_numbers_of_other_ranges(tmp_path: Path) -> None:
     with house(tmp_path) as it:

@@ -95,6 +95,20 @@ def test_a_broken_file(tmp_path: Path, broken: bytes | None, log: LogCapture) ->
         wait_for(gateway, upstream, "second-key")
 
 
+@pytest.mark.report("operations", "A pipe in place of a secret's file does not hold up the reloading")
+def test_a_pipe(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first-key")
+    with serving(tmp_path, "${file:secret}") as (gateway, upstream):
+        secret.unlink()
+        os.mkfifo(secret)
+        time.sleep(1.5)
+        assert key_in_use(gateway, upstream) == "first-key"
+        (tmp_path / "new").write_text("second-key")
+        (tmp_path / "new").replace(secret)
+        wait_for(gateway, upstream, "second-key")
+
+
 @pytest.mark.report("operations", "A secret's file that comes after the YAML which names it is seen")
 def test_a_file_that_comes_later(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("first-key")

@@ -280,3 +280,35 @@ def test_the_end_beside_a_call(tmp_path: Path) -> None:
                 assert b'"stop_reason":"tool_use"' in it.messages(model, stream=stream).body
             for model in "oa":
                 assert b'"finishReason":"STOP"' in it.generate(model, stream=stream).body
+
+
+@pytest.mark.report(
+    "tools", "Turns with calls reach Anthropic with their tools declared, though none is offered any more"
+)
+def test_calls_of_tools_that_are_offered_no_more(tmp_path: Path) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        user(),
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "1"},
+    ]
+    with house(tmp_path) as it:
+        it.chat("a", turns)
+        assert it.last["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]
+        assert it.last["tool_choice"] == {"type": "none"}
+        it.chat("a")
+        assert it.last.keys().isdisjoint({"tools", "tool_choice"})
+        block = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
+        result = {"type": "tool_result", "tool_use_id": "c1", "content": "1"}
+        it.messages("a", [user(), {"role": "assistant", "content": [block]}, user([result])])
+        assert it.last.keys().isdisjoint({"tools", "tool_choice"})
+
+
+@pytest.mark.report("tools", "Mistral's word for a forced call is understood for every vendor")
+def test_any_tool(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    with house(tmp_path) as it:
+        it.chat("o", tools=tools, tool_choice="any")
+        assert it.last["tool_choice"] == "required"
+        it.chat("a", tools=tools, tool_choice="any")
+        assert it.last["tool_choice"] == {"type": "any"}

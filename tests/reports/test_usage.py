@@ -75,6 +75,47 @@ def test_usage_within_a_choice(tmp_path: Path) -> None:
     assert (told["input_tokens"], told["output_tokens"], told["cost_usd"]) == (100, 10, "0.0002")
 
 
+@pytest.mark.report("usage", "The tokens of Anthropic's compaction, which its other counts leave out, are counted")
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_usage_of_compaction(tmp_path: Path, stream: bool) -> None:
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+        "iterations": [
+            {"type": "compaction", "input_tokens": 700, "output_tokens": 50, "cache_read_input_tokens": 200},
+            {"type": "message", "input_tokens": 100, "output_tokens": 10},
+        ],
+    }
+    script = response({**anthropic_reply(), "usage": usage})
+    if stream:
+        begun = {**anthropic_reply(), "content": [], "stop_reason": None, "usage": {"input_tokens": 100}}
+        script = events(
+            {"type": "message_start", "message": begun},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "hello"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+            {"type": "message_stop"},
+            named=True,
+        )
+    with house(tmp_path, lambda _: script) as it:
+        answer = it.chat("a", stream=stream, stream_options={"include_usage": True} if stream else None)
+    told = answer.json()["usage"] if not stream else last_usage(answer)
+    assert (told["prompt_tokens"], told["completion_tokens"]) == (1000, 60)
+    assert told["prompt_tokens_details"]["cached_tokens"] == 200
+
+
+@pytest.mark.report("usage", "Counts that Groq gives beside a stream's last choice are counted")
+def test_usage_of_groq(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    end = openai_chunk({}, "stop", x_groq={"id": "req_1", "usage": usage})
+    begin = openai_chunk({"role": "assistant", "content": "hello"}, x_groq={"id": "req_1"})
+    with house(tmp_path, lambda _: events(begin, end), more=PRICES) as it:
+        told = last_usage(it.messages("o", stream=True, headers=COST))
+    assert (told["input_tokens"], told["output_tokens"], told["cost_usd"]) == (100, 10, "0.0002")
+
+
 @pytest.mark.report("usage", "Thoughts that only the total counts are part of the answer's tokens and of its price")
 def test_thoughts_that_only_the_total_counts(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016}

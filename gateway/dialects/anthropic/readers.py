@@ -345,28 +345,41 @@ def _numbers(usage: object) -> dict[str, Any]:
     """The counts that are given: a later event repeats only some, and nulls say nothing."""
     if not isinstance(usage, dict):
         return {}
-    return {key: value for key, value in usage.items() if isinstance(value, int | dict)}
+    return {key: value for key, value in usage.items() if isinstance(value, int | dict) or key == "iterations"}
 
 
 def _read_usage(usage: dict[str, Any]) -> Usage | None:
     """None where nothing is said of it: that is not the same as nothing."""
     if not usage:
         return None
-    read = usage.get("cache_read_input_tokens", 0)
-    written = usage.get("cache_creation_input_tokens", 0)
     details = usage.get("output_tokens_details")
     reasoning = _count_of(details, "thinking_tokens") or _count_of(details, "reasoning_tokens")
+    counted = [usage, *_beside(usage.get("iterations"))]
+    read = sum(_count_of(each, "cache_read_input_tokens") for each in counted)
+    written = sum(_count_of(each, "cache_creation_input_tokens") for each in counted)
     return Usage(
-        input=usage.get("input_tokens", 0) + read + written,
-        output=usage.get("output_tokens", 0),
+        input=sum(_count_of(each, "input_tokens") for each in counted) + read + written,
+        output=sum(_count_of(each, "output_tokens") for each in counted),
         cache_read=read,
         cache_write=written,
         reasoning=reasoning,
-        cache_write_1h=_count_of(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+        cache_write_1h=sum(_count_of(each.get("cache_creation"), "ephemeral_1h_input_tokens") for each in counted),
         searches=_count_of(usage.get("server_tool_use"), "web_search_requests"),
     )
 
 
+def _beside(iterations: object) -> list[dict[str, Any]]:
+    """Of the samplings behind one answer those whose tokens are billed and stand in no other count.
+
+    "The top-level input_tokens and output_tokens do not include compaction iteration usage", nor an advisor's.
+    """
+    if not isinstance(iterations, list):
+        return []
+    return [
+        each for each in iterations if isinstance(each, dict) and each.get("type") in ("compaction", "advisor_message")
+    ]
+
+
 def _count_of(details: object, name: str) -> int:
     count = details.get(name) if isinstance(details, dict) else None
-    return count if isinstance(count, int) else 0
+    return max(0, count) if isinstance(count, int) else 0

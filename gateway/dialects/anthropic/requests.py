@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolChoice
+from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.contract.protocols import WireOptions, WireRequest
 from gateway.dialects import fields
 from gateway.dialects.anthropic import marks, schemas, thinking, turns
@@ -188,6 +188,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     if tools := _write_tools(request, losses, same=same):
         body["tools"] = tools
     _write_tool_choice(request, body, same=same)
+    if not same and not tools:
+        _declare_used(request, body)
     _write_metadata(request, body, losses, same=same)
     _note_unsayable(request, losses)
     if request.extra:
@@ -319,6 +321,17 @@ def _write_tool_choice(request: ChatRequest, body: dict[str, Any], *, same: bool
 _AUTO, _NONE = ToolChoice("auto"), ToolChoice("none")
 
 
+def _declare_used(request: ChatRequest, body: dict[str, Any]) -> None:
+    """The tools of earlier turns, where the request offers none any more: other vendors read such turns without.
+
+    "Requests which include `tool_use` or `tool_result` blocks must define tools": so say Bedrock and LiteLLM still.
+    """
+    used = {part.name: None for message in request.messages for part in message.parts if isinstance(part, ToolCall)}
+    if used:
+        body["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in used]
+        body["tool_choice"] = {"type": "none"}
+
+
 def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
     """The format of the answer and the thinking before it."""
     config: dict[str, Any] = {}
@@ -387,6 +400,9 @@ def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
         losses.add("n", "Anthropic answers once")
     if request.logprobs or request.top_logprobs:
         losses.add("logprobs", "Anthropic has no log probabilities")
-    for name in ("seed", "presence_penalty", "frequency_penalty"):
-        if getattr(request, name) is not None:
+    if request.seed is not None:
+        losses.add("seed", "Anthropic has no seed")
+    for name in ("presence_penalty", "frequency_penalty"):
+        # 0 is what every vendor does unasked, and many clients say it in every request.
+        if getattr(request, name):
             losses.add(name, f"Anthropic has no {name}")

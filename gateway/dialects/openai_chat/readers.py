@@ -308,6 +308,10 @@ def _read_unusual(data: bytes) -> Delta:
             reshaped = _reshape(each) or reshaped
             read += _read_unusual_choice(msgspec.convert(each, _Choice, strict=False), aside)
         usage = None
+        beside = source.get("x_groq")
+        if isinstance(beside, dict) and isinstance(beside.get("usage"), dict):
+            # Groq's streams count there too, with or without `stream_options`.
+            source["usage"] = source.get("usage") or beside["usage"]
         if isinstance(source.get("usage"), dict):
             own["usage"] = source["usage"]
             usage = convert_usage(source["usage"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -60,6 +61,8 @@ NAMES = Rule(r"[^a-zA-Z0-9_-]", 64)
 IDS = Rule(NOTHING, 40)
 # "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
 NINE_LETTERS = Rule(r"[^a-zA-Z0-9]", 9, exact=True)
+# OpenAI's models that refuse `max_tokens`, behind whatever host: "use 'max_completion_tokens' instead".
+_WITHOUT_MAX_TOKENS = re.compile(r"(?:^|[/:@.])(?:o[134](?:-|$)|gpt-[5-9])")
 MOST_STOP = 4
 MOST_USER = 64
 MOST_TEMPERATURE = 2
@@ -157,6 +160,9 @@ def _read_tool_choice(
     choice = source.get("tool_choice")
     if choice is None:
         return None, extra
+    if choice == "any":
+        # Mistral's word for it; it takes both.
+        return ToolChoice("required"), extra
     if choice in _TOOL_CHOICES if type(choice) is str else False:
         return ToolChoice(choice), extra
     if type(choice) is dict:
@@ -250,8 +256,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     _write_sampling(request, body, losses, same=same)
     if request.max_tokens is not None:
         # The vendor retired `max_tokens`; many compatible servers know nothing else.
-        name = options.max_tokens or ("max_completion_tokens" if options.native else "max_tokens")
-        body[name] = request.max_tokens
+        retired = options.native or _WITHOUT_MAX_TOKENS.search(options.model)
+        body[options.max_tokens or ("max_completion_tokens" if retired else "max_tokens")] = request.max_tokens
     if request.top_k is not None:
         if options.native:
             losses.add("top_k", "OpenAI has no top_k")

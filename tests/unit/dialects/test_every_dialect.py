@@ -304,7 +304,11 @@ def test_a_conversation_says_the_same_in_every_dialect(
     wire = DIALECTS[target].write_request(asked, WireOptions("m", stream=True))
     got = DIALECTS[target].read_request(wire.body, InboundCall("m", stream=True))
     assert content(got.messages) == content(messages)
-    assert [each.name for each in got.tools if isinstance(each, Tool)] == [each.name for each in tools]
+    names = [each.name for each in tools]
+    if target == "anthropic" and dialect != target and not tools:
+        # It wants the tools of earlier turns declared.
+        names = list({part.name: None for each in messages for part in each.parts if isinstance(part, ToolCall)})
+    assert [each.name for each in got.tools if isinstance(each, Tool)] == names
     assert got.max_tokens == 50
 
 

@@ -115,3 +115,14 @@ def test_a_call_without_a_result_takes_none_of_a_later_turn() -> None:
     first, second, result = call_ids(fit_ids(messages, anthropic.IDS))
     assert first == "a"
     assert second == result != "a"
+
+
+@pytest.mark.parametrize("call_id", ["", "same", "a.b"])
+def test_thousands_of_calls_with_one_id(call_id: str) -> None:
+    count = 5000
+    calls = Message("assistant", tuple([ToolCall(call_id, "f", "{}") for _ in range(count)]))
+    results = Message("tool", tuple([ToolResult(call_id, ()) for _ in range(count)]))
+    before, after = fit_ids((calls, results), Rule(r"[^a-zA-Z0-9_-]", 64))
+    given = [part.id for part in before.parts if isinstance(part, ToolCall)]
+    assert len(set(given)) == count
+    assert [part.call_id for part in after.parts if isinstance(part, ToolResult)] == given
