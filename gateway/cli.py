@@ -204,9 +204,13 @@ def demo(
     only_check: Annotated[bool, typer.Option("--check", help="End after the demonstration.")] = False,
 ) -> None:
     """Show the gateway at work, without keys and without a network."""
+    from config import ConfigError
     from gateway.demo import run
 
-    raise typer.Exit(run(only_check))
+    try:
+        raise typer.Exit(run(only_check))
+    except ConfigError as error:  # of an extra that is not installed
+        fail(error.render(color=in_color()))
 
 
 @app.command()
