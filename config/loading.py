@@ -41,7 +41,8 @@ def load(
 class Places:
     """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
 
-    def __init__(self, file: str, document: Document, lines: MaskedLines) -> None:
+    def __init__(self, file: str, document: Document, lines: MaskedLines, spots: list[Spot]) -> None:
+        self.spots = spots
         self._file = file
         self._document = document
         self._lines = lines
@@ -85,7 +86,7 @@ def load_with_places(
     config._digest = digest
     config._files = dict(files)
     config._origin = str(path.resolve())
-    return config, Places(str(path), document, lines)
+    return config, Places(str(path), document, lines, spots)
 
 
 def _uses_environment(config: Config) -> bool:
