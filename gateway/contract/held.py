@@ -18,6 +18,9 @@ THREAD = "thread"
 HELD = {
     THREAD: "Anthropic holds the conversation",
     "cachedContent": "Google holds the beginning of the conversation",
+    # Of the Responses API, which some send with Chat Completions.
+    "previous_response_id": "OpenAI holds the conversation",
+    "conversation": "OpenAI holds the conversation",
 }
 
 

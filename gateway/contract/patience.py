@@ -6,6 +6,7 @@ and how long reasoning models are silent on Chat Completions (minutes: OpenAI se
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -45,15 +46,7 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     def of(self, *, stream: bool, thinks: bool) -> Timeouts:
         """As one call has them: `first_token`, `idle` and `total` are its own."""
-        if stream and not thinks:
-            return self
-        return msgspec.structs.replace(
-            self,
-            first_token_s=self.thinking_s if thinks else self.first_token_s,
-            idle_s=self.thinking_idle_s if thinks else self.idle_s,
-            total_s=self.total_s if stream else min(self.total_s, self.whole_s),
-            alive_first_token_s=max(self.alive_first_token_s, self.thinking_s) if thinks else self.alive_first_token_s,
-        )
+        return self if stream and not thinks else _fitted(self, stream, thinks)
 
     def cut(self, left_s: float, *, stream: bool) -> Timeouts:
         """These, where `left_s` are left for all attempts: up to a stream's first token, else for the whole answer."""
@@ -67,6 +60,17 @@ class Timeouts(msgspec.Struct, frozen=True):
             first_token_s=min(self.first_token_s, left_s),
             alive_first_token_s=min(self.alive_first_token_s, left_s),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _fitted(of: Timeouts, stream: bool, thinks: bool) -> Timeouts:
+    return msgspec.structs.replace(
+        of,
+        first_token_s=of.thinking_s if thinks else of.first_token_s,
+        idle_s=of.thinking_idle_s if thinks else of.idle_s,
+        total_s=of.total_s if stream else min(of.total_s, of.whole_s),
+        alive_first_token_s=max(of.alive_first_token_s, of.thinking_s) if thinks else of.alive_first_token_s,
+    )
 
 
 # Models that think without being asked to, by their vendors' names: for a request that says nothing of reasoning.
@@ -102,6 +106,7 @@ def _says(value: Any) -> bool | None:
     return kind not in ("disabled", "none") if isinstance(kind, str) else bool(value)
 
 
+@functools.lru_cache(maxsize=1024)
 def is_known_to_think(model: str) -> bool:
     """Whether the model of this name is one that thinks before its first word, unless it is told not to."""
     return _THINKERS.search(model) is not None and _QUICK.search(model) is None

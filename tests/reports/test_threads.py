@@ -98,6 +98,20 @@ def test_cached_content_goes_to_no_other_vendor(tmp_path: Path) -> None:
         assert it.last["cachedContent"] == "cachedContents/1"
 
 
+@pytest.mark.report("threads", "A conversation that OpenAI holds goes to no other vendor")
+@pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
+def test_a_conversation_of_openai_goes_to_no_other_vendor(tmp_path: Path, field: str) -> None:
+    named: dict[str, Any] = {field: "resp_1"}
+    with house(tmp_path) as it:
+        for model in ("a", "g"):
+            answer = it.chat(model, **named)
+            assert answer.status == 400
+            assert answer.json()["error"]["param"] == field
+        assert not it.upstream.requests
+        it.chat("o", **named)
+        assert it.last[field] == "resp_1"
+
+
 @pytest.mark.report("threads", "A field that is null asks for nothing, so nothing is lost")
 def test_a_null_is_no_loss(tmp_path: Path) -> None:
     with house(tmp_path) as it:

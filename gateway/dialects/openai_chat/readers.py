@@ -21,9 +21,13 @@ from gateway.dialects.openai_chat.annotations import quote_words, read_annotatio
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
 from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
+from gateway.dialects.openai_chat.parts import flatten, has_parts
 from gateway.dialects.quotes import MOST_QUOTES
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
+
+# Not `Raw | None`: of such a union msgspec takes nothing but null.
+_NULL = msgspec.Raw(b"null")
 
 
 class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -50,7 +54,7 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
     reasoning_content: str | None = None
-    annotations: None = None
+    annotations: tuple[()] | None = None
     audio: None = None
     function_call: None = None
 
@@ -61,7 +65,7 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
     message: _Message | None = None
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
-    usage: msgspec.Raw | None = None  # where Moonshot's streams have it
+    usage: msgspec.Raw = _NULL  # where Moonshot's streams have it
     # Of Azure, vLLM, SGLang and OpenRouter, which say them often.
     content_filter_results: Any = None
     stop_reason: Any = None
@@ -75,8 +79,8 @@ class _Chunk(msgspec.Struct, forbid_unknown_fields=True):
     created: Any = None
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    usage: msgspec.Raw = _NULL
+    error: None = None
     service_tier: Any = None
     system_fingerprint: Any = None
     provider: Any = None
@@ -207,10 +211,7 @@ def read_completion(data: bytes, *, begun: bool = False) -> Delta:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
         return _read_unusual(data)
-    if chunk.error is not None and bytes(chunk.error) != b"null":
-        # One that says nothing is left out: a client might take it for an error.
-        return _read_unusual(data)
-    if not chunk.choices and chunk.usage is None:
+    if not chunk.choices and bytes(chunk.usage) == b"null":
         # Some servers have no field for their errors.
         return _read_unusual(data)
     try:
@@ -230,11 +231,9 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
     tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
-    given = chunk.usage
-    if choices and (given is None or bytes(given) == b"null"):
-        given = choices[0].usage
-    if given is not None and bytes(given) == b"null":
-        given = None
+    given: msgspec.Raw | None = chunk.usage
+    if bytes(chunk.usage) == b"null":
+        given = choices[0].usage if choices and bytes(choices[0].usage) != b"null" else None
     if begun and given is None:
         return Delta(read, None, chunk.id or "", chunk.model or "", data, "", tier)
     own = {name: value for name in _CHUNK_OWN if (value := getattr(chunk, name)) is not None}
@@ -287,6 +286,7 @@ def _read_unusual(data: bytes) -> Delta:
         raise MalformedReply("The provider sent an event that is not an object")
     if fields.says_something(source.get("error")):
         raise _error_within(errors.within(source))
+    # One that says nothing is left out: a client might take it for an error.
     error = source.pop("error", None)
     if (flat := _flat_error(source)) is not None:
         raise _error_within(flat)
@@ -299,7 +299,7 @@ def _read_unusual(data: bytes) -> Delta:
     own = {key: value for key, value in source.items() if key not in _CHUNK_KNOWN or key in _CHUNK_OWN}
     try:
         for each in msgspec.convert(choices, list[Any] | None) or ():
-            reshaped = _has_parts(each) or reshaped
+            reshaped = has_parts(each) or reshaped
             if halves and isinstance(each, dict):
                 each["logprobs"] = without_halves(each.get("logprobs"))
             if isinstance(each, dict) and isinstance(count := each.pop("usage", None), dict):
@@ -342,7 +342,7 @@ def _set_aside(choice: dict[str, Any]) -> _Aside:
         if not isinstance(message, dict):
             continue
         if isinstance(message.get("content"), list):
-            references = _flatten(message)
+            references = flatten(message)
             if references:
                 aside.extra["references"] = references
         if "reasoning" in message and not message.get("reasoning_content"):
@@ -413,11 +413,6 @@ def _beside(call: ToolCallDelta, rest: dict[str, Any]) -> ToolCallDelta:
     return msgspec.structs.replace(call, signature=signature, own={"openai": left} if left else None)
 
 
-def _has_parts(choice: object) -> bool:
-    messages = [choice.get(key) for key in ("delta", "message")] if isinstance(choice, dict) else ()
-    return any(isinstance(each, dict) and isinstance(each.get("content"), list) for each in messages)
-
-
 def _reshape(choice: object) -> bool:
     """Puts right what some servers write in a shape of their own, and says whether there was any."""
     reshaped = False
@@ -434,30 +429,6 @@ def _reshape(choice: object) -> bool:
                 function["arguments"] = msgspec.json.encode(function["arguments"]).decode()
                 reshaped = True
     return reshaped
-
-
-def _flatten(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Content in parts, as Mistral writes it: words, thoughts in parts of their own, and references (returned).
-
-    Raises `TypeError` for any other part.
-    """
-    words: list[str] = []
-    thoughts: list[str] = []
-    references: list[dict[str, Any]] = []
-    for part in message["content"]:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
-            words.append(str(part.get("text") or ""))
-        elif kind == "thinking":
-            inner = part.get("thinking") or ()
-            thoughts += [inner] if isinstance(inner, str) else [str(each.get("text") or "") for each in inner]
-        elif kind in ("reference", "tool_reference"):
-            references.append(part)
-        else:
-            raise TypeError("a part of the content that we can't tell")
-    message["content"] = "".join(words)
-    message["reasoning_content"] = (message.get("reasoning_content") or "") + "".join(thoughts)
-    return references
 
 
 _NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})
