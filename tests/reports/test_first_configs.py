@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from config import ConfigError, draw_plan, load, plan
 from config.loading import load_with_places
 from gateway.advice import advise
 
@@ -144,3 +145,40 @@ server: {listen: "%s:8080"}
     outside = text % ("ab" * 32, "0.0.0.0")
     assert [line for line, _, _ in told(tmp_path, outside, MASKING="abc")] == [3, 6]
     assert [line for line, _, _ in told(tmp_path, text % ("ab" * 32, "127.0.0.1"), MASKING="a" * 32)] == []
+
+
+@pytest.mark.report("operations", "A mistake of a first file is told at its place, with a cure that is right at once")
+@pytest.mark.parametrize(
+    ("text", "place", "cure"),
+    [
+        ("server: {listen: 8080}\n", "2:18  server.listen", "write 127.0.0.1:8080"),
+        ('server: {listen: "8080"}\n', "2:18  server.listen", "write 127.0.0.1:8080"),
+        ('server: {listen: ":8080"}\n', "2:18  server.listen", "write 0.0.0.0:8080"),
+        ("apps: {bot: {keys: [k], team: 7}}\n", "2:31  apps.bot.team", 'put it in quotes: "7"'),
+        ("guardrails: {g: {kind: personal_data, types: {emial: block}}}\n", "2:47  guardrails.g.types.emial",
+         "did you mean email? Or add it to patterns"),
+        ("\u00a0\u00a0models: {}\n", "2:1  ", "write a usual space for the sign in it"),
+        ("models: {m: {\u200btargets: [a/b]}}\n", "2:14  models.m.", "that only looks like one (U+200B)"),
+        ("providers: {o: {kind: openai, api_key: \u201ck\u201d}}\n", "2:40  providers.o.api_key", "curly quotes"),
+    ],
+)  # fmt: skip
+def test_cures(tmp_path: Path, text: str, place: str, cure: str) -> None:
+    path = tmp_path / "gatehouse.yaml"
+    path.write_text("version: 1\n" + text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    said = caught.value.render(color=False)
+    assert f"gatehouse.yaml:{place}" in said
+    assert cure in said
+
+
+@pytest.mark.report("guardrails", "The plan of a pipeline says what is done with each type of personal data")
+def test_the_plan_tells_types(tmp_path: Path) -> None:
+    path = tmp_path / "gatehouse.yaml"
+    path.write_text("""version: 1
+providers: {vendor: {kind: openai, api_key: k}}
+guardrails: {pii: {kind: personal_data, types: {card: block, person: allow}}}
+pipelines: {support: {guard_input: [pii], answer: quick}}
+models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}
+""")
+    assert "(personal_data: mask, block card, allow person; " in draw_plan(plan(load(path, {}), "support"))
