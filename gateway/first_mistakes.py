@@ -76,7 +76,7 @@ def _addresses(config: Config) -> Iterator[Remark]:
         bare = parts.path.rstrip("/")
         found = re.search(f"(?:{_ADDED[provider.kind]})$", bare)
         if found and found[0].strip("/"):
-            message = f"Gatehouse adds {found[0]} to this address by itself: nothing will be found there"
+            message = f"Gatehouse adds the API's own path to this address, so {found[0]} is too much"
             right = parts._replace(path=bare[: found.start()], query="", fragment="").geturl()
             yield ("providers", name, key), message, f"write {right}"
         elif provider.kind == "openai" and parts.hostname == "api.openai.com" and not bare:
