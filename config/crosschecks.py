@@ -10,7 +10,7 @@ from config.document import Document, Fault, Path
 from config.explain import place
 from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
-from config.guardrails import GUARDRAIL_KINDS
+from config.guardrails import GUARDRAIL_KINDS, PATTERN_TYPES, TAGGED_TYPES
 from config.listening import is_loopback, split_listen
 from config.prices import FREE, Listed
 from config.secret import Secret
@@ -31,6 +31,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
                     yield from _reference(marker, spot, document)
     yield from _nested_pipelines(document)
     yield from _guards(document)
+    yield from _personal_types(document)
     yield from _searched_tables(document)
     yield from _tiers_without_redis(document)
     yield from _routed(document)
@@ -189,6 +190,22 @@ def _guards(document: Document) -> Iterator[Fault]:
                 path = ("guardrails", name, "then", index)
                 message = f"there is no model {quote(model)} with targets"
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
+
+
+def _personal_types(document: Document) -> Iterator[Fault]:
+    """A type of personal data that nothing looks for."""
+    for name, config in _section(document.data, "guardrails").items():
+        if not isinstance(config, dict) or config.get("kind") != "personal_data":
+            continue
+        types, presidio = config.get("types"), config.get("presidio")
+        own = [*_section(config, "patterns"), *_section(config, "lists")]
+        own += presidio if isinstance(presidio, (list, tuple)) else []
+        known = sorted({*PATTERN_TYPES, *TAGGED_TYPES, *map(str, own)})
+        for each in types if isinstance(types, dict) else ():
+            if each not in known:
+                path: Path = ("guardrails", name, "types", each)
+                cure = f"{did_you_mean(each, known)}, or add it to patterns".replace("?, or", "? Or")
+                yield Fault(path, document.keys[path], f"there is no type {quote(each)}", cure)
 
 
 def _searched_tables(document: Document) -> Iterator[Fault]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sized
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from config.document import Document, Fault, Path, Span
 from config.findings import WRONG, bare, did_you_mean, nearest, quote
@@ -110,6 +111,9 @@ def _unknown_key(path: Path, document: Document, spots: Mapping[Path, Spot]) -> 
     # A misspelling is most likely of a key that isn't there yet.
     absent = [each for each in known if each not in value] if isinstance(value, dict) else known
     cure = did_you_mean(key, absent if nearest(key, absent) else known)
+    if odd := next((each for each in key if not each.isprintable()), ""):
+        # Pasted from a web page: YAML takes it for a letter of the key.
+        cure = f"write a usual space for the sign in it that only looks like one (U+{ord(odd):04X})"
     if len(path) == 1:
         message = "there is no such section"
     elif isinstance(value, dict) and "kind" in value and "kind" in known:
@@ -194,7 +198,7 @@ def _wrong_type(kind: str, value: object, spot: Spot | None) -> tuple[str, str]:
     if wanted == "tuple" and isinstance(value, str):
         return message, f"write it as a list: [{value if value in given else '...'}]"
     if wanted == "string" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return message, f'put it in quotes: "{value}"'
+        return message, _cure_of_text(str(value), spot) or f'put it in quotes: "{value}"'
     if wanted == "bool":
         truth = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(str(value).lower())
         return message, f"write {truth}" if truth else "write true or false"
@@ -206,6 +210,17 @@ def _wrong_type(kind: str, value: object, spot: Spot | None) -> tuple[str, str]:
     if spot and get_origin(spot.annotation) is dict and (names := get_args(spot.annotation)):
         return message, "write one entry per line, each with its name" if names else ""
     return message, ""
+
+
+def _cure_of_text(text: str, spot: Spot | None) -> str:
+    """What would still be wrong with a number once it stands in quotes; empty if nothing would."""
+    for marker in spot.markers if spot is not None else ():
+        if isinstance(marker, AfterValidator):
+            try:
+                cast("Callable[[str], object]", marker.func)(text)
+            except PydanticCustomError as error:
+                return _fill((error.context or {}).get("cure", ""), text)
+    return ""
 
 
 def _given(value: object) -> str:

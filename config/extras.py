@@ -31,8 +31,17 @@ def missing_extras(document: Document) -> Iterator[Fault]:
     for path, extra in needed_extras(document.data):
         absent = next((module for module in EXTRAS[extra] if not _is_installed(module)), "")
         if absent:
-            cure = f"pip install 'gatehouse-platform[{extra}]', or [all]"
+            cure = f"pip install 'gatehouse-platform[{extra}]', or [all]{_instead(document.data, path)}"
             yield Fault(path, place(document, path), f"this needs the package {absent}, which is not installed", cure)
+
+
+def _instead(data: Mapping[str, Any], path: Path) -> str:
+    """What does without the extra, where much of what is asked for does."""
+    section, name = path[0], path[1]
+    kind = _mapping(_mapping(data.get(str(section))).get(str(name))).get("kind")
+    if (section, kind) != ("guardrails", "personal_data"):
+        return ""
+    return "; or mask only what has a form: types: {person: allow, address: allow}"
 
 
 @functools.cache
@@ -84,7 +93,7 @@ def _of_cache(cache: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if cache.get("semantic") is not None:
         yield ("semantic",), "embeddings"
     tiers = cache.get("tiers")
-    for number, tier in enumerate(tiers if isinstance(tiers, list) else ()):
+    for number, tier in enumerate(tiers if isinstance(tiers, (list, tuple)) else ()):
         if _mapping(tier).get("kind") == "postgres":
             yield ("tiers", number), "postgres"
 

@@ -138,16 +138,6 @@ class PersonalDataConfig(GuardrailBase):
         """The types that only the tagger finds, where they are asked for by name: those are looked for in answers."""
         return frozenset(name for name in TAGGED_TYPES if self.types.get(name, "allow") != "allow")
 
-    @model_validator(mode="after")
-    def _known_types(self) -> PersonalDataConfig:
-        known = {*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists, *self.presidio}
-        for name in self.types:
-            if name not in known:
-                raise wrong(
-                    f"there is no type {name}", f"choose among {', '.join(sorted(known))}, or add it to patterns"
-                )
-        return self
-
     @property
     def actions(self) -> dict[str, PersonalAction]:
         """What to do with each type."""

@@ -34,7 +34,9 @@ def check_listen(value: str) -> str:
     try:
         split_listen(value)
     except ValueError:
-        cure = "write 0.0.0.0{text}" if re.fullmatch(r":[0-9]+", value) else "write host:port, like 127.0.0.1:8080"
+        cure = "write host:port, like 127.0.0.1:8080"
+        if re.fullmatch(r":?[0-9]+", value):
+            cure = "write 0.0.0.0{text}" if value.startswith(":") else "write 127.0.0.1:{text}"
         raise wrong("{value} is no address to listen on", cure) from None
     return value
 

@@ -42,8 +42,9 @@ def load(
 class Places:
     """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
 
-    def __init__(self, file: str, document: Document, lines: Callable[[], MaskedLines]) -> None:
+    def __init__(self, file: str, document: Document, lines: Callable[[], MaskedLines], spots: list[Spot]) -> None:
         """`lines` are asked for when there is something to remark."""
+        self.spots = spots
         self._file = file
         self._document = document
         self._lines = lines
@@ -87,7 +88,7 @@ def load_with_places(
     config._digest = digest
     config._files = dict(files)
     config._origin = str(path.resolve())
-    return config, Places(str(path), document, lines)
+    return config, Places(str(path), document, lines, spots)
 
 
 def _uses_environment(config: Config) -> bool:

@@ -156,6 +156,8 @@ def _guards(config: Config, names: tuple[str, ...], side: str) -> list[dict[str,
         guardrail = config.guardrails[name]
         guard: dict[str, Any] = {"name": name, "kind": guardrail.kind, "on_error": guardrail.on_error}
         guard["then"] = list(getattr(guardrail, "then", ())) or ["mask"]
+        if isinstance(guardrail, PersonalDataConfig) and guardrail.types:
+            guard["types"] = dict(guardrail.types)
         if guardrail.shadow:
             guard["shadow"] = True
         guard["holds_back"] = _held(guardrail, side)
@@ -176,7 +178,10 @@ def _held(guardrail: GuardrailConfig, side: str) -> str:
 
 
 def _draw_guard(guard: dict[str, Any]) -> str:
-    notes = [", then ".join(guard["then"]), f"holds back {guard['holds_back']}"]
+    does = ", then ".join(guard["then"]) + "".join(
+        f", {action} {kind}" for kind, action in guard.get("types", {}).items()
+    )
+    notes = [does, f"holds back {guard['holds_back']}"]
     notes += ["shadow" if guard.get("shadow") else f"{guard['on_error']} when it breaks"]
     return f"{guard['name']}  ({guard['kind']}: {'; '.join(notes)})"
 

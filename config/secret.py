@@ -93,7 +93,9 @@ def _read(value: object) -> Secret:
         raise wrong("the secret is empty", 'write a reference such as "${OPENAI_API_KEY}"')
     if value != value.strip() or not value.isascii() or not value.isprintable():
         # It goes out in an HTTP header; a stray newline there would be refused, or worse, split the header.
-        raise wrong("the secret holds a character that no HTTP header may carry", "look for spaces and line ends")
+        raise wrong(
+            "the secret holds a character that no HTTP header may carry", "look for spaces, line ends and curly quotes"
+        )
     if _FOREIGN.fullmatch(value) is not None:
         raise wrong("this is a reference of a shell or a template, and none here", 'write it as "${NAME}"')
     return Secret(str(value))

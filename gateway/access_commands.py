@@ -22,6 +22,7 @@ from gateway.command_options import DEFAULT_CONFIG, FileOption, JsonOption, fail
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from config import Config
     from gateway.administration import Administration, Kind
 
 R = TypeVar("R")
@@ -53,23 +54,27 @@ def _actor() -> str:
         return "cli"
 
 
+def _with_database(path: Path) -> tuple[Config, str]:
+    """The configuration and its database's address. Read before anything that needs a package of a database's extra."""
+    config = load_config(path)
+    if config.server.database is None:
+        fail("there is no database: add server.database, such as sqlite:///var/gatehouse.db")
+    return config, config.server.database.reveal()
+
+
 def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, makes: bool = False) -> R:
     """Runs `act`; what is wrong ends the command.
 
     A database that is not there is made only by what `makes` something: a mistyped address would have no keys and rows.
     """
+    config, address = _with_database(path)
+
     from sqlalchemy.exc import SQLAlchemyError
 
     from gateway.access.conflicts import InTheWay, NotThere
     from gateway.access.database.store import Database
     from gateway.administration import Administration
 
-    config = load_config(path)
-    url = config.server.database
-    if url is None:
-        fail("there is no database: add server.database, such as sqlite:///var/gatehouse.db")
-
-    address = url.reveal()
     if address.startswith("sqlite:///") and not makes and not Path(address.removeprefix("sqlite:///")).exists():
         fail(f"there is no database at {address.removeprefix('sqlite:///')}: a server makes it, or `keys create`")
 
@@ -217,6 +222,8 @@ def usage(
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
     """What was used and what it cost, by whole hours, from the ledger."""
+    _with_database(config)
+
     from gateway.access import reports
 
     groups = list(dict.fromkeys(each.strip() for each in by.split(",") if each.strip()))

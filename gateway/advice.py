@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from config.findings import nearest
 from gateway.access.prices import is_priced_by
+from gateway.first_mistakes import first_mistakes
 from gateway.pricing import prices_of, unpriced
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ _NAMED = 5
 
 def advise(config: Config, places: Places) -> list[Problem]:
     """All warnings, in the file's order."""
-    remarks = [*_without_a_price(config), *_prices_of_nothing(config), *_without_an_outside(config)]
+    remarks = [
+        *_without_a_price(config),
+        *_prices_of_nothing(config),
+        *_without_an_outside(config),
+        *first_mistakes(config, places.spots),
+    ]
     problems = {places.problem(path, message, cure) for path, message, cure in remarks}
     return sorted(problems, key=lambda each: (each.line, each.column, each.message))
 

@@ -84,7 +84,7 @@ class Gatehouse(FastAPI):
         self.include_router(operations(process.runtime))
         if process.admin_listen is None:
             self.mount("/admin", process.admin)
-        self.add_exception_handler(HTTPException, _http_error)
+        self.add_exception_handler(HTTPException, _page_error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -101,6 +101,15 @@ class Gatehouse(FastAPI):
         await super().__call__(scope, receive, send)
 
 
+async def _page_error(request: Request, error: Exception) -> Response:
+    """Of what is no surface's: whoever opens the address in a browser hears where things are."""
+    path = request.url.path
+    if isinstance(error, HTTPException) and error.status_code == 404 and not path.startswith("/admin"):
+        where = "OpenAI's and Anthropic's begin with /v1, Gemini's with /v1beta; /health says how the gateway is"
+        error = HTTPException(404, f"There is no endpoint at {path[:200]}: {where}")
+    return await _http_error(request, error)
+
+
 async def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = str(error.detail) if isinstance(error, HTTPException) else "Something went wrong in the gateway"
@@ -115,7 +124,7 @@ class Process:
         self, config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None
     ) -> None:
         """`path` is where reloads read from; None never reloads. `worker` is what it is among several."""
-        self._config = config
+        self._config = self._started = config
         self._worker = worker
         self._path = path
         self._listen = listen
@@ -259,7 +268,7 @@ class Process:
                 log.error("reload failed, the old config serves on", error=type(error).__name__)
                 return False
             for part in ("server", "observe", "admin.listen"):
-                now, then = operator.attrgetter(part)(config), operator.attrgetter(part)(self._config)
+                now, then = operator.attrgetter(part)(config), operator.attrgetter(part)(self._started)
                 if now != then:
                     log.warning("changes of this take effect at the next start", section=part)
             self._config = config

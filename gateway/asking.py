@@ -41,14 +41,15 @@ async def ask(config: Config, model: str, question: str, labels: frozenset[str],
                     sys.stdout.write("".join(piece.text for delta in deltas for piece in delta.choices))
             finally:
                 await reply.close()
+            exchange.status, exchange.outcome = 200, "ok"
+            sys.stdout.write("\n")
         except GatehouseError as error:
+            exchange.status, exchange.outcome = error.http_status, "error"
             sys.stderr.write(f"{error.message}\n")
-            return 1
-        sys.stdout.write("\n")
         if explain:
             exchange.ended = exchange.steps[-1].ended if exchange.steps else exchange.started
             sys.stdout.write("\n" + waterfall(exchange) + "\n")
-        return 0
+        return 0 if exchange.outcome == "ok" else 1
     finally:
         await engine.close()
         await resources.close()

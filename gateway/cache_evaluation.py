@@ -103,7 +103,8 @@ def read_pairs(path: Path) -> list[Pair]:
         lines = [json.loads(line) for line in text.splitlines() if line.strip()]
         pairs = [Pair(each["one"], each["other"], same=bool(each["same"])) for each in lines]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no pairs ({error!r}): see docs/caches.md") from None
+        form = '{"one": "...", "other": "...", "same": true}'
+        raise ValueError(f"{path} holds no pairs ({error!r}): write one a line, {form}") from None
     if not pairs:
         raise ValueError(f"{path}: there are no pairs")
     return pairs

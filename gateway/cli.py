@@ -24,6 +24,7 @@ from gateway.command_options import (
     fail,
     in_color,
     load_config,
+    load_config_to_run,
     load_config_with_places,
 )
 
@@ -204,9 +205,13 @@ def demo(
     only_check: Annotated[bool, typer.Option("--check", help="End after the demonstration.")] = False,
 ) -> None:
     """Show the gateway at work, without keys and without a network."""
+    from config import ConfigError
     from gateway.demo import run
 
-    raise typer.Exit(run(only_check))
+    try:
+        raise typer.Exit(run(only_check))
+    except ConfigError as error:  # of an extra that is not installed
+        fail(error.render(color=in_color()))
 
 
 @app.command()
@@ -222,7 +227,7 @@ def ingest(
 
     from gateway.ingestion import ingest as run
 
-    loaded = load_config(config)
+    loaded = load_config_to_run(config)
     _known_source(loaded, source)
     try:
         report = asyncio.run(run(loaded, source, paths or ()))
@@ -253,7 +258,7 @@ def ask(
 
     from gateway.asking import ask as run
 
-    loaded = load_config(config)
+    loaded = load_config_to_run(config)
     if model not in loaded.models:
         fail(f"there is no model {model}; known here: {', '.join(loaded.models) or 'none'}")
     raise typer.Exit(asyncio.run(run(loaded, model, question, frozenset(labels or ()), explain=explain)))
@@ -274,7 +279,7 @@ def eval_retrieval(
 
     from gateway.retrieval_evaluation import charts, measure
 
-    loaded = load_config(config)
+    loaded = load_config_to_run(config)
     _known_source(loaded, source)
     try:
         scores, weights = asyncio.run(measure(loaded, source, questions, learn=learn))
@@ -322,7 +327,7 @@ def route(
 
     from gateway.route_explaining import explain
 
-    loaded = load_config(config)
+    loaded = load_config_to_run(config)
     try:
         lines = asyncio.run(explain(loaded, router or next(iter(loaded.routers), ""), text, as_app))
     except ValueError as error:
@@ -343,7 +348,7 @@ def eval_router(
 
     from gateway.route_explaining import measure
 
-    loaded = load_config(config)
+    loaded = load_config_to_run(config)
     try:
         lines, picture = asyncio.run(measure(loaded, router or next(iter(loaded.routers), ""), cases))
     except ValueError as error:
@@ -365,7 +370,7 @@ def eval_guardrails(
 
     from gateway.evaluation import measure
 
-    loaded = load_config(config)
+    loaded = load_config_to_run(config)
     chosen = loaded.pipelines.get(pipeline)
     if chosen is None:
         fail(f"there is no pipeline {pipeline}; known here: {', '.join(loaded.pipelines) or 'none'}")

@@ -34,6 +34,14 @@ def load_config(path: Path) -> Config:
     return load_config_with_places(path)[0]
 
 
+def load_config_to_run(path: Path) -> Config:
+    """As `load_config`, for a command that works as a server does: warnings go to stderr, only results to stdout."""
+    from observability.logs import configure_logging
+
+    configure_logging("off")
+    return load_config(path)
+
+
 def load_config_with_places(path: Path) -> tuple[Config, Places]:
     """The same, and where everything stands in the file."""
     from config import ConfigError

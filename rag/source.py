@@ -69,6 +69,7 @@ class Source:
         self._labels = tuple(labels)
         self._reader: Reads = reader or InThreads()
         self._keeping: asyncio.Task[None] | None = None
+        self.tells = True  # in the log, what can't be read; not where the report is shown itself
         self._failed: dict[str, str] = {}
         self._noted: set[str] = set()
         self._read_once = origin is None
@@ -243,16 +244,17 @@ class Source:
             self._noted.discard(name)
 
     def _note(self, report: Report, *, whole: bool = False) -> None:
+        before = self._failed
         if whole:
             self._failed = {}
         self._forget(report.kept)
         self._noted.update(name for name, _ in report.notes)
-        for name, note in report.notes:
+        for name, note in report.notes if self.tells else ():
             structlog.get_logger().warning(
                 "a note on a document", source=self.collection.name, document=name, note=note
             )
         for name, reason in report.failed:
-            if self._failed.get(name) != reason:
+            if self.tells and before.get(name) != reason:
                 structlog.get_logger().warning(
                     "a document can't be read", source=self.collection.name, document=name, reason=reason
                 )

@@ -53,6 +53,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "gateway.ingestion": (6, "process"),
     "gateway.asking": (6, "process"),
     "gateway.advice": (6, "process"),
+    "gateway.first_mistakes": (6, "process"),
     "gateway.variables": (6, "process"),
     "gateway.retrieval_evaluation": (6, "process"),
     "gateway.cache_evaluation": (6, "process"),

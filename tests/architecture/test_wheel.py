@@ -117,6 +117,9 @@ guardrails: {names: {kind: personal_data}}
     "formats": """
 guardrails: {form: {kind: format, must_be: sql}}
 """,
+    "postgres": """
+caches: {answers: {tiers: [{kind: memory}, {kind: postgres, url: "postgresql://reader@db/cache"}]}}
+""",
     "tools": """
 tools: {found: {kind: mcp, url: "http://127.0.0.1:9/mcp"}}
 """,
@@ -157,6 +160,36 @@ def test_a_config_that_needs_an_extra_says_so(wheel: Path, tmp_path: Path, extra
         )
         assert run.returncode == code, run.stdout + run.stderr
         assert (f"gatehouse-platform[{extra}]" in run.stdout + run.stderr) == (code == 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("demo --check", "pip install 'gatehouse-platform[embeddings]', or [all]"),
+        ("usage --by team", "there is no database: add server.database"),
+        ("keys list", "there is no database: add server.database"),
+        ("teams list", "there is no database: add server.database"),
+        ("audit verify", "there is no database: add server.database"),
+        ("backup copy.db", "there is no database: add server.database"),
+    ],
+)
+def test_a_command_that_needs_an_extra_says_what_is_missing(
+    wheel: Path, tmp_path: Path, arguments: str, said: str
+) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    (tmp_path / "gatehouse.yaml").write_text(BASE)
+    run = subprocess.run(
+        [*without([]), *arguments.split()],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (2, ""), run.stdout + run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_everything_of_the_demo_is_in_an_extra(wheel: Path, tmp_path: Path) -> None:

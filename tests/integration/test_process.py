@@ -107,6 +107,26 @@ def test_reload_takes_only_a_whole_valid_config(tmp_path: Path) -> None:
     assert "nobody" in log
 
 
+def test_a_change_that_waits_for_the_next_start_and_is_taken_back(tmp_path: Path) -> None:
+    path, port = tmp_path / "gatehouse.yaml", free_port()
+    with running() as upstream:
+        usual = CONFIG.format(url=upstream.url, more="")
+        path.write_text(usual)
+        with process(path, port) as gateway:
+            first = get(port, "/health")[1]["config"]
+            changed = usual.replace("drain: 5s", "drain: 6s")
+            assert changed != usual
+            path.write_text(changed)
+            gateway.send_signal(signal.SIGHUP)
+            second = wait_for_config(port, first)
+            assert second != first
+            path.write_text(usual)
+            gateway.send_signal(signal.SIGHUP)
+            assert wait_for_config(port, second) == first
+    # The second time the file says what runs.
+    assert path.with_suffix(".log").read_text().count("changes of this take effect at the next start") == 1
+
+
 def test_sigterm_drains_streams_then_ends(tmp_path: Path) -> None:
     path, port = tmp_path / "gatehouse.yaml", free_port()
     body = json.dumps({"model": "paced", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()

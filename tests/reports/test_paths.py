@@ -202,3 +202,14 @@ def test_other_spellings_open_nothing(tmp_path: Path) -> None:
 def test_what_has_one_path_has_no_other(it: House, path: str) -> None:
     assert it.gateway.request("GET", path).status in (404, 405)
     assert it.gateway.request("POST", path, CHAT).status in (404, 405)
+
+
+@pytest.mark.report("http", "Who opens the gateway's address in a browser hears where its endpoints are")
+@pytest.mark.parametrize("path", ["/", "/docs", "/favicon.ico"])
+def test_pages_that_are_none(it: House, path: str) -> None:
+    answer = it.gateway.request("GET", path)
+    message = json.loads(answer.body)["error"]["message"]
+    assert (answer.status, message.startswith(f"There is no endpoint at {path}: ")) == (404, True)
+    assert "/v1" in message
+    assert "/health" in message
+    assert json.loads(it.gateway.request("GET", "/admin/v1/keys").body)["error"]["message"] == "Not Found"

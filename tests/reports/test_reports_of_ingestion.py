@@ -76,6 +76,24 @@ def test_over_http(tmp_path: Path) -> None:
         assert "1 documents can't be read" in gateway.request("GET", "/health").json()["parts"]["notes"]
 
 
+@pytest.mark.report("documents", "A question on the command line prints its answer alone, and what can't be read once")
+def test_a_question_from_the_command_line(tmp_path: Path) -> None:
+    folder(tmp_path / "shelf")
+    pipeline = "pipelines: {p: {context: {from: [shelf]}, answer: m}}\n"
+    models = "models: {m: {targets: [up/sim-n2]}, p: {pipeline: p}, down: {targets: [up/sim-401]}}"
+    (tmp_path / "g.yaml").write_text(YAML.replace("models: {m: {targets: [up/m]}}", models) + pipeline)
+    command = [sys.executable, "-m", "gateway", "ask", "Hello?", "--config", str(tmp_path / "g.yaml"), "--model"]
+    done = subprocess.run([*command, "p"], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stdout + done.stderr
+    for name, (_, why) in FILES.items():
+        (said,) = (said for said in done.stderr.splitlines() if name in said)
+        assert why in said
+    done = subprocess.run([*command, "p", "--explain"], capture_output=True, text=True, timeout=120, check=False)
+    assert "ms  200 ok" in done.stdout
+    done = subprocess.run([*command, "down", "--explain"], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "ms  502 error" in done.stdout) == (1, True), done.stdout + done.stderr
+
+
 @pytest.mark.report("documents", WHY)
 def test_from_the_command_line(tmp_path: Path) -> None:
     folder(tmp_path / "shelf")
@@ -85,7 +103,9 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1, done.stderr
         for name, (_, why) in FILES.items():
-            assert any(said.startswith(f"{name}: ") and why in said for said in done.stderr.splitlines()), done.stderr
+            (said,) = (said for said in done.stderr.splitlines() if name in said)
+            assert (said.startswith(f"{name}: "), why in said) == (True, True), done.stderr
+        assert len(done.stdout.splitlines()) == 1
         assert "picture.png" not in done.stderr
         if not again:
             assert "2 added" in done.stdout

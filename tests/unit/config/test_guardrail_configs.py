@@ -23,7 +23,11 @@ pipelines:
     ("guardrail", "side", "message"),
     [
         ("{kind: personal_dat}", "guard_input", "personal_data"),
-        ("{kind: personal_data, types: {emial: mask}}", "guard_input", "there is no type emial"),
+        (
+            "{kind: personal_data, types: {emial: mask}}",
+            "guard_input",
+            'guardrails.g.types.emial: there is no type "emial"',
+        ),
         ("{kind: personal_data, types: {email: hide}}", "guard_input", "guardrails.g.types.email"),
         ('{kind: personal_data, patterns: {ticket: "TCK-["}}', "guard_input", "no regular expression"),
         ("{kind: secrets, then: repair}", "guard_input", "can't repair"),
