@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.access import LimitsConfig
 from config.egress import ProxyUrl
@@ -34,18 +34,6 @@ MaxAnswer = Annotated[
         description="The most bytes that one answer may have, all of a stream counted; what is longer is broken off."
     ),
 ]
-_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/messages", ":generateContent")
-
-
-def _base_url(value: str) -> str:
-    for endpoint in _ENDPOINTS:
-        if value.endswith(endpoint):
-            message = f"the URL ends in {endpoint}, which is put behind it for each request"
-            raise wrong(message, f"leave it out: {value.removesuffix(endpoint)}")
-    return value
-
-
-BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
 KEYED = (("api_key",), ("api_keys",))
 DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
 
@@ -118,7 +106,7 @@ class OpenAIConfig(NetworkConfig):
     needs = (*KEYED, ("base_url",))
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
-    base_url: BaseUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
+    base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
     max_tokens_field: MaxTokensField = "auto"
     tool_ids: ToolIds = "auto"
 
@@ -145,7 +133,7 @@ class AnthropicConfig(NetworkConfig):
     needs = KEYED
 
     kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
-    base_url: BaseUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
+    base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
     version: Literal["2023-06-01", "2026-10-21"] = Field(default="2023-06-01", description="`anthropic-version`.")
     auth: Literal["x-api-key", "bearer"] = Field(
         default="x-api-key", description="How the key travels; `bearer` is the default with version 2026-10-21."
@@ -169,7 +157,7 @@ class GeminiConfig(NetworkConfig):
     needs = KEYED
 
     kind: Literal["gemini"] = Field(description="Gemini's generateContent dialect.")
-    base_url: BaseUrl = Field(
+    base_url: HttpUrl = Field(
         default="https://generativelanguage.googleapis.com", description="Where the API's paths begin."
     )
     version: str = Field(default="v1beta", pattern=r"^v[0-9][a-z0-9]*$", description="The API version in the path.")

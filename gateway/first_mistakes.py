@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 
 Remark: TypeAlias = "tuple[Path, str, str]"
 
-# $NAME, $(NAME), {NAME}, {{ secrets.NAME }}, %NAME%, <your key>, env:NAME, and OPENAI_API_KEY without any sign.
-_PLACEHOLDER = re.compile(
-    r"(?:Bearer )?"
-    r"(?:\$[\w.:]+|\$\(\w+\)|\{{1,2} ?[\w.:]+ ?\}{1,2}|%\w+%|<[^<>]+>|env[:./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"
-)
+# $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
+_PLACEHOLDER = re.compile(r"\$[\w.:]+|\$\(\w+\)|\{\w+\}|<[^<>]+>|env[./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _MASKING_KEY = 32
 _KEY = 20
 

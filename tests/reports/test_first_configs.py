@@ -14,10 +14,14 @@ MODELS = "models: {quick: {targets: [vendor/m]}}\n"
 
 
 def told(folder: Path, text: str, **environ: str) -> list[tuple[int, str, str]]:
-    """Line, message and cure of each warning."""
+    """Line, message and cure of each error, or of each warning where there is none."""
     path = folder / "gatehouse.yaml"
     path.write_text("version: 1\n" + text)
-    return [(each.line, each.message, each.suggestion) for each in advise(*load_with_places(path, environ))]
+    try:
+        found = advise(*load_with_places(path, environ))
+    except ConfigError as error:
+        found = error.problems
+    return [(each.line, each.message, each.suggestion) for each in found]
 
 
 @pytest.mark.report("operations", "A name where a secret belongs is told by the check, in whatever way it is written")
