@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from gateway.contract.deltas import PART, ChoiceDelta, Citation, Delta, Own, ToolCallDelta
+from gateway.contract.messages import Loss
 from guardrails.spans import redact
+from guardrails.words_of import rewrite_json
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
@@ -25,6 +27,17 @@ HOLD_BACK = 96
 # Text that has been released, kept so that what began in it is still seen for what it is.
 LOOK_BACK = 64
 _WORDS = ("reasoning", "text", "refusal")
+# Fields that only a vendor knows: those that never come in pieces, and the names under which words stand in the others.
+_COMPLETE = frozenset({"content_blocks", PART})
+_SPOKEN = frozenset({"text", "content", "summary", "transcript", "thinking", "reasoning", "reasoning_content"})
+
+
+def _speaks(name: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return name in _SPOKEN and bool(value)
+    if isinstance(value, dict):
+        return any(_speaks(key, each) for key, each in value.items())
+    return isinstance(value, list) and any(_speaks(name, each) for each in value)
 
 
 class _Channel:
@@ -74,11 +87,12 @@ class SpanFilter:
         pieces: list[ChoiceDelta] = []
         for piece in delta.choices:
             pieces += self._piece(piece)
-        if tuple(pieces) == delta.choices:
+        own = self._vendors(delta.own, whole=True)
+        if tuple(pieces) == delta.choices and own is delta.own:
             return delta
         if not pieces and delta.usage is None and not delta.id:
             return None
-        return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"")
+        return msgspec.structs.replace(delta, choices=tuple(pieces), own=own, raw=b"")
 
     def _piece(self, piece: ChoiceDelta) -> list[ChoiceDelta]:
         carried: set[str | int] = {name for name in _WORDS if getattr(piece, name)}
@@ -92,21 +106,71 @@ class SpanFilter:
             for name in _WORDS
             if (text := getattr(piece, name)) and (new := self._pass(piece.index, name, text, last=last)) != text
         }
-        calls = tuple(
-            [
-                call
-                if (new := self._pass(piece.index, call.index, call.arguments, last=last)) == call.arguments
-                else msgspec.structs.replace(call, arguments=new)
-                for call in piece.tool_calls
-            ]
-        )
+        calls = tuple([self._call(piece.index, call, last=last) for call in piece.tool_calls])
         if calls != piece.tool_calls:
             changes["tool_calls"] = calls
+        changes |= self._beside(piece)
         if not changes:
             return [*before, piece]
         changes["logprobs"] = ()
         new_piece = msgspec.structs.replace(piece, **changes)
         return [*before, new_piece] if new_piece.says_something else before
+
+    def _call(self, index: int, call: ToolCallDelta, *, last: bool) -> ToolCallDelta:
+        arguments = self._pass(index, call.index, call.arguments, last=last)
+        own = self._vendors(call.own, whole=True)
+        if arguments == call.arguments and own is call.own:
+            return call
+        return msgspec.structs.replace(call, arguments=arguments, own=own)
+
+    def _beside(self, piece: ChoiceDelta) -> dict[str, Any]:
+        """What changes of all that stands beside the words: fields of one vendor may say the same words again."""
+        changes: dict[str, Any] = {}
+        if piece.extra and (extra := self._fields(piece.extra, whole=bool(piece.finish))) is not piece.extra:
+            changes["extra"] = extra or None
+        if piece.own and (own := self._vendors(piece.own, whole=bool(piece.finish))) is not piece.own:
+            changes["own"] = own
+        if piece.citations:
+            told = tuple([self._citation(each) for each in piece.citations])
+            if told != piece.citations:
+                changes["citations"] = told
+        return changes
+
+    def _citation(self, citation: Citation) -> Citation:
+        return msgspec.structs.replace(
+            citation,
+            value=rewrite_json(citation.value, self._searched, "assistant"),
+            title=self._searched(citation.title, "assistant"),
+            cited=self._searched(citation.cited, "assistant"),
+        )
+
+    def _vendors(self, own: Own, *, whole: bool) -> Own:
+        if not own:
+            return own
+        new = {vendor: self._fields(fields, whole=whole) for vendor, fields in own.items()}
+        return own if all(new[vendor] is own[vendor] for vendor in own) else new
+
+    def _fields(self, fields: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+        """The fields, searched. Those whose words come in pieces can't be, and are left out of a stream."""
+        kept = fields
+        if not whole and self._holds:
+            kept = {name: value for name, value in fields.items() if name in _COMPLETE or not _speaks(name, value)}
+            for name in fields.keys() - kept.keys():
+                self._lose(name)
+        searched = rewrite_json(kept, self._searched, "assistant")
+        return fields if searched == fields else searched
+
+    def _searched(self, text: str, _: str) -> str:
+        spans = [span for span in self._find(text) if not self._passes(text, span)]
+        self._decide(spans)
+        return text if self._policy.shadow else redact(text, spans, self._policy)
+
+    def _lose(self, name: str) -> None:
+        """Tells once that a field of the answer was left out."""
+        loss = Loss(f"answer.{name}", "its words come in pieces, which no guardrail can search")
+        for attempt in self._exchange.attempts:
+            if attempt.chosen and loss not in attempt.losses:
+                attempt.losses = (*attempt.losses, loss)
 
     def _flush(self, index: int, carried: object) -> list[ChoiceDelta]:
         """What is held back of the channels that are not carried on, as pieces of their own."""

@@ -71,7 +71,7 @@ def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
             changes["response_format"] = msgspec.structs.replace(request.response_format, schema=schema)
     for field in ("metadata", "extra"):
         value = getattr(request, field)
-        if value and (new := _rewrite_json(value, change, "label")) is not value:
+        if value and (new := rewrite_json(value, change, "label")) is not value:
             changes[field] = new
     return msgspec.structs.replace(request, **changes) if changes else request
 
@@ -95,7 +95,7 @@ def _rewrite_schema(schema: Any, change: Change) -> Any:
     if not isinstance(schema, dict):
         return schema
     fields = {
-        key: _rewrite_json(value, change, "definition")
+        key: rewrite_json(value, change, "definition")
         if key in _SCHEMA_WORDS and not isinstance(value, dict)
         else _rewrite_schema(value, change)
         for key, value in schema.items()
@@ -108,7 +108,7 @@ def rewrite_message(message: Message, change: Change) -> Message:
     author = _AUTHORS[message.role]
     parts = tuple([rewrite_part(part, change, author) for part in message.parts])
     name = change(message.name, "label") if message.name else ""
-    extra = _rewrite_json(message.extra, change, author) if message.extra else message.extra
+    extra = rewrite_json(message.extra, change, author) if message.extra else message.extra
     if (
         name == message.name
         and extra is message.extra
@@ -133,10 +133,10 @@ def rewrite_part(part: Part, change: Change, author: Author) -> Part:
         parts = tuple([rewrite_part(each, change, "tool") for each in part.parts])
         if any(new is not old for new, old in zip(parts, part.parts, strict=True)):
             changes["parts"] = parts
-    elif isinstance(part, Opaque) and (value := _rewrite_json(part.value, change, author)) is not part.value:
+    elif isinstance(part, Opaque) and (value := rewrite_json(part.value, change, author)) is not part.value:
         changes["value"] = value
     extra = getattr(part, "extra", None)
-    if extra and (new_extra := _rewrite_json(extra, change, author)) is not extra:
+    if extra and (new_extra := rewrite_json(extra, change, author)) is not extra:
         changes["extra"] = new_extra
     return msgspec.structs.replace(part, **changes) if changes else part
 
@@ -147,11 +147,11 @@ def rewrite_arguments(arguments: str, change: Change) -> str:
         value = msgspec.json.decode(arguments)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return change(arguments, "call")
-    new = _rewrite_json(value, change, "call")
+    new = rewrite_json(value, change, "call")
     return arguments if new is value else msgspec.json.encode(new).decode()
 
 
-def _rewrite_json(value: Any, change: Change, author: Author) -> Any:
+def rewrite_json(value: Any, change: Change, author: Author) -> Any:
     """JSON with its strings changed, and long numbers that `change` changes; else the same object."""
     if isinstance(value, str):
         new = change(value, author) if value else value
@@ -161,14 +161,14 @@ def _rewrite_json(value: Any, change: Change, author: Author) -> Any:
         new = change(digits, author)
         return value if new == digits else new
     if isinstance(value, list):
-        items = [_rewrite_json(each, change, author) for each in value]
+        items = [rewrite_json(each, change, author) for each in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     if isinstance(value, dict):
         fields = {
             # Names of fields are no words; what is no name may be anything.
             key if key.isidentifier() or not key else change(key, author): each
             if key in _NOT_WORDS and isinstance(each, str)
-            else _rewrite_json(each, change, author)
+            else rewrite_json(each, change, author)
             for key, each in value.items()
         }
         same = all(new is old for new, old in zip(fields.values(), value.values(), strict=False))
