@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def running_gateway(yaml: str, folder: Path, environ: Mapping[str, str] | None =
     path.write_text(yaml)
     config = load(path, environ=environ or {}, listen="127.0.0.1:0")
     server = make_server(config, path, "127.0.0.1:0")
+    server.main_loop = partial(_main_loop, server)  # type: ignore[method-assign]
     thread = threading.Thread(target=_serve, args=(server,), daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
@@ -83,6 +85,16 @@ def running_gateway(yaml: str, folder: Path, environ: Mapping[str, str] | None =
     finally:
         server.should_exit = True
         thread.join(15)
+
+
+async def _main_loop(server: Server) -> None:
+    """uvicorn's, which looks ten times a second whether it is to end: hundreds of tests would wait for that."""
+    ticks = 0
+    while not server.should_exit:
+        if ticks % 5 == 0:
+            await server.on_tick(ticks // 5)
+        ticks += 1
+        await asyncio.sleep(0.02)
 
 
 def _serve(server: Server) -> None:
