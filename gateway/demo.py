@@ -94,7 +94,7 @@ def _listen() -> str:
 
 
 async def _prepare(server: Server) -> None:
-    """The first start ever converts the embedding model and embeds the documents."""
+    """The first start embeds the documents."""
     runtime = server.runtime
     until = time.monotonic() + PREPARE_S
     said = False
@@ -105,7 +105,7 @@ async def _prepare(server: Server) -> None:
             break
         if not said:
             said = True
-            _say("Loading the embedding model (converted once, on the first start) ...")
+            _say("Loading the embedding model, and embedding the documents on the first start ...")
         await asyncio.sleep(0.1)
     if runtime is not None:
         for name, line in runtime.parts().items():

@@ -134,20 +134,23 @@ class Collection:
         """
         embedder = self._embedder_name
         async with self._building:
+            # Counted before it is read: nothing is told to be found that is not yet in the index.
+            counts = await self.store.counts(embedder)
             while await self._read_changes(math.inf):
                 for partition in self.index.vectors.overgrown():
                     await self._rebuild(self.index, partition, embedder)
                 if time.monotonic() > until:
                     raise TimeoutError
-            self._counts = await self.store.counts(embedder)
+            self._counts = counts
             self._caught_up = True
 
     async def read_log(self) -> None:
         """Reads the log as far as it goes now: not what others write meanwhile, and no main index is built."""
+        counts = await self.store.counts(self._embedder_name)
         last = await self.store.last()
         while self.index.cursor < last and await self._read_changes(last):
             pass
-        self._counts = await self.store.counts(self._embedder_name)
+        self._counts = counts
 
     async def _read_changes(self, last: float) -> bool:
         """Takes in some entries of the log, unless `last` has been read; whether there were any."""

@@ -23,6 +23,7 @@ from gateway.providers.tunnel import open_tunnel
 
 if TYPE_CHECKING:
     from gateway.contract.egress import Proxy
+    from gateway.contract.errors import TimeoutPhase
     from gateway.contract.exchange import Attempt
 
 MAX_IDLE = 512
@@ -230,26 +231,35 @@ class ConnectionPool:
         return text.encode("latin-1") + b"\r\n"
 
     async def post(
-        self, head: bytes, body: bytes, *, connect_s: float, deadline: float, attempt: Attempt | None = None
+        self,
+        head: bytes,
+        body: bytes,
+        *,
+        connect_s: float,
+        deadline: float,
+        phase: TimeoutPhase = "first_token",
+        attempt: Attempt | None = None,
     ) -> Response:
         """Sends a request; returns when status and headers are there. Raises `UpstreamError`.
 
         `head` is from `head()`, with further header lines added or not. `deadline` (loop time) bounds the wait for the
-        first byte. A kept connection that turns out dead before it answered is replaced once by a new one. That the
-        request is out is written on `attempt`.
+        first byte, and `phase` is what a `TimedOut` calls it. A kept connection that turns out dead before it answered
+        is replaced once by a new one. That the request is out is written on `attempt`.
         """
         data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         kept = self._take_idle()
         if kept is not None:
             try:
-                return await self._call(kept, data, deadline, attempt)
+                return await self._call(kept, data, deadline, phase, attempt)
             except ConnectFailed:
                 pass
-        return await self._call(await self._connect(connect_s), data, deadline, attempt)
+        return await self._call(await self._connect(connect_s), data, deadline, phase, attempt)
 
-    async def _call(self, connection: _Connection, data: bytes, deadline: float, attempt: Attempt | None) -> Response:
+    async def _call(
+        self, connection: _Connection, data: bytes, deadline: float, phase: TimeoutPhase, attempt: Attempt | None
+    ) -> Response:
         response = Response(connection, asyncio.get_running_loop(), self._max_answer)
-        response.expect_by(deadline, "first_token")
+        response.expect_by(deadline, phase)
         connection.send(data, response)
         if attempt is not None:
             attempt.sent = True

@@ -147,15 +147,16 @@ class RemoteProvider:
                 head = b"%btracestate: %b\r\n" % (head, call.tracestate.encode("latin-1"))
         timeouts = call.timeouts
         # A whole answer has no first token before its end.
+        phase: TimeoutPhase = "first_token" if call.stream else "total"
         wait_s = min(timeouts.first_token_s, timeouts.total_s) if call.stream else timeouts.total_s
         deadline = asyncio.get_running_loop().time() + wait_s
         connect_s = min(timeouts.connect_s or self._connect_s, wait_s)
         try:
-            response = await self._pool.post(head, wire.body, connect_s=connect_s, deadline=deadline, attempt=attempt)
+            response = await self._pool.post(
+                head, wire.body, connect_s=connect_s, deadline=deadline, phase=phase, attempt=attempt
+            )
         except TimedOut as late:
             late.limit_s = connect_s if late.phase == "connect" else wait_s
-            if late.phase == "first_token" and not call.stream:
-                late.phase = "total"
             raise
         attempt.status = response.status
         if response.status < 300:
@@ -334,14 +335,12 @@ class RemoteReply:
         self._has_content = False
         # When the last content came.
         self._heard = begun
-        # The limit that holds now, and whether only signs of life have moved it.
-        self._limit_s = call.timeouts.first_token_s
+        # The limit that holds now, and whether only signs of life have moved it. Of a whole answer it stays the total.
+        self._limit_s = call.timeouts.first_token_s if call.stream else call.timeouts.total_s
         self._alive = False
         # Until its first bytes tell what it is, there is no reader.
         self._head = b""
         self._reader: ReplyReader | None = None
-        if not call.stream:
-            self._expect(self._total, "total", call.timeouts.total_s)
 
     async def next(self) -> list[Delta] | None:
         """See `Reply.next`."""

@@ -164,7 +164,7 @@ def test_refused(tmp_path: Path, scheme: str, answers: bytes, says: str) -> None
     text = yaml(f"{scheme}://api.vendor.test", f', proxy: "{url}"')
     with behind(proxy, text, tmp_path) as gateway:
         status, body = ask(gateway)
-    assert status in (502, 503)
+    assert status in (502, 503), body
     assert says in body or scheme == "http"
     if scheme == "https" or says == "407":
         assert f"the proxy http://127.0.0.1:{proxy.port}" in body

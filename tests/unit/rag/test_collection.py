@@ -21,7 +21,7 @@ from rag.ingest import Item, Report, embed, keep
 from rag.postgres_store import PostgresStore
 from rag.source import Origin, Source
 from rag.sqlite_store import SqliteStore
-from rag.store import Store, may_see, partition_of
+from rag.store import Counts, Store, may_see, partition_of
 from tests.services import postgres_server
 from tests.unit.rag.letters import LetterVectors
 
@@ -106,6 +106,30 @@ def test_added_replaced_removed(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context():
         run(body)
+
+
+@pytest.mark.parametrize("read", ["catch_up", "read_log"])
+def test_the_status_is_never_ahead_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+    async def body() -> None:
+        vectors = LetterVectors()
+        made = await collection(tmp_path, vectors)
+        await kept(made, {"a.md": ("Zebras run.", ())})
+        counts = made.store.counts
+
+        async def counts_after_news(embedder: str) -> Counts:
+            # Somebody else adds a document at that very moment.
+            monkeypatch.setattr(made.store, "counts", counts)
+            await keep(made.store, items({"b.md": ("Pumps drip.", ())}), Chunking())
+            await embed(made.store, vectors)
+            return await counts(embedder)
+
+        monkeypatch.setattr(made.store, "counts", counts_after_news)
+        await getattr(made, read)()
+        assert made.status().startswith("2 passages of 2 documents")
+        assert made.index.cursor == await made.store.last()
+        await made.close()
+
+    run(body)
 
 
 def test_labels_decide_who_sees_what(tmp_path: Path) -> None:
