@@ -15,34 +15,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.reports.vendors import Listener
 
-class Proxy:
+
+class Proxy(Listener):
     """Leads every host to one port of this machine. `answers`: what it says to CONNECT instead of opening a tunnel."""
 
     def __init__(self, leads_to: int, answers: bytes | None = None) -> None:
         self.leads_to = leads_to
         self.answers = answers
         self.heads: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
+        super().__init__()
 
     @property
     def tunnels(self) -> list[str]:
         """The first lines of what it was asked."""
         return [head.partition("\r\n")[0] for head in self.heads]
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, caller: socket.socket) -> None:
         with caller, contextlib.suppress(OSError):
@@ -113,27 +101,14 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     return place, context
 
 
-class SecureHost:
+class SecureHost(Listener):
     """Answers every request with the same bytes, by TLS; keeps its heads."""
 
     def __init__(self, tls: ssl.SSLContext, answer: Callable[[str], bytes]) -> None:
         self.heads: list[str] = []
         self._answer = answer
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        super().__init__()
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), self._tls.wrap_socket(connection, server_side=True) as secured:

@@ -39,23 +39,19 @@ class Request(msgspec.Struct):
         return ":streamGenerate" in self.path or b'"stream":true' in self.body.replace(b" ", b"")
 
 
-class Upstream:
-    """Answers by `script`, one thread a connection."""
+class Listener:
+    """Listens on a free port of this machine, and serves each connection in a thread of its own."""
 
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.requests: list[Request] = []
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    @property
-    def last(self) -> Any:
-        """The body of the last request."""
-        return self.requests[-1].json
-
     def close(self) -> None:
+        # Closing alone would leave the thread in `accept`, and the port with it.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -65,6 +61,23 @@ class Upstream:
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class Upstream(Listener):
+    """Answers by `script`, one thread a connection."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.requests: list[Request] = []
+        super().__init__()
+
+    @property
+    def last(self) -> Any:
+        """The body of the last request."""
+        return self.requests[-1].json
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, ValueError), connection.makefile("rb") as reader:
