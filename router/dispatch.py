@@ -91,7 +91,7 @@ class Dispatcher:
         conduct = Conduct(request.stream, cover, partial(thinks, request))
         run = Run(policy, plan, exchange, self._works, answer, conduct)
         # A model that was asked to think is silent, and not slow: asking a second one would only cost twice.
-        hedges = not asks_to_think(request)
+        hedges = policy.hedge_after_s is not None and not asks_to_think(request)
         return await self._outcome(run, policy, exchange, _close, hedges=hedges)
 
     async def embed(
