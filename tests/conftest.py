@@ -5,25 +5,26 @@ from __future__ import annotations
 import pytest
 
 _PRINTED = ("guarantee", "report")
-_SENTENCES = pytest.StashKey[dict[str, tuple[str, str]]]()
+_SENTENCE = "sentence"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked = config.option.markexpr
-    if asked in _PRINTED:
-        found = {item.nodeid: mark.args for item in items if (mark := item.get_closest_marker(asked))}
-        config.stash[_SENTENCES] = found
+    for item in items if asked in _PRINTED else ():
+        if mark := item.get_closest_marker(asked):
+            # With its reports it reaches the process that prints, whichever runs the test.
+            item.user_properties.append((_SENTENCE, mark.args))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    sentences = config.stash.get(_SENTENCES, {})
-    if not sentences:
-        return
     results: dict[tuple[str, str], list[str]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, ()):
-            if report.nodeid in sentences:
-                results.setdefault(sentences[report.nodeid], []).append(outcome)
+            for name, (area, text) in getattr(report, "user_properties", ()):
+                if name == _SENTENCE:
+                    results.setdefault((area, text), []).append(outcome)
+    if not results:
+        return
     terminalreporter.section(f"{config.option.markexpr}s")
     for (area, text), outcomes in sorted(results.items()):
         held = set(outcomes) == {"passed"}
