@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cache.answers import AnswerCache
     from cache.flights import Make
     from cache.lease import Hold, Lease
-    from cache.semantic.gate import Look
+    from cache.semantic.look import Look
     from contract.deltas import Delta
     from contract.exchange import Attributes, Exchange
     from contract.messages import ChatRequest

@@ -10,6 +10,7 @@ from contract.finding import Finding
 from contract.messages import Message, Text
 from contract.passages import Passage
 from contract.work import caller_of
+from guardrails.injection import REMOVED
 from guardrails.notes import with_note
 from guardrails.words_of import Author, rewrite
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
 
-REMOVED = "[removed: this was an instruction, not information]"
 _NOTE = Message(
     "system",
     (

@@ -20,11 +20,10 @@ from contract.rules import NANO, Allowance, Bound, Rule
 from contract.service_tier import asked_tier
 
 if TYPE_CHECKING:
-    from access.limits.quota import Quota
+    from access.limits.reservations import Charged, Reservations
     from contract.attempt import Attempt
     from contract.exchange import Exchange
 
-Charged = tuple[Bound, Demand]
 _TOKENS = frozenset({"tokens", "input_tokens", "output_tokens"})
 SLOTTED = frozenset({"parallel", "streams"})
 _KIND_OF_LIMIT = {"requests": "requests", "tokens": "tokens", "input_tokens": "tokens", "output_tokens": "tokens"}
@@ -39,7 +38,7 @@ class QuotaTicket:
     )  # fmt: skip
 
     def __init__(
-        self, quota: Quota, exchange: Exchange, request: ChatRequest | EmbeddingRequest, size: Size | None
+        self, quota: Reservations, exchange: Exchange, request: ChatRequest | EmbeddingRequest, size: Size | None
     ) -> None:
         """`size` is that of `request`, None where no rule needs it."""
         self._quota = quota

@@ -40,6 +40,8 @@ from router.policies import route_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from redis.asyncio import Redis
+
     from cache.answers import AnswerCache
     from config.providers import ProviderConfig
     from config.root import Config
@@ -117,9 +119,25 @@ async def build(config: Config, resources: Resources) -> Engine:
 
 
 def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:
-    redis = config.server.redis
-    url = redis.reveal() if redis is not None else None
-    return {name: resources.cache(name, each, url) for name, each in config.caches.items()}
+    return {name: _answers(config, name, resources) for name in config.caches}
+
+
+def _answers(config: Config, name: str, resources: Resources) -> AnswerCache:
+    from cache.assembly import open_cache
+
+    cache, redis = config.caches[name], _redis(config, resources)
+    key = (name, cache.tiers, cache.ttl, cache.semantic)
+    if cache.semantic is None:
+        return resources.cache(key, lambda: open_cache(name, cache, redis))
+    from rag.nearest import MemoryIndex
+
+    embedder = resources.embedder()
+    return resources.cache(key, lambda: open_cache(name, cache, redis, embedder, MemoryIndex))
+
+
+def _redis(config: Config, resources: Resources) -> Redis | None:
+    url = config.server.redis
+    return resources.redis(url.reveal()) if url is not None else None
 
 
 async def _provider(
@@ -343,11 +361,12 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
 
 
 def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall | None:
-    if config.pipelines[pipeline].recall is None:
+    name = config.pipelines[pipeline].recall
+    if name is None:
         return None
     from cache.assembly import open_recall
 
-    return open_recall(config, pipeline, sources, resources)
+    return open_recall(config, pipeline, sources, _answers(config, name, resources), _redis(config, resources))
 
 
 async def _reading_tools(

@@ -31,7 +31,7 @@ from gateway.commands.options import (
 if TYPE_CHECKING:
     from config import Config
 
-PACKAGES = ("gateway", "router", "guardrails", "cache", "rag", "observability", "config")
+PACKAGES = ("gateway", "guardrails", "access", "rag", "cache", "router", "observability", "config", "contract")
 
 app = typer.Typer(
     name="gatehouse",
@@ -52,7 +52,7 @@ app.add_typer(eval_commands, name="eval")
 
 def main() -> None:
     """Runs the command line."""
-    stranger = foreign_package(Path(__file__).resolve().parents[1])
+    stranger = foreign_package(Path(__file__).resolve().parents[2])
     if stranger:
         sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
         sys.exit(1)

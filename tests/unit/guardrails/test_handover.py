@@ -13,8 +13,9 @@ from contract.caller import Caller
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
-from guardrails.handover import PHRASES, Handover, HandoverGuard
+from guardrails.handover import PHRASES, HandoverGuard
 from guardrails.verdict import Policy
+from guardrails.webhook import Handover
 
 
 def _request(*turns: str) -> ChatRequest:
