@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 from tests.integration.test_guardrails import ask as ask_surface
 from tests.live import Answer, Gateway, free_port, running_gateway
 from tests.processes import until

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 from tests.integration.test_cache import ask
 from tests.live import Gateway, running_gateway
 

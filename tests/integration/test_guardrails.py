@@ -516,7 +516,8 @@ def test_an_untouched_pipeline_forwards_bytes(gateway: Gateway, upstream: Record
 
 
 def test_a_guardrail_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
-    from config import ConfigError, load
+    from config import ConfigError
+    from gateway.assembly.configuration import load
 
     path = tmp_path / "gatehouse.yaml"
     text = YAML.format(port=1).replace("guard_output: [json]", "guard_input: [json]")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 from tests.integration.test_guardrails import ask
 from tests.live import Gateway, running_gateway
 

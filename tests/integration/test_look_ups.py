@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording, recording_upstream

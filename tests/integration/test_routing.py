@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 from tests.integration.test_cache import ask, kind, ready, words
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording, recording_upstream

@@ -20,11 +20,12 @@ from access.callers.directory import Directory, check_key_options, check_options
 from access.callers.stored_keys import Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
 from access.database.store import Database
 from access.ledger.entry import entry_of
-from config import Config, ConfigError, load
+from config import Config, ConfigError
 from contract.caller import Caller
 from contract.errors import Unauthenticated, Unavailable
 from contract.exchange import Exchange
 from gateway.admin.administration import Administration, KeyView, Kind
+from gateway.assembly.configuration import load
 from observability.logs import LogFormat, configure_logging
 from rag.source import Source
 from rag.tools.kinds import SourceTool

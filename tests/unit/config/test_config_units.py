@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import ConfigError, load
+from config import ConfigError
 from config.units import (
     parse_duration,
     parse_percentage,
@@ -15,6 +15,7 @@ from config.units import (
     write_size,
     write_tokens,
 )
+from gateway.assembly.configuration import load
 
 numbers = st.one_of(
     st.integers(0, 10**9).map(str),
