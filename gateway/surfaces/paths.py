@@ -15,7 +15,7 @@ from gateway.dialects.gemini_generate import GeminiArray, GeminiBatchEmbeddings,
 from gateway.dialects.gemini_generate.tokens import count_tokens_reply as gemini_count_reply
 from gateway.dialects.gemini_generate.tokens import read_count_tokens as read_gemini_count
 from gateway.dialects.openai_chat import OpenAIChat
-from gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 from gateway.surfaces.bodies import BodyReader
 from gateway.surfaces.cache import CacheSurface
 from gateway.surfaces.chat import ChatSurface
