@@ -80,11 +80,28 @@ DIALECTS = {
     "anthropic": "gateway.dialects.anthropic:AnthropicMessages",
     "gemini": "gateway.dialects.gemini_generate:GeminiGenerate",
 }
+# By the vendor whose API it is, which an app's `surfaces` names; the first is meant where nothing tells. What is
+# Gatehouse's own comes last: `/v1/models` takes what is no vendor's path.
+SURFACES = {
+    "openai": ("gateway.surfaces.openai:OpenAISurface",),
+    "anthropic": ("gateway.surfaces.anthropic:AnthropicSurface",),
+    "gemini": ("gateway.surfaces.gemini:GeminiSurface",),
+    "": (
+        "gateway.surfaces.documents:DocumentSurface",
+        "gateway.surfaces.cache:CacheSurface",
+        "gateway.surfaces.models:ModelSurface",
+    ),
+}
 
 
 def dialect(name: str) -> Dialect:
     """The dialect called `name`. Raises `KeyError`."""
     return cast("Dialect", load(DIALECTS[name])())
+
+
+def surfaces() -> list[Any]:
+    """The classes of all surfaces, in the order in which their paths are looked through."""
+    return [load(place) for places in SURFACES.values() for place in places]
 
 
 def load(place: str) -> Any:
