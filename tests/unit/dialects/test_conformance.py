@@ -8,6 +8,7 @@ import anthropic.types
 from google.genai import types as google
 from openai.types.chat import ChatCompletion
 
+from gateway.assembly.catalog import DIALECTS, dialect
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.conformance import DialectConformance
 from gateway.dialects.gemini_generate import GeminiGenerate
@@ -39,3 +40,9 @@ class TestGemini(DialectConformance):
 
     def check_whole(self, body: bytes) -> None:
         google.GenerateContentResponse.model_validate(json.loads(body))
+
+
+def test_every_dialect_has_its_class() -> None:
+    tested = {type(each.dialect) for each in DialectConformance.__subclasses__()}
+    assert {type(dialect(name)) for name in DIALECTS} == tested
+    assert [dialect(name).name for name in DIALECTS] == list(DIALECTS)
