@@ -22,7 +22,7 @@ from config import ConfigError, load
 from tests.integration.test_guardrails import ask as ask_surface
 from tests.live import Answer, Gateway, free_port, running_gateway
 from tests.processes import until
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 from tests.services import postgres_server, redis_server
 
 YAML = """
@@ -82,22 +82,14 @@ QUESTION = "How far does a toner cartridge go?"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    yaml = YAML.format(port=upstream.port, tiers=MEMORY, redis="")
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yaml = YAML.format(port=recorder.port, tiers=MEMORY, redis="")
     with running_gateway(yaml, tmp_path_factory.mktemp("cache")) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def clean(request: pytest.FixtureRequest, upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def clean(request: pytest.FixtureRequest) -> None:
     if "gateway" in request.fixturenames:
         running = request.getfixturevalue("gateway")
         for key in ("test-key", "other-key", "third-key"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 
 from gateway.contract.context_block import write_block
 from gateway.contract.passages import Passage
-from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.live import Answer, Gateway
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -79,25 +78,6 @@ observe: {{log: "off"}}
 """
 MAIL = "jane.doe@example.org"
 SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(YAML.format(port=upstream.port), tmp_path_factory.mktemp("guarded")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
-    upstream.finish = "stop"
 
 
 def ask(gateway: Gateway, surface: str, model: str, text: str, *, stream: bool = False, **more: Any) -> Answer:

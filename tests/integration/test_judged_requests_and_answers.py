@@ -11,7 +11,7 @@ import pytest
 from config import ConfigError, load
 from tests.integration.test_guardrails import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -39,22 +39,10 @@ MAIL = "jane.doe@example.org"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    yaml = YAML.format(port=upstream.port, guards="[pii, attacks]")
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yaml = YAML.format(port=recorder.port, guards="[pii, attacks]")
     with running_gateway(yaml, tmp_path_factory.mktemp("judged")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
 
 
 @pytest.mark.parametrize("stream", [False, True])

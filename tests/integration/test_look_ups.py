@@ -16,7 +16,7 @@ import pytest
 from config import ConfigError, load
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -115,25 +115,17 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(recorder: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("looks")
     (folder / "sales.csv").write_text("month,total\n2024-01,7\n2024-02,9\n")
-    with running_gateway(YAML.format(port=upstream.port, web=web.port), folder) as running:
+    with running_gateway(YAML.format(port=recorder.port, web=web.port), folder) as running:
         documents = [{"id": name, "text": text} for name, text in DOCUMENTS.items()]
         assert running.request("POST", "/v1/sources/notes/documents", {"documents": documents}).status == 200
         yield running
 
 
 @pytest.fixture(autouse=True)
-def clean(upstream: Recording, web: Web) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def clean(web: Web) -> None:
     web.asked.clear()
     web.posted.clear()
     web.person = "His wife is Emily Doe."

@@ -12,7 +12,7 @@ import pytest
 
 from config import ConfigError, load
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -45,13 +45,7 @@ observe: {{log: "off"}}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("tables")
     connection = sqlite3.connect(folder / "shop.db")
     connection.execute("CREATE TABLE orders (region TEXT, amount REAL, secret TEXT)")
@@ -61,14 +55,8 @@ def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> It
     connection.commit()
     connection.close()
     (folder / "sales.csv").write_text("month,total\n2024-01,7\n2024-02,9\n")
-    with running_gateway(YAML.format(port=upstream.port), folder) as running:
+    with running_gateway(YAML.format(port=recorder.port), folder) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
 
 
 def ask(gateway: Gateway, model: str, *turns: str, key: str = "test-key") -> Any:

@@ -15,7 +15,7 @@ import pytest
 from config import ConfigError, load
 from tests.integration.test_guardrails import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -99,22 +99,14 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    yaml = YAML.format(port=upstream.port, web=web.port)
+def gateway(recorder: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yaml = YAML.format(port=recorder.port, web=web.port)
     with running_gateway(yaml, tmp_path_factory.mktemp("tools")) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def clean(upstream: Recording, web: Web) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def clean(web: Web) -> None:
     web.asked.clear()
     web.weather = "Sunny, 20 degrees."
 
