@@ -17,7 +17,7 @@ import pytest
 from config.guardrails import GUARDRAIL_KINDS
 from gateway.contract.context_block import write_block
 from gateway.contract.passages import Passage
-from tests.integration.test_guardrails import ask
+from tests.asking import ask
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording
 

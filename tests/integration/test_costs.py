@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from tests.integration.test_cache import ask
+from tests.integration.cache.cached import ask
 from tests.live import Gateway, running_gateway
 
 YAML = """

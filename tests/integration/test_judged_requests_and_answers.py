@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from config import ConfigError, load
-from tests.integration.test_guardrails import ask
+from tests.asking import ask, words
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording
 
@@ -72,36 +71,29 @@ def test_a_judge_before_the_masking_is_refused(tmp_path: Path) -> None:
         load(path, environ={})
 
 
-def _words(answer: Any, stream: bool) -> str:
-    assert answer.status == 200, answer.body
-    if not stream:
-        return str(answer.json()["choices"][0]["message"]["content"])
-    import json
-
-    lines = [line[6:] for line in answer.body.decode().splitlines() if line.startswith("data: {")]
-    return "".join(json.loads(line)["choices"][0]["delta"].get("content") or "" for line in lines)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_names_that_the_caller_did_not_send_are_masked_in_answers(
     gateway: Gateway, upstream: Recording, stream: bool
 ) -> None:
     upstream.answers.append(lambda _: "Ask our colleague Katharina Hoffmann in Berlin. She will help you. Goodbye!")
     answer = ask(gateway, "openai", "names", "Whom do I ask?", stream=stream)
-    assert _words(answer, stream) == "Ask our colleague [PERSON] in Berlin. She will help you. Goodbye!"
+    assert words(answer, "openai", stream=stream) == "Ask our colleague [PERSON] in Berlin. She will help you. Goodbye!"
     assert b"Hoffmann" not in answer.body
     # The caller's own come back.
     text = "My name is Katharina Hoffmann, say my name."
-    assert _words(ask(gateway, "openai", "names", text, stream=stream), stream) == text
+    assert words(ask(gateway, "openai", "names", text, stream=stream), "openai", stream=stream) == text
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_statements_that_differ_each_time_are_found(gateway: Gateway, upstream: Recording, stream: bool) -> None:
     same = "The bridge was built by Karl Meier in 1871."
     upstream.answers += [lambda _: same, lambda _: "It was Karl Meier who built the bridge in 1871.", lambda _: same]
-    assert _words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), stream) == same
+    assert words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), "openai", stream=stream) == same
     upstream.answers += [lambda _: same, lambda _: "Otto Lang built it in 1902.", lambda _: "In 1950, by Ann Roe."]
-    assert _words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), stream) == "I am not sure."
+    assert (
+        words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), "openai", stream=stream)
+        == "I am not sure."
+    )
 
 
 def test_what_comes_from_outside_is_marked_as_such(gateway: Gateway, upstream: Recording) -> None:

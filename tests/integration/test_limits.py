@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from tests.integration.test_guardrails import ask
+from tests.asking import ask
 from tests.live import Gateway, running_gateway
 
 YAML = """

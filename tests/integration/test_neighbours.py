@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_tools import calling
+from tests.asking import calling
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.test_guardrails import ask
+from tests.asking import ask
 from tests.live import Answer, Gateway
 from tests.recording import Recording
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from tests.integration.test_cache import ask, kind, ready, words
+from tests.integration.cache.cached import ask, kind, ready, words
 from tests.live import Gateway
 from tests.processes import until
 from tests.recording import Recording

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from config import ConfigError, load
-from tests.integration.test_guardrails import ask
+from tests.asking import ask, calling
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording
 
@@ -109,15 +109,6 @@ def gateway(recorder: Recording, web: Web, tmp_path_factory: pytest.TempPathFact
 def clean(web: Web) -> None:
     web.asked.clear()
     web.weather = "Sunny, 20 degrees."
-
-
-def calling(*calls: tuple[str, dict[str, Any]]) -> Any:
-    """An answer that calls tools."""
-    made = [
-        {"index": n, "id": f"c{n}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-        for n, (name, arguments) in enumerate(calls)
-    ]
-    return lambda _: {"content": "Let me see. ", "tool_calls": made}
 
 
 @pytest.mark.parametrize("stream", [False, True])
