@@ -11,6 +11,7 @@ import pytest
 from gateway.contract.context_block import write_block
 from gateway.contract.passages import Passage
 from tests.asking import ask, words
+from tests.configs import assert_refused
 from tests.integration.guarded import MAIL, SECRET, STREAMS, SURFACES, YAML
 from tests.live import Gateway
 from tests.recording import Recording
@@ -208,10 +209,6 @@ def test_an_untouched_pipeline_forwards_bytes(gateway: Gateway, upstream: Record
 
 
 def test_a_guardrail_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
-    from config import ConfigError, load
 
-    path = tmp_path / "gatehouse.yaml"
     text = YAML.format(port=1).replace("guard_output: [json]", "guard_input: [json]")
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="can't stand here"):
-        load(path, environ={})
+    assert_refused(tmp_path, text, "can't stand here")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
 from tests.asking import ask, words
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording
 
@@ -65,10 +65,7 @@ def test_a_judge_that_says_nothing_of_use_is_a_broken_guardrail(gateway: Gateway
 
 
 def test_a_judge_before_the_masking_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(YAML.format(port=1, guards="[attacks, pii]"))
-    with pytest.raises(ConfigError, match="put pii before attacks"):
-        load(path, environ={})
+    assert_refused(tmp_path, YAML.format(port=1, guards="[attacks, pii]"), "put pii before attacks")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from tests.configs import assert_refused
 from tests.integration.cache.cached import ask, kind, ready, words
 from tests.live import Gateway
 from tests.processes import until
@@ -138,12 +138,11 @@ def test_it_works_under_guardrails_too(gateway: Gateway, upstream: Recording) ->
     ],
 )
 def test_bad_routers_are_refused(tmp_path: Path, router: str, wanted: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(
+    assert_refused(
+        tmp_path,
         "version: 1\nproviders: {p: {kind: simulated}}\nguardrails: {w: {kind: secrets}}\n"
         "models: {plain: {targets: [p/m]}, piped: {pipeline: x}}\n"
         "pipelines: {x: {answer: plain, route: r}, guarded: {answer: plain, guard_input: [w]}}\n"
-        f"routers: {{r: {router}}}\n"
+        f"routers: {{r: {router}}}\n",
+        wanted,
     )
-    with pytest.raises(ConfigError, match=wanted):
-        load(path, environ={})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording
 
@@ -162,10 +162,9 @@ def test_a_question_that_stands_alone_is_not_rewritten(gateway: Gateway, upstrea
     ],
 )
 def test_bad_sources_are_refused(tmp_path: Path, source: str, words: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(
+    assert_refused(
+        tmp_path,
         "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {plain: {targets: [p/m]}}\n"
-        f"sources: {{s: {source}}}\n"
+        f"sources: {{s: {source}}}\n",
+        words,
     )
-    with pytest.raises(ConfigError, match=words):
-        load(path, environ={})

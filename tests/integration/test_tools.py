@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
 from tests.asking import ask, calling
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
 from tests.recording import Recording
 
@@ -230,7 +230,4 @@ def test_tools_get_values_by_name_and_their_results_are_guarded(
     ],
 )
 def test_bad_tools_are_refused(tmp_path: Path, tool: str, words: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(f"version: 1\ntools: {{t: {tool}}}\n")
-    with pytest.raises(ConfigError, match=words):
-        load(path, environ={})
+    assert_refused(tmp_path, f"version: 1\ntools: {{t: {tool}}}\n", words)

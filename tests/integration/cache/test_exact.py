@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
 from tests.asking import ask as ask_surface
+from tests.configs import assert_refused
 from tests.integration.cache.cached import QUESTION, ask, kind, words
 from tests.live import Gateway
 from tests.recording import Recording
@@ -218,7 +218,4 @@ def test_an_app_removes_its_own(gateway: Gateway, upstream: Recording) -> None:
     ],
 )
 def test_bad_caches_are_refused(tmp_path: Path, cache: str, wanted: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(f"version: 1\nproviders: {{p: {{kind: simulated}}}}\ncaches: {{a: {cache}}}\n")
-    with pytest.raises(ConfigError, match=wanted):
-        load(path, environ={})
+    assert_refused(tmp_path, f"version: 1\nproviders: {{p: {{kind: simulated}}}}\ncaches: {{a: {cache}}}\n", wanted)
