@@ -16,8 +16,8 @@ from typing import Any
 
 import uvloop
 
-from config import load
-from gateway.app import Server, make_server
+from gateway.assembly.configuration import load
+from gateway.process.app import Server, make_server
 
 KEY = "test-key"
 

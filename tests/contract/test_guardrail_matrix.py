@@ -10,13 +10,13 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from config.guardrails import GUARDRAIL_KINDS
-from gateway.contract.context_block import write_block
-from gateway.contract.passages import Passage
+from contract.context_block import write_block
+from contract.passages import Passage
+from gateway.assembly.catalog import KINDS
 from tests.asking import ask
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording
@@ -52,6 +52,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         "The pump carries a warranty.",
     ),
 }
+GUARDRAIL_KINDS = cast("dict[str, type[GuardrailBase]]", KINDS.structs("guardrails"))
 SIDES = [(kind, side) for kind, struct in GUARDRAIL_KINDS.items() for side in sorted(struct.sides)]
 SURFACES = ("openai", "anthropic", "gemini")
 

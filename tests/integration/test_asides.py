@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from config import load
-from gateway.ingestion import ingest
+from gateway.assembly.configuration import load
+from gateway.commands.ingest import ingest
 from tests.live import Gateway, running_gateway
 from tests.processes import until
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.context_block import write_block
-from gateway.contract.passages import Passage
+from contract.context_block import write_block
+from contract.passages import Passage
 from tests.asking import ask, words
 from tests.configs import assert_refused
 from tests.integration.guarded import MAIL, SECRET, STREAMS, SURFACES, YAML

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from config import load
+from gateway.assembly.configuration import load
 from tests.configs import assert_refused
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway

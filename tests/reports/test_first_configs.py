@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, draw_plan, load, plan
-from config.loading import load_with_places
-from gateway.advice import advise
+from config import ConfigError
+from gateway.assembly.configuration import load, load_with_places
+from gateway.commands.advice import advise
+from gateway.commands.plan import draw_plan, plan
 
 MODELS = "models: {quick: {targets: [vendor/m]}}\n"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import load
+from gateway.assembly.configuration import load
 from tests.configs import refusal
 
 HEAD = "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {m: {targets: [p/m]}}\n"

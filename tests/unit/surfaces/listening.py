@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from gateway.contract.errors import BodyTooSlow
+from contract.errors import BodyTooSlow
 from gateway.surfaces.connections import Bounds, Connections
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.protocol import front_protocol
