@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from config.guardrails import GuardrailBase
 from contract.context_block import write_block
 from contract.passages import Passage
 from gateway.assembly.catalog import KINDS
