@@ -21,10 +21,10 @@ from typing import Any
 
 import msgspec
 
+from access.ledger.entry import NOBODY_KNOWS, PICO
 from bench.ledger_check import Row, rows_of
 from bench.ledger_exactness import Service, fetch
-from gateway.access.entry import NOBODY_KNOWS, PICO
-from gateway.contract.quota import NANO
+from contract.rules import NANO
 from gateway.simulator.bills import Bill
 
 ADMIN = "an-administrators-key-of-the-bench-0123456789"

@@ -29,10 +29,11 @@ from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.semantic.nearest import Nearest
 from cache.tier import Place, Tiers
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.protocols import Made
+from contract.caller import Caller
+from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from contract.phases import Made
 from rag.nearest import MemoryIndex
 
 REDIS_PORT = 18206

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.contract.errors import Unavailable
-from gateway.contract.protocols import Made
+from contract.errors import Unavailable
+from contract.phases import Made
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
+    from contract.deltas import Delta
+    from contract.exchange import Exchange
 
 Make: TypeAlias = "Callable[[], Awaitable[Made]]"
 End: TypeAlias = "Callable[[], Awaitable[None]]"
@@ -171,7 +171,7 @@ class Flights:
 
 
 class FlightReply:
-    """One reader's view of a flight. Implements `gateway.contract.protocols.Reply`."""
+    """One reader's view of a flight. Implements `contract.reply.Reply`."""
 
     __slots__ = ("_closed", "_exchange", "_number", "_whole", "dialect", "flight", "streamed")
 

@@ -16,19 +16,19 @@ from cache.key import request_key
 from cache.semantic.answers import text_of
 from cache.semantic.nearest import is_conversation, partition_request, question_of
 from cache.tier import Place
-from gateway.contract.exchange import CacheNote
-from gateway.contract.messages import CacheControl
-from gateway.contract.protocols import Made
+from contract.exchange import CacheNote
+from contract.messages import CacheControl
+from contract.phases import Made
 
 if TYPE_CHECKING:
     from cache.answers import AnswerCache
     from cache.flights import Make
     from cache.lease import Hold, Lease
-    from cache.semantic.gate import Look
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Attributes, Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.passages import Passage
+    from cache.semantic.look import Look
+    from contract.deltas import Delta
+    from contract.exchange import Attributes, Exchange
+    from contract.messages import ChatRequest
+    from contract.passages import Passage
 
 # Larger answers are not kept.
 MAX_ENTRY_BYTES = 2_000_000
@@ -71,7 +71,7 @@ class RecallPolicy(msgspec.Struct, frozen=True):
 
 
 class ExactRecall:
-    """Implements `gateway.contract.protocols.Recall`."""
+    """Implements `contract.phases.Recall`."""
 
     def __init__(
         self,

@@ -6,7 +6,6 @@ from config.listening import is_loopback, split_listen
 from config.loading import load
 from config.manual import manual
 from config.models import BreakerConfig, FallbackConfig, HedgeConfig, ModelConfig, RetryConfig, TargetConfig
-from config.plan import draw_plan, plan
 from config.problems import ConfigError, Problem
 from config.providers import (
     AnthropicConfig,
@@ -54,13 +53,11 @@ __all__ = [
     "SimulatedConfig",
     "SourceConfig",
     "TargetConfig",
-    "draw_plan",
     "effective",
     "hash_key",
     "is_loopback",
     "load",
     "manual",
-    "plan",
     "schema",
     "show",
     "show_json",

@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.errors import BodyTooLarge, ContentBlocked, GatehouseError, TooManyRequests
-from gateway.contract.exchange import Exchange
-from gateway.contract.guards import Finding, Stage
-from guardrails.handover import Handover
+from contract.errors import BodyTooLarge, ContentBlocked, GatehouseError, TooManyRequests
+from contract.exchange import Exchange
+from contract.finding import Finding, Stage
+from guardrails.webhook import Handover
 
 # A text beyond this that can't be checked in time is too long; a shorter one means that the guardrail is too slow.
 LONG_TEXT = 20_000

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from gateway.contract.errors import (
+from contract.attempt import Attempt
+from contract.errors import (
     AllTargetsFailed,
     BudgetSpent,
     ErrorKind,
@@ -18,8 +19,7 @@ from gateway.contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt
-from gateway.contract.protocols import UpstreamCall
+from contract.provider import UpstreamCall
 from router.policy import RETRIED, RoutePolicy
 
 MAX_RETRY_AFTER_S = 120.0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.contract.deltas import Delta
-from gateway.contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
-from gateway.contract.exchange import Attempt
-from gateway.contract.protocols import Provider, Reply
+from contract.attempt import Attempt
+from contract.deltas import Delta
+from contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
+from contract.provider import Provider
+from contract.reply import Reply
 from router.blame import blame
 from router.failure import record_cancelled, record_failure
 from router.health import Permit

@@ -6,7 +6,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from gateway.contract.errors import (
+from contract.attempt import Attempt
+from contract.errors import (
     BudgetSpent,
     ContextWindowExceeded,
     GatehouseError,
@@ -18,8 +19,9 @@ from gateway.contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt, Exchange, new_span_id
-from gateway.contract.protocols import Provider, UpstreamCall
+from contract.exchange import Exchange
+from contract.provider import Provider, UpstreamCall
+from contract.trace_context import new_span_id
 from router.blame import blame
 from router.clockwork import Clockwork
 from router.failure import Failure, combine, explain_timeout, record_cancelled, record_failure

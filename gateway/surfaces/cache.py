@@ -10,14 +10,15 @@ from urllib.parse import parse_qs
 import msgspec
 
 from config.units import parse_duration
-from gateway.contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
+from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
 
 if TYPE_CHECKING:
     from cache.tier import Purge
-    from gateway.contract.exchange import Caller, Exchange
-    from gateway.runtime import Engine, Runtime
+    from contract.caller import Caller
+    from contract.exchange import Exchange
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
 

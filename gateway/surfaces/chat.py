@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.errors import GatehouseError, InternalFault, InvalidRequest
-from gateway.contract.protocols import InboundCall
+from contract.dialect import InboundCall
+from contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.surfaces.bodies import SMALL, bounded
 from gateway.surfaces.conduct import conduct, note_error
 from gateway.surfaces.costing import CostedReply
@@ -19,12 +19,12 @@ from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.opening import Opening
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import Dialect, ReplyWriter
-    from gateway.pump import Pump
-    from gateway.runtime import Engine, Runtime
+    from contract.deltas import Delta
+    from contract.dialect import Dialect, ReplyWriter
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
+    from gateway.engine.pump import Pump
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
 

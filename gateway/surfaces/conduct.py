@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from gateway.contract.errors import GatehouseError, InternalFault, Refusal, RequestError, Unavailable
-from gateway.contract.exchange import Exchange
+from contract.errors import GatehouseError, InternalFault, Refusal, RequestError, Unavailable
+from contract.exchange import Exchange
 from gateway.surfaces.headers import error_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.runtime import Runtime
+    from gateway.engine.runtime import Runtime
     from gateway.surfaces.http import HttpCall
 
 CLIENT_CLOSED = 499

@@ -11,13 +11,14 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
+from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Caller, Exchange
-    from gateway.runtime import Engine, Runtime
+    from contract.caller import Caller
+    from contract.exchange import Exchange
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall

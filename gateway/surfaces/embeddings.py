@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.deltas import Usage
+from contract.deltas import Usage
 from gateway.surfaces.conduct import WritesErrors, conduct
 from gateway.surfaces.headers import reply_headers
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import EmbeddingRequest, Embeddings
-    from gateway.runtime import Runtime
+    from contract.exchange import Exchange
+    from contract.messages import EmbeddingRequest, Embeddings
+    from gateway.engine.runtime import Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
 

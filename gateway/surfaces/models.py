@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.access.keys import unknown_model
+from access.callers.keys import unknown_model
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.runtime import Runtime
+    from contract.exchange import Exchange
+    from gateway.engine.runtime import Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
 

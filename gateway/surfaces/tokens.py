@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.contract.prompt_tokens import prompt_tokens
+from contract.prompt_tokens import prompt_tokens
 from gateway.surfaces.bodies import bounded
 from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
@@ -15,9 +15,9 @@ from gateway.surfaces.headers import reply_headers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.runtime import Runtime
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
+    from gateway.engine.runtime import Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall

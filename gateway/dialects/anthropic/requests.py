@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
-from gateway.contract.protocols import WireOptions, WireRequest
+from contract.dialect import WireOptions, WireRequest
+from contract.errors import InvalidRequest
+from contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.dialects import fields
 from gateway.dialects.anthropic import marks, schemas, thinking, turns
 from gateway.dialects.anthropic.prompt_cache import place_marks

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.prices import Prices, Rates, Vendor
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, CacheNote, Exchange
+from access.ledger.prices import Prices, Rates, Vendor
+from contract.attempt import Attempt
+from contract.deltas import Usage
+from contract.exchange import CacheNote, Exchange
 
 OWN = Rates(Decimal("2.50"), Decimal("10"), Decimal("0.25"), Decimal("3.125"))
 # A price for each kind, and others for prompts beyond 200,000 tokens.

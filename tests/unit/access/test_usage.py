@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.estimate import size_of
-from gateway.access.usage import complete_usage
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from access.ledger.usage import complete_usage
+from access.limits.estimate import size_of
+from contract.attempt import Attempt
+from contract.deltas import Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 
 ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("How many pages a minute?"),)),))
 

@@ -14,12 +14,13 @@ from cache.eviction import Kind
 from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.tier import Tiers
-from gateway.contract.deltas import ChoiceDelta, Delta
-from gateway.contract.errors import CutShort
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import CacheControl, ChatRequest, Message, Text
-from gateway.contract.passages import Passage
-from gateway.contract.protocols import Made
+from contract.caller import Caller
+from contract.deltas import ChoiceDelta, Delta
+from contract.errors import CutShort
+from contract.exchange import Exchange
+from contract.messages import CacheControl, ChatRequest, Message, Text
+from contract.passages import Passage
+from contract.phases import Made
 
 
 class Reply:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.access.prices import Prices, Vendor
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, Exchange
-from gateway.contract.protocols import Dialect
+from access.ledger.prices import Prices, Vendor
+from contract.attempt import Attempt
+from contract.deltas import Usage
+from contract.dialect import Dialect
+from contract.exchange import Exchange
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat

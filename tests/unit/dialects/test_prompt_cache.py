@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.protocols import InboundCall, WireOptions
+from contract.dialect import InboundCall, WireOptions
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.caller import Caller
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.anomaly import REMEMBERED, AnomalyGuard, Traffic
 from guardrails.heads import Vectors
 from guardrails.verdict import Policy

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.caller import Caller
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
 from guardrails.classified import ClassifierGuard
 from guardrails.masking.guard import PersonalGuard

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import FinishReason
-from gateway.contract.messages import ChatRequest
-from gateway.contract.protocols import Reply
-from gateway.contract.work import WorkPool
+from contract.deltas import FinishReason
+from contract.messages import ChatRequest
+from contract.reply import Reply
+from contract.work import WorkPool
 from guardrails.formats.forms import ChoiceForm, Form, JsonForm, PatternForm, PythonForm, SqlForm, YamlForm
 from guardrails.judges.guard import FormJudge, Judgement
 

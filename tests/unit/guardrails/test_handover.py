@@ -9,11 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.caller import Caller
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
-from guardrails.handover import PHRASES, Handover, HandoverGuard
+from guardrails.handover import PHRASES, HandoverGuard
 from guardrails.verdict import Policy
+from guardrails.webhook import Handover
 
 
 def _request(*turns: str) -> ChatRequest:

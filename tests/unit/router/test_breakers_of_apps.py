@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import (
+from contract.attempt import Attempt
+from contract.caller import Caller
+from contract.errors import (
     ConnectFailed,
     CredentialRefused,
     CutShort,
@@ -22,9 +24,9 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt, Caller, Exchange
-from gateway.contract.messages import ChatRequest, ResponseFormat
-from gateway.contract.patience import Timeouts
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, ResponseFormat
+from contract.patience import Timeouts
 from router.blame import blame, longest
 from router.breaker import PROBE_S
 from router.health import MOST_RECORDS, HealthBook, Permit, Scope, TargetHealth

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.contract.errors import (
+from contract.errors import (
     AllTargetsFailed,
     ConnectFailed,
     ContextWindowExceeded,
@@ -24,9 +24,9 @@ from gateway.contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
-from gateway.contract.exchange import Exchange
-from gateway.contract.patience import Timeouts
-from gateway.contract.protocols import Reply
+from contract.exchange import Exchange
+from contract.patience import Timeouts
+from contract.reply import Reply
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 from tests.unit.router.scripted import EMBEDDING, REQUEST, Outcome, Stage, breaks, ends, fails, play, says
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.errors import (
+from contract.attempt import Attempt
+from contract.errors import (
     AllTargetsFailed,
     CredentialRefused,
     ErrorKind,
@@ -15,9 +16,8 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt
-from gateway.contract.patience import Timeouts
-from gateway.contract.protocols import UpstreamCall
+from contract.patience import Timeouts
+from contract.provider import UpstreamCall
 from router.failure import _CURES, combine, explain_timeout
 from router.policy import RoutePolicy
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.errors import ConnectFailed, CutShort, RequestRefused, ServerFault
+from contract.errors import ConnectFailed, CutShort, RequestRefused, ServerFault
 from router.policy import RetryPolicy
 from tests.unit.router.scripted import EMBEDDING, Outcome, Stage, breaks, fails, play, says
 

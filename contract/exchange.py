@@ -1,0 +1,170 @@
+"""The ledger of one request: who asked, what happened, when, and what it cost.
+
+Steps record on it and never pass data to each other through it. Times are `time.perf_counter()` seconds;
+`started_ns` pins them to the wall clock. After the reply has gone, `observability` turns it into a trace,
+metrics, a log line.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from contract.attempt import Attempt
+from contract.caller import Caller
+from contract.deltas import FinishReason, Usage
+from contract.finding import Finding
+from contract.rules import Allowance
+from contract.trace_context import read_traceparent
+
+if TYPE_CHECKING:
+    import asyncio
+
+Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
+AttributeValue: TypeAlias = str | int | float | bool | list[str]
+Attributes: TypeAlias = dict[str, AttributeValue]
+
+
+class CacheNote(msgspec.Struct, frozen=True):
+    """What the cache did. `shared` is an answer that was under way for another; `why` says why nothing was kept.
+
+    `entry` names what was given, so that it can be removed; `similarity` is a semantic hit's.
+    """
+
+    kind: Literal["exact", "semantic", "shared", "miss", "off"]
+    age_s: float = 0.0
+    similarity: float = 0.0
+    why: str = ""
+    entry: str = ""
+
+
+class Step(msgspec.Struct, gc=False):
+    """One step of the path. `attributes` say why it decided so."""
+
+    name: str
+    started: float
+    ended: float = 0.0
+    attributes: Attributes | None = None
+
+
+class Exchange:
+    """The ledger. Written by the steps in order, read once after the end."""
+
+    __slots__ = (
+        "allowances",
+        "attempts",
+        "cache",
+        "caller",
+        "cancelled",
+        "choices",
+        "config",
+        "cost",
+        "ended",
+        "error",
+        "error_message",
+        "findings",
+        "finish",
+        "first_byte",
+        "id",
+        "model",
+        "outcome",
+        "output_bytes",
+        "parent_span_id",
+        "reply_id",
+        "reply_model",
+        "route",
+        "span_id",
+        "started",
+        "started_ns",
+        "status",
+        "steps",
+        "stream",
+        "surface",
+        "target",
+        "ticket",
+        "trace_flags",
+        "trace_id",
+        "trace_state",
+        "under_way",
+        "unpriced",
+        "usage",
+        "user",
+    )
+
+    def __init__(self, surface: str, traceparent: str = "", tracestate: str = "", request_id: str = "") -> None:
+        """`request_id` is the caller's own `x-request-id`, already checked; empty makes a new one."""
+        noise = os.urandom(32)
+        self.started = time.perf_counter()
+        self.started_ns = time.time_ns()
+        self.surface = surface
+        self.trace_id, self.parent_span_id, self.trace_flags = read_traceparent(traceparent)
+        self.trace_state = tracestate if self.parent_span_id else ""
+        if not self.trace_id:
+            self.trace_id = noise[:16].hex()
+        self.span_id = noise[16:24].hex()
+        self.id = request_id or f"req_{noise[20:32].hex()}"
+        self.caller: Caller | None = None
+        self.cache: CacheNote | None = None
+        # What is left of the caller's limits, by `requests` and `tokens`.
+        self.allowances: dict[str, Allowance] = {}
+        self.ticket: Any = None
+        # Done when its call is over, which goes on for others even after its own caller has left.
+        self.under_way: asyncio.Future[None] | None = None
+        self.user = ""
+        self.model = ""
+        self.route = ""
+        self.stream = False
+        self.config = ""
+        self.steps: list[Step] = []
+        self.attempts: list[Attempt] = []
+        self.findings: list[Finding] = []
+        self.target = ""
+        self.reply_id = ""
+        self.reply_model = ""
+        self.finish: FinishReason = ""
+        self.choices = 0
+        self.usage: Usage | None = None
+        # US dollars; None while it is not known, and for good when a price is not (`unpriced`).
+        self.cost: Decimal | None = None
+        self.unpriced = False
+        self.status = 0
+        self.outcome: Outcome = ""
+        self.error = ""
+        self.error_message = ""
+        self.first_byte = 0.0
+        self.ended = 0.0
+        self.output_bytes = 0
+        self.cancelled = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its call is not over, so that nobody knows yet what it takes."""
+        return self.under_way is not None and not self.under_way.done()
+
+    @property
+    def ledger_id(self) -> str:
+        """Ours alone: `id` is the caller's, who may give the same twice. In the order of time."""
+        return f"{self.started_ns:016x}{self.span_id}"
+
+    def record(self, name: str, started: float, attributes: Attributes | None = None) -> None:
+        """Adds a step that began at `started` and ends now."""
+        self.steps.append(Step(name, started, time.perf_counter(), attributes))
+
+    def overhead_s(self, until: float) -> float:
+        """Seconds up to `until` that were not spent waiting for a target; hedged attempts overlap, and count once."""
+        waited = 0.0
+        reached = self.started
+        for attempt in self.attempts:
+            ended = attempt.ended or until
+            if ended > reached:
+                waited += ended - max(attempt.started, reached)
+                reached = ended
+        return max(0.0, until - self.started - waited)
+
+    def traceparent(self, span_id: str) -> str:
+        """The W3C header for a call made under `span_id`."""
+        return f"00-{self.trace_id}-{span_id}-{self.trace_flags:02x}"
