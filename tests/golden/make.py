@@ -30,19 +30,21 @@ import msgspec
 import numpy as np
 from redis.asyncio import Redis
 
-from gateway.access import reports
-from gateway.access.audit import Audit
-from gateway.access.counters import RATE, SLOTS, SPEND, Demand, Settlement
-from gateway.access.database.store import Database
-from gateway.access.entry import entry_of, reservation_of
-from gateway.access.journal import Journal
-from gateway.access.ledger import Ledger, insert
-from gateway.access.redis_counters import EPOCH, PREFIX, RedisCounters
-from gateway.access.registry import Registry
-from gateway.access.sqlite_counters import SqliteCounters
-from gateway.access.stored_keys import StoredKeys
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, CacheNote, Caller, Exchange
+from access.ledger import reports
+from access.database.audit import Audit
+from access.limits.counters import RATE, SLOTS, SPEND, Demand, Settlement
+from access.database.store import Database
+from access.ledger.entry import entry_of, reservation_of
+from access.ledger.journal import Journal
+from access.ledger.ledger import Ledger, insert
+from access.limits.redis_counters import EPOCH, PREFIX, RedisCounters
+from access.callers.registry import Registry
+from access.limits.sqlite_counters import SqliteCounters
+from access.callers.stored_keys import StoredKeys
+from contract.deltas import Usage
+from contract.attempt import Attempt
+from contract.exchange import CacheNote, Exchange
+from contract.caller import Caller
 from rag.sqlite_store import SqliteStore
 from rag.store import NewChunk, NewDocument
 from tests.services import postgres_server, redis_server
