@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import structlog
@@ -55,13 +55,21 @@ class Party(msgspec.Struct, frozen=True):
     options: str
 
 
+# Of the copy on disk. It is one higher where a key that is read without a new field would be good for more.
+COPY_FORM = 1
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """All that the database says of who may call, as of `confirmed` (seconds since 1970)."""
+    """All that the database says of who may call, as of `confirmed` (seconds since 1970).
+
+    `version` counts the changes of callers; `form` is that of the copy on disk.
+    """
 
     version: int
     confirmed: float
     keys: tuple[StoredKey, ...] = ()
     parties: tuple[Party, ...] = ()
+    form: Annotated[int, msgspec.Meta(ge=1, le=COPY_FORM)] = COPY_FORM
 
 
 def read_record(row: Mapping[Any, Any]) -> StoredKey | None:
@@ -298,5 +306,8 @@ class StoredKeys:
                 structlog.get_logger().error("the copy of the keys on disk is not signed by this pepper, and not used")
                 return
             self._take(msgspec.json.decode(body, type=Snapshot))
-        except (OSError, msgspec.MsgspecError):
+        except OSError:
             return
+        except msgspec.MsgspecError:
+            # Signed by us, so of a later version. The file stays until the database has given another.
+            structlog.get_logger().error("the copy of the keys on disk is of another version, and not used")

@@ -28,6 +28,8 @@ def impaired(accounts: Accounts) -> dict[str, str]:
                 f"{len(refused)} of {all_apps} apps are refused, for their limits or budgets can't be counted: "
                 f"{', '.join(refused[:5])}{', ...' if len(refused) > 5 else ''}"
             )
+    if damaged := accounts.counters.condition.damaged:
+        found["counters"] = damaged
     return found
 
 
