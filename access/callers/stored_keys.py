@@ -152,6 +152,7 @@ class StoredKeys:
         self._saved = 0.0
         self._problem = ""
         self._wrong = False
+        self._unreadable = 0
         self.changed = 0
         """Counts the copies: whoever keeps something made from one sees that it is old."""
 
@@ -184,6 +185,11 @@ class StoredKeys:
         return self._clock() - self._snapshot.confirmed if self._problem else 0.0
 
     @property
+    def unreadable(self) -> int:
+        """How many rows of keys can't be read: they stay in the database, and their keys are refused."""
+        return self._unreadable
+
+    @property
     def problem(self) -> str:
         """Why the database can't be asked; empty where it can."""
         return self._problem
@@ -198,7 +204,8 @@ class StoredKeys:
         if self._problem:
             known = f"keys are as of {self.unconfirmed_s:.0f} s ago" if self._snapshot.confirmed else "no key is known"
             return f"the database can't be asked ({self._problem}); {known}"
-        return f"ready, {len(self._by_id)} keys"
+        refused = f", {self._unreadable} that can't be read and are refused" if self._unreadable else ""
+        return f"ready, {len(self._by_id)} keys{refused}"
 
     def find(self, key: str) -> StoredKey:
         """The record of a key that is good now. Raises `Unauthenticated`, or `Unavailable` where nobody knows."""
@@ -275,6 +282,7 @@ class StoredKeys:
             keys = [read_record(row) for row in (await connection.execute(select(KEYS))).mappings()]
             rows = await connection.execute(select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options))
             parties = tuple(Party(str(kind), str(name), str(options)) for kind, name, options in rows)
+        self._unreadable = keys.count(None)
         self._take(Snapshot(version, self._clock(), tuple(each for each in keys if each is not None), parties))
         await asyncio.to_thread(self._save)
 

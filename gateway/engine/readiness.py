@@ -18,7 +18,7 @@ def impaired(accounts: Accounts) -> dict[str, str]:
     found: dict[str, str] = {}
     if accounts.ledger is not None and accounts.ledger.problem:
         found["ledger"] = accounts.ledger.problem
-    if accounts.keys is not None and accounts.keys.problem:
+    if accounts.keys is not None and (accounts.keys.problem or accounts.keys.unreadable):
         found["keys"] = accounts.keys.status()
     if problem := accounts.counters.condition.problem:
         found["limits"] = problem
