@@ -174,7 +174,7 @@ async def write_databases(folder: Path, made: Path) -> dict[str, Any]:
     found["sqlite"] = await fill(database, folder)
     await database.close()
     dump(made / "gatehouse.sqlite", folder / "sqlite.sql")
-    with postgres_server(made / "postgres") as url:
+    with postgres_server() as url:
         other = Database(url)
         found["postgres"] = await fill(other, made)
         await other.close()

@@ -268,7 +268,7 @@ def test_a_row_of_other_kinds_stops_nobody_else(gateway: Gateway, tmp_path: Path
 @pytest.fixture(scope="module")
 def on_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("attacks")
-    with postgres_server(folder) as address:
+    with postgres_server() as address:
         text = yaml(folder).replace(f'sqlite:///{folder}/gatehouse.db"', f'{address}", pepper: {"p" * 40}')
         with running_gateway(text, folder) as gateway:
             yield gateway

@@ -37,7 +37,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if request.param == "sqlite":
         yield f"sqlite:///{folder}/gatehouse.db"
         return
-    with postgres_server(folder) as found:
+    with postgres_server() as found:
         yield found
 
 

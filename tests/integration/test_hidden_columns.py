@@ -64,7 +64,7 @@ SELECT region AS x FROM orders WHERE region <> "\" OR region <> " UNION SELECT c
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with postgres_server(Path(tmp_path_factory.mktemp("pg"))) as url:
+    with postgres_server() as url:
 
         async def setup() -> None:
             connection = await asyncpg.connect(url)

@@ -38,6 +38,6 @@ def test_rows_tokens_and_cents_are_the_providers(tmp_path: Path) -> None:
 
 
 def test_rows_in_postgresql_too(tmp_path: Path) -> None:
-    with postgres_server(tmp_path / "postgres") as address:
+    with postgres_server() as address:
         found = run(tmp_path, address, 600, 1)
     assert found.requests > 500

@@ -26,7 +26,7 @@ GRANT SELECT ON orders TO reader;
 
 @pytest.fixture(scope="module")
 def superuser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(Path(tmp_path_factory.mktemp("pg"))) as url:
+    with postgres_server() as url:
 
         async def setup() -> None:
             connection = await asyncpg.connect(url)

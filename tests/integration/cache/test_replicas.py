@@ -172,7 +172,7 @@ def test_a_replica_that_is_killed_holds_nobody_up(upstream: Recording, tmp_path:
 
 
 def test_replicas_share_by_postgres(upstream: Recording, tmp_path: Path) -> None:
-    with postgres_server(tmp_path / "pg") as url:
+    with postgres_server() as url:
         tiers = f'[{{kind: postgres, url: "{url}"}}]'
         with two_gateways(upstream, tmp_path, tiers, "") as (first, second):
             upstream.answers += [lambda _: "one"] * 9

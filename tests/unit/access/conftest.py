@@ -17,7 +17,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if request.param == "sqlite":
         yield f"sqlite:///{folder / 'gatehouse.sqlite'}"
     else:
-        with postgres_server(folder) as address:
+        with postgres_server() as address:
             yield address
 
 

@@ -53,5 +53,5 @@ def test_a_schema(tmp_path: Path) -> None:
             await later.open()
         await later.close()
 
-    with postgres_server(tmp_path / "postgres") as url:
+    with postgres_server() as url:
         asyncio.run(run(url))
