@@ -23,7 +23,7 @@ from config.sections import (
     PipelineConfig,
     ServerConfig,
 )
-from config.sources import FolderConfig, SourceConfig
+from config.sources import SourceConfig
 
 __all__ = [
     "AnthropicConfig",
@@ -35,7 +35,6 @@ __all__ = [
     "ContextConfig",
     "ExtractiveConfig",
     "FallbackConfig",
-    "FolderConfig",
     "GeminiConfig",
     "HedgeConfig",
     "ModelConfig",

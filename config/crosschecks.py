@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from config.beside import Beside
 from config.document import Document, Fault, Path
 from config.explain import place
 from config.extras import missing_extras
@@ -16,7 +17,7 @@ from config.listening import is_loopback, split_listen
 from config.prices import FREE, Listed
 from config.secret import Secret
 from config.shape import Spot, write_path
-from config.struct import Ref
+from config.struct import Ref, Struct
 
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -33,9 +34,8 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> 
     yield from _nested_pipelines(document)
     yield from _guards(document, spots)
     yield from _personal_types(document)
-    yield from _searched_tables(document)
-    yield from _tiers_without_redis(document)
-    yield from _routed(document)
+    yield from _conflicts(document, spots)
+    yield from _routed(document, spots.values())
     yield from _priced(document, spots)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
@@ -43,7 +43,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> 
     yield from _known_currencies(document)
     yield from _one_pepper(document)
     yield from _distinct_issuers(document)
-    yield from missing_extras(document)
+    yield from missing_extras(document, spots.values())
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -93,20 +93,31 @@ def _priced(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 yield Fault(spot.path, place(document, spot.path), f"{fault[0]}: {quote(spot.value)}", fault[1])
 
 
-def _routed(document: Document) -> Iterator[Fault]:
+def _conflicts(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+    """What the structs themselves say of options beside other sections."""
+    beside = Beside(document.data, {path: spot.annotation for path, spot in spots.items()})
+    for spot in spots.values():
+        struct = spot.annotation
+        if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(spot.value, Mapping):
+            for each in struct.conflicts(spot.path, spot.value, beside):
+                span = document.keys.get(each.path) if each.at_key else None
+                yield Fault(each.path, span or place(document, each.path), each.message, each.cure)
+
+
+def _routed(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
     """A router may name no model that is a pipeline, nor a pipeline whose own guardrails would be left out."""
     models, pipelines = _section(document.data, "models"), _section(document.data, "pipelines")
-    for router, config in _section(document.data, "routers").items():
-        for path, value in _leaves(config, ("routers", router)):
-            named = models.get(value) if isinstance(value, str) and path[-1] in _NAMING_MODELS else None
-            if isinstance(named, dict) and "pipeline" in named:
-                cure = "name a model with targets, or write {pipeline: ...}"
-                yield Fault(path, place(document, path), f"the model {quote(value)} is a pipeline itself", cure)
-            if path[-1] == "pipeline" and isinstance(pipelines.get(value), dict):
-                yield from _left_out(document, router, path, value)
-
-
-_NAMING_MODELS = ("model", "then", "unsure", "out_of_scope", "second_opinion", "simple")
+    for spot in spots:
+        if spot.path[:1] != ("routers",) or not isinstance(spot.value, str):
+            continue
+        sections = {marker.section for marker in spot.markers if isinstance(marker, Ref)}
+        named = models.get(spot.value) if "models" in sections else None
+        if isinstance(named, dict) and "pipeline" in named:
+            cure = "name a model with targets, or write {pipeline: ...}"
+            message = f"the model {quote(spot.value)} is a pipeline itself"
+            yield Fault(spot.path, place(document, spot.path), message, cure)
+        if "pipelines" in sections and isinstance(pipelines.get(spot.value), dict):
+            yield from _left_out(document, str(spot.path[1]), spot.path, spot.value)
 
 
 def _left_out(document: Document, router: str, path: Path, value: str) -> Iterator[Fault]:
@@ -130,18 +141,6 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
             yield from _leaves(each, (*path, number))
     else:
         yield path, value
-
-
-def _tiers_without_redis(document: Document) -> Iterator[Fault]:
-    server = _section(document.data, "server")
-    for name, cache in _section(document.data, "caches").items():
-        tiers = cache.get("tiers") if isinstance(cache, dict) else None
-        for place_of_tier, tier in enumerate(tiers if isinstance(tiers, list | tuple) else ()):
-            if isinstance(tier, dict) and tier.get("kind") == "redis" and "redis" not in server:
-                path = ("caches", name, "tiers", place_of_tier, "kind")
-                yield Fault(
-                    path, place(document, path), "there is no Redis", "give its address as server: {redis: ...}"
-                )
 
 
 def _nested_pipelines(document: Document) -> Iterator[Fault]:
@@ -209,17 +208,6 @@ def _personal_types(document: Document) -> Iterator[Fault]:
                 path: Path = ("guardrails", name, "types", each)
                 cure = f"{did_you_mean(each, known)}, or add it to patterns".replace("?, or", "? Or")
                 yield Fault(path, document.keys[path], f"there is no type {quote(each)}", cure)
-
-
-def _searched_tables(document: Document) -> Iterator[Fault]:
-    """A tool that searches documents where there are only rows."""
-    sources = _section(document.data, "sources")
-    for name, tool in _section(document.data, "tools").items():
-        source = tool.get("source") if isinstance(tool, dict) else None
-        if isinstance(source, str) and _kind(sources, source) == "sql":
-            path: Path = ("tools", name, "source")
-            message = f"{quote(source)} has rows, not documents"
-            yield Fault(path, place(document, path), message, "list it under from: of a pipeline's context")
 
 
 def _kind(configured: Mapping[str, Any], guardrail: object) -> object:

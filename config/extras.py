@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from config.document import Document, Fault, Path
 from config.explain import place
+from config.shape import Spot
+from config.struct import Struct
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "database": ("sqlalchemy", "alembic", "aiosqlite"),
@@ -23,12 +25,11 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """Modules of each extra whose absence stops a config that needs it. What only some documents need is told for each."""
 
 _CLASSIFIERS = ("injection", "toxicity", "topic", "anomaly")
-_DOCUMENTS = ("folder", "web", "documents")
 
 
-def missing_extras(document: Document) -> Iterator[Fault]:
+def missing_extras(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
     """What the config needs and this installation lacks."""
-    for path, extra in needed_extras(document.data):
+    for path, extra in (*needed_extras(document.data), *_needed_by_structs(spots)):
         absent = next((module for module in EXTRAS[extra] if not _is_installed(module)), "")
         if absent:
             cure = f"pip install 'gatehouse-platform[{extra}]', or [all]{_instead(document.data, path)}"
@@ -52,6 +53,14 @@ def _is_installed(module: str) -> bool:
         return False
 
 
+def _needed_by_structs(spots: Iterable[Spot]) -> Iterator[tuple[Path, str]]:
+    for spot in spots:
+        struct = spot.annotation
+        if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(spot.value, Mapping):
+            for rest, extra in struct.needed_extras(spot.value):
+                yield (*spot.path, *rest), extra
+
+
 def needed_extras(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Where in a config something needs an extra, and which. Takes whatever the file holds."""
     server = _mapping(data.get("server"))
@@ -64,15 +73,6 @@ def needed_extras(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         for name, each in _mapping(data.get(section)).items():
             for rest, extra in needs(_mapping(each)):
                 yield (section, name, *rest), extra
-
-
-def _of_source(source: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    if source.get("kind") == "sql":
-        yield ("kind",), "tables"
-    if source.get("kind") in _DOCUMENTS:
-        yield ("kind",), "retrieval"
-        if source.get("store") is not None:
-            yield ("store",), "postgres"
 
 
 def _of_guardrail(guardrail: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -89,32 +89,7 @@ def _finds_names(types: Mapping[str, Any]) -> bool:
     return any(types.get(kind, action) != "allow" for kind, action in usual.items())
 
 
-def _of_cache(cache: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    if cache.get("semantic") is not None:
-        yield ("semantic",), "embeddings"
-    tiers = cache.get("tiers")
-    for number, tier in enumerate(tiers if isinstance(tiers, (list, tuple)) else ()):
-        if _mapping(tier).get("kind") == "postgres":
-            yield ("tiers", number), "postgres"
-
-
-def _of_router(router: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    if router.get("intents"):
-        yield ("intents",), "embeddings"
-
-
-def _of_tool(tool: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    if tool.get("kind") == "mcp":
-        yield ("kind",), "tools"
-
-
-_SECTIONS = {
-    "sources": _of_source,
-    "guardrails": _of_guardrail,
-    "caches": _of_cache,
-    "routers": _of_router,
-    "tools": _of_tool,
-}
+_SECTIONS = {"guardrails": _of_guardrail}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

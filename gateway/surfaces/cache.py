@@ -15,9 +15,9 @@ from gateway.surfaces.conduct import conduct
 from gateway.surfaces.headers import reply_headers
 
 if TYPE_CHECKING:
-    from cache.tier import Purge
     from contract.caller import Caller
     from contract.exchange import Exchange
+    from contract.tiers import Purge
     from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
@@ -56,7 +56,7 @@ class CacheSurface:
 
 
 def _asked(call: HttpCall, app: str, entry: str) -> Purge:
-    from cache.tier import Purge
+    from contract.tiers import Purge
 
     query = parse_qs(call.query.decode("latin-1"), keep_blank_values=True)
     if unknown := sorted(set(query) - {"model", "older_than"}):

@@ -18,11 +18,11 @@ from gateway.surfaces.headers import reply_headers
 if TYPE_CHECKING:
     from contract.caller import Caller
     from contract.exchange import Exchange
+    from contract.sources import Item
     from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
-    from rag.ingest import Item
     from rag.source import Source
 
 MAX_DOCUMENTS = 1000
@@ -144,7 +144,8 @@ def _searched(body: bytes) -> Searched:
 
 def _items(body: bytes) -> list[Item]:
     """The documents of a body; their contents are read later, each by itself."""
-    from rag.ingest import MAX_ID_BYTES, Item
+    from contract.sources import Item
+    from rag.ingest import MAX_ID_BYTES
 
     handed: HandedIn = _read(body, HandedIn)
     if len(handed.documents) > MAX_DOCUMENTS:
