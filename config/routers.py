@@ -13,12 +13,11 @@ from pydantic import Field, model_validator
 
 from config.findings import wrong
 from config.struct import Component, Ref, Struct
-from contract.phases import Decision
 
 if TYPE_CHECKING:
     from contract.egress import Egress
     from contract.embedding import Vectors
-    from contract.phases import Routing
+    from contract.phases import Decision, Routing
     from contract.work import WorkPool
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -58,6 +57,8 @@ class ThenConfig(Struct):
 
     def decision(self, by: str, name: str = "") -> Decision:
         """What happens, with what decided and its name."""
+        from contract.phases import Decision
+
         return Decision(
             by,
             name,

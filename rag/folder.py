@@ -12,8 +12,7 @@ from pydantic import Field
 from config.sources import DocumentSourceConfig, ExistingFolder
 from config.struct import Flag
 from contract.sources import Item, Origin
-from rag.documents.kinds import MAX_BYTES, OTHERS, SUFFIXES, check_name
-from rag.documents.pieces import Unreadable
+from rag.documents.sizes import MAX_BYTES
 
 if TYPE_CHECKING:
     from contract.egress import Egress
@@ -52,6 +51,9 @@ def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYT
     the folder. A link that leads out of the folder is an error of that document: who may write into it may not read the
     machine by that. Raises `NotADirectoryError` when there is no such folder.
     """
+    # Here and below, for these load what reads documents: more than `gatehouse check` needs of the config above.
+    from rag.documents.kinds import OTHERS, SUFFIXES
+
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     return [
@@ -77,9 +79,10 @@ def snapshot(folder: Path, patterns: Sequence[str]) -> int:
 
 
 def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
+    from rag.documents.kinds import check_name
+    from rag.documents.reading import Unreadable, load_file
+
     if not path.resolve().is_relative_to(folder.resolve()):
         raise Unreadable("it is a link that leads out of the folder: copy the file, or make its folder a source")
-    from rag.documents.reading import load_file
-
     check_name(path.name)
     return load_file(path, max_bytes), ""

@@ -16,8 +16,7 @@ from config.units import Duration
 from contract.bounded_http import opened, read_body
 from contract.egress import DIRECT, Egress
 from contract.sources import Item, Origin
-from rag.documents.kinds import MAX_BYTES
-from rag.documents.pieces import Unreadable
+from rag.documents.sizes import MAX_BYTES
 
 # For a whole page.
 TIMEOUT_S = 20.0
@@ -56,6 +55,8 @@ def turn(every_s: float) -> int:
 
 def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
     """Bytes and media type. Raises `Unreadable`."""
+    from rag.documents.reading import Unreadable
+
     until = time.monotonic() + WHOLE_S
     try:
         with opened(url, TIMEOUT_S, headers={"user-agent": "gatehouse", "accept": "*/*"}, egress=egress) as response:

@@ -9,8 +9,6 @@ from pathlib import PurePosixPath
 
 from rag.documents.pieces import Unreadable
 
-# Of a file itself.
-MAX_BYTES = 64 * 1024 * 1024
 MAX_UNPACKED = 256 * 1024 * 1024
 MAX_ENTRIES = 10_000
 MARKDOWN = frozenset({".md", ".markdown", ".mdx"})

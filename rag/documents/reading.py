@@ -7,9 +7,10 @@ from typing import NamedTuple, TypeAlias
 
 from rag.alphabets import control_share
 from rag.chunk import Block, markdown_blocks, plain_blocks
-from rag.documents.kinds import EXCEL, HTML, MARKDOWN, MAX_BYTES, SUFFIXES, TABLES, WORD, kind_of, suffix_of
+from rag.documents.kinds import EXCEL, HTML, MARKDOWN, SUFFIXES, TABLES, WORD, kind_of, suffix_of
 from rag.documents.pieces import Pieces, Unreadable
 from rag.documents.prose import unhyphenated
+from rag.documents.sizes import MAX_BYTES
 from rag.encodings import clean, decode
 from rag.html_text import add_page
 
