@@ -18,9 +18,9 @@ from config.guardrails import GuardrailBase
 from contract.context_block import write_block
 from contract.passages import Passage
 from gateway.assembly.catalog import KINDS
-from tests.integration.test_guardrails import ask
+from tests.asking import ask
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 TABLE = Path(__file__).resolve().parents[2] / "var" / "guardrail-matrix.md"
 TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
@@ -76,14 +76,8 @@ observe: {{log: "off"}}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(_yaml(upstream.port), tmp_path_factory.mktemp("matrix")) as running:
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(_yaml(recorder.port), tmp_path_factory.mktemp("matrix")) as running:
         yield running
 
 
