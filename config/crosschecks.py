@@ -11,7 +11,7 @@ from config.document import Document, Fault, Path
 from config.explain import place
 from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
-from config.guardrails import PATTERN_TYPES, TAGGED_TYPES, GuardrailBase
+from config.guardrails import GuardrailConfig, Position
 from config.kinds import Kinds
 from config.listening import is_loopback, split_listen
 from config.prices import FREE, Listed
@@ -33,7 +33,6 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> 
                     yield from _reference(marker, spot, document)
     yield from _nested_pipelines(document)
     yield from _guards(document, spots)
-    yield from _personal_types(document)
     yield from _conflicts(document, spots)
     yield from _routed(document, spots.values())
     yield from _priced(document, spots)
@@ -155,37 +154,20 @@ def _nested_pipelines(document: Document) -> Iterator[Fault]:
 
 
 def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
-    """A guardrail that stands where it can't work, or asks a model that isn't there or is a pipeline itself."""
-    path: Path
-    configured = _section(document.data, "guardrails")
-    models = _section(document.data, "models")
-    for name, pipeline in _section(document.data, "pipelines").items():
+    """Guardrails that stand where they can't work, and steps with a model that isn't there or is a pipeline itself."""
+    for pipeline, config in _section(document.data, "pipelines").items():
         for side in ("input", "output"):
-            listed = pipeline.get(f"guard_{side}") if isinstance(pipeline, dict) else None
-            names = listed if isinstance(listed, (list, tuple)) else ()
-            for index, guardrail in enumerate(names):
-                config = configured.get(guardrail) if isinstance(guardrail, str) else None
-                kind = config.get("kind") if isinstance(config, dict) else None
-                spot = spots.get(("guardrails", str(guardrail)))
-                found = spot.annotation if spot is not None else None
-                struct = found if isinstance(found, type) and issubclass(found, GuardrailBase) else None
-                if struct is not None and side == "input" and kind == "toxicity" and _asks_again(config):
-                    path = ("pipelines", name, "guard_input", index)
-                    message = "on the way in there is no answer to ask again for"
-                    yield Fault(path, place(document, path), message, f"let {guardrail} flag, block, say or human")
-                if kind == "injection" and isinstance(config, dict) and config.get("judge"):
-                    later = [each for each in names[index + 1 :] if _kind(configured, each) == "personal_data"]
-                    if later:
-                        path = ("pipelines", name, "guard_input", index)
-                        message = f"its judge would see what {quote(later[0])} masks only after it"
-                        yield Fault(path, place(document, path), message, f"put {later[0]} before {guardrail}")
-                if struct is not None and side not in struct.sides:
-                    path = ("pipelines", name, f"guard_{side}", index)
-                    other = "output" if side == "input" else "input"
-                    message = f"a guardrail of kind {kind} can't stand here"
-                    yield Fault(path, place(document, path), message, f"put it into guard_{other}")
-    for name, config in configured.items():
-        steps = config.get("then") if isinstance(config, dict) else None
+            listed = config.get(f"guard_{side}") if isinstance(config, dict) else None
+            names = [str(each) for each in listed] if isinstance(listed, (list, tuple)) else []
+            for index, name in enumerate(names):
+                position = Position(name, side, _guardrails(names[index + 1 :], spots))
+                path: Path = ("pipelines", pipeline, f"guard_{side}", index)
+                for struct in _guardrails([name], spots).values():
+                    for message, cure in struct.misplaced(spots[("guardrails", name)].value, position):
+                        yield Fault(path, place(document, path), message, cure)
+    models = _section(document.data, "models")
+    for name, values in _section(document.data, "guardrails").items():
+        steps = values.get("then") if isinstance(values, dict) else None
         for index, step in enumerate(steps if isinstance(steps, (list, tuple)) else ()):
             model = step.removeprefix("model ") if isinstance(step, str) and step.startswith("model ") else None
             if model is not None and (model not in models or "pipeline" in (models[model] or {})):
@@ -194,31 +176,15 @@ def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
 
 
-def _personal_types(document: Document) -> Iterator[Fault]:
-    """A type of personal data that nothing looks for."""
-    for name, config in _section(document.data, "guardrails").items():
-        if not isinstance(config, dict) or config.get("kind") != "personal_data":
-            continue
-        types, presidio = config.get("types"), config.get("presidio")
-        own = [*_section(config, "patterns"), *_section(config, "lists")]
-        own += presidio if isinstance(presidio, (list, tuple)) else []
-        known = sorted({*PATTERN_TYPES, *TAGGED_TYPES, *map(str, own)})
-        for each in types if isinstance(types, dict) else ():
-            if each not in known:
-                path: Path = ("guardrails", name, "types", each)
-                cure = f"{did_you_mean(each, known)}, or add it to patterns".replace("?, or", "? Or")
-                yield Fault(path, document.keys[path], f"there is no type {quote(each)}", cure)
-
-
-def _kind(configured: Mapping[str, Any], guardrail: object) -> object:
-    config = configured.get(guardrail) if isinstance(guardrail, str) else None
-    return config.get("kind") if isinstance(config, dict) else None
-
-
-def _asks_again(config: object) -> bool:
-    steps = config.get("then", ()) if isinstance(config, dict) else ()
-    return any(str(step).split(" ")[0] in ("retry", "parallel", "model", "repair") for step in
-               ((steps,) if isinstance(steps, str) else steps or ()))  # fmt: skip
+def _guardrails(names: Iterable[str], spots: Mapping[Path, Spot]) -> dict[str, type[GuardrailConfig]]:
+    """Those of the names that are guardrails of a known kind, and what reads their options."""
+    found: dict[str, type[GuardrailConfig]] = {}
+    for name in names:
+        spot = spots.get(("guardrails", name))
+        struct = spot.annotation if spot is not None and isinstance(spot.value, Mapping) else None
+        if isinstance(struct, type) and issubclass(struct, GuardrailConfig):
+            found[name] = struct
+    return found
 
 
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:

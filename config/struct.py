@@ -36,6 +36,9 @@ class Struct(BaseModel):
     # Of these sets of keys one must be there: what the struct's own checks ask for, told to the JSON schema.
     needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
+    # What to write where packages that it needs are not installed; empty where nothing else does.
+    without_extra: ClassVar[str] = ""
+
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, data: Any) -> Any:

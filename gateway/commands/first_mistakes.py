@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from config.findings import Substituted
-from config.guardrails import PersonalDataConfig
 from config.listening import is_loopback, split_listen
 from config.providers import AnthropicConfig, AzureConfig, GeminiConfig, OpenAIConfig
 from config.secret import Secret
@@ -25,7 +24,6 @@ Remark: TypeAlias = "tuple[Path, str, str]"
 
 # $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
 _PLACEHOLDER = re.compile(r"\$[\w.:]+|\$\(\w+\)|\{\w+\}|<[^<>]+>|env[./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
-_MASKING_KEY = 32
 _KEY = 20
 
 # What Gatehouse puts behind a provider's address by itself, by kind: an address that ends so has it twice.
@@ -117,11 +115,6 @@ def _ways_round(config: Config) -> Iterator[Remark]:
 
 
 def _short_keys(config: Config) -> Iterator[Remark]:
-    for name, guardrail in config.guardrails.items():
-        key = guardrail.key if isinstance(guardrail, PersonalDataConfig) else None
-        if key is not None and len(key.reveal()) < _MASKING_KEY:
-            message = "this key is so short that it can be guessed, and with it what stands behind a tag"
-            yield ("guardrails", name, "key"), message, f"take {_MASKING_KEY} characters or more: openssl rand -hex 32"
     if is_loopback(split_listen(config.server.listen)[0]):
         return
     for name, app in config.apps.items():

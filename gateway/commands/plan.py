@@ -7,14 +7,7 @@ from typing import Any, TypeAlias
 
 from config.display import effective
 from config.findings import did_you_mean
-from config.guardrails import (
-    BrandConfig,
-    FormatGuardrail,
-    GuardrailConfig,
-    PersonalDataConfig,
-    TextGuardrail,
-    ToxicityConfig,
-)
+from config.guardrails import Side
 from config.models import ModelConfig, TargetConfig
 from config.patience import limits_of
 from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
@@ -127,32 +120,20 @@ def _draw_recall(recall: dict[str, Any]) -> str:
     return f"{recall['cache']}: {tiers}, for {recall['ttl']}, per {recall['per']}{meaning}{shadow}"
 
 
-def _guards(config: Config, names: tuple[str, ...], side: str) -> list[dict[str, Any]]:
+def _guards(config: Config, names: tuple[str, ...], side: Side) -> list[dict[str, Any]]:
     """Each guardrail with what it does and what it holds back of a streamed answer."""
     made = []
     for name in names:
         guardrail = config.guardrails[name]
         guard: dict[str, Any] = {"name": name, "kind": guardrail.kind, "on_error": guardrail.on_error}
-        guard["then"] = list(getattr(guardrail, "then", ())) or ["mask"]
-        if isinstance(guardrail, PersonalDataConfig) and guardrail.types:
-            guard["types"] = dict(guardrail.types)
+        guard["then"] = list(guardrail.actions_shown)
+        if guardrail.types_shown:
+            guard["types"] = guardrail.types_shown
         if guardrail.shadow:
             guard["shadow"] = True
-        guard["holds_back"] = _held(guardrail, side)
+        guard["holds_back"] = guardrail.holds_back(side)
         made.append(guard)
     return made
-
-
-def _held(guardrail: GuardrailConfig, side: str) -> str:
-    if side == "input":
-        masks = isinstance(guardrail, PersonalDataConfig)
-        return "of the answer, what may become a tag" if masks else "nothing of the answer"
-    if isinstance(guardrail, (FormatGuardrail, ToxicityConfig)):
-        return "the whole answer"
-    if isinstance(guardrail, BrandConfig) or (isinstance(guardrail, PersonalDataConfig) and guardrail.names_in_answers):
-        return "a sentence"
-    acts = not isinstance(guardrail, TextGuardrail) or guardrail.then != ("flag",)
-    return "96 characters" if acts and not guardrail.shadow else "nothing"
 
 
 def _draw_guard(guard: dict[str, Any]) -> str:
