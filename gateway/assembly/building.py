@@ -6,31 +6,15 @@ import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-import msgspec
 
 from access.callers.directory import Directory, key_sets
 from access.callers.keys import TokenCallers
 from access.ledger.pricing import learn_prices, prices_of
-from config.egress import NONE
-from config.providers import (
-    AnthropicConfig,
-    AzureConfig,
-    ExtractiveConfig,
-    GeminiConfig,
-    NetworkConfig,
-    OpenAIConfig,
-    SimulatedConfig,
-)
 from contract.caller import Caller
-from contract.egress import read_proxy
-from gateway.assembly import catalog
+from gateway.assembly.providers import build_providers
 from gateway.engine.asides import Asides
 from gateway.engine.pipeline import Pipeline, Route
 from gateway.engine.runtime import Engine
-from gateway.providers.credentials import Credentials
-from gateway.providers.remote import Endpoint, RemoteProvider
 from router.dispatch import Dispatcher
 from router.policies import route_policy
 
@@ -39,27 +23,19 @@ if TYPE_CHECKING:
 
     from cache.assembly import Caches
     from cache.semantic.nearest import Index
-    from config.providers import ProviderConfig
     from config.root import Config
-    from config.secret import Secret
     from config.sections import PipelineConfig
-    from contract.egress import Egress, Proxy
     from contract.guards import Guards
-    from contract.provider import Provider
     from gateway.engine.resources import Resources
     from rag.assembly import Retrieval
     from router.assembly import Routers
-
-NATIVE_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
 
 async def build(config: Config, resources: Resources) -> Engine:
     """An engine for `config`, whole; nothing is left behind when it fails."""
     egress = resources.egress = config.way_out
     async with AsyncExitStack() as stack:
-        providers = {
-            name: await _provider(name, each, resources, stack, egress) for name, each in config.providers.items()
-        }
+        providers = await build_providers(config, resources, stack)
         retrieval = await _retrieval(config, resources, stack)
         routers = await _routers(config, resources, stack)
         caches = _caches(config, resources)
@@ -98,115 +74,6 @@ async def build(config: Config, resources: Resources) -> Engine:
         caches=answers,
         prices=prices,
     )
-
-
-async def _provider(
-    name: str, config: ProviderConfig, resources: Resources, stack: AsyncExitStack, egress: Egress
-) -> Provider:
-    provider: Provider
-    if isinstance(config, ExtractiveConfig):
-        from gateway.providers.extractive import ExtractiveProvider
-
-        provider = ExtractiveProvider(name, resources.embedder(), resources.pools.quotes)
-    elif isinstance(config, SimulatedConfig):
-        provider = await _simulated(name, config, stack, egress)
-    else:
-        provider = _remote(name, config, egress)
-    stack.push_async_callback(provider.close)
-    return provider
-
-
-def _remote(
-    name: str, config: OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig, egress: Egress
-) -> RemoteProvider:
-    kind = "openai" if isinstance(config, AzureConfig) else config.kind
-    endpoint = msgspec.structs.replace(
-        _endpoint(config),
-        headers=_reveal(config.headers),
-        unsupported=config.unsupported_params,
-        max_answer=config.max_answer,
-    )
-    keys = tuple(key.reveal() for key in config.keys)
-    return RemoteProvider(
-        name,
-        catalog.dialect(kind),
-        endpoint,
-        Credentials(keys),
-        embeddings=catalog.embedding_dialect(kind),
-        trusted=config.trusted,
-        connect_s=config.connect,
-        max_connections=config.max_connections,
-        proxy=_proxy(config, endpoint.base_url, egress),
-    )
-
-
-def _proxy(config: NetworkConfig, url: str, egress: Egress) -> Proxy | None:
-    """A provider's own proxy holds for any address."""
-    if config.proxy is None:
-        return egress.proxy_for(url)
-    return None if config.proxy.reveal() == NONE else read_proxy(config.proxy.reveal())
-
-
-def _endpoint(config: NetworkConfig) -> Endpoint:
-    if isinstance(config, OpenAIConfig):
-        native = any(host in config.base_url for host in NATIVE_OPENAI_HOSTS)
-        mistral = urlsplit(config.base_url).hostname == "api.mistral.ai"
-        nine = config.tool_ids == "nine_letters" or (config.tool_ids == "auto" and mistral)
-        return Endpoint(
-            config.base_url, native=native, max_tokens=_max_tokens(config.max_tokens_field), nine_letter_ids=nine
-        )
-    if isinstance(config, AzureConfig):
-        return Endpoint(
-            config.endpoint,
-            auth="api-key",
-            scheme="",
-            path="/openai/deployments/{model}{path}?api-version=" + config.api_version,
-            models=config.deployments,
-            max_tokens=_max_tokens(config.max_tokens_field),
-        )
-    if isinstance(config, AnthropicConfig):
-        bearer = config.auth == "bearer"
-        return Endpoint(
-            config.base_url,
-            auth="authorization" if bearer else "x-api-key",
-            scheme="Bearer " if bearer else "",
-            version=config.version,
-            prompt_cache=config.prompt_cache == "auto",
-        )
-    if isinstance(config, GeminiConfig):
-        return Endpoint(config.base_url, auth="x-goog-api-key", scheme="", version=config.version)
-    raise TypeError(f"no endpoint for {type(config).__name__}")
-
-
-def _max_tokens(name: str) -> str:
-    return "" if name == "auto" else name
-
-
-async def _simulated(name: str, config: SimulatedConfig, stack: AsyncExitStack, egress: Egress) -> RemoteProvider:
-    base_url = config.base_url
-    if base_url is None:
-        from gateway.simulator.server import Simulator
-
-        simulator = Simulator({model: list(words) for model, words in config.script.items()}, says=config.says)
-        base_url = f"http://127.0.0.1:{await simulator.start()}"
-        stack.push_async_callback(simulator.close)
-    endpoint = {
-        "openai": Endpoint(base_url + "/v1"),
-        "anthropic": Endpoint(base_url, auth="x-api-key", scheme="", version="2023-06-01"),
-        "gemini": Endpoint(base_url, auth="x-goog-api-key", scheme="", version="v1beta"),
-    }[config.dialect]
-    return RemoteProvider(
-        name,
-        catalog.dialect(config.dialect),
-        msgspec.structs.replace(endpoint, max_answer=config.max_answer),
-        Credentials(("simulated",)),
-        embeddings=catalog.embedding_dialect(config.dialect),
-        proxy=egress.proxy_for(base_url),
-    )
-
-
-def _reveal(headers: Mapping[str, Secret]) -> dict[str, str]:
-    return {name.lower(): value.reveal() for name, value in headers.items()}
 
 
 def _bind(resources: Resources, routes: Mapping[str, Route], asides: Asides) -> None:

@@ -62,12 +62,10 @@ def cure_of_price(config: Config, target: str) -> str:
 def _like(config: Config, target: str) -> str:
     """The entry of the list that ships which is nearest by its name."""
     from config.price_list import like
-    from config.providers import AnthropicConfig, AzureConfig, GeminiConfig, OpenAIConfig
 
     provider, _, model = target.partition("/")
     found = config.providers.get(provider)
-    vendors = {AnthropicConfig: "anthropic", AzureConfig: "openai", GeminiConfig: "google", OpenAIConfig: "openai"}
-    vendor = next((name for kind, name in vendors.items() if isinstance(found, kind)), "")
+    vendor = found.models_of if found is not None else ""
     close = like(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
     return f"{vendor}/{close}" if close else ""
 

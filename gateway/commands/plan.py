@@ -10,7 +10,6 @@ from config.findings import did_you_mean
 from config.guardrails import Side
 from config.models import ModelConfig, TargetConfig
 from config.patience import limits_of
-from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
 from config.routers import RouterConfig
 from config.units import write_duration
@@ -180,26 +179,16 @@ def _target(config: Config, model: ModelConfig, target: TargetConfig, left_out: 
     made: dict[str, Any] = {"target": target.target, "kind": provider.kind, "priority": target.priority}
     if model.strategy == "weighted":
         made["weight"] = target.weight
-    if isinstance(provider, NetworkConfig):
-        connect = model.connect or provider.connect
-        made |= {"url": _address(provider), "keys": len(provider.keys), "connect": write_duration(connect)}
-        made["unsupported_params"] = model.unsupported_params or provider.unsupported_params
+    if (network := provider.network) is not None:
+        connect = model.connect or network.connect
+        made |= {"url": network.address, "keys": len(network.keys), "connect": write_duration(connect)}
+        made["unsupported_params"] = model.unsupported_params or network.unsupported_params
     if target.target in left_out:
         made["no_price_for"] = list(left_out[target.target])
     for limit in ("context_window", "max_output"):
         if getattr(target, limit) is not None:
             made[limit] = getattr(target, limit)
     return made
-
-
-def _address(provider: ProviderConfig) -> str:
-    if isinstance(provider, ExtractiveConfig):
-        return ""
-    if isinstance(provider, AzureConfig):
-        return provider.endpoint
-    if isinstance(provider, SimulatedConfig):
-        return provider.base_url or ""
-    return provider.base_url
 
 
 def _draw_target(target: dict[str, Any]) -> str:
