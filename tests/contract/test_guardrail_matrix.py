@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from config.guardrails import GuardrailBase
+from config.guardrails import GuardrailConfig
 from contract.context_block import write_block
 from contract.passages import Passage
 from gateway.assembly.catalog import KINDS
@@ -53,7 +53,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         "The pump carries a warranty.",
     ),
 }
-GUARDRAIL_KINDS = cast("dict[str, type[GuardrailBase]]", KINDS.structs("guardrails"))
+GUARDRAIL_KINDS = cast("dict[str, type[GuardrailConfig]]", KINDS.structs("guardrails"))
 SIDES = [(kind, side) for kind, struct in GUARDRAIL_KINDS.items() for side in sorted(struct.sides)]
 SURFACES = ("openai", "anthropic", "gemini")
 
