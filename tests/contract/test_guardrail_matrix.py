@@ -16,9 +16,9 @@ import pytest
 from config.guardrails import GuardrailConfig
 from gateway.assembly.catalog import KINDS
 from guardrails.conformance import GuardrailConformance
-from tests.integration.test_guardrails import ask
+from tests.asking import ask
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 from tests.unit.guardrails import test_conformance as conformance_of_all
 from tests.unit.guardrails.test_conformance import GROUNDS, RULE
 
@@ -52,14 +52,8 @@ observe: {{log: "off"}}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(_yaml(upstream.port), tmp_path_factory.mktemp("matrix")) as running:
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(_yaml(recorder.port), tmp_path_factory.mktemp("matrix")) as running:
         yield running
 
 
