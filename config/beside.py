@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from config.document import Path
+
+Remark: TypeAlias = tuple[Path, str, str]
+"""Options that are right and may not be meant: their place in the component, what is odd, and what to do."""
 
 
 @dataclass(frozen=True)

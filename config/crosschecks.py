@@ -34,9 +34,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> 
     yield from _nested_pipelines(document)
     yield from _guards(document, spots)
     yield from _conflicts(document, spots)
-    yield from _searched_tables(document)
-    yield from _tiers_without_redis(document)
-    yield from _routed(document)
+    yield from _routed(document, spots.values())
     yield from _priced(document, spots)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
@@ -105,20 +103,20 @@ def _conflicts(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
                 yield Fault(each.path, span or place(document, each.path), each.message, each.cure)
 
 
-def _routed(document: Document) -> Iterator[Fault]:
+def _routed(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
     """A router may name no model that is a pipeline, nor a pipeline whose own guardrails would be left out."""
     models, pipelines = _section(document.data, "models"), _section(document.data, "pipelines")
-    for router, config in _section(document.data, "routers").items():
-        for path, value in _leaves(config, ("routers", router)):
-            named = models.get(value) if isinstance(value, str) and path[-1] in _NAMING_MODELS else None
-            if isinstance(named, dict) and "pipeline" in named:
-                cure = "name a model with targets, or write {pipeline: ...}"
-                yield Fault(path, place(document, path), f"the model {quote(value)} is a pipeline itself", cure)
-            if path[-1] == "pipeline" and isinstance(pipelines.get(value), dict):
-                yield from _left_out(document, router, path, value)
-
-
-_NAMING_MODELS = ("model", "then", "unsure", "out_of_scope", "second_opinion", "simple")
+    for spot in spots:
+        if spot.path[:1] != ("routers",) or not isinstance(spot.value, str):
+            continue
+        sections = {marker.section for marker in spot.markers if isinstance(marker, Ref)}
+        named = models.get(spot.value) if "models" in sections else None
+        if isinstance(named, dict) and "pipeline" in named:
+            cure = "name a model with targets, or write {pipeline: ...}"
+            message = f"the model {quote(spot.value)} is a pipeline itself"
+            yield Fault(spot.path, place(document, spot.path), message, cure)
+        if "pipelines" in sections and isinstance(pipelines.get(spot.value), dict):
+            yield from _left_out(document, str(spot.path[1]), spot.path, spot.value)
 
 
 def _left_out(document: Document, router: str, path: Path, value: str) -> Iterator[Fault]:
@@ -142,18 +140,6 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
             yield from _leaves(each, (*path, number))
     else:
         yield path, value
-
-
-def _tiers_without_redis(document: Document) -> Iterator[Fault]:
-    server = _section(document.data, "server")
-    for name, cache in _section(document.data, "caches").items():
-        tiers = cache.get("tiers") if isinstance(cache, dict) else None
-        for place_of_tier, tier in enumerate(tiers if isinstance(tiers, list | tuple) else ()):
-            if isinstance(tier, dict) and tier.get("kind") == "redis" and "redis" not in server:
-                path = ("caches", name, "tiers", place_of_tier, "kind")
-                yield Fault(
-                    path, place(document, path), "there is no Redis", "give its address as server: {redis: ...}"
-                )
 
 
 def _nested_pipelines(document: Document) -> Iterator[Fault]:
@@ -199,22 +185,6 @@ def _guardrails(names: Iterable[str], spots: Mapping[Path, Spot]) -> dict[str, t
         if isinstance(struct, type) and issubclass(struct, GuardrailConfig):
             found[name] = struct
     return found
-
-
-def _searched_tables(document: Document) -> Iterator[Fault]:
-    """A tool that searches documents where there are only rows."""
-    sources = _section(document.data, "sources")
-    for name, tool in _section(document.data, "tools").items():
-        source = tool.get("source") if isinstance(tool, dict) else None
-        if isinstance(source, str) and _kind(sources, source) == "sql":
-            path: Path = ("tools", name, "source")
-            message = f"{quote(source)} has rows, not documents"
-            yield Fault(path, place(document, path), message, "list it under from: of a pipeline's context")
-
-
-def _kind(configured: Mapping[str, Any], guardrail: object) -> object:
-    config = configured.get(guardrail) if isinstance(guardrail, str) else None
-    return config.get("kind") if isinstance(config, dict) else None
 
 
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
-from config.document import Path
 from config.findings import wrong
 from config.secret import SecretUrl
 from config.struct import Checked, Component, Flag, Read, or_one
@@ -127,10 +126,6 @@ class GuardrailConfig(Component):
     def types_shown(self) -> dict[str, str]:
         """What it does about single types of what it finds, as `gatehouse plan` shows it."""
         return {}
-
-    def remarks(self) -> Iterator[tuple[Path, str, str]]:
-        """What is right, and probably not as meant, for `gatehouse check`: the place, what, and a cure."""
-        return iter(())
 
     def holds_back(self, side: Side) -> str:
         """How much of a streamed answer is held back until it has decided, as `gatehouse plan` shows it."""

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from config.beside import Beside, Conflict
+from config.beside import Beside, Conflict, Remark
 from config.document import Path
 from config.findings import Substituted, wrong
 
@@ -76,6 +76,10 @@ class Component(Struct):
     """The options of a component: what a `kind` of one seam reads. Each stands beside the component that it is of."""
 
     kind: str
+
+    def remarks(self) -> Iterator[Remark]:
+        """What `gatehouse check` warns of in options that are right."""
+        return iter(())
 
 
 @dataclass(frozen=True)

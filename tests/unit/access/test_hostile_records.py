@@ -31,7 +31,7 @@ from gateway.admin.administration import Administration, KeyView, Kind
 from gateway.assembly.configuration import load
 from observability.logs import LogFormat, configure_logging
 from rag.source import Source
-from rag.tools.kinds import SourceTool
+from rag.tools.source import SourceTool
 
 YAML = """
 version: 1
