@@ -143,7 +143,7 @@ def config_show(
 @config_commands.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the file, for editors."""
-    from config import schema
+    from gateway.assembly.configuration import schema
 
     typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
 
@@ -151,7 +151,7 @@ def config_schema() -> None:
 @config_commands.command("docs")
 def config_docs() -> None:
     """Print the reference of all settings as Markdown."""
-    from config import manual
+    from gateway.assembly.configuration import manual
 
     typer.echo(manual(), nl=False)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from config import load
 from contract.errors import InternalFault
+from gateway.assembly.configuration import load
 from gateway.process.app import Server, make_server
 from observability.logs import configure_logging
 from observability.waterfall import waterfall

@@ -23,12 +23,12 @@ from access.limits.quota import Quota
 from access.limits.redis_counters import PREFIX, RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
 from access.opening import open_accounts
-from config import load
 from config.root import Config
 from contract.caller import Caller
 from contract.deltas import Delta, Usage
 from contract.exchange import Exchange
 from contract.rules import NANO, Rule
+from gateway.assembly.configuration import load
 from router.reply import note_usage
 from tests.services import RedisServer, redis_server
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling

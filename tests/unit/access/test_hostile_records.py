@@ -23,11 +23,12 @@ from access.database.audit import Audit
 from access.database.store import Database
 from access.database.tables import KEYS
 from access.ledger.entry import entry_of
-from config import Config, ConfigError, load
+from config import Config, ConfigError
 from contract.caller import Caller
 from contract.errors import Unauthenticated, Unavailable
 from contract.exchange import Exchange
 from gateway.admin.administration import Administration, KeyView, Kind
+from gateway.assembly.configuration import load
 from observability.logs import LogFormat, configure_logging
 from rag.source import Source
 from rag.tools.kinds import SourceTool
