@@ -262,6 +262,16 @@ def test_the_store_of_a_source(released: Path, expected: Any, tmp_path: Path) ->
     have(found[1], expected["source"]["changes"])
 
 
+def other_default(*compared: Any) -> bool:
+    """Alembic's own comparison takes an empty text for another one."""
+    _, _, _, there, _, wanted = compared
+    return plain_default(there) != plain_default(wanted)
+
+
+def plain_default(written: str | None) -> str | None:
+    return None if written is None else written.partition("::")[0].strip("()'")
+
+
 def test_every_step_has_a_migration_that_leads_to_the_tables(url: str) -> None:
     """The columns of the structs are those of the migrations, with their defaults."""
     modules = sorted(path.stem.removeprefix("step_") for path in (MIGRATIONS / "versions").glob("step_*.py"))
@@ -272,7 +282,7 @@ def test_every_step_has_a_migration_that_leads_to_the_tables(url: str) -> None:
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
 
-        options = {"compare_type": True, "compare_server_default": True}
+        options = {"compare_type": True, "compare_server_default": other_default}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
 
     async def act(database: Database) -> None:
