@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -12,6 +13,12 @@ import pytest
 from tests.services import PostgresServer, RedisServer, postgres_process, redis_server
 
 ROLES = "SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_'"
+
+
+def pytest_sessionstart() -> None:
+    """Processes that tests start end by Ctrl-C, also where the tests run in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -243,6 +243,9 @@ def test_as_a_command() -> None:
             assert b"word0 word1" in send(url, CHAT, {**BODY, "model": "another"}).body
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            try:
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
     wrong = subprocess.run([*command, "m=bogus"], capture_output=True, text=True, timeout=20, check=False)
     assert (wrong.returncode, wrong.stderr.split(";")[0]) == (2, "unknown behaviour 'bogus' in 'bogus'")
