@@ -8,6 +8,8 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 FOLDERS = ("architecture", "unit")
+# Fixtures that start a server: what uses one is slow without a mark.
+SERVERS = frozenset({"postgres_cluster", "redis"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,9 +32,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.option.quick:
         return
-    slow = [item for item in items if item.get_closest_marker("slow") or not _is_in_quick_folder(item.path)]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in set(slow)]
+    left_out = {item for item in items if _is_slow(item) or not _is_in_quick_folder(item.path)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    needed: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("slow") is not None or not SERVERS.isdisjoint(needed)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -18,6 +18,8 @@ from guardrails.personal.search import PersonalSearch
 from guardrails.secrets import SecretFinder
 from guardrails.sentences import _released
 
+pytestmark = pytest.mark.slow
+
 GROWTH = "A guardrail's search takes time by a text's length, not by its square"
 UNITS = [
     "api_key", "pass", "secret_", "password: ", "token=", "a1b2c3d4e5f6g7h8i9", "a1b2c3d4e5f6g7h8=a1b2 ", "a-", "a:",

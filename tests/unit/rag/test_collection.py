@@ -24,6 +24,8 @@ from rag.sqlite_store import SqliteStore
 from rag.store import Counts, Store, may_see, partition_of
 from tests.unit.rag.letters import LetterVectors
 
+pytestmark = pytest.mark.slow
+
 Docs = dict[str, tuple[str, tuple[str, ...]]]
 
 

@@ -233,6 +233,7 @@ def test_every_word_is_in_the_docs() -> None:
         assert re.search(rf"^\| .*`{word.rstrip('#')}\d*`.* \|", manual, re.MULTILINE), word
 
 
+@pytest.mark.slow
 def test_as_a_command() -> None:
     command = [sys.executable, "-m", "gateway", "simulate", "--port", "0", "--script"]
     with subprocess.Popen([*command, "m=503,*=n2"], stdout=subprocess.PIPE, text=True) as process:
