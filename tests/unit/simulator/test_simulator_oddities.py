@@ -140,11 +140,8 @@ def test_floods_go_on_until_the_client_leaves(simulator: Simulator, dialect: str
 @dialects
 @pytest.mark.parametrize("kind", ["words", "calls", "choices", "parts"])
 def test_what_a_flood_is_made_of_is_the_vendor_s_json(dialect: str, kind: str) -> None:
-    events = (
-        b"".join(islice(oddities.endless_events(wire_of(PATHS[dialect], {}), kind), 2))
-        .replace(b"\r\n", b"\n")
-        .split(b"\n\n")
-    )
+    wire = wire_of(PATHS[dialect], {})
+    events = b"".join(islice(oddities.endless_events(wire, kind), 2)).replace(b"\r\n", b"\n").split(b"\n\n")
     assert all(json.loads(event.partition(b"data: ")[2]) for event in events[:-1])
     head, *pieces = islice(oddities.endless_body(wire, kind), 3)
     closing = {"{": "}", "[": "]", '"': '"'}
