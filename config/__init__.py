@@ -14,7 +14,7 @@ from config.sections import (
     PipelineConfig,
     ServerConfig,
 )
-from config.sources import FolderConfig, SourceConfig
+from config.sources import SourceConfig
 
 __all__ = [
     "AppConfig",
@@ -23,7 +23,6 @@ __all__ = [
     "ConfigError",
     "ContextConfig",
     "FallbackConfig",
-    "FolderConfig",
     "HedgeConfig",
     "ModelConfig",
     "NetworkConfig",

@@ -50,6 +50,8 @@ def _section(title: str, path: str, annotation: Any, kinds: Kinds) -> list[str]:
     annotation, _ = unwrap(annotation)
     if len(by_kind) > 1:
         return _kinds(title, path, by_kind, kinds)
+    if by_kind:
+        (annotation,) = by_kind.values()
     if not (isinstance(annotation, type) and issubclass(annotation, Struct)):
         return []
     parts = [f"{title}\n", f"`{path}`: {annotation.__doc__}\n", _table(annotation, kinds)]
@@ -62,6 +64,22 @@ def _kinds(title: str, path: str, by_kind: dict[str, type[Struct]], kinds: Kinds
     parts = [f"{title}\n", f"`{path}`: its `kind` decides which other keys there are.\n"]
     for kind, struct in by_kind.items():
         parts += [f"### `kind: {kind}`\n", f"{struct.__doc__}\n", _table(struct, kinds)]
+    return [*parts, *_within(path, by_kind, kinds)]
+
+
+def _within(path: str, by_kind: dict[str, type[Struct]], kinds: Kinds) -> list[str]:
+    """What stands within several kinds, once; with the kind's name where two have another thing under one key."""
+    found: dict[str, dict[str, str]] = {}
+    for kind, struct in by_kind.items():
+        for key, info in fields(struct).items():
+            section = "\n".join(_section(f"### `{path}.{key}`", f"{path}.{key}", info.annotation, kinds))
+            if section:
+                found.setdefault(key, {}).setdefault(section, kind)
+    parts: list[str] = []
+    for key, sections in found.items():
+        for section, kind in sections.items():
+            title = f"### `{path}.{key}`"
+            parts.append(section if len(sections) == 1 else section.replace(title, f"{title} of `kind: {kind}`", 1))
     return parts
 
 
@@ -115,6 +133,8 @@ def _default(info: FieldInfo) -> str:
     value = info.default
     if value is None or value in ((), {}):
         return ""
+    if isinstance(value, tuple) and isinstance(value[0], dict):
+        return ", ".join(f"`{{{', '.join(f'{key}: {each}' for key, each in part.items())}}}`" for part in value)
     if isinstance(value, Struct):
         return "see below"
     _, markers = unwrap(info.annotation, tuple(info.metadata))

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from config.findings import Substituted
-from config.guardrails import PersonalDataConfig
 from config.listening import is_loopback, split_listen
 from config.secret import Secret
 from config.struct import Ref
@@ -23,7 +22,6 @@ Remark: TypeAlias = "tuple[Path, str, str]"
 
 # $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
 _PLACEHOLDER = re.compile(r"\$[\w.:]+|\$\(\w+\)|\{\w+\}|<[^<>]+>|env[./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
-_MASKING_KEY = 32
 _KEY = 20
 
 _IDLE = {
@@ -99,11 +97,6 @@ def _ways_round(config: Config) -> Iterator[Remark]:
 
 
 def _short_keys(config: Config) -> Iterator[Remark]:
-    for name, guardrail in config.guardrails.items():
-        key = guardrail.key if isinstance(guardrail, PersonalDataConfig) else None
-        if key is not None and len(key.reveal()) < _MASKING_KEY:
-            message = "this key is so short that it can be guessed, and with it what stands behind a tag"
-            yield ("guardrails", name, "key"), message, f"take {_MASKING_KEY} characters or more: openssl rand -hex 32"
     if is_loopback(split_listen(config.server.listen)[0]):
         return
     for name, app in config.apps.items():

@@ -19,9 +19,9 @@ from gateway.surfaces.surface import Pattern, Surface
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cache.tier import Purge
     from contract.caller import Caller
     from contract.exchange import Exchange
+    from contract.tiers import Purge
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
@@ -70,7 +70,7 @@ class CacheSurface(Surface):
 
 
 def _asked(call: HttpCall, app: str, entry: str) -> Purge:
-    from cache.tier import Purge
+    from contract.tiers import Purge
 
     query = parse_qs(call.query.decode("latin-1"), keep_blank_values=True)
     if unknown := sorted(set(query) - {"model", "older_than"}):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from contract.caller import Caller
     from contract.exchange import Exchange
+    from contract.sources import Item
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
-    from rag.ingest import Item
     from rag.source import Source
 
 MAX_DOCUMENTS = 1000
@@ -156,7 +156,8 @@ def _searched(body: bytes) -> Searched:
 
 def _items(body: bytes) -> list[Item]:
     """The documents of a body; their contents are read later, each by itself."""
-    from rag.ingest import MAX_ID_BYTES, Item
+    from contract.sources import Item
+    from rag.ingest import MAX_ID_BYTES
 
     handed: HandedIn = _read(body, HandedIn)
     if len(handed.documents) > MAX_DOCUMENTS:

@@ -26,6 +26,7 @@ from gateway.assembly.catalog import KINDS
 from gateway.assembly.configuration import load, load_with_places, schema
 from gateway.commands.advice import advise
 from tests.live import running_gateway
+from tests.plugins.skips import does_not_apply
 from tests.reports.vendors import Request, Upstream, plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,7 +169,7 @@ def test_a_gateway_that_runs_it_answers(block: Block, folder: Path) -> None:
     path, document = completed(block, folder)
     config = load(path, environment(path))
     if not config.models:
-        pytest.skip("it has no model")
+        does_not_apply("the example has no model")
     upstream = Upstream(answering)
     try:
         yaml = folder / "run.yaml"
