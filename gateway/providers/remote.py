@@ -176,7 +176,7 @@ class RemoteProvider:
         if head is None:
             headers = {
                 "content-type": "application/json",
-                "accept": "text/event-stream" if call.stream else "application/json",
+                "accept": self._wire.stream_type if call.stream else "application/json",
                 "user-agent": "gatehouse",
                 **wire.headers,
                 **endpoint.headers,
@@ -294,7 +294,7 @@ class RemoteReply:
         `names`: see `WireRequest`.
         """
         self.dialect = dialect.name
-        self.streamed = response.content_type == "text/event-stream"
+        self.streamed = response.content_type == dialect.stream_type
         self._dialect = dialect
         self._response = response
         self._attempt = call.attempt
@@ -360,7 +360,7 @@ class RemoteReply:
         response = self._response
         said = response.content_type
         if not kind:
-            if said == "text/event-stream":
+            if said == self._dialect.stream_type:
                 kind = "events"
             elif not self._head.strip() or said in ("application/json", "application/problem+json"):
                 kind = "json"

