@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Served by others, under these names only.
 _OTHERS = frozenset({"admin", "health", "livez", "readyz", "metrics"})
+# The first part of a path, where nothing in it varies.
+_HEAD = re.compile(r"/([A-Za-z0-9_-]+)(?=/|\Z)")
 _PART = re.compile(r"\{([a-z]+)\}")
 
 
@@ -56,7 +58,8 @@ class Paths:
         self._match = re.compile(f"(?:{'|'.join(written)})\\Z").match
         self._nearby = Nearby(self._vendors.values(), made)
         versions = [version for each in self._vendors.values() for version in each.versions]
-        heads = {"v1", *self._vendors, *versions, *(path.split("/")[1] for path in self._methods)}
+        begun = [*self._methods, *(pattern.path for pattern, _ in self._patterns)]
+        heads = {"v1", *self._vendors, *versions, *(found[1] for each in begun if (found := _HEAD.match(each)))}
         self._ours = re.compile(f"/(?:{'|'.join(map(re.escape, sorted(heads)))})(?:/|\\Z)").match
         # A vendor that has no header of its own is meant where no other's tells.
         self._told = [each for each in reversed(self._vendors.values()) if each.header]
@@ -79,7 +82,9 @@ class Paths:
             endpoint = self._posts.get(path)
             if endpoint is not None:
                 return endpoint
-        if method == "OPTIONS" and (path == "*" or self._ours(path) or self._nearby.served_as(path)):
+        if method == "OPTIONS" and (
+            path == "*" or self._ours(path) or self._match(path) or self._nearby.served_as(path)
+        ):
             return partial(self._options, path)
         return self._find(method, path)
 
