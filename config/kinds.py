@@ -229,11 +229,10 @@ class OneOf:
 
     def _check(self, value: str, info: ValidationInfo) -> str:
         kinds = (info.context or {}).get("kinds")
-        if isinstance(kinds, Kinds) and value not in (known := kinds.listed[self.listed]):
-            *others, last = [f"'{each}'" for each in known]
-            raise PydanticKnownError(
-                "literal_error", {"expected": f"{', '.join(others)} or {last}" if others else last}
-            )
+        if isinstance(kinds, Kinds) and value not in (known := kinds.listed.get(self.listed, ())):
+            *others, last = [f"'{each}'" for each in known] or ["nothing"]
+            expected = f"{', '.join(others)} or {last}" if others else last
+            raise PydanticKnownError("literal_error", {"expected": expected})
         return value
 
 

@@ -1,0 +1,48 @@
+"""Every dialect of ours goes through what holds for all."""
+
+from __future__ import annotations
+
+import json
+
+import anthropic.types
+from google.genai import types as google
+from openai.types.chat import ChatCompletion
+
+from gateway.assembly.catalog import DIALECTS, dialect
+from gateway.dialects.anthropic import AnthropicMessages
+from gateway.dialects.conformance import DialectConformance
+from gateway.dialects.gemini_generate import GeminiGenerate
+from gateway.dialects.openai_chat import OpenAIChat
+
+
+class TestOpenAI(DialectConformance):
+    dialect = OpenAIChat()
+    end = b'"finish_reason":"'
+    embedded = b'{"data":[{"index":1,"embedding":[0.5]},{"index":0,"embedding":"AACAPw=="}]}'
+
+    def check_whole(self, body: bytes) -> None:
+        ChatCompletion.model_validate(json.loads(body))
+
+
+class TestAnthropic(DialectConformance):
+    dialect = AnthropicMessages()
+    end = b"event: message_delta"
+    declares_tools = True
+
+    def check_whole(self, body: bytes) -> None:
+        anthropic.types.Message.model_validate(json.loads(body))
+
+
+class TestGemini(DialectConformance):
+    dialect = GeminiGenerate()
+    end = b'"finishReason"'
+    embedded = b'{"embeddings":[{"values":[0.5]},{"values":[0.25]}]}'
+
+    def check_whole(self, body: bytes) -> None:
+        google.GenerateContentResponse.model_validate(json.loads(body))
+
+
+def test_every_dialect_has_its_class() -> None:
+    tested = {type(each.dialect) for each in DialectConformance.__subclasses__()}
+    assert {type(dialect(name)) for name in DIALECTS} == tested
+    assert [dialect(name).name for name in DIALECTS] == list(DIALECTS)
