@@ -241,6 +241,17 @@ class RenamedConfig(ToolConfig):
         return []
 """,
 }
+FAILING = """
+from typing import Literal
+from pydantic import Field
+from config.tools import ToolConfig
+
+class FailingConfig(ToolConfig):
+    \"\"\"Fails.\"\"\"
+    kind: Literal["failing"] = Field(description="Fails.")
+    async def open(self, name, parts):
+        return {}["nothing"]
+"""
 PROBLEMS = {
     "missing": "the plug-in parts_broken.missing:MissingConfig can't be loaded: ModuleNotFoundError: "
     "No module named 'no_such_package'",
@@ -301,3 +312,12 @@ def test_no_package_takes_the_place_of_ours(broken: Path, tmp_path: Path) -> Non
     tool = '{kind: http, description: x, url: "https://a.example/x"}'
     (tmp_path / "gatehouse.yaml").write_text(f"version: 1\ntools: {{mine: {tool}}}\n")
     assert gatehouse("check", site=broken, cwd=tmp_path).returncode == 0
+
+
+def test_one_that_fails_to_open_is_named(tmp_path: Path) -> None:
+    place = {"gatehouse.tools": {"failing": "parts_failing:FailingConfig"}}
+    install(tmp_path / "site", {"parts_failing.py": FAILING}, "parts-failing", place)
+    (tmp_path / "gatehouse.yaml").write_text("version: 1\ntools: {mine: {kind: failing}}\n")
+    served = gatehouse("serve", "--listen", "127.0.0.1:0", site=tmp_path / "site", cwd=tmp_path)
+    assert served.returncode != 0
+    assert "tools.mine can't be opened: KeyError: 'nothing'" in served.stderr
