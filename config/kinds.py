@@ -6,6 +6,7 @@ are is the composition root's to say, and that of packages that are installed be
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,6 +241,17 @@ def _write(value: Component, info: SerializationInfo) -> dict[str, Any]:
     return value.model_dump(
         mode=info.mode, by_alias=info.by_alias, exclude_none=info.exclude_none, exclude_defaults=info.exclude_defaults
     )
+
+
+@contextlib.contextmanager
+def opening(section: str, name: str) -> Iterator[None]:
+    """Says which component could not be opened, where that fails with an error that says nothing to an operator."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{section}.{name} can't be opened: {type(error).__name__}: {error}") from error
 
 
 def seam_of(markers: tuple[Any, ...]) -> OfKind | None:
