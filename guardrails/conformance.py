@@ -23,7 +23,7 @@ from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta
 from contract.egress import DIRECT
 from contract.embedding import Embeds
-from contract.errors import GatehouseError
+from contract.errors import GatehouseError, Unavailable
 from contract.exchange import Exchange
 from contract.finding import Finding
 from contract.messages import ChatRequest, Message, Text
@@ -35,6 +35,7 @@ from guardrails.chain import Chain
 from guardrails.component import Guardrail, Parts
 from guardrails.masking.conversations import KeepsRows, MemoryRows
 from guardrails.personal.tagger_thread import TaggerThread, Tags
+from guardrails.span import Span
 
 if TYPE_CHECKING:
     from rag.async_embedder import AsyncEmbedder, Model
@@ -96,6 +97,30 @@ class Lent:
         for embedder in self._embedders:
             await embedder.close()
         self.pools.close()
+
+
+class Broken(Lent):
+    """What the process lends when none of its models works."""
+
+    def embedder(self) -> Embeds:
+        """See `Shared.embedder`: it never loads."""
+        from rag.async_embedder import AsyncEmbedder
+        from rag.embedder import EmbedderAbsent
+
+        def absent() -> Model:
+            raise EmbedderAbsent("broken")
+
+        self._embedders.append(AsyncEmbedder(absent))
+        return self._embedders[-1]
+
+    def tagger(self) -> TaggerThread:
+        """See `Shared.tagger`: it fails on every text."""
+
+        class Failing:
+            def tag(self, text: str) -> list[Span]:
+                raise OSError("broken")
+
+        return TaggerThread(Failing(), self.pools.tagger)
 
 
 class Pieces:
@@ -238,6 +263,20 @@ class GuardrailConformance(ComponentConformance):
         # What may go on of an answer that is stopped differs; it never holds what was found.
         assert pieces.words == whole.words or (whole.stopped and found_text not in pieces.words)
 
+    @pytest.mark.parametrize("on_error", ["closed", "open"])
+    def test_when_models_are_broken_it_does_as_on_error_says(self, side: Side, on_error: str) -> None:
+        """Unless it needs none: then it works as always."""
+        text = self.passed[0]
+
+        async def run(lent: Lent) -> Outcome:
+            guards = self._chain(side, lent, {**_PATIENT, "on_error": on_error})
+            return await self._outcome(guards, text, side, [text], works=False)
+
+        outcome = _lending(run, Broken)
+        assert {each.action for each in outcome.findings} <= {"failed"}
+        assert outcome.stopped == (on_error == "closed" and bool(outcome.findings))
+        assert outcome.words == ("" if outcome.stopped else text)
+
     def test_requests_at_the_same_time_know_nothing_of_each_other(self, side: Side) -> None:
         """One guardrail serves all requests of a pipeline, many at a time."""
 
@@ -267,12 +306,16 @@ class GuardrailConformance(ComponentConformance):
 
         return _lending(run)
 
-    async def _outcome(self, guards: Chain, text: str, side: Side, pieces: Sequence[str]) -> Outcome:
+    async def _outcome(
+        self, guards: Chain, text: str, side: Side, pieces: Sequence[str], *, works: bool = True
+    ) -> Outcome:
         exchange = Exchange("conformance")
         exchange.caller = Caller("conformance")
         request = self.request(text) if side == "input" else self.asked()
 
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+            if not works:
+                raise Unavailable("broken")
             return StockReply(self.model_says(text), request)
 
         words: list[str] = []
@@ -289,11 +332,11 @@ class GuardrailConformance(ComponentConformance):
         return Outcome("".join(words), tuple(exchange.findings), stopped)
 
 
-def _lending(act: Callable[[Lent], Awaitable[T]]) -> T:
+def _lending(act: Callable[[Lent], Awaitable[T]], made: Callable[[], Lent] = Lent) -> T:
     """What `act` gives with what it is lent."""
 
     async def run() -> T:
-        lent = Lent()
+        lent = made()
         try:
             return await act(lent)
         finally:
