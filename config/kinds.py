@@ -22,6 +22,8 @@ from config.struct import Component
 ENTRY_POINTS = "gatehouse"
 # Where a schema has every kind of a seam: `schema` puts them in.
 PLACEHOLDER = "x-gatehouse-seam"
+# The same where a text must be one of the names of something.
+NAMES = "x-gatehouse-names"
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class Offer:
 class Kinds:
     """What kinds there are. Ours come first: no package can take the place of one of them."""
 
-    def __init__(self, seams: Mapping[str, Seam]) -> None:
+    def __init__(self, seams: Mapping[str, Seam], listed: Mapping[str, Sequence[str]] | None = None) -> None:
+        """`listed` are names of what has no options, such as surfaces."""
         self._seams = seams
+        self.listed = listed or {}
         self._loaded: dict[tuple[str, str], type[Component]] = {}
         self._plugins: list[EntryPoint] | None = None
 
@@ -207,6 +211,30 @@ class OfKind:
             context = {"discriminator": "'kind'", "tag": str(value["kind"]), "expected_tags": ""}
             raise PydanticKnownError("union_tag_invalid", context)
         return struct.model_validate(value, context=info.context)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of the names of what is `listed`."""
+
+    listed: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Reads a text, then looks for it among the names."""
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A place for the names, as `OfKind` has one for structs."""
+        return {NAMES: self.listed}
+
+    def _check(self, value: str, info: ValidationInfo) -> str:
+        kinds = (info.context or {}).get("kinds")
+        if isinstance(kinds, Kinds) and value not in (known := kinds.listed[self.listed]):
+            *others, last = [f"'{each}'" for each in known]
+            raise PydanticKnownError(
+                "literal_error", {"expected": f"{', '.join(others)} or {last}" if others else last}
+            )
+        return value
 
 
 def _write(value: Component, info: SerializationInfo) -> dict[str, Any]:

@@ -102,6 +102,11 @@ class Config(Struct):
         return self._kinds
 
     @property
+    def surfaces(self) -> tuple[str, ...]:
+        """The vendors' APIs that an app or a key may be held to."""
+        return tuple(self._kinds.listed.get("surfaces", ()))
+
+    @property
     def digest(self) -> str:
         """12 hex digits that change with the file's text and with every referenced value; empty if built in code."""
         return self._digest

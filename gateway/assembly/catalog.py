@@ -74,7 +74,6 @@ SEAMS = {
         },
     ),
 }
-KINDS = Kinds(SEAMS)
 DIALECTS = {
     "openai": "gateway.dialects.openai_chat:OpenAIChat",
     "anthropic": "gateway.dialects.anthropic:AnthropicMessages",
@@ -92,6 +91,7 @@ SURFACES = {
         "gateway.surfaces.models:ModelSurface",
     ),
 }
+KINDS = Kinds(SEAMS, {"surfaces": [vendor for vendor in SURFACES if vendor]})
 
 
 def dialect(name: str) -> Dialect:

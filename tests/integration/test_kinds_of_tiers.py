@@ -10,7 +10,7 @@ from cache.conformance import Lent, TierConformance
 from cache.memory import MemoryTierConfig
 from cache.postgres_tier import PostgresTierConfig
 from cache.redis_tier import RedisTierConfig
-from tests.services import RedisServer, postgres_server, redis_server
+from tests.services import RedisServer, redis_server
 
 
 @pytest.mark.parametrize("evict", ["s3-fifo", "lru", "lfu", "fifo"])
@@ -41,15 +41,9 @@ class TestRedis(TierConformance):
         return Lent(Redis.from_url(self.url))
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
 class TestPostgres(TierConformance):
     config = PostgresTierConfig
 
     @pytest.fixture(autouse=True)
-    def address(self, postgres: str) -> None:
-        self.options = {"url": postgres}
+    def address(self, postgres_url: str) -> None:
+        self.options = {"url": postgres_url}

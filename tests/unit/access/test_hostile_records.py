@@ -127,7 +127,7 @@ def test_what_is_wrong_is_said_with_the_value() -> None:
         check_options("app", {"budget": "lots"})
     assert "{" not in str(told.value)
     with pytest.raises(ValueError, match="list of names"):
-        check_key_options({"models": "quick"})
+        check_key_options({"models": "quick"}, ())
 
 
 class _Found:

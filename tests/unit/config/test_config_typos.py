@@ -172,6 +172,7 @@ def test_the_config_is_right(folder: Path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(typos())
+@pytest.mark.slow
 def test_a_typo_is_reported_where_it_is(folder: Path, typo: Typo) -> None:
     number, column, key, wrong = typo
     siblings = {name for _, _, name in KEYS}
@@ -196,6 +197,7 @@ def outcome(folder: Path, text: str) -> str:
 @given(
     st.sampled_from(KEYS), st.sampled_from(["", "[]", "{}", "12", "x: y", "'", "[1, {", "!t 5", "true", "*x", "- -"])
 )
+@pytest.mark.slow
 def test_a_wrong_value_never_shows_a_secret(folder: Path, key: tuple[int, int, str], value: str) -> None:
     number, column, name = key
     changed = LINES[number][:column] + f"{name}: {value} # was {LINES[number][column:]}"
@@ -212,6 +214,7 @@ def test_a_section_whose_name_is_missing_shows_no_secret(folder: Path, section: 
 @given(
     st.integers(0, len(VALID) - 1), st.sampled_from(["{", "]", '"', ":", ": ", "\t", "\n", "\x07", "#", "&", "*", "%"])
 )
+@pytest.mark.slow
 def test_a_broken_text_never_shows_a_secret(folder: Path, at: int, noise: str) -> None:
     shown = outcome(folder, VALID[:at] + noise + VALID[at:])
     for secret in (*SECRETS.values(), *WRITTEN):

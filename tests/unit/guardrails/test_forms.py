@@ -286,6 +286,7 @@ def test_code_is_python(text: str) -> None:
     ["[", "{", '{"a":', "- ", "? ", "&a ", "(", "-", "not ", "1+", "a.", "lambda:", "x if y else ", "f'{", "(select ",
      "select a from (", "case when ", "cast(", "{[", "'", "a:\n ", "*a ", "b'' if "],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_is_nested_too_deeply_is_malformed(unit: str) -> None:
     text = unit * (100_000 // len(unit))
 

@@ -19,6 +19,8 @@ from guardrails.secrets import SecretFinder
 from guardrails.sentences import _released
 from guardrails.span import Span
 
+pytestmark = pytest.mark.slow
+
 GROWTH = "A guardrail's search takes time by a text's length, not by its square"
 UNITS = [
     "api_key", "pass", "secret_", "password: ", "token=", "a1b2c3d4e5f6g7h8i9", "a1b2c3d4e5f6g7h8=a1b2 ", "a-", "a:",
