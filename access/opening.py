@@ -219,7 +219,12 @@ class Accounts:
         """For metrics; None without a database."""
         if self.ledger is None or self.keys is None:
             return None
-        return AccountsState(self.ledger.waiting_bytes, self.ledger.lost_rows, self.keys.unconfirmed_s)
+        return AccountsState(
+            self.ledger.waiting_bytes,
+            self.ledger.lost_rows,
+            self.ledger.unreadable_lines,
+            self.keys.unconfirmed_s,
+        )
 
     def status(self) -> dict[str, str]:
         """One line for each part that is there."""

@@ -10,4 +10,5 @@ class AccountsState(msgspec.Struct, frozen=True):
 
     ledger_waiting_bytes: int = 0
     ledger_lost_rows: int = 0
+    ledger_undecodable_lines: int = 0
     keys_unconfirmed_s: float = 0.0

@@ -299,6 +299,10 @@ def _accounted(accounts: AccountsState) -> Iterator[Metric]:
         accounts.ledger_lost_rows,
     )  # fmt: skip
     yield GaugeMetricFamily(
+        "gatehouse_ledger_undecodable_lines", "Lines of journals that are kept aside: their rows are in no database.",
+        accounts.ledger_undecodable_lines,
+    )  # fmt: skip
+    yield GaugeMetricFamily(
         "gatehouse_keys_unconfirmed_seconds", "How long the database has not confirmed the keys; 0 while it does.",
         accounts.keys_unconfirmed_s,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,13 +140,18 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_process(folder: Path) -> Iterator[PostgresServer]:
-    """A running one that can be stopped and stalled."""
-    server = PostgresServer(folder)
-    try:
-        yield server
-    finally:
-        server.close()
+def postgres_process() -> Iterator[PostgresServer]:
+    """A running one that can be stopped and stalled.
+
+    Not below pytest's own folders: started by root it runs as another user, whom each start of pytest locks out there.
+    """
+    with tempfile.TemporaryDirectory(prefix="gatehouse-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = PostgresServer(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 @contextlib.contextmanager

@@ -15,14 +15,14 @@ from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
 from gateway.providers.body_kind import body_kind
-from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
+from gateway.providers.http import ConnectionPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contract.deltas import Delta
-    from contract.dialect import Dialect, ReplyReader, Unsupported, WireRequest
-    from contract.egress import Proxy
+    from contract.dialect import Dialect, ReplyReader, WireRequest
+    from contract.endpoint import Endpoint
     from contract.errors import TimeoutPhase
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from contract.provider import UpstreamCall
@@ -42,36 +42,6 @@ class Settle(Protocol):
         ...
 
 
-class EmbeddingDialect(Protocol):
-    """The two pure directions of an embeddings call."""
-
-    def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
-        """Raises `UnsupportedFeature`."""
-        ...
-
-    def read_embed_reply(self, body: bytes) -> Embeddings:
-        """Raises `MalformedReply`."""
-        ...
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where and how a provider is reached. `auth` is the header of the key, `scheme` what stands before it."""
-
-    base_url: str
-    auth: str = "authorization"
-    scheme: str = "Bearer "
-    headers: dict[str, str] = {}
-    version: str = ""
-    native: bool = True
-    unsupported: Unsupported = "drop"
-    path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
-    models: dict[str, str] = {}  # our model id -> the provider's
-    prompt_cache: bool = False
-    max_answer: int = MAX_ANSWER_BYTES
-    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
-    nine_letter_ids: bool = False
-
-
 class RemoteProvider:
     """Implements `contract.provider.Provider`."""
 
@@ -82,11 +52,7 @@ class RemoteProvider:
         endpoint: Endpoint,
         credentials: Credentials,
         *,
-        embeddings: EmbeddingDialect | None = None,
         trusted: bool = False,
-        connect_s: float = 5.0,
-        max_connections: int = 1000,
-        proxy: Proxy | None = None,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -94,10 +60,15 @@ class RemoteProvider:
         self._wire = dialect
         self._endpoint = endpoint
         self._credentials = credentials
-        self._embeddings = embeddings
-        self._connect_s = connect_s
+        self._embeddings = dialect.embeddings
+        self._traced_as = dialect.traced_as
+        self._embeds_as = msgspec.structs.replace(dialect.traced_as, operation="embeddings")
+        self._connect_s = endpoint.connect_s
         self._pool = ConnectionPool(
-            endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
+            endpoint.base_url,
+            max_connections=endpoint.max_connections,
+            max_answer=endpoint.max_answer,
+            proxy=endpoint.proxy,
         )
         self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
         self._secrets = tuple(
@@ -121,6 +92,7 @@ class RemoteProvider:
             ),
         )
         begun = asyncio.get_running_loop().time()
+        call.attempt.traced_as = self._traced_as
         response = await self._post(wire, call)
         try:
             _unpack(response)
@@ -223,7 +195,9 @@ class RemoteProvider:
         endpoint = self._endpoint
         model = endpoint.models.get(call.model, call.model)
         options = WireOptions(model, stream=False, version=endpoint.version, native=endpoint.native)
-        response = await self._post(self._embeddings.write_embed_request(request, options), call)
+        wire = self._embeddings.write_embed_request(request, options)
+        call.attempt.traced_as = self._embeds_as
+        response = await self._post(wire, call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
             _unpack(response)

@@ -11,9 +11,8 @@ from gateway.surfaces.headers import reply_headers
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.messages import EmbeddingRequest, Embeddings
-    from gateway.engine.runtime import Runtime
-    from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.surface import SurfaceParts, Vendor
 
 
 class EmbeddingWire(WritesErrors, Protocol):
@@ -31,13 +30,16 @@ class EmbeddingWire(WritesErrors, Protocol):
 class EmbeddingSurface:
     """One endpoint."""
 
-    def __init__(self, runtime: Runtime, surface: str, bodies: BodyReader) -> None:
-        self._runtime = runtime
-        self._bodies = bodies
+    def __init__(self, parts: SurfaceParts, vendor: Vendor, surface: str) -> None:
+        """`surface` is the name in traces and metrics."""
+        self._runtime = parts.runtime
+        self._bodies = parts.bodies
+        self._vendor = vendor.name
         self._surface = surface
 
     async def serve(self, call: HttpCall, wire: EmbeddingWire) -> None:
         """Answers one HTTP request."""
+        call.vendor = self._vendor
 
         async def answer(call: HttpCall, exchange: Exchange) -> None:
             await self._answer(call, exchange, wire)

@@ -22,9 +22,9 @@ def pytest_sessionstart() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_cluster() -> Iterator[PostgresServer]:
     """Shared by all modules: tests that stop or stall a server start one themselves, by `postgres_process`."""
-    with postgres_process(tmp_path_factory.mktemp("postgres")) as server:
+    with postgres_process() as server:
         yield server
 
 

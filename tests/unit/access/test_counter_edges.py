@@ -15,7 +15,7 @@ from access.callers.directory import Directory
 from access.database.store import Database
 from access.database.tables import HOURS
 from access.ledger.entry import Entry
-from access.ledger.ledger import insert
+from access.ledger.rows import insert
 from access.limits import redis_counters
 from access.limits.counters import DAY_US, RATE, SLOTS, SPEND, Demand, MemoryCounters, Seed, Settlement
 from access.limits.quota import Quota

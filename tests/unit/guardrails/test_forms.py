@@ -17,7 +17,8 @@ from contract.messages import ChatRequest
 from contract.reply import Reply
 from contract.work import WorkPool
 from guardrails.formats.forms import ChoiceForm, Form, JsonForm, PatternForm, PythonForm, SqlForm, YamlForm
-from guardrails.judges.guard import FormJudge, Judgement
+from guardrails.judges.form import FormJudge
+from guardrails.judges.guard import Judgement
 
 CUT = "An answer that was cut off is of no form, even where its beginning parses"
 VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all else is asked again"

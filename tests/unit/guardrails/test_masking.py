@@ -14,7 +14,8 @@ from guardrails.masking.mask import mask_text
 from guardrails.masking.tags import TagKey
 from guardrails.masking.unmask import Unmask
 from guardrails.masking.vault import Vault
-from guardrails.personal.patterns import Span, find, resolve
+from guardrails.personal.patterns import find, resolve
+from guardrails.span import Span
 
 KEY = TagKey(b"secret", "app/conversation")
 WORDS = [

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.sources import Item, Origin
 from rag import vectors_index
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.fuse import by_ranks, ranked, weighted
-from rag.ingest import Item, Report, embed, keep
+from rag.ingest import Report, embed, keep
 from rag.postgres_store import PostgresStore
-from rag.source import Origin, Source
+from rag.source import Source
 from rag.sqlite_store import SqliteStore
 from rag.store import Counts, Store, may_see, partition_of
 from tests.unit.rag.letters import LetterVectors

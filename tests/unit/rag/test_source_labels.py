@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.sources import Item
 from rag.chunkers import Chunking
 from rag.collection import Collection
 from rag.documents.reading import EMPTY_FILE
-from rag.ingest import HIDDEN, Item, keep
+from rag.ingest import HIDDEN, keep
 from rag.postgres_store import PostgresStore
 from rag.source import Source
 from rag.sqlite_store import SqliteStore
