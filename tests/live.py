@@ -56,6 +56,12 @@ class Answer:
         return json.loads(self.body)
 
 
+def is_known(gateway: Gateway, key: str) -> bool:
+    """Whether the gateway has heard of a key that was made a moment ago; one may have expired since."""
+    answer = gateway.request("GET", "/v1/models", None, {"authorization": f"Bearer {key}"})
+    return answer.status != 401 or b"expired" in answer.body
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:

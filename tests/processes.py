@@ -220,6 +220,13 @@ def until(is_so: Callable[[], bool], seconds: float = HANG_S) -> float:
     return time.monotonic() - began
 
 
+async def eventually(is_so: Callable[[], bool], seconds: float = HANG_S) -> None:
+    """As `until`, while the loop goes on."""
+    async with asyncio.timeout(seconds):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
 @contextlib.asynccontextmanager
 async def callers(count: int, call: Callable[[], Awaitable[Got]], pause_s: float = 0.0) -> AsyncIterator[list[Got]]:
     """So many callers, each of whom asks again and again; the list grows as answers come."""

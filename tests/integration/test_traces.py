@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from gateway.simulator.server import running
 from tests.live import running_gateway
+from tests.processes import until
 from tests.unit.observability.ledgers import collector
 
 CONFIG = """
@@ -39,6 +41,10 @@ def attribute(span: Span, key: str) -> Any:
     return None
 
 
+def spans_of(got: Sequence[ExportTraceServiceRequest]) -> list[Span]:
+    return [span for each in got for span in each.resource_spans[0].scope_spans[0].spans]
+
+
 def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
     body = {"model": "quick", "max_tokens": 9, "messages": [{"role": "user", "content": "my secret words"}]}
     contents = {"contents": [{"parts": [{"text": "my secret words"}]}]}
@@ -63,8 +69,8 @@ def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
                 leaving.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
                 while b"word2" not in leaving.recv(4096):
                     pass
-            time.sleep(0.3)
-        spans = [span for each in got for span in each.resource_spans[0].scope_spans[0].spans]
+            until(lambda: len({span.trace_id for span in spans_of(got)}) >= 9)
+        spans = spans_of(got)
     traces: dict[bytes, list[Span]] = defaultdict(list)
     for span in spans:
         traces[span.trace_id].append(span)

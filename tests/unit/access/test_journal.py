@@ -30,6 +30,7 @@ from access.ledger.rows import insert
 from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.exchange import Exchange
+from tests.processes import eventually
 from tests.unit.access.test_reports import entry
 
 pytestmark = pytest.mark.slow
@@ -323,9 +324,13 @@ def test_rows_are_on_disk_at_once_however_long_the_database_takes(tmp_path: Path
         ledger.start()
         await asyncio.sleep(0.6)
         ledger.add(Exchange("POST /v1/messages", request_id="r7"))
-        await asyncio.sleep(0.6)
-        on_disk = [each.request_id for path in journals(folder) for found, _ in read_journal(path, 9) for each in found]
-        assert sorted(on_disk) == ["r1", "r7"]
+
+        def on_disk() -> list[str]:
+            read = [found for path in journals(folder) for found, _ in read_journal(path, 9)]
+            return sorted(each.request_id for found in read for each in found)
+
+        await eventually(lambda: len(on_disk()) >= 2)
+        assert on_disk() == ["r1", "r7"]
         database.stuck = False
         for task in ledger._tasks:
             task.cancel()

@@ -21,6 +21,7 @@ from contract.exchange import Exchange
 from contract.messages import CacheControl, ChatRequest, Message, Text
 from contract.passages import Passage
 from contract.phases import Made
+from tests.processes import eventually
 
 
 class Reply:
@@ -117,8 +118,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
             if batch % 20 == 10:
                 source.version = str(batch)
             await asyncio.gather(*[one() for _ in range(100)])
-        await asyncio.sleep(0.01)
-        assert all(not len(each._flights) for each in pipelines)
+        await eventually(lambda: all(not len(each._flights) for each in pipelines))
 
     asyncio.run(run())
     assert calls < 9000, "it has to give some answers again"
@@ -168,9 +168,7 @@ def test_when_all_leave_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
             await reader.reply.next()
             assert not reply.closed
             await reader.reply.close()
-        await asyncio.sleep(0.01)
-        assert reply.closed
-        assert not len(recall._flights)
+        await eventually(lambda: reply.closed and not len(recall._flights))
 
     asyncio.run(run())
 
@@ -200,7 +198,6 @@ def test_a_call_goes_on_for_its_ledger_while_another_reads_it() -> None:
         made = await recall.recall(request, alone, make)
         await made.reply.next()
         await made.reply.close()
-        await asyncio.sleep(0.01)
-        assert not alone.goes_on
+        await eventually(lambda: not alone.goes_on)
 
     asyncio.run(run())

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.surfaces.connections import Bounds
 from gateway.surfaces.protocol import MOST_FIELDS, MOST_HEADERS, MOST_URL
-from tests.unit.surfaces.listening import HEAD, SMALL, guarded, place, rest, run, until
+from tests.processes import eventually
+from tests.unit.surfaces.listening import HEAD, SMALL, guarded, place, rest, run
 
 
 @guarded
@@ -142,7 +143,7 @@ def test_a_hundred_requests_at_once_on_one_connection_are_too_many() -> None:
             one = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
             got = await here.ask(one * 100)
             assert got == b""
-            await until(lambda: here.app.ended == ["left"])
+            await eventually(lambda: here.app.ended == ["left"])
 
     run(work())
 
@@ -162,7 +163,7 @@ def test_no_answer_of_ours_is_written_into_another_one() -> None:
         async with place() as here:
             got = await here.ask(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\nnonsense\r\n\r\n")
             assert got == b""
-            await until(lambda: here.app.ended == ["left"])
+            await eventually(lambda: here.app.ended == ["left"])
 
     run(work())
 
@@ -174,7 +175,7 @@ def test_a_caller_who_leaves_ends_the_request_that_is_answered_not_only_the_last
             writer.write(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\nGET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
             await here.app.going.wait()
             writer.close()
-            await until(lambda: here.app.ended == ["left"])
+            await eventually(lambda: here.app.ended == ["left"])
 
     run(work())
 
@@ -219,7 +220,7 @@ def test_whatever_comes_ends_and_the_next_caller_is_served(sent: list[bytes]) ->
                 await asyncio.sleep(0)
             await rest(reader)
             writer.close()
-            await until(lambda: len(here.connections) == 0)
+            await eventually(lambda: len(here.connections) == 0)
             ask = HEAD + b"connection: close\r\ncontent-length: 2\r\n\r\nhi"
             assert (await here.ask(ask)).endswith(b"hi")
 

@@ -9,7 +9,8 @@ import socket
 import pytest
 
 from gateway.surfaces.connections import Bounds, Connections
-from tests.unit.surfaces.listening import HEAD, SMALL, patient, place, rest, run, until
+from tests.processes import eventually
+from tests.unit.surfaces.listening import HEAD, SMALL, patient, place, rest, run
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(data: bytes, status: bytes)
     async def work() -> None:
         async with place(SMALL) as here:
             assert (await here.ask(data))[9:12] == status
-            await until(lambda: len(here.connections) == 0)
+            await eventually(lambda: len(here.connections) == 0)
 
     run(work())
 
@@ -60,7 +61,7 @@ def test_what_drips_is_not_waited_for(begin: bytes, more: bytes, ended: list[str
             assert here.app.ended == ended
             dripping.cancel()
             writer.close()
-            await until(lambda: len(here.connections) == 0)
+            await eventually(lambda: len(here.connections) == 0)
 
     run(work())
 
@@ -115,7 +116,7 @@ def test_a_caller_who_does_not_read_is_left(path: str, ended: str) -> None:
         bounds = SMALL if "due" not in path else Bounds(head_s=0.2)
         async with place(bounds) as here:
             with _stuck(here.port, b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode()):
-                await until(lambda: len(here.app.ended) == 1 and len(here.connections) == 0)
+                await eventually(lambda: len(here.app.ended) == 1 and len(here.connections) == 0)
             assert here.app.ended == [ended]
 
     run(work())
@@ -159,7 +160,7 @@ def test_a_house_full_of_work_says_so() -> None:
             busy = [await here.open() for _ in range(3)]
             for _, writer in busy:
                 writer.write(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
-            await until(lambda: len(here.app.seen) == 3)
+            await eventually(lambda: len(here.app.seen) == 3)
             got = await here.ask(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
             assert got.startswith(b"HTTP/1.1 503 ")
             for _, writer in busy:
