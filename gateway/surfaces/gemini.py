@@ -60,8 +60,8 @@ class GeminiSurface(Surface):
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
-        parts = {"version": "v1|v1beta|v1alpha", "model": ".+", "verb": "|".join(_VERBS)}
-        return (Pattern("/{version}/models/{model}:{verb}", self._find, parts=parts),)
+        parts = {"model": ".+", "verb": "|".join(_VERBS)}
+        return (Pattern("/(?:v1|v1beta|v1alpha)/models/{model}:{verb}", self._find, parts=parts),)
 
     def _find(self, found: Found) -> Endpoint:
         model, verb = found.values["model"], found.values["verb"]
