@@ -32,7 +32,8 @@ from cache.tier import Place, Tiers
 from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from gateway.contract.exchange import Caller, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.protocols import Made
+from gateway.contract.protocols import Answer
+from gateway.contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 
 REDIS_PORT = 18206
@@ -108,12 +109,12 @@ def miss(finish: FinishReason) -> float:
 
     answer = [Delta((ChoiceDelta(text="Thirty-eight pages. " * 10, finish=finish),), usage=Usage(10, 50))]
 
-    async def made() -> Made:
-        return Made(_Reply(list(answer)))
+    async def made() -> Answer:
+        return Answer(_Reply(list(answer)))
 
     recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
 
-    async def read(made: Made) -> None:
+    async def read(made: Answer) -> None:
         while await made.reply.next() is not None:
             pass
         await made.reply.close()
@@ -124,7 +125,8 @@ def miss(finish: FinishReason) -> float:
 
     async def with_cache() -> None:
         request, exchange = asked()
-        await read(await recall.recall(request, exchange, made))
+        found = await recall.lookup(request, exchange)
+        await read(found if isinstance(found, Answer) else await found.share(made, Unsettled()))
         # What is kept is kept after the answer has gone: it costs too.
         await asyncio.sleep(0)
 

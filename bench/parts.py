@@ -17,6 +17,7 @@ from gateway.contract.exchange import Attempt, Caller, Exchange, new_span_id
 from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from gateway.contract.prompt_tokens import prompt_tokens
 from gateway.contract.protocols import Dialect, InboundCall, UpstreamCall, WireOptions
+from gateway.contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
@@ -147,7 +148,7 @@ def path() -> list[tuple[str, float]]:
     policy = RoutePolicy("bench", (TargetPolicy("up", "bench"),))
 
     async def dispatch() -> None:
-        reply = await dispatcher.dispatch(asked, policy, Exchange("POST /v1/chat/completions"))
+        reply = await dispatcher.dispatch(asked, policy, Exchange("POST /v1/chat/completions"), Unsettled())
         while await reply.next() is not None:
             pass
         await reply.close()

@@ -9,6 +9,7 @@ from gateway.assembly import build
 from gateway.contract.errors import GatehouseError
 from gateway.contract.exchange import Caller, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text
+from gateway.contract.unsettled import Unsettled
 from gateway.resources import Resources
 from observability.waterfall import waterfall
 from router.health import HealthBook
@@ -35,7 +36,7 @@ async def ask(config: Config, model: str, question: str, labels: frozenset[str],
         exchange.caller = Caller("command line", labels=labels)
         request = ChatRequest(dialect="openai", model=model, messages=(Message("user", (Text(question),)),))
         try:
-            reply = await engine.pipeline.handle(request, exchange)
+            reply = await engine.pipeline.handle(request, exchange, Unsettled())
             try:
                 while (deltas := await reply.next()) is not None:
                     sys.stdout.write("".join(piece.text for delta in deltas for piece in delta.choices))

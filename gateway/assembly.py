@@ -23,6 +23,7 @@ from config.providers import (
 )
 from config.sources import SqlConfig, WebConfig
 from gateway import catalog
+from gateway.absent import NO_CONTEXT, NO_GUARDS, NO_QUOTA, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.access.keys import TokenCallers
 from gateway.admission import Directory, key_sets
 from gateway.asides import Asides
@@ -88,7 +89,8 @@ async def build(config: Config, resources: Resources) -> Engine:
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
         asides = Asides(dispatcher, quota, prices, resources.accounts.finished)
-        pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota, asides)
+        limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, asides, limits)
         owned = stack.pop_all()
     _bind(resources, routes, asides)
     caches = _caches(config, resources)
@@ -321,11 +323,11 @@ def _pipeline(
     return Route(
         name,
         route_policy(pipeline.answer, config.models[pipeline.answer]),
-        _context(name, pipeline.context, sources, tables, reading, resources) if pipeline.context is not None else None,
+        _context(name, pipeline.context, sources, tables, reading, resources),
         _guards(config, pipeline, resources),
-        _tools(pipeline.tools, reading, pipeline.tool_steps),
+        _tools(pipeline.tools, reading, pipeline.tool_steps) or NO_TOOLS,
         _recall(config, name, sources, resources),
-        routers[pipeline.route] if pipeline.route is not None else None,
+        routers[pipeline.route] if pipeline.route is not None else NO_ROUTING,
     )
 
 
@@ -341,9 +343,9 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
     return made
 
 
-def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall | None:
+def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall:
     if config.pipelines[pipeline].recall is None:
-        return None
+        return NO_RECALL
     from gateway.caching import open_recall
 
     return open_recall(config, pipeline, sources, resources)
@@ -368,9 +370,9 @@ def _tools(names: Sequence[str], reading: Mapping[str, Sequence[ReadingTool]], s
     return ToolBox([tool for name in names for tool in reading[name]], steps)
 
 
-def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards | None:
+def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards:
     if not pipeline.guard_input and not pipeline.guard_output:
-        return None
+        return NO_GUARDS
     from gateway.guarding import chain
 
     redis = config.server.redis
@@ -385,12 +387,14 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
 
 def _context(
     pipeline: str,
-    config: ContextConfig,
+    config: ContextConfig | None,
     sources: Mapping[str, Source],
     tables: Mapping[str, TableSource],
     reading: Mapping[str, Sequence[ReadingTool]],
     resources: Resources,
 ) -> Context:
+    if config is None:
+        return NO_CONTEXT
     from rag.phase import RetrievedContext
     from rag.rewrite import Rewriter
 

@@ -18,7 +18,7 @@ from gateway.contract.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
-    from gateway.contract.protocols import OwnTools, Reply, UnderGuard
+    from gateway.contract.protocols import GuardedCalls, OwnTools, Reply
 
 
 Ask = Callable[[ChatRequest], Awaitable["Reply"]]
@@ -37,8 +37,17 @@ class _Call:
 class ToolReply:
     """Implements `gateway.contract.protocols.Reply` over as many replies as it takes."""
 
-    def __init__(self, reply: Reply, request: ChatRequest, names: frozenset[str], tools: OwnTools) -> None:
-        """`request` as it was asked, `names` the tools of ours in it. `answer_with` must be called first."""
+    def __init__(
+        self,
+        reply: Reply,
+        request: ChatRequest,
+        names: frozenset[str],
+        tools: OwnTools,
+        exchange: Exchange,
+        ask: Ask,
+        guarded: GuardedCalls,
+    ) -> None:
+        """`request` as it was asked, `names` the tools of ours in it; `ask` asks the same model again."""
         self.dialect = OWN_DIALECT
         self.streamed = reply.streamed
         self._reply = reply
@@ -55,14 +64,9 @@ class ToolReply:
         self._again = False
         self._usage = Usage()
         self._step_usage: Usage | None = None
-        self._exchange: Exchange
-        self._ask: Ask
-        self._under: UnderGuard
-
-    def answer_with(self, exchange: Exchange, ask: Ask, under: UnderGuard) -> ToolReply:
-        """`ask` the model again, with what a tool said `under` guard."""
-        self._exchange, self._ask, self._under = exchange, ask, under
-        return self
+        self._exchange = exchange
+        self._ask = ask
+        self._guarded = guarded
 
     async def next(self) -> list[Delta] | None:
         """See `Reply.next`."""
@@ -147,7 +151,7 @@ class ToolReply:
                 choice = None
             request = msgspec.structs.replace(request, tools=left, tool_choice=choice)
             self._names = frozenset()
-        self._request = await self._under.guard(request)
+        self._request = await self._guarded.recheck(request)
         if self._step_usage is not None:
             self._usage = _sum(self._usage, self._step_usage)
         self._said, self._calls, self._step_usage, self._again = [], {}, None, False
@@ -157,7 +161,7 @@ class ToolReply:
         await before.close()
 
     async def _answer(self, call: _Call) -> str:
-        arguments = self._under.reveal_arguments(call.name, "".join(call.arguments))
+        arguments = self._guarded.reveal_arguments(call.name, "".join(call.arguments))
         return await self._tools.call(call.name, arguments, self._exchange)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from random import Random
+from typing import NamedTuple
 
 from gateway.contract.deltas import Delta, Usage
 from gateway.contract.exchange import Attempt, Exchange
@@ -18,6 +19,7 @@ from gateway.contract.patience import asks_to_think, thinks
 from gateway.contract.protocols import Provider, UpstreamCall
 from gateway.contract.quota import Ticket
 from gateway.contract.service_tier import asked_tier
+from gateway.contract.unsettled import Unsettled
 from router.clockwork import Clockwork
 from router.failure import explain_timeout
 from router.health import HealthBook, Permit
@@ -25,7 +27,19 @@ from router.hedge import R, race
 from router.plan import Plan
 from router.policy import RoutePolicy
 from router.reply import CommittedReply, read_to_commit
-from router.run import Conduct, Run
+from router.run import AttemptOptions, Run
+
+
+class Changes(NamedTuple):
+    """What becomes of a request for one target: `reveal` makes it as a trusted provider gets it, `fit` as so many
+    tokens hold it.
+    """
+
+    reveal: Callable[[ChatRequest], ChatRequest] | None = None
+    fit: Callable[[ChatRequest, int], ChatRequest] | None = None
+
+
+AS_IT_IS = Changes()
 
 
 class Dispatcher:
@@ -49,65 +63,57 @@ class Dispatcher:
         request: ChatRequest,
         policy: RoutePolicy,
         exchange: Exchange,
-        *,
+        unsettled: Unsettled,
+        changes: Changes = AS_IT_IS,
         prompt_tokens: int | None = None,
         opening: Callable[[Delta], None] | None = None,
-        reveal: Callable[[ChatRequest], ChatRequest] | None = None,
-        fit: Callable[[ChatRequest, int], ChatRequest] | None = None,
-        ticket: Ticket | None = None,
     ) -> CommittedReply:
         """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
 
-        `reveal` makes the request as a trusted provider gets it, `fit` as so many tokens hold it. `opening` is called
-        once for each target that sends something before its first word; another may yet answer. `ticket` covers every
-        attempt before it is made.
+        `opening` is called once for each target that sends something before its first word; another may yet answer.
+        The ticket of `unsettled` covers every attempt before it is made; each leaves its transcript there.
 
         Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
         `AllTargetsFailed`.
         """
-        clock, refusal_falls_back = self._works.clock, policy.refusal_falls_back
-        windows = {target.key: target.context_window for target in policy.targets}
+        clock, windows, ticket = self._works.clock, policy.windows, unsettled.ticket
+        reveal, fit = changes
 
         async def answer(provider: Provider, call: UpstreamCall, permit: Permit) -> CommittedReply:
             attempt = call.attempt
             asked = reveal(request) if reveal is not None and provider.trusted else request
-            window = windows.get(attempt.target)
-            if fit is not None and window is not None:
+            if fit is not None and (window := windows.get(attempt.target)) is not None:
                 asked = fit(asked, window)
-            attempt.asked = asked
+            transcript = call.transcript
+            transcript.asked = asked
             if asked.extra is not None and asked.dialect == attempt.dialect:
                 attempt.tier = asked_tier(asked.extra)
             reply = await provider.open(asked, call)
             try:
-                head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)
+                head = await read_to_commit(reply, transcript, policy.refusal_falls_back, clock, opening)
             except BaseException:
                 await reply.close()
                 raise
             permit.commit(clock())
-            return CommittedReply(reply, head, provider, attempt, permit, clock, partial(explain_timeout, policy, call))
+            explain = partial(explain_timeout, policy, call)
+            return CommittedReply(reply, head, provider, transcript, permit, clock, explain)
 
         plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        conduct = Conduct(request.stream, cover, partial(thinks, request))
-        run = Run(policy, plan, exchange, self._works, answer, conduct)
+        options = AttemptOptions(request.stream, unsettled.transcripts, cover, partial(thinks, request))
+        run = Run(policy, plan, exchange, self._works, answer, options)
         # A model that was asked to think is silent, and not slow: asking a second one would only cost twice.
         hedges = policy.hedge_after_s is not None and not asks_to_think(request)
         return await self._outcome(run, policy, exchange, _close, hedges=hedges)
 
     async def embed(
-        self,
-        request: EmbeddingRequest,
-        policy: RoutePolicy,
-        exchange: Exchange,
-        *,
-        prompt_tokens: int | None = None,
-        ticket: Ticket | None = None,
+        self, request: EmbeddingRequest, policy: RoutePolicy, exchange: Exchange, unsettled: Unsettled
     ) -> Embeddings:
         """One vector per text, from the first target that gives them. Raises as `dispatch` does."""
-        clock = self._works.clock
+        clock, ticket = self._works.clock, unsettled.ticket
 
         async def embed(provider: Provider, call: UpstreamCall, permit: Permit) -> Embeddings:
-            call.attempt.asked = request
+            call.transcript.asked = request
             embeddings = await provider.embed(request, call)
             now = call.attempt.ended = clock()
             if embeddings.input_tokens:
@@ -116,9 +122,9 @@ class Dispatcher:
             permit.finish()
             return embeddings
 
-        plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
+        plan = self._plan(policy, exchange, None, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        run = Run(policy, plan, exchange, self._works, embed, Conduct(False, cover))
+        run = Run(policy, plan, exchange, self._works, embed, AttemptOptions(False, unsettled.transcripts, cover))
         return await self._outcome(run, policy, exchange, _keep)
 
     def _plan(

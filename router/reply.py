@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from gateway.contract.deltas import Delta
 from gateway.contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
-from gateway.contract.exchange import Attempt
 from gateway.contract.protocols import Provider, Reply
+from gateway.contract.unsettled import Transcript
 from router.blame import blame
 from router.failure import record_cancelled, record_failure
 from router.health import Permit
@@ -28,6 +28,7 @@ class CommittedReply:
         "_head",
         "_permit",
         "_reply",
+        "_transcript",
         "attempt",
         "dialect",
         "provider",
@@ -41,7 +42,7 @@ class CommittedReply:
         reply: Reply,
         head: list[Delta],
         provider: Provider,
-        attempt: Attempt,
+        transcript: Transcript,
         permit: Permit,
         clock: Callable[[], float],
         explain: Callable[[TimedOut], None] | None = None,
@@ -49,10 +50,12 @@ class CommittedReply:
         """`explain` says of a timeout which limit it was, and where that is set."""
         self.dialect = reply.dialect
         self.streamed = reply.streamed
+        attempt = transcript.attempt
         self.target = attempt.target
         self.provider = provider.name
         self.trusted = provider.trusted
         self.attempt = attempt
+        self._transcript = transcript
         self._reply = reply
         self._head: list[Delta] | None = head
         self._permit = permit
@@ -73,7 +76,7 @@ class CommittedReply:
         if following is None:
             self._end(None)
         else:
-            note_usage(self.attempt, following)
+            note_usage(self._transcript, following)
         return following
 
     async def close(self) -> None:
@@ -97,14 +100,14 @@ class CommittedReply:
         if isinstance(error, Exception):
             record_failure(self.attempt, error, now)
         if isinstance(error, UpstreamError):
-            note_usage(self.attempt, error.before)
-            self._permit.fail(error, now, blame(error, self.attempt, self._permit.timeouts, stream=self.streamed))
+            note_usage(self._transcript, error.before)
+            self._permit.fail(error, now, blame(error, self._transcript, self._permit.timeouts, stream=self.streamed))
         self._give_up()
 
 
 async def read_to_commit(
     reply: Reply,
-    attempt: Attempt,
+    transcript: Transcript,
     refusal_falls_back: bool,
     clock: Callable[[], float],
     opening: Callable[[Delta], None] | None = None,
@@ -116,12 +119,12 @@ async def read_to_commit(
     """
     head: list[Delta] = []
     declined = False
-    while (batch := await _hear(reply, attempt)) is not None:
+    while (batch := await _hear(reply, transcript)) is not None:
         head = head + batch if head else batch
         for delta in batch:
             for choice in delta.choices:
                 if choice.has_content:
-                    attempt.first_token = clock()
+                    transcript.attempt.first_token = clock()
                     return head
                 if choice.finish in _DECLINED and refusal_falls_back:
                     declined = True
@@ -135,21 +138,21 @@ async def read_to_commit(
     raise EmptyAnswer("the provider's answer was empty")
 
 
-async def _hear(reply: Reply, attempt: Attempt) -> list[Delta] | None:
+async def _hear(reply: Reply, transcript: Transcript) -> list[Delta] | None:
     """The next deltas, noted on the attempt; also those that came with an error, and that nobody gets."""
     try:
         batch = await reply.next()
     except UpstreamError as error:
-        note_usage(attempt, error.before)
+        note_usage(transcript, error.before)
         raise
     if batch is not None:
-        note_usage(attempt, batch)
+        note_usage(transcript, batch)
     return batch
 
 
-def note_usage(attempt: Attempt, batch: Sequence[Delta]) -> None:
-    """Keeps the latest usage and the words on the attempt, so that what was generated is known however it ends."""
-    said = attempt.said
+def note_usage(transcript: Transcript, batch: Sequence[Delta]) -> None:
+    """Keeps the latest usage and the words, so that what was generated is known however it ends."""
+    attempt, said = transcript.attempt, transcript.said
     for delta in batch:
         if delta.usage is not None:
             attempt.usage = delta.usage.sane
@@ -162,3 +165,5 @@ def note_usage(attempt: Attempt, batch: Sequence[Delta]) -> None:
                 said.append(choice.reasoning)
             for call in choice.tool_calls:
                 said.append(call.name + call.arguments)
+    if said:
+        attempt.uncounted = True

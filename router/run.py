@@ -20,6 +20,7 @@ from gateway.contract.errors import (
 )
 from gateway.contract.exchange import Attempt, Exchange, new_span_id
 from gateway.contract.protocols import Provider, UpstreamCall
+from gateway.contract.unsettled import Transcript
 from router.blame import blame
 from router.clockwork import Clockwork
 from router.failure import Failure, combine, explain_timeout, record_cancelled, record_failure
@@ -35,12 +36,13 @@ Reason: TypeAlias = Literal["first", "retry", "fallback", "hedge"]
 Act: TypeAlias = Callable[[Provider, UpstreamCall, Permit], Awaitable[R]]
 
 
-class Conduct(NamedTuple):
-    """How the attempts are made: streamed or not, what each must be covered by before it is made, and which models
-    think before their first word.
+class AttemptOptions(NamedTuple):
+    """How the attempts are made: streamed or not, where their transcripts go, what each must be covered by before it is
+    made, and which models think before their first word.
     """
 
     stream: bool
+    transcripts: list[Transcript]
     cover: Callable[[Attempt], Awaitable[None]] | None = None
     thinks: Callable[[str], bool] | None = None
 
@@ -48,18 +50,24 @@ class Conduct(NamedTuple):
 class Run(Generic[R]):
     """The state of one dispatch. Its lanes (one, or two with a hedge) take targets from the same plan."""
 
-    __slots__ = ("_act", "_conduct", "_deadline", "_exchange", "_failures", "_halted", "_plan", "_policy", "_started",
+    __slots__ = ("_act", "_deadline", "_exchange", "_failures", "_halted", "_options", "_plan", "_policy", "_started",
                  "_works", "won")  # fmt: skip
 
     def __init__(
-        self, policy: RoutePolicy, plan: Plan, exchange: Exchange, works: Clockwork, act: Act[R], conduct: Conduct
+        self,
+        policy: RoutePolicy,
+        plan: Plan,
+        exchange: Exchange,
+        works: Clockwork,
+        act: Act[R],
+        options: AttemptOptions,
     ) -> None:
         self._policy = policy
         self._plan = plan
         self._exchange = exchange
         self._works = works
         self._act = act
-        self._conduct = conduct
+        self._options = options
         self._deadline = math.inf if policy.deadline_s is None else works.clock() + policy.deadline_s
         self._started = False
         self._halted = False
@@ -127,20 +135,23 @@ class Run(Generic[R]):
         return None
 
     async def _attempt(self, provider: Provider, permit: Permit, attempt: Attempt) -> R:
-        stream, thinks = self._conduct.stream, self._conduct.thinks is not None and self._conduct.thinks(attempt.model)
+        options = self._options
+        stream, thinks = options.stream, options.thinks is not None and options.thinks(attempt.model)
         full = self._policy.timeouts.of(stream=stream, thinks=thinks)
         timeouts = full.cut(self._deadline - attempt.started, stream=stream)
         self._started = True
         permit.bound(timeouts, full, stream=stream, thinks=thinks)
         attempt.timeout_s = timeouts.total_s
         exchange = self._exchange
+        transcript = Transcript(attempt)
+        options.transcripts.append(transcript)
         call = UpstreamCall(
-            attempt.model, stream, timeouts, attempt, exchange.traceparent(attempt.span_id),
+            attempt.model, stream, timeouts, attempt, transcript, exchange.traceparent(attempt.span_id),
             exchange.trace_state, self._policy.unsupported, thinks,
         )  # fmt: skip
         try:
-            if self._conduct.cover is not None:
-                await self._conduct.cover(attempt)
+            if options.cover is not None:
+                await options.cover(attempt)
             return await self._act(provider, call, permit)
         except BaseException as error:
             self._end(attempt, permit, error, call, cut=timeouts is not full)
@@ -155,7 +166,7 @@ class Run(Generic[R]):
             # Attempts before it had used the time up: that says nothing about this target.
             permit.release()
         elif isinstance(error, UpstreamError):
-            permit.fail(error, now, blame(error, attempt, permit.timeouts, stream=self._conduct.stream))
+            permit.fail(error, now, blame(error, call.transcript, permit.timeouts, stream=self._options.stream))
         elif self.won:
             permit.lose(now)
         else:

@@ -11,17 +11,14 @@ import os
 import time
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from gateway.contract.deltas import FinishReason, Usage
 from gateway.contract.guards import Finding
 from gateway.contract.messages import Loss
-from gateway.contract.quota import Allowance, Bound, Rule, Ticket
-
-if TYPE_CHECKING:
-    import asyncio
+from gateway.contract.quota import Allowance, Bound, Rule
 
 Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
 AttributeValue: TypeAlias = str | int | float | bool | list[str]
@@ -76,8 +73,7 @@ class Attempt(msgspec.Struct):
     """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
 
     `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it, `timeout_s` how
-    long it may take. `said` and `asked` are what it has said so far and the request that it got, until its usage is
-    settled.
+    long it may take.
     """
 
     target: str
@@ -107,8 +103,8 @@ class Attempt(msgspec.Struct):
     """Whether it has cost what nobody knows, so that `cost` is too little."""
     sent: bool = False
     """Whether the provider has been given the whole request, and may bill for it whatever becomes of the answer."""
-    said: list[str] = []
-    asked: Any = None
+    uncounted: bool = False
+    """Whether it has said words that `usage` does not count yet."""
     losses: tuple[Loss, ...] = ()
 
 
@@ -146,11 +142,9 @@ class Exchange:
         "stream",
         "surface",
         "target",
-        "ticket",
         "trace_flags",
         "trace_id",
         "trace_state",
-        "under_way",
         "unpriced",
         "usage",
         "user",
@@ -172,9 +166,6 @@ class Exchange:
         self.cache: CacheNote | None = None
         # What is left of the caller's limits, by `requests` and `tokens`.
         self.allowances: dict[str, Allowance] = {}
-        self.ticket: Ticket | None = None
-        # Done when its call is over, which goes on for others even after its own caller has left.
-        self.under_way: asyncio.Future[None] | None = None
         self.user = ""
         self.model = ""
         self.route = ""
@@ -200,11 +191,6 @@ class Exchange:
         self.ended = 0.0
         self.output_bytes = 0
         self.cancelled = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether its call is not over, so that nobody knows yet what it takes."""
-        return self.under_way is not None and not self.under_way.done()
 
     @property
     def ledger_id(self) -> str:

@@ -230,7 +230,7 @@ class RemoteProvider:
             while (data := await response.read()) is not None:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
-                call.attempt.said = [""]
+                call.transcript.add("")
             embeddings = self._read_embeddings(b"".join(parts).removeprefix(BOM), call.attempt.key)
             asked, given = len(request.tokens or request.texts), len(embeddings.vectors)
             if asked != given:
@@ -285,7 +285,6 @@ class RemoteReply:
 
     __slots__ = (
         "_alive",
-        "_attempt",
         "_begun",
         "_dialect",
         "_endings",
@@ -302,6 +301,7 @@ class RemoteReply:
         "_stream",
         "_timeouts",
         "_total",
+        "_transcript",
         "dialect",
         "streamed",
     )
@@ -322,7 +322,7 @@ class RemoteReply:
         self.streamed = response.content_type == "text/event-stream"
         self._dialect = dialect
         self._response = response
-        self._attempt = call.attempt
+        self._transcript = call.transcript
         self._settle = settle
         self._endings = Endings()
         self._names = names
@@ -411,7 +411,7 @@ class RemoteReply:
         unread = self._reader.unread() if self._reader is not None else None
         # A body that is no answer at all, such as a page to sign in, has no words; one that broke off is an answer.
         if unread is not None and (unread or not isinstance(error, MalformedReply)):
-            self._attempt.said.append(unread)
+            self._transcript.add(unread)
 
     def _expect_next(self, deltas: Sequence[Delta]) -> None:
         """Sets the time for what comes next. Comments, pings and events without content are signs of life."""

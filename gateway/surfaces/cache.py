@@ -11,12 +11,12 @@ import msgspec
 
 from config.units import parse_duration
 from gateway.contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
     from cache.tier import Purge
     from gateway.contract.exchange import Caller, Exchange
+    from gateway.contract.unsettled import Unsettled
     from gateway.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
@@ -35,23 +35,21 @@ class CacheSurface:
         """Answers one HTTP request."""
         match = _PATH.match(path)
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                caller = await engine.pipeline.identify(call.shown(), exchange)
-                if match is None:
-                    raise UnknownPath("There is no endpoint at this path below /v1/cache")
-                if method != "DELETE":
-                    raise WrongMethod("The cache takes DELETE", allow="DELETE")
-                asked = _asked(call, caller.app, match["entry"] or "")
-                removed = sum([await _purge(engine, each) for each in _within(engine, caller, asked)])
-                if match["entry"] and not removed:
-                    raise UnknownPath("There is no such answer of this app in the caches")
-                exchange.status, exchange.outcome = 200, "ok"
-                body = msgspec.json.encode({"removed": removed})
-                await call.respond(200, reply_headers(exchange, "application/json"), body)
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            caller = await engine.pipeline.identify(call.shown(), exchange)
+            if match is None:
+                raise UnknownPath("There is no endpoint at this path below /v1/cache")
+            if method != "DELETE":
+                raise WrongMethod("The cache takes DELETE", allow="DELETE")
+            asked = _asked(call, caller.app, match["entry"] or "")
+            removed = sum([await _purge(engine, each) for each in _within(engine, caller, asked)])
+            if match["entry"] and not removed:
+                raise UnknownPath("There is no such answer of this app in the caches")
+            exchange.status, exchange.outcome = 200, "ok"
+            return Whole("application/json", msgspec.json.encode({"removed": removed}))
 
-        await conduct(self._runtime, call, f"{method} /v1/cache", self._dialect, answer)
+        await run_request(self._runtime, call, f"{method} /v1/cache", self._dialect, answer)
 
 
 def _asked(call: HttpCall, app: str, entry: str) -> Purge:

@@ -12,11 +12,11 @@ from urllib.parse import parse_qs
 import msgspec
 
 from gateway.contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Caller, Exchange
+    from gateway.contract.unsettled import Unsettled
     from gateway.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
@@ -71,19 +71,18 @@ class DocumentSurface:
         match = _PATH.match(path)
         surface = f"{method} /v1/sources/{{name}}/{match['what'] if match else ''}"
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                caller = await engine.pipeline.identify(call.shown(), exchange)
-                if match is None:
-                    raise UnknownPath("There is no endpoint at this path below /v1/sources")
-                source = _source(engine, caller, match["source"], match["what"])
-                document = match["document"] or None
-                body = await self._answer(call, exchange, engine, (method, match["what"]), source, document)
-                exchange.status, exchange.outcome = 200, "ok"
-                await call.respond(200, reply_headers(exchange, "application/json"), msgspec.json.encode(body))
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            caller = await engine.pipeline.identify(call.shown(), exchange)
+            if match is None:
+                raise UnknownPath("There is no endpoint at this path below /v1/sources")
+            source = _source(engine, caller, match["source"], match["what"])
+            document = match["document"] or None
+            body = await self._answer(call, exchange, engine, (method, match["what"]), source, document)
+            exchange.status, exchange.outcome = 200, "ok"
+            return Whole("application/json", msgspec.json.encode(body))
 
-        await conduct(self._runtime, call, surface, self._dialect, answer)
+        await run_request(self._runtime, call, surface, self._dialect, answer)
 
     async def _answer(
         self,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.access.keys import unknown_model
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
     from gateway.contract.exchange import Exchange
-    from gateway.runtime import Runtime
+    from gateway.contract.unsettled import Unsettled
+    from gateway.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
 
@@ -31,20 +31,19 @@ class ModelSurface:
     async def serve(self, call: HttpCall, dialect: WritesErrors, vendor: str, name: str | None) -> None:
         """Answers one HTTP request in the manner of `vendor`. `name` is None for the list."""
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                caller = await engine.pipeline.identify(call.shown(), exchange)
-                models = engine.pipeline.models(caller)
-                if name is not None and name not in models:
-                    raise unknown_model(name, models)
-                write = _gemini if vendor == "gemini" else _openai_and_anthropic
-                body = msgspec.json.encode(write(models, name))
-                exchange.status = 200
-                exchange.outcome = "ok"
-                await call.respond(200, reply_headers(exchange, "application/json"), body)
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            caller = await engine.pipeline.identify(call.shown(), exchange)
+            models = engine.pipeline.models(caller)
+            if name is not None and name not in models:
+                raise unknown_model(name, models)
+            write = _gemini if vendor == "gemini" else _openai_and_anthropic
+            body = msgspec.json.encode(write(models, name))
+            exchange.status = 200
+            exchange.outcome = "ok"
+            return Whole("application/json", body)
 
-        await conduct(self._runtime, call, self._surface, dialect, answer)
+        await run_request(self._runtime, call, self._surface, dialect, answer)
 
 
 def _openai_and_anthropic(models: list[str], name: str | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from gateway.surfaces.bodies import BodyReader
 from gateway.surfaces.cache import CacheSurface
 from gateway.surfaces.chat import ChatSurface
-from gateway.surfaces.conduct import WritesErrors, conduct
+from gateway.surfaces.conduct import WritesErrors, run_request
 from gateway.surfaces.documents import DocumentSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
 from gateway.surfaces.http import HttpCall
@@ -31,7 +31,6 @@ from gateway.surfaces.tokens import TokenSurface
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.contract.exchange import Exchange
     from gateway.runtime import Runtime
     from gateway.surfaces.origins import Origins
 
@@ -204,14 +203,14 @@ class Paths:
                 vendor = "anthropic"
 
         async def refuse(call: HttpCall) -> None:
-            async def answer(_: HttpCall, __: Exchange) -> None:
+            async def answer(*_: object) -> None:
                 raise error
 
             known, told = vendor, self._vendor("v1", call)
             # Below /v1 stand paths of all three (`files`): then the headers of a vendor's SDK tell.
             if known not in ("openai", "anthropic", "gemini") or (path.startswith("/v1/") and told != "openai"):
                 known = told
-            await conduct(self._runtime, call, "unknown path", self._dialect_of(known), answer)
+            await run_request(self._runtime, call, "unknown path", self._dialect_of(known), answer)
 
         return refuse
 

@@ -37,6 +37,7 @@ from gateway.admission import Directory
 from gateway.contract.deltas import Delta, Usage
 from gateway.contract.exchange import Caller, Exchange
 from gateway.contract.quota import NANO, Rule
+from gateway.contract.unsettled import Transcript, Unsettled
 from router.reply import note_usage
 from tests.services import RedisServer, redis_server
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling
@@ -230,9 +231,9 @@ def test_absurd_requests_and_answers_do_not_stop_redis(redis: RedisServer) -> No
             assert ticket is not None
             attempt = attempt_of(exchange)
             await ticket.cover(attempt, request)
-            note_usage(attempt, [Delta(usage=Usage(input=2**62, output=2**62))])
+            note_usage(Transcript(attempt), [Delta(usage=Usage(input=2**62, output=2**62))])
             attempt.ended = 1.0
-            PRICES.settle(exchange)
+            PRICES.settle(exchange, Unsettled())
             await ticket.settle(exchange)
             await quota.close()
         assert counters.reachable

@@ -30,6 +30,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.protocols import WireOptions
 from gateway.contract.quota import NANO, Bound, Rule
+from gateway.contract.unsettled import Transcript, Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
 from router.reply import note_usage
@@ -158,7 +159,7 @@ def test_an_attempt_that_broke_off_keeps_what_it_may_have_cost() -> None:
         first = attempt_of(exchange)
         await ticket.cover(first, asking())
         # It has said something, and no usage: that is counted at the end.
-        first.said, first.ended, first.error = ["a b c d e f g h"], 1.0, "cut"
+        first.uncounted, first.ended, first.error = True, 1.0, "cut"
         with pytest.raises(BudgetSpent):
             await ticket.cover(attempt_of(exchange), asking())
 
@@ -203,9 +204,9 @@ def test_no_usage_makes_a_budget_larger_or_breaks_its_settlement(usage: Usage, t
         assert ticket is not None
         attempt = attempt_of(exchange)
         attempt.target = target
-        note_usage(attempt, [Delta(usage=usage)])
+        note_usage(Transcript(attempt), [Delta(usage=usage)])
         attempt.ended = 1.0
-        prices.settle(exchange)
+        prices.settle(exchange, Unsettled())
         await ticket.settle(exchange)
         assert exchange.cost is None if exchange.unpriced else (exchange.cost or 0) >= 0
         spent = next(counters.taken(key) for key in counters._state if key.startswith("spend"))
@@ -224,7 +225,7 @@ def test_what_cannot_be_settled_otherwise_counts_as_it_was_reserved() -> None:
         assert ticket is not None
         attempt = attempt_of(exchange)
         await ticket.cover(attempt, asking())
-        attempt.said = ["something"]
+        attempt.uncounted = True
         await ticket.settle(exchange)
         assert reserved(counters) >= NANO // 100
 

@@ -17,6 +17,7 @@ from gateway.contract.exchange import Attempt, Exchange
 from gateway.contract.messages import ChatRequest, Message, Text
 from gateway.contract.quota import NANO
 from gateway.contract.service_tier import asked_tier, tier_name
+from gateway.contract.unsettled import Unsettled
 
 ONE_TIER = pytest.mark.guarantee(
     "money", "An answer costs what its service tier costs, and is unpriced without a price"
@@ -28,7 +29,7 @@ USAGE = Usage(input=1_000_000, output=100_000)
 def cost(tier: str, prices: Prices, target: str = "o/m") -> tuple[Decimal | None, bool]:
     exchange = Exchange("POST /v1/chat/completions")
     exchange.attempts.append(Attempt(target, target.partition("/")[0], "m", usage=USAGE, tier=tier))
-    prices.settle(exchange)
+    prices.settle(exchange, Unsettled())
     return exchange.cost, exchange.unpriced
 
 
