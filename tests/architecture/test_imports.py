@@ -24,6 +24,7 @@ LEVELS: dict[str, tuple[int, str]] = {
     "guardrails": (3, "guardrails"),
     "cache": (3, "cache"),
     "rag": (3, "rag"),
+    "gateway.absent": (4, "path"),
     "gateway.pump": (4, "path"),
     "gateway.tool_loop": (4, "path"),
     "gateway.asides": (4, "path"),
