@@ -18,23 +18,24 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from contract.attempt import Attempt
 from redis.asyncio import Redis
 
+from access.callers.directory import Directory
+from access.callers.keys import Shown
+from access.callers.stored_keys import StoredKey, StoredKeys, digest_of, make_key
+from access.database.store import Database
+from access.ledger.ledger import Ledger
+from access.ledger.prices import Prices, Rates
+from access.limits.counters import Counters, Demand, MemoryCounters, Standing
+from access.limits.quota import Quota
+from access.limits.redis_counters import GRACE_S, RedisCounters
+from access.limits.sqlite_counters import SqliteCounters
 from config import load
 from config.root import Config
-from gateway.access.counters import Counters, Demand, MemoryCounters, Standing
-from gateway.access.database.store import Database
-from gateway.access.keys import Shown
-from gateway.access.ledger import Ledger
-from gateway.access.prices import Prices, Rates
-from gateway.access.quota import Quota
-from gateway.access.redis_counters import GRACE_S, RedisCounters
-from gateway.access.sqlite_counters import SqliteCounters
-from gateway.access.stored_keys import StoredKey, StoredKeys, digest_of, make_key
-from gateway.admission import Directory
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.deltas import Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 
 YAML = """
 version: 1

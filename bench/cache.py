@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import uvloop
+from contract.caller import Caller
+from contract.phases import Answer
 
 from bench.load import raw_request
 from bench.parts import _Reply
@@ -29,11 +31,10 @@ from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.semantic.nearest import Nearest
 from cache.tier import Place, Tiers
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.protocols import Answer
-from gateway.contract.unsettled import Unsettled
+from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 
 REDIS_PORT = 18206

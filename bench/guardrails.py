@@ -12,7 +12,7 @@ import argparse
 import random
 import time
 
-from gateway.contract.deltas import ChoiceDelta, Delta
+from contract.deltas import ChoiceDelta, Delta
 from guardrails.injection import InjectionFinder
 from guardrails.masking.mask import mask_text
 from guardrails.masking.tags import TagKey

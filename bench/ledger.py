@@ -19,9 +19,9 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from gateway.access.database.store import Database
-from gateway.access.database.tables import REQUESTS
-from gateway.access.reports import requests
+from access.database.store import Database
+from access.database.tables import REQUESTS
+from access.ledger.reports import requests
 
 APPS, TEAMS, RARE = 200, 40, 20
 MONTH_NS = 30 * 86_400 * 10**9

@@ -10,12 +10,12 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import select
 
+from access.database.store import Database
+from access.database.tables import ATTEMPTS, HOURS, REQUESTS
+from access.ledger.entry import NOBODY_KNOWS, PICO, WHOSE
+from access.ledger.ledger import FAILURES, HOUR_MS
 from bench.mixed_load import Try
 from bench.traffic import prices
-from gateway.access.database.store import Database
-from gateway.access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from gateway.access.entry import NOBODY_KNOWS, PICO, WHOSE
-from gateway.access.ledger import FAILURES, HOUR_MS
 from gateway.simulator.bills import Bill
 
 _SUMS = ("input", "output", "cache_read", "reasoning", "cost")

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from bench.traffic import KEY, Kind, Question, Traffic
-from gateway.contract.tokens import estimate_tokens
+from contract.tokens import estimate_tokens
 
 READ_BYTES = 65_536
 PATIENCE_S = 60.0

@@ -9,15 +9,19 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from contract.attempt import Attempt
+from contract.caller import Caller
+from contract.dialect import Dialect, InboundCall, WireOptions
+from contract.provider import UpstreamCall
+from contract.trace_context import new_span_id
 
+from access.callers.keys import KeyRing, Shown, digest
 from bench.load import body
-from gateway.access.keys import KeyRing, Shown, digest
-from gateway.contract.deltas import Delta, Usage
-from gateway.contract.exchange import Attempt, Caller, Exchange, new_span_id
-from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import Dialect, InboundCall, UpstreamCall, WireOptions
-from gateway.contract.unsettled import Unsettled
+from contract.deltas import Delta, Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+from contract.prompt_tokens import prompt_tokens
+from contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
@@ -129,7 +133,7 @@ def dialects() -> list[tuple[str, float]]:
 
 
 def _stream_of(dialect: Dialect, asked: ChatRequest) -> bytes:
-    from gateway.contract.deltas import ChoiceDelta
+    from contract.deltas import ChoiceDelta
 
     writer = dialect.reply_writer(msgspec.structs.replace(asked, stream=True), reply_id="x", raw=False)
     return writer.feed([Delta((ChoiceDelta(text=f" word{n % 20:02d}"),), id="id") for n in range(EVENTS)])

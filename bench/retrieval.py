@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from gateway.contract.passages import Passage
+from contract.passages import Passage
 from rag.assemble import choose
 from rag.collection import Collection, Search
 from rag.sqlite_store import SqliteStore

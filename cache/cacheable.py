@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
 
 MODEL = Path(__file__).parent / "models" / "cacheable.json"
 # A long message is material with a question at its end or its beginning.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta
-from gateway.contract.passages import Passage
+from contract.deltas import ChoiceDelta, Delta
+from contract.passages import Passage
 
 if TYPE_CHECKING:
-    from gateway.contract.protocols import Answer
+    from contract.phases import Answer
 
 # So many letters at a time, when an answer that came whole is given as a stream.
 _PIECE = 80
@@ -93,7 +93,7 @@ def text_mark(text: str) -> str:
 
 
 class KeptReply:
-    """An entry as an answer. Implements `gateway.contract.protocols.Reply`."""
+    """An entry as an answer. Implements `contract.reply.Reply`."""
 
     dialect = "gatehouse"
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.messages import Opaque
+from contract.messages import Opaque
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
 
 KEY_BYTES = 16
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from contract.phases import Answer, Found
 
 from cache.cacheable import reason_not_to
 from cache.entry import Entry, KeptReply, entry_of, storable, text_mark, unpack
@@ -16,20 +17,20 @@ from cache.semantic.answers import text_of
 from cache.semantic.nearest import is_conversation, partition_request, question_of
 from cache.shared_calls import SharedCalls, SharedReply
 from cache.tier import Place
-from gateway.contract.exchange import CacheNote
-from gateway.contract.messages import CacheControl
-from gateway.contract.protocols import Answer, Found
+from contract.exchange import CacheNote
+from contract.messages import CacheControl
 
 if TYPE_CHECKING:
+    from contract.phases import MakesAnswer
+
     from cache.answers import AnswerCache
     from cache.lease import Hold, Lease
     from cache.semantic.gate import Look
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Attributes, Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.passages import Passage
-    from gateway.contract.protocols import MakesAnswer
-    from gateway.contract.unsettled import Unsettled
+    from contract.deltas import Delta
+    from contract.exchange import Attributes, Exchange
+    from contract.messages import ChatRequest
+    from contract.passages import Passage
+    from contract.unsettled import Unsettled
 
 # Larger answers are not kept.
 MAX_ENTRY_BYTES = 2_000_000
@@ -72,7 +73,7 @@ class RecallPolicy(msgspec.Struct, frozen=True):
 
 
 class ExactRecall:
-    """Implements `gateway.contract.protocols.Recall`."""
+    """Implements `contract.phases.Recall`."""
 
     def __init__(
         self,

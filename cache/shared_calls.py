@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.errors import Unavailable
-from gateway.contract.protocols import Answer
+from contract.phases import Answer
+
+from contract.errors import Unavailable
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
+    from contract.deltas import Delta
+    from contract.exchange import Exchange
 
 
 # How long an answer that is complete waits for a caller to have read it, before it is given up as an entry.
@@ -185,7 +186,7 @@ class SharedCalls:
 
 
 class SharedReply:
-    """One reader's view of a shared call. Implements `gateway.contract.protocols.Reply`."""
+    """One reader's view of a shared call. Implements `contract.reply.Reply`."""
 
     __slots__ = ("_closed", "_exchange", "_number", "_whole", "call", "dialect", "streamed")
 

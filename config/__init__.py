@@ -6,7 +6,6 @@ from config.listening import is_loopback, split_listen
 from config.loading import load
 from config.manual import manual
 from config.models import BreakerConfig, FallbackConfig, HedgeConfig, ModelConfig, RetryConfig, TargetConfig
-from config.plan import draw_plan, plan
 from config.problems import ConfigError, Problem
 from config.providers import (
     AnthropicConfig,
@@ -27,6 +26,7 @@ from config.sections import (
     ServerConfig,
 )
 from config.sources import FolderConfig, SourceConfig
+from gateway.commands.plan import draw_plan, plan
 
 __all__ = [
     "AnthropicConfig",

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from config.findings import wrong
 from config.secret import Secret
 from config.struct import Struct
-from gateway.contract.egress import read_exempt, read_proxy
+from contract.egress import read_exempt, read_proxy
 
 NONE = "none"
 

@@ -21,7 +21,7 @@ from config.providers import NetworkConfig, address_of
 from config.references import Files, References, stamp
 from config.root import Config
 from config.shape import Spot, plain_keys, walk, write_path
-from gateway.contract.egress import from_environment, is_this_machine
+from contract.egress import from_environment, is_this_machine
 
 _MAX_FILE = 4_000_000
 

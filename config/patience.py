@@ -6,7 +6,7 @@ import math
 
 from config.models import ModelConfig
 from config.units import write_duration
-from gateway.contract.patience import FIRST_TOKEN_S, IDLE_S, LONG_S, Timeouts
+from contract.patience import FIRST_TOKEN_S, IDLE_S, LONG_S, Timeouts
 
 
 def timeouts_of(model: ModelConfig) -> Timeouts:

@@ -22,7 +22,7 @@ from pydantic import (
 from config.findings import Substituted, wrong
 from config.struct import Checked, Read, Struct, one_or_several, or_one
 from config.units import Tokens
-from gateway.contract.service_tier import STANDARD, tier_name
+from contract.service_tier import STANDARD, tier_name
 
 
 def _dollars(value: object) -> object:

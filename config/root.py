@@ -21,7 +21,7 @@ from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
 from config.struct import ModelName, Name, Struct
 from config.tools import ToolConfig
-from gateway.contract.egress import DIRECT, Egress, read_proxy
+from contract.egress import DIRECT, Egress, read_proxy
 
 
 def _currency(value: str) -> str:

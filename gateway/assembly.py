@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
+from contract.caller import Caller
 
+from access.callers.directory import Directory, key_sets
+from access.callers.keys import TokenCallers
+from access.ledger.pricing import learn_prices, prices_of
 from config.egress import NONE
 from config.providers import (
     AnthropicConfig,
@@ -22,24 +26,23 @@ from config.providers import (
     SimulatedConfig,
 )
 from config.sources import SqlConfig, WebConfig
-from gateway import catalog
-from gateway.absent import NO_CONTEXT, NO_GUARDS, NO_QUOTA, NO_RECALL, NO_ROUTING, NO_TOOLS
-from gateway.access.keys import TokenCallers
-from gateway.admission import Directory, key_sets
-from gateway.asides import Asides
-from gateway.contract.egress import read_proxy
-from gateway.contract.exchange import Caller
-from gateway.contract.work import WorkPool
-from gateway.pipeline import Pipeline, Route
-from gateway.pricing import learn_prices, prices_of
+from contract.egress import read_proxy
+from contract.work import WorkPool
+from gateway.assembly import catalog
+from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_QUOTA, NO_RECALL, NO_ROUTING, NO_TOOLS
+from gateway.engine.asides import Asides
+from gateway.engine.pipeline import Pipeline, Route
+from gateway.engine.runtime import Engine
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import Endpoint, RemoteProvider
-from gateway.route_policies import route_policy
-from gateway.runtime import Engine
 from router.dispatch import Dispatcher
+from router.policies import route_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from contract.phases import Context, OwnTools, Recall, Routing
+    from contract.provider import Provider
 
     from cache.answers import AnswerCache
     from config.providers import ProviderConfig
@@ -47,12 +50,11 @@ if TYPE_CHECKING:
     from config.secret import Secret
     from config.sections import ContextConfig, PipelineConfig, RerankConfig
     from config.sources import DocumentSource
-    from gateway.contract.egress import Egress, Proxy
-    from gateway.contract.embedding import Vectors
-    from gateway.contract.guards import Guards
-    from gateway.contract.protocols import Context, OwnTools, Provider, Recall, Routing
-    from gateway.contract.work import WorkPool
-    from gateway.resources import Resources
+    from contract.egress import Egress, Proxy
+    from contract.embedding import Vectors
+    from contract.guards import Guards
+    from contract.work import WorkPool
+    from gateway.engine.resources import Resources
     from rag.quality import QualityJudge
     from rag.rerank import Reranker
     from rag.source import Source
@@ -236,7 +238,7 @@ async def _sources(config: Config, resources: Resources, stack: AsyncExitStack) 
     """Sources outlive a reload that leaves them as they are: their indexes are not made again."""
     if not config.sources:
         return {}
-    from gateway.sourcing import open_source, place_of
+    from rag.assembly import open_source, place_of
 
     made: dict[str, Source] = {}
     for name, each in config.sources.items():
@@ -302,7 +304,7 @@ async def _tables(config: Config, stack: AsyncExitStack) -> dict[str, TableSourc
     stack.callback(pool.close)
     for name, each in config.sources.items():
         if isinstance(each, SqlConfig):
-            from gateway.sourcing import open_tables
+            from rag.assembly import open_tables
 
             made[name] = open_tables(name, each, Path(config.origin).parent, pool)
             stack.push_async_callback(made[name].close)
@@ -335,7 +337,7 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
     """Routers, learned where the embedding model is there already, else learning."""
     made: dict[str, Router] = {}
     for name, each in config.routers.items():
-        from gateway.routing import open_router
+        from router.assembly import open_router
 
         made[name] = open_router(name, each, resources.embedder() if each.intents else None, resources.pools.learning)
         stack.push_async_callback(made[name].close)
@@ -346,7 +348,7 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
 def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall:
     if config.pipelines[pipeline].recall is None:
         return NO_RECALL
-    from gateway.caching import open_recall
+    from cache.assembly import open_recall
 
     return open_recall(config, pipeline, sources, resources)
 
@@ -356,7 +358,7 @@ async def _reading_tools(
 ) -> dict[str, Sequence[ReadingTool]]:
     if not config.tools:
         return {}
-    from gateway.sourcing import open_tools
+    from rag.assembly import open_tools
 
     pool, egress = resources.pools.tools, resources.egress
     return {name: await open_tools(name, each, sources, pool, egress) for name, each in config.tools.items()}
@@ -373,7 +375,7 @@ def _tools(names: Sequence[str], reading: Mapping[str, Sequence[ReadingTool]], s
 def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards:
     if not pipeline.guard_input and not pipeline.guard_output:
         return NO_GUARDS
-    from gateway.guarding import chain
+    from guardrails.assembly import chain
 
     redis = config.server.redis
     return chain(
@@ -419,7 +421,7 @@ def _context(
 def _judge(pipeline: str, config: ContextConfig, resources: Resources) -> QualityJudge | None:
     if config.quality is None:
         return None
-    from gateway.contract.passages import ContextQuality
+    from contract.passages import ContextQuality
     from rag.quality import QualityJudge
 
     quality = resources.quality.setdefault(pipeline, ContextQuality())
@@ -450,7 +452,7 @@ def _tokens(config: Config, directory: Directory, resources: Resources) -> Token
     """Identity providers, asked over the network only when a token comes."""
     if not config.identity:
         return None
-    from gateway.access.jwt import Issuer, TokenVerifier, looks_like_token
+    from access.callers.jwt import Issuer, TokenVerifier, looks_like_token
     from rag.tools.fetch import fetch
 
     pool, egress = resources.pools.identity, resources.egress

@@ -11,15 +11,16 @@ import math
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from gateway.contract.guards import Finding
+from contract.finding import Finding
 
 if TYPE_CHECKING:
     import numpy as np
+    from contract.finding import Stage
     from numpy.typing import NDArray
 
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
-    from gateway.contract.messages import ChatRequest
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.heads import Vectors
     from guardrails.verdict import Policy
 

@@ -11,7 +11,7 @@ from guardrails.personal.patterns import Span
 from guardrails.sentiment import leaning
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
 
 OWN, COMPETITOR = "own_brand", "competitor"
 

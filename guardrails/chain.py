@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.contract.messages import ChatRequest, EmbeddingRequest, Message, Text
-from gateway.contract.stock import StockReply
+from contract.messages import ChatRequest, EmbeddingRequest, Message, Text
+from contract.stock import StockReply
 from guardrails.masking.answers import sent_words
 from guardrails.masking.guard import Masking, PersonalGuard
 from guardrails.stream import SpanFilter
 from guardrails.verdict import StockAnswer
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
-    from gateway.contract.protocols import OutputFilter, Reply
+    from contract.finding import Stage
+    from contract.reply import OutputFilter, Reply
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
     from guardrails.spans import Finder
     from guardrails.verdict import Policy
 
@@ -61,7 +63,7 @@ class AnswerCheck(Protocol):
 
 
 class Chain:
-    """Implements `gateway.contract.guards.Guards`."""
+    """Implements `contract.guards.Guards`."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class Chain:
 
 
 class GuardedRequest:
-    """Implements `gateway.contract.guards.Guarded`."""
+    """Implements `contract.guards.Guarded`."""
 
     def __init__(
         self,

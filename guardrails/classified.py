@@ -7,8 +7,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.context_block import read_blocks
-from gateway.contract.work import WorkPool, caller_of
+from contract.context_block import read_blocks
+from contract.work import WorkPool, caller_of
 from guardrails.heads import Head, Vectors
 from guardrails.injection import SIZE, InjectionFinder, features
 from guardrails.judges.grounds import SENTENCE, sentences
@@ -19,10 +19,12 @@ from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import FinishReason
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
-    from gateway.contract.messages import ChatRequest
+    from contract.finding import Stage
+
+    from contract.deltas import FinishReason
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.judges.attack import AttackJudge
     from guardrails.verdict import Policy
 

@@ -8,15 +8,17 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gateway.contract.egress import DIRECT, Egress
-from gateway.contract.work import WorkPool
+from contract.egress import DIRECT, Egress
+from contract.work import WorkPool
 from guardrails.keywords import KeywordFinder
 from observability.webhook import post_event
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
-    from gateway.contract.messages import ChatRequest
+    from contract.finding import Stage
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.verdict import Policy
 
 PHRASES = (

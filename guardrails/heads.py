@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gateway.contract.embedding import Embeds
+    from contract.embedding import Embeds
 
 FOLDER = Path(__file__).parent / "models"
 # The embedder reads 256 tokens: about so many characters, and again from a little before where it stopped.

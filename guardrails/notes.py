@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest, Message
+    from contract.messages import ChatRequest, Message
 
 
 def with_note(request: ChatRequest, note: Message) -> ChatRequest:

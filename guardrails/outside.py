@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.context_block import read_blocks, write_block
-from gateway.contract.guards import Finding
-from gateway.contract.messages import Message, Text
-from gateway.contract.passages import Passage
-from gateway.contract.work import caller_of
+from contract.finding import Finding
+
+from contract.context_block import read_blocks, write_block
+from contract.messages import Message, Text
+from contract.passages import Passage
+from contract.work import caller_of
 from guardrails.notes import with_note
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
-    from gateway.contract.messages import ChatRequest
+    from contract.finding import Stage
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from guardrails.personal.patterns import Span
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
     from guardrails.verdict import Policy
 
 WORDS_IN_A_ROW = 8

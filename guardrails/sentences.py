@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta
-from gateway.contract.stock import OWN_DIALECT
-from gateway.contract.work import caller_of
+from contract.deltas import ChoiceDelta, Delta
+from contract.stock import OWN_DIALECT
+from contract.work import caller_of
 from guardrails.spans import redact
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import Reply
+    from contract.reply import Reply
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 
@@ -69,7 +70,7 @@ class SentenceGuard:
 
 
 class SentenceReply:
-    """Implements `gateway.contract.protocols.Reply`: another reply's words, whole sentences at a time, as judged."""
+    """Implements `contract.reply.Reply`: another reply's words, whole sentences at a time, as judged."""
 
     def __init__(self, reply: Reply, judged: Callable[[str], Awaitable[str]]) -> None:
         """`judged` gives the text as it may go on, or raises `GatehouseError`."""

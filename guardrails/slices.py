@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 from guardrails.personal.patterns import Span
 
 if TYPE_CHECKING:
-    from gateway.contract.work import WorkPool
+    from contract.work import WorkPool
 
 T = TypeVar("T")
 SIZE = 16_000

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.work import WorkPool, caller_of
+from contract.work import WorkPool, caller_of
 from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
-    from gateway.contract.messages import ChatRequest
+    from contract.finding import Stage
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 

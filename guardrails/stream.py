@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.deltas import PART, ChoiceDelta, Citation, Delta, Own, ToolCallDelta
-from gateway.contract.messages import Loss
+from contract.deltas import PART, ChoiceDelta, Citation, Delta, Own, ToolCallDelta
+from contract.messages import Loss
 from guardrails.spans import redact
 from guardrails.words_of import rewrite_json
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
+    from contract.exchange import Exchange
     from guardrails.personal.patterns import Span
     from guardrails.spans import Finder
     from guardrails.verdict import Policy
@@ -53,7 +53,7 @@ class _Channel:
 
 
 class SpanFilter:
-    """Implements `gateway.contract.protocols.OutputFilter` for one reply."""
+    """Implements `contract.reply.OutputFilter` for one reply."""
 
     def __init__(
         self,

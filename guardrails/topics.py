@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gateway.contract.guards import Again
+    from contract.guards import Again
     from guardrails.heads import Vectors
 
 ELSEWHERE = Path(__file__).parent / "models" / "elsewhere.txt"

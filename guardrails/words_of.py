@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.media import media_type
-from gateway.contract.messages import (
+from contract.media import media_type
+from contract.messages import (
     Audio,
     ChatRequest,
     Document,

@@ -16,15 +16,15 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from gateway.contract.bounded_http import dial, target_of
-from gateway.contract.egress import DIRECT
+from contract.bounded_http import dial, target_of
+from contract.egress import DIRECT
 from observability.protobuf import request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.contract.egress import Egress
-    from gateway.contract.exchange import AttributeValue
+    from contract.egress import Egress
+    from contract.exchange import AttributeValue
 
 MAX_WAITING_SPANS = 20_000
 BATCH_SPANS = 512

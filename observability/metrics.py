@@ -13,11 +13,12 @@ from prometheus_client.process_collector import ProcessCollector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from contract.accounts_state import AccountsState
+    from contract.attempt import Attempt
     from prometheus_client.metrics_core import Metric
 
-    from gateway.contract.exchange import Attempt, Exchange
-    from gateway.contract.passages import ContextQuality
-    from gateway.contract.quota import AccountsState
+    from contract.exchange import Exchange
+    from contract.passages import ContextQuality
 
 DURATION_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)

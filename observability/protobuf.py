@@ -15,7 +15,7 @@ from observability.names import REQUEST_ID, RESPONSE_ID
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.contract.exchange import AttributeValue
+    from contract.exchange import AttributeValue
 
 # Caching these would only push out what comes again.
 NEVER_THE_SAME = frozenset({REQUEST_ID, RESPONSE_ID})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
 
-from gateway.contract.egress import DIRECT, Egress
+from contract.egress import DIRECT, Egress
 from observability.exporter import Exporter, ExportTarget
 from observability.metrics import Metrics
 from observability.summary import summary
@@ -21,9 +21,10 @@ from observability.trace import spans
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.passages import ContextQuality
-    from gateway.contract.quota import AccountsState
+    from contract.accounts_state import AccountsState
+
+    from contract.exchange import Exchange
+    from contract.passages import ContextQuality
     from observability.metrics import TargetState
 
 MAX_WAITING = 50_000

@@ -6,8 +6,9 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Finding
+    from contract.finding import Finding
+
+    from contract.exchange import Exchange
 
 
 def summary(exchange: Exchange) -> dict[str, Any]:

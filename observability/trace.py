@@ -10,8 +10,10 @@ from observability.protobuf import CLIENT, ERROR, INTERNAL, SERVER, span
 from observability.summary import written_finding
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Usage
-    from gateway.contract.exchange import Attempt, Attributes, Exchange, Step
+    from contract.attempt import Attempt
+
+    from contract.deltas import Usage
+    from contract.exchange import Attributes, Exchange, Step
 
 
 def spans(exchange: Exchange) -> list[bytes]:

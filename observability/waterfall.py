@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Attributes, Exchange
+    from contract.exchange import Attributes, Exchange
 
 BAR = 28
 NAME = 30

@@ -6,8 +6,8 @@ import http.client
 import json
 from collections.abc import Mapping
 
-from gateway.contract.bounded_http import opened
-from gateway.contract.egress import DIRECT, Egress
+from contract.bounded_http import opened
+from contract.egress import DIRECT, Egress
 
 TIMEOUT_S = 5.0
 

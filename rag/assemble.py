@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.contract.context_block import read_blocks, write_block
-from gateway.contract.passages import Passage
-from gateway.contract.tokens import estimate_tokens
+from contract.context_block import read_blocks, write_block
+from contract.passages import Passage
+from contract.tokens import estimate_tokens
 
 
 def choose(passages: Sequence[Passage], budget_tokens: int) -> list[Passage]:

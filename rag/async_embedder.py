@@ -9,8 +9,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.errors import Unavailable
-from gateway.contract.work import WorkPool
+from contract.errors import Unavailable
+from contract.work import WorkPool
 from rag.embedder import DIMENSIONS, NAME, EmbedderAbsent, open_embedder
 from rag.recent import Recent
 
@@ -36,7 +36,7 @@ class Model(Protocol):
 
 
 class AsyncEmbedder:
-    """Loads in the background from `start` on. Fits `gateway.contract.embedding.Embeds`.
+    """Loads in the background from `start` on. Fits `contract.embedding.Embeds`.
 
     onnxruntime lets go of the interpreter's lock while it computes, so the event loop runs on.
     """

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.tokens import estimate_tokens
+from contract.tokens import estimate_tokens
 from rag.chunk import MAX_CHARS, SENTENCE_END, Block, Chunk, between_letters, chunk
 
 By: TypeAlias = Literal["structure", "sentences", "tokens"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta
-from gateway.contract.passages import Passage
+from contract.deltas import ChoiceDelta, Delta
+from contract.passages import Passage
 
 _MARK = re.compile(r"\[(?P<numbers>\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9})\]|\[(?P<place>[^\[\]\n]{3,300})\]")
 # Code is no prose: `items[1]` cites nothing. A block of it may be cut off before its end.
@@ -22,7 +22,7 @@ _CITED_CHARACTERS = 300
 
 
 class CitationFilter:
-    """Implements `gateway.contract.protocols.OutputFilter`: passes everything, and adds the citations at the end."""
+    """Implements `contract.reply.OutputFilter`: passes everything, and adds the citations at the end."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         """`passages` in the order of their numbers in the prompt, from 1."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gateway.contract.errors import BudgetSpent, GatehouseError
-from gateway.contract.passages import Passage
+from contract.errors import BudgetSpent, GatehouseError
+from contract.passages import Passage
 from rag.fuse import WORDS_WEIGHT, Fusion, by_ranks, ranked, weighted
 from rag.local_index import LocalIndex
 from rag.provider_embedder import vectors_for
@@ -25,10 +25,10 @@ from rag.vectors_index import Kind, build
 
 if TYPE_CHECKING:
     import numpy as np
+    from contract.caller import Caller
     from numpy.typing import NDArray
 
-    from gateway.contract.embedding import Vectors
-    from gateway.contract.exchange import Caller
+    from contract.embedding import Vectors
     from rag.store import KeptChunk, Store
 
 # So many candidates of either kind are fused.

@@ -20,7 +20,7 @@ from rag.documents.reading import Unreadable
 from rag.store import NewDocument
 
 if TYPE_CHECKING:
-    from gateway.contract.embedding import Vectors
+    from contract.embedding import Vectors
     from rag.store import Store
 
 # Raised when reading or cutting changes, so that everything is read anew.

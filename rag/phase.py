@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+from contract.caller import Caller
+from contract.phases import AugmentedRequest, GuardedCalls, OwnTools
+from contract.reply import OutputFilter
 
-from gateway.contract.answering import words_of
-from gateway.contract.context_block import read_blocks, write_block
-from gateway.contract.errors import GatehouseError
-from gateway.contract.exchange import Attributes, Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
-from gateway.contract.passages import Passage
-from gateway.contract.prompt_tokens import prompt_tokens
-from gateway.contract.protocols import AugmentedRequest, GuardedCalls, OutputFilter, OwnTools
+from contract.answering import words_of
+from contract.context_block import read_blocks, write_block
+from contract.errors import GatehouseError
+from contract.exchange import Attributes, Exchange
+from contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
+from contract.passages import Passage
+from contract.prompt_tokens import prompt_tokens
 from rag.assemble import choose, without_worst
 from rag.citations import CitationFilter
 from rag.recent import Recent
@@ -45,7 +47,7 @@ class Retriever(Protocol):
 
 
 class RetrievedContext:
-    """Implements `gateway.contract.protocols.Context`."""
+    """Implements `contract.phases.Context`."""
 
     def __init__(
         self,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.contract.errors import Unavailable
+from contract.errors import Unavailable
 from rag.recent import Recent
 
 if TYPE_CHECKING:
     import numpy as np
+    from contract.caller import Caller
     from numpy.typing import NDArray
 
-    from gateway.contract.embedding import Vectors
-    from gateway.contract.exchange import Caller
+    from contract.embedding import Vectors
 
 BATCH = 64
 _RECENT = 512
@@ -71,7 +71,7 @@ class ProviderEmbedder:
 
 
 class SourceEmbedder:
-    """The model for one source. Fits `gateway.contract.embedding.Vectors`."""
+    """The model for one source. Fits `contract.embedding.Vectors`."""
 
     def __init__(self, shared: ProviderEmbedder, source: str) -> None:
         """`source` by its name in the config."""

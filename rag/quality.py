@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.contract.answering import question_to
-from gateway.contract.errors import GatehouseError
-from gateway.contract.passages import ContextQuality, Passage
+from contract.answering import question_to
+from contract.errors import GatehouseError
+from contract.passages import ContextQuality, Passage
 
 if TYPE_CHECKING:
     from rag.tables.source import Asks

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import structlog
 
-from gateway.contract.answering import question_to
-from gateway.contract.egress import DIRECT, Egress
-from gateway.contract.errors import GatehouseError
-from gateway.contract.passages import Passage
+from contract.answering import question_to
+from contract.egress import DIRECT, Egress
+from contract.errors import GatehouseError
+from contract.passages import Passage
 from rag.tools.fetch import FetchFailed, fetch
 
 if TYPE_CHECKING:
-    from gateway.contract.embedding import Vectors
-    from gateway.contract.work import WorkPool
+    from contract.embedding import Vectors
+    from contract.work import WorkPool
     from rag.tables.source import Asks
 
 # So many candidates are put in order; what comes after them stays behind them.

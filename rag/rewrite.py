@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.answering import question_to
-from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Message, Tool
-from gateway.contract.terms import content_words, terms
+from contract.answering import question_to
+from contract.errors import GatehouseError
+from contract.messages import ChatRequest, Message, Tool
+from contract.terms import content_words, terms
 
 if TYPE_CHECKING:
     from rag.tables.source import Asks

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gateway.contract.errors import GatehouseError
+from contract.errors import GatehouseError
 from rag.ingest import InThreads, Item, Reads, Report, Tell, embed, keep, unique
 from rag.store import NOTHING, may_see, partition_of
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Caller
-    from gateway.contract.passages import Passage
+    from contract.caller import Caller
+
+    from contract.passages import Passage
     from rag.chunkers import Chunking
     from rag.collection import Collection, Found
     from rag.store import KeptDocument

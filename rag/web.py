@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from gateway.contract.bounded_http import opened, read_body
-from gateway.contract.egress import DIRECT, Egress
+from contract.bounded_http import opened, read_body
+from contract.egress import DIRECT, Egress
 from rag.documents.reading import MAX_BYTES, Unreadable
 from rag.ingest import Item
 

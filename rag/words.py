@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
-from gateway.contract.terms import content_words
+from contract.terms import content_words
 
 # Soft hyphens, joiners, marks of direction, word joiners; variation selectors; tatweel and points of Arabic and Hebrew.
 _UNSEEN = re.compile(

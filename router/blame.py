@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from gateway.contract.errors import OwnLimitReached, TimedOut, UpstreamError
-from gateway.contract.messages import ChatRequest
-from gateway.contract.patience import Timeouts
-from gateway.contract.unsettled import Transcript
+from contract.errors import OwnLimitReached, TimedOut, UpstreamError
+from contract.messages import ChatRequest
+from contract.patience import Timeouts
+from contract.unsettled import Transcript
 
 # `target`: nobody who asks can bring it about. `app`: the app may have. `model`: its model gives too little time.
 # `nobody`: the request asked for it.

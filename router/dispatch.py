@@ -12,14 +12,16 @@ from functools import partial
 from random import Random
 from typing import NamedTuple
 
-from gateway.contract.deltas import Delta, Usage
-from gateway.contract.exchange import Attempt, Exchange
-from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-from gateway.contract.patience import asks_to_think, thinks
-from gateway.contract.protocols import Provider, UpstreamCall
-from gateway.contract.quota import Ticket
-from gateway.contract.service_tier import asked_tier
-from gateway.contract.unsettled import Unsettled
+from contract.attempt import Attempt
+from contract.provider import Provider, UpstreamCall
+from contract.ticket import Ticket
+
+from contract.deltas import Delta, Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+from contract.patience import asks_to_think, thinks
+from contract.service_tier import asked_tier
+from contract.unsettled import Unsettled
 from router.clockwork import Clockwork
 from router.failure import explain_timeout
 from router.health import HealthBook, Permit

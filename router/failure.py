@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from gateway.contract.errors import (
+from contract.attempt import Attempt
+from contract.provider import UpstreamCall
+
+from contract.errors import (
     AllTargetsFailed,
     BudgetSpent,
     ErrorKind,
@@ -18,8 +21,6 @@ from gateway.contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt
-from gateway.contract.protocols import UpstreamCall
 from router.policy import RETRIED, RoutePolicy
 
 MAX_RETRY_AFTER_S = 120.0

@@ -16,8 +16,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from gateway.contract.errors import ErrorKind, UpstreamError
-from gateway.contract.patience import Timeouts
+from contract.errors import ErrorKind, UpstreamError
+from contract.patience import Timeouts
 from router.blame import Blame
 from router.breaker import LEAST_LATENCY_S, Breaker, BreakerState
 from router.policy import BreakerPolicy

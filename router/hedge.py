@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
-from gateway.contract.exchange import Attempt
+from contract.attempt import Attempt
+
 from router.run import Run
 
 R = TypeVar("R")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.contract.errors import NO_PRICE
-from gateway.contract.exchange import Exchange
-from gateway.contract.protocols import Provider
+from contract.provider import Provider
+
+from contract.errors import NO_PRICE
+from contract.exchange import Exchange
 from router.clockwork import Clockwork
 from router.health import HealthBook, Permit
 from router.policy import RoutePolicy, TargetPolicy

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import msgspec
+from contract.dialect import Unsupported
 
-from gateway.contract.errors import ErrorKind
-from gateway.contract.patience import Timeouts
-from gateway.contract.protocols import Unsupported
+from contract.errors import ErrorKind
+from contract.patience import Timeouts
 from router.shorten import Way
 
 Strategy: TypeAlias = Literal["priority", "weighted", "least_busy", "fastest"]

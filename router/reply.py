@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.contract.deltas import Delta
-from gateway.contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
-from gateway.contract.protocols import Provider, Reply
-from gateway.contract.unsettled import Transcript
+from contract.provider import Provider
+from contract.reply import Reply
+
+from contract.deltas import Delta
+from contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
+from contract.unsettled import Transcript
 from router.blame import blame
 from router.failure import record_cancelled, record_failure
 from router.health import Permit

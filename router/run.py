@@ -6,7 +6,11 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from gateway.contract.errors import (
+from contract.attempt import Attempt
+from contract.provider import Provider, UpstreamCall
+from contract.trace_context import new_span_id
+
+from contract.errors import (
     BudgetSpent,
     ContextWindowExceeded,
     GatehouseError,
@@ -18,9 +22,8 @@ from gateway.contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt, Exchange, new_span_id
-from gateway.contract.protocols import Provider, UpstreamCall
-from gateway.contract.unsettled import Transcript
+from contract.exchange import Exchange
+from contract.unsettled import Transcript
 from router.blame import blame
 from router.clockwork import Clockwork
 from router.failure import Failure, combine, explain_timeout, record_cancelled, record_failure

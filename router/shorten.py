@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.messages import ChatRequest, Message, Part, Text, ToolResult
-from gateway.contract.prompt_tokens import prompt_tokens
+from contract.messages import ChatRequest, Message, Part, Text, ToolResult
+from contract.prompt_tokens import prompt_tokens
 
 Way: TypeAlias = Literal["oldest", "middle"]
 LEFT_OUT = "\n[... left out, for it was too long ...]\n"

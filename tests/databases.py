@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import delete
 
-from gateway.access.database.store import Database
-from gateway.access.database.tables import METADATA
+from access.database.store import Database
+from access.database.tables import METADATA
 
 Result = TypeVar("Result")
 

@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from config import load
-from gateway.app import Server, make_server
+from gateway.process.app import Server, make_server
 
 KEY = "test-key"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gateway.contract.deltas import Delta
+    from contract.deltas import Delta
 
 LEAST_COSINE = 0.85
 _SHOWN = 1500

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from cache.semantic.answers import same_answer
-from gateway.contract.errors import GatehouseError
+from contract.errors import GatehouseError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cache.semantic.nearest import Candidate, Nearest
     from cache.semantic.shared import SharedQuestions
     from cache.tier import Place, Purge
-    from gateway.contract.embedding import Vectors
+    from contract.embedding import Vectors
 
 # So many hits are remembered with how sure they were, for whoever says that one was wrong.
 _RECENT = 4096

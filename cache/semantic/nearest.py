@@ -10,15 +10,15 @@ import msgspec
 
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
-from gateway.contract.language import language
-from gateway.contract.messages import Text
+from contract.language import language
+from contract.messages import Text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from cache.tier import Place, Purge
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
 
 CANDIDATES = 5
 LEAST_COSINE = 0.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from gateway.contract.terms import terms
+from contract.terms import terms
 
 _FILE = Path(__file__).with_name("synonyms.txt")
 

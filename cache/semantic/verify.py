@@ -17,7 +17,7 @@ import msgspec
 
 from cache.semantic.opposites import opposite
 from cache.semantic.synonyms import synonymous
-from gateway.contract.terms import terms
+from contract.terms import terms
 
 # Words, and signs that say something: an operator, a currency, a pictogram. Marks of punctuation say nothing here.
 _TOKEN = re.compile(

@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from access.callers.conflicts import InTheWay, NotThere
 from gateway import __version__
-from gateway.access.conflicts import InTheWay, NotThere
 from gateway.admin.callers import callers
 from gateway.admin.door import Door
 from gateway.admin.operating import operating

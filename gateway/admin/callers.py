@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.admin.administration import KINDS, KeyView, Kind, PartyView
 from gateway.admin.plane import Actor
-from gateway.administration import KINDS, KeyView, Kind, PartyView
 
 if TYPE_CHECKING:
     from gateway.admin.plane import AdminPlane

@@ -10,15 +10,15 @@ import msgspec
 import structlog
 from fastapi import HTTPException, Request
 
+from access.callers.keys import within
 from config.access import Role
 from config.secret import hash_key
-from gateway.access.keys import within
-from gateway.administration import Administration
+from gateway.admin.administration import Administration
 
 if TYPE_CHECKING:
+    from access.database.store import Database
     from config.root import Config
-    from gateway.access.database.store import Database
-    from gateway.runtime import Runtime
+    from gateway.engine.runtime import Runtime
 
 _ROLES: tuple[Role, ...] = ("viewer", "admin", "owner")
 

@@ -10,8 +10,8 @@ import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from gateway.access.counters import Unreachable
-from gateway.access.entry import REQUEST_FILTERS, WHOSE
+from access.ledger.entry import REQUEST_FILTERS, WHOSE
+from access.limits.counters import Unreachable
 
 if TYPE_CHECKING:
     from gateway.admin.plane import AdminPlane
@@ -52,7 +52,7 @@ def _ledger(router: APIRouter, plane: AdminPlane) -> None:
         format: str = "json",  # noqa: A002 - the parameter's name
     ) -> Response:  # fmt: skip
         """Sums by whole hours. Any group is a filter too: `?by=model&team=support`."""
-        from gateway.access import reports
+        from access.ledger import reports
 
         if format not in ("json", "csv"):
             raise HTTPException(400, "format is json or csv")
@@ -72,7 +72,7 @@ def _ledger(router: APIRouter, plane: AdminPlane) -> None:
 
         Filters: organisation, team, app, key, user, model, target, status, outcome, request_id.
         """
-        from gateway.access import reports
+        from access.ledger import reports
 
         where = _filters(request, ("before", "limit", *_TIMES))
         page = await reports.requests(
@@ -83,7 +83,7 @@ def _ledger(router: APIRouter, plane: AdminPlane) -> None:
     @router.get("/requests/{identity}", tags=["requests"])
     async def one_request(identity: str) -> dict[str, Any]:
         """One request with its attempts."""
-        from gateway.access import reports
+        from access.ledger import reports
 
         found = await reports.request(plane.database(), identity)
         if found is None:
@@ -116,6 +116,6 @@ def _filters(request: Request, known: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def _time(text: str) -> int | None:
-    from gateway.access.reports import read_time
+    from access.ledger.reports import read_time
 
     return read_time(text, time.time()) if text else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.messages import ChatRequest, Message, Text
 
 if TYPE_CHECKING:
     from gateway.dialects.losses import Losses

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.messages import Message, Part, ToolCall, ToolResult
+from contract.messages import Message, Part, ToolCall, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

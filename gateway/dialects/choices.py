@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.contract.errors import UnsupportedFeature
-from gateway.contract.messages import ChatRequest, Tool, ToolChoice
+from contract.errors import UnsupportedFeature
+from contract.messages import ChatRequest, Tool, ToolChoice
 
 
 def only_allowed(request: ChatRequest) -> ChatRequest:

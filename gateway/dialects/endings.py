@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
-from gateway.contract.errors import CutShort, MalformedReply, ServerFault, UpstreamError
+from contract.deltas import ChoiceDelta, Delta, FinishReason
+from contract.errors import CutShort, MalformedReply, ServerFault, UpstreamError
 from gateway.dialects.fields import too_deep
 
 _decode = msgspec.json.Decoder().decode

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.contract.errors import (
+from contract.errors import (
     ContextWindowExceeded,
     CredentialRefused,
     Overloaded,

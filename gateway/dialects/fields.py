@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.errors import InvalidRequest, MalformedReply
+from contract.errors import InvalidRequest, MalformedReply
 
 _decode = msgspec.json.Decoder().decode
 # How deep a provider's JSON may be nested: what is deeper could be read here and not be written again.

@@ -11,7 +11,7 @@ from gateway.dialects.choices import only_allowed
 from gateway.dialects.names import fit_names
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
     from gateway.dialects.losses import Losses
     from gateway.dialects.names import Rule
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract import media
-from gateway.contract.messages import Loss, Opaque
+from contract import media
+from contract.messages import Loss, Opaque
 from gateway.dialects import google
 
 

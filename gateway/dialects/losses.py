@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.contract.errors import UnsupportedFeature
-from gateway.contract.held import check_held
-from gateway.contract.messages import Loss
+from contract.errors import UnsupportedFeature
+from contract.held import check_held
+from contract.messages import Loss
 
 if TYPE_CHECKING:
-    from gateway.contract.protocols import Unsupported
+    from contract.dialect import Unsupported
 
 
 # What does not change the answer.

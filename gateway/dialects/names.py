@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from gateway.contract.messages import ChatRequest, Message, Part, Tool, ToolCall, ToolResult
+from contract.messages import ChatRequest, Message, Part, Tool, ToolCall, ToolResult
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
+    from contract.deltas import Delta
     from gateway.dialects.losses import Losses
 
 _DIGEST_LETTERS = 8

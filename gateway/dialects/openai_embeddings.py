@@ -7,10 +7,10 @@ from array import array
 from typing import Any
 
 import msgspec
+from contract.dialect import WireOptions, WireRequest
 
-from gateway.contract.errors import GatehouseError, InvalidRequest, MalformedReply
-from gateway.contract.messages import EmbeddingRequest, Embeddings
-from gateway.contract.protocols import WireOptions, WireRequest
+from contract.errors import GatehouseError, InvalidRequest, MalformedReply
+from contract.messages import EmbeddingRequest, Embeddings
 from gateway.dialects import fields
 from gateway.dialects.losses import Losses
 from gateway.dialects.openai_chat import errors

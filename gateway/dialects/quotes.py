@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.contract.deltas import Citation
+from contract.deltas import Citation
 
 # So many sources of an answer have their words looked for; those after them stay at the places that they came with.
 MOST_QUOTES = 1000

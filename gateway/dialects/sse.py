@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from gateway.contract.errors import MalformedReply
+from contract.errors import MalformedReply
 
 Event: TypeAlias = tuple[str, bytes]
 

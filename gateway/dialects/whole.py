@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.errors import CutShort
+from contract.errors import CutShort
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
+    from contract.deltas import Delta
 
 BOM = b"\xef\xbb\xbf"
 _STRING = rb'"([^"\\]*(?:\\.[^"\\]*)*)'

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.contract.errors import CredentialRefused, RateLimited
+from contract.errors import CredentialRefused, RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.contract.errors import UpstreamError
+    from contract.errors import UpstreamError
 
 RETIRED_S = 300.0
 RATE_LIMITED_S = 1.0

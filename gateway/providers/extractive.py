@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
-from gateway.contract.embedding import Embeds
-from gateway.contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
-from gateway.contract.held import check_held
-from gateway.contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
-from gateway.contract.protocols import UpstreamCall
-from gateway.contract.tokens import estimate_tokens
-from gateway.contract.work import WorkPool
+from contract.provider import UpstreamCall
+
+from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+from contract.embedding import Embeds
+from contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
+from contract.held import check_held
+from contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
+from contract.tokens import estimate_tokens
+from contract.work import WorkPool
 from gateway.providers.quoting import (
     ExtractiveAnswer,
     Prompt,
@@ -55,7 +56,7 @@ async def _read_apart(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Pr
 
 
 class ExtractiveProvider:
-    """Implements `gateway.contract.protocols.Provider` within the process, so that it is always trusted."""
+    """Implements `contract.provider.Provider` within the process, so that it is always trusted."""
 
     dialect = DIALECT
     trusted = True

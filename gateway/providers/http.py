@@ -16,15 +16,16 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from gateway.contract.egress import ProxyRefused
-from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from contract.egress import ProxyRefused
+from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
 from gateway.providers.tunnel import open_tunnel
 
 if TYPE_CHECKING:
-    from gateway.contract.egress import Proxy
-    from gateway.contract.errors import TimeoutPhase
-    from gateway.contract.exchange import Attempt
+    from contract.attempt import Attempt
+
+    from contract.egress import Proxy
+    from contract.errors import TimeoutPhase
 
 MAX_IDLE = 512
 IDLE_S = 55.0

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from gateway.contract.context_block import read_blocks
-from gateway.contract.messages import Document, Message
-from gateway.contract.passages import Passage
-from gateway.contract.terms import terms
+from contract.context_block import read_blocks
+from contract.messages import Document, Message
+from contract.passages import Passage
+from contract.terms import terms
 from gateway.providers.subjects import Candidate, candidate, goes_on, of_another, prefer, subject_of
 
 LABEL = "(Quoted by the built-in extractive model; it is not a language model.)"

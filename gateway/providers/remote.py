@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from contract.dialect import WireOptions
 
-from gateway.contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
-from gateway.contract.protocols import WireOptions
+from contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
 from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
@@ -20,11 +20,13 @@ from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.contract.deltas import Delta
-    from gateway.contract.egress import Proxy
-    from gateway.contract.errors import TimeoutPhase
-    from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-    from gateway.contract.protocols import Dialect, ReplyReader, Unsupported, UpstreamCall, WireRequest
+    from contract.dialect import Dialect, ReplyReader, Unsupported, WireRequest
+    from contract.provider import UpstreamCall
+
+    from contract.deltas import Delta
+    from contract.egress import Proxy
+    from contract.errors import TimeoutPhase
+    from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from gateway.providers.credentials import Credentials, Key
     from gateway.providers.response import Response
 
@@ -72,7 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class RemoteProvider:
-    """Implements `gateway.contract.protocols.Provider`."""
+    """Implements `contract.provider.Provider`."""
 
     def __init__(
         self,
@@ -281,7 +283,7 @@ def _unreadable(error: Exception) -> MalformedReply:
 
 
 class RemoteReply:
-    """Implements `gateway.contract.protocols.Reply` over one HTTP response."""
+    """Implements `contract.reply.Reply` over one HTTP response."""
 
     __slots__ = (
         "_alive",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.errors import CutShort, MalformedReply, TimedOut
-from gateway.contract.packing import Broken, UnknownCoding, Unpacker, read_codings
+from contract.errors import CutShort, MalformedReply, TimedOut
+from contract.packing import Broken, UnknownCoding, Unpacker, read_codings
 from gateway.providers.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gateway.contract.errors import TimeoutPhase, UpstreamError
+    from contract.errors import TimeoutPhase, UpstreamError
 
 HIGH_WATER = 256 * 1024
 

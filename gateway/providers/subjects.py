@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.contract.terms import terms
+from contract.terms import terms
 
 # What comes after `how` asks for a measure; it is not what the question is about.
 _MEASURE = re.compile(r"\bhow\s+(\w+)", re.IGNORECASE)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.contract.egress import ConnectReply, ProxyRefused
+from contract.egress import ConnectReply, ProxyRefused
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from gateway.contract.egress import Proxy
+    from contract.egress import Proxy
 
 P = TypeVar("P", bound=asyncio.Protocol)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.prompt_tokens import TOKENS_PER_MESSAGE
-from gateway.contract.tokens import estimate_tokens
+from contract.prompt_tokens import TOKENS_PER_MESSAGE
+from contract.tokens import estimate_tokens
 from gateway.simulator.answers import Tokens
 from gateway.simulator.play import Play
 from gateway.simulator.routes import Reply, Request

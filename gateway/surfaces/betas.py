@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from gateway.contract.errors import InvalidRequest
+from contract.errors import InvalidRequest
 
 HEADER = b"anthropic-beta"
 MOST = 50

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from gateway.contract.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
-from gateway.contract.packing import Broken, TooMuch, UnknownCoding, known_codings, read_codings, unpack
-from gateway.contract.work import WorkPool, caller_of
+from contract.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
+from contract.packing import Broken, TooMuch, UnknownCoding, known_codings, read_codings, unpack
+from contract.work import WorkPool, caller_of
 from gateway.dialects.fields import MOST_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
     from gateway.surfaces.http import HttpCall
 
 T = TypeVar("T")

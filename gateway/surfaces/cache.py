@@ -10,14 +10,16 @@ from urllib.parse import parse_qs
 import msgspec
 
 from config.units import parse_duration
-from gateway.contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
+from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
 from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
+    from contract.caller import Caller
+
     from cache.tier import Purge
-    from gateway.contract.exchange import Caller, Exchange
-    from gateway.contract.unsettled import Unsettled
-    from gateway.runtime import Engine, Runtime
+    from contract.exchange import Exchange
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
 

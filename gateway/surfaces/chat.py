@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
+from contract.dialect import InboundCall
 
-from gateway.contract.errors import GatehouseError, InternalFault, InvalidRequest
-from gateway.contract.protocols import InboundCall
+from contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.surfaces.bodies import SMALL, bounded
 from gateway.surfaces.conduct import Whole, note_error, run_request
 from gateway.surfaces.costing import CostedReply
@@ -20,13 +20,14 @@ from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.opening import Opening
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import Dialect, ReplyWriter
-    from gateway.contract.unsettled import Unsettled
-    from gateway.pump import Pump
-    from gateway.runtime import Engine, Runtime
+    from contract.dialect import Dialect, ReplyWriter
+
+    from contract.deltas import Delta
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
+    from contract.unsettled import Unsettled
+    from gateway.engine.pump import Pump
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
 

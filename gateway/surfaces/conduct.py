@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import structlog
 
-from gateway.access.prices import settle_request
-from gateway.contract.errors import GatehouseError, InternalFault, Refusal, RequestError, Unavailable
-from gateway.contract.exchange import Exchange
-from gateway.contract.unsettled import Unsettled
+from access.ledger.prices import settle_request
+from contract.errors import GatehouseError, InternalFault, Refusal, RequestError, Unavailable
+from contract.exchange import Exchange
+from contract.unsettled import Unsettled
 from gateway.surfaces.headers import error_headers, reply_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.runtime import Engine, Runtime
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.http import HttpCall
 
 CLIENT_CLOSED = 499

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import msgspec
 import structlog
 
-from gateway.access.keys import within
+from access.callers.keys import within
 
 if TYPE_CHECKING:
     from collections.abc import Collection

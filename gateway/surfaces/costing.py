@@ -9,10 +9,10 @@ import msgspec
 from gateway.surfaces.headers import written_dollars
 
 if TYPE_CHECKING:
-    from gateway.access.prices import Prices
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
-    from gateway.pump import Pump
+    from access.ledger.prices import Prices
+    from contract.deltas import Delta
+    from contract.exchange import Exchange
+    from gateway.engine.pump import Pump
 
 
 class CostedReply:

@@ -11,13 +11,15 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
+from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
 from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Caller, Exchange
-    from gateway.contract.unsettled import Unsettled
-    from gateway.runtime import Engine, Runtime
+    from contract.caller import Caller
+
+    from contract.exchange import Exchange
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.deltas import Usage
+from contract.deltas import Usage
 from gateway.surfaces.conduct import Whole, WritesErrors, run_request
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import EmbeddingRequest, Embeddings
-    from gateway.contract.unsettled import Unsettled
-    from gateway.runtime import Engine, Runtime
+    from contract.exchange import Exchange
+    from contract.messages import EmbeddingRequest, Embeddings
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from gateway.contract.errors import GatehouseError
-    from gateway.contract.exchange import CacheNote, Exchange
-    from gateway.contract.messages import Loss
-    from gateway.contract.quota import Allowance
+    from contract.rules import Allowance
+
+    from contract.errors import GatehouseError
+    from contract.exchange import CacheNote, Exchange
+    from contract.messages import Loss
     from gateway.surfaces.http import Headers
 
 LONGEST_RETRY_AFTER_S = 120

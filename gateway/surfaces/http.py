@@ -6,9 +6,9 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from gateway.access.keys import Shown
-from gateway.contract.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
-from gateway.contract.messages import CacheControl
+from access.callers.keys import Shown
+from contract.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
+from contract.messages import CacheControl
 from gateway.surfaces.betas import HEADER as BETA_HEADER
 from gateway.surfaces.betas import read_betas
 

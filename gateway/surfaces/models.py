@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.access.keys import unknown_model
+from access.callers.keys import unknown_model
 from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.unsettled import Unsettled
-    from gateway.runtime import Engine, Runtime
+    from contract.exchange import Exchange
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
 

@@ -14,10 +14,11 @@ from gateway.surfaces.headers import stream_headers
 from gateway.surfaces.keepalive import KeepAlive, sign_of_life
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import Delta
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import Dialect
+    from contract.dialect import Dialect
+
+    from contract.deltas import Delta
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
     from gateway.surfaces.http import HttpCall
 
 PATIENCE_S = 0.02

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 if TYPE_CHECKING:
-    from gateway.runtime import Runtime
+    from gateway.engine.runtime import Runtime
 
 
 def operations(runtime: Runtime) -> APIRouter:

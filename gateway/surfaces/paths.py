@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
-from gateway.contract.errors import NotAllowed, RequestError, UnknownPath, WrongMethod
-from gateway.contract.protocols import InboundCall
+from contract.dialect import InboundCall
+
+from contract.errors import NotAllowed, RequestError, UnknownPath, WrongMethod
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
 from gateway.dialects.gemini_generate import GeminiArray, GeminiBatchEmbeddings, GeminiGenerate, GeminiSingleEmbedding
@@ -31,7 +32,7 @@ from gateway.surfaces.tokens import TokenSurface
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.runtime import Runtime
+    from gateway.engine.runtime import Runtime
     from gateway.surfaces.origins import Origins
 
     Endpoint: TypeAlias = Callable[[HttpCall], Awaitable[None]]

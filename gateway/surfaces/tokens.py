@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.contract.prompt_tokens import prompt_tokens
+from contract.prompt_tokens import prompt_tokens
 from gateway.surfaces.bodies import bounded
 from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.unsettled import Unsettled
-    from gateway.runtime import Engine, Runtime
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall

@@ -12,15 +12,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gateway.contract.context_block import read_blocks
-from gateway.contract.work import WorkPool
+from contract.context_block import read_blocks
+from contract.work import WorkPool
 from guardrails.heads import Head, load_head
 from guardrails.judges.guard import Judgement
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import FinishReason
-    from gateway.contract.guards import Again
-    from gateway.contract.messages import ChatRequest
+    from contract.deltas import FinishReason
+    from contract.guards import Again
+    from contract.messages import ChatRequest
 
 _STOP = frozenset({
     "a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "with", "from", "and", "or", "but", "is", "are",

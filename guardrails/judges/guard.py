@@ -8,19 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from contract.finding import Finding
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason
-from gateway.contract.guards import Finding
-from gateway.contract.messages import Message, Text
-from gateway.contract.stock import OWN_DIALECT, StockReply
-from gateway.contract.work import WorkPool, caller_of
+from contract.deltas import ChoiceDelta, Delta, FinishReason
+from contract.messages import Message, Text
+from contract.stock import OWN_DIALECT, StockReply
+from contract.work import WorkPool, caller_of
 from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import Reply
+    from contract.reply import Reply
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest
     from guardrails.formats.forms import Form
     from guardrails.verdict import Policy
 
@@ -52,7 +53,7 @@ class Judge(Protocol):
 
 
 class HeldAnswer:
-    """A whole answer, held back until it has been judged. Implements `gateway.contract.protocols.Reply`."""
+    """A whole answer, held back until it has been judged. Implements `contract.reply.Reply`."""
 
     def __init__(self, reply: Reply, deltas: list[Delta]) -> None:
         self.dialect = reply.dialect

@@ -6,12 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from gateway.contract.deltas import FinishReason
-from gateway.contract.messages import ChatRequest, Message, ResponseFormat, Text
+from contract.deltas import FinishReason
+from contract.messages import ChatRequest, Message, ResponseFormat, Text
 from guardrails.judges.guard import Judgement, hold
 
 if TYPE_CHECKING:
-    from gateway.contract.guards import Again
+    from contract.guards import Again
 
 _FRAME = """You check answers for a company. Judge only by this rubric:
 {rubric}

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.work import WorkPool
+from contract.work import WorkPool
 from guardrails.heads import Head, load_head
 from guardrails.judges.grounds import LONGEST, Grounds, batches
 from guardrails.judges.guard import Judgement, hold
 
 if TYPE_CHECKING:
-    from gateway.contract.deltas import FinishReason
-    from gateway.contract.guards import Again
-    from gateway.contract.messages import ChatRequest
+    from contract.deltas import FinishReason
+    from contract.guards import Again
+    from contract.messages import ChatRequest
 
 LEAST_COVERED = 0.5
 _LETTERS = re.compile(r"\w+")

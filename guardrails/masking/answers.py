@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gateway.contract.context_block import read_blocks
+from contract.context_block import read_blocks
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
     from guardrails.personal.patterns import Span
     from guardrails.personal.search import PersonalSearch
 

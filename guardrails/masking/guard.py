@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.work import caller_of
+from contract.messages import ChatRequest, Message, Text
+from contract.work import caller_of
 from guardrails.masking.mask import Values, literal_spans, mask_text, name_parts, texts_of
 from guardrails.masking.tags import LITERAL, TagKey
 from guardrails.masking.unmask import EVERY_TOOL, Unmask, as_json
@@ -22,8 +22,10 @@ from guardrails.personal.patterns import Span, Taken
 from guardrails.words_of import Author, rewrite, unread_parts
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.guards import Again, Stage
+    from contract.finding import Stage
+
+    from contract.exchange import Exchange
+    from contract.guards import Again
     from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch
     from guardrails.slices import Slicer
@@ -192,7 +194,7 @@ class Masking:
         return with_note(changed, _HINT)
 
     def _note_unread(self, count: int, stage: Stage, exchange: Exchange) -> None:
-        from gateway.contract.guards import Finding
+        from contract.finding import Finding
 
         name = self._guard.policy.name
         if stage == "input" and not any(

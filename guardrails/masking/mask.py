@@ -11,7 +11,7 @@ from guardrails.personal.patterns import Span, Taken
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
     from guardrails.masking.vault import Vault
 
 _LEAST_REPEATED = 4

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Citation, Delta, ToolCallDelta
+from contract.deltas import ChoiceDelta, Citation, Delta, ToolCallDelta
 
 if TYPE_CHECKING:
     from guardrails.masking.vault import Vault
@@ -54,7 +54,7 @@ _Channels: TypeAlias = "dict[_Name, _Channel | None]"
 
 
 class Unmask:
-    """Implements `gateway.contract.protocols.OutputFilter` for one reply."""
+    """Implements `contract.reply.OutputFilter` for one reply."""
 
     def __init__(self, vault: Vault, tools: Collection[str] = ()) -> None:
         """`tools` names those whose arguments get the values; `*` means every tool."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.contract.work import WorkPool
+from contract.work import WorkPool
 from guardrails.canonical import disguises
 from guardrails.keywords import KeywordFinder
 from guardrails.matching import Matcher

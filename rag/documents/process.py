@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.contract.work import WorkPool
+from contract.work import WorkPool
 from rag.chunkers import Chunking
 from rag.documents.chunking import Cut
 from rag.documents.reading import Unreadable, too_long

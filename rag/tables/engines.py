@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateway.contract.work import WorkPool
+from contract.work import WorkPool
 from rag.tables.child import START_S, Answer, Child, Stopped
 from rag.tables.choice import chosen
 from rag.tables.columns import Dialect

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from gateway.contract.work import WorkPool
+from contract.work import WorkPool
 from rag.tables.choice import chosen
 from rag.tables.columns import Dialect
 from rag.tables.rows import MAX_BYTES, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken

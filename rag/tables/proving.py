@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from gateway.contract.work import WorkPool
+from contract.work import WorkPool
 from rag.tables.child import START_S, Child, Stopped
 from rag.tables.columns import Allowed, SqlRefused
 from rag.tables.rows import QueryFailed

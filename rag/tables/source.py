@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.passages import Passage
-from gateway.contract.terms import terms
-from gateway.contract.work import caller_of
+from contract.messages import ChatRequest, Message, Text
+from contract.passages import Passage
+from contract.terms import terms
+from contract.work import caller_of
 from rag.recent import Recent
 from rag.tables.columns import Allowed, SqlRefused
 from rag.tables.engines import Engine
@@ -22,7 +22,7 @@ from rag.tables.rows import Column, QueryFailed, Rows
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gateway.contract.exchange import Exchange
+    from contract.exchange import Exchange
 
 MAX_TABLES = 8
 # So many questions are remembered with their SQL, and so many queries with their rows.

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.contract.messages import ChatRequest, Tool
+from contract.messages import ChatRequest, Tool
 from rag.tools.fetch import FetchFailed
 from rag.tools.kinds import ReadingTool
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
+    from contract.exchange import Exchange
 
 CALL_TIMEOUT_S = 30.0
 
 
 class ToolBox:
-    """Implements `gateway.contract.protocols.OwnTools`."""
+    """Implements `contract.phases.OwnTools`."""
 
     def __init__(self, tools: Sequence[ReadingTool], steps: int) -> None:
         """`steps`: how often a model may call before it has to answer."""

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from gateway.contract.bounded_http import opened, read_body
-from gateway.contract.egress import DIRECT, Egress, ProxyRefused
-from gateway.contract.packing import Broken, TooMuch, UnknownCoding
+from contract.bounded_http import opened, read_body
+from contract.egress import DIRECT, Egress, ProxyRefused
+from contract.packing import Broken, TooMuch, UnknownCoding
 
 
 class FetchFailed(Exception):

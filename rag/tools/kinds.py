@@ -8,14 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote, urlencode
 
-from gateway.contract.egress import DIRECT, Egress
-from gateway.contract.messages import Tool
+from contract.egress import DIRECT, Egress
+from contract.messages import Tool
 from rag.documents.reading import Unreadable, read
 from rag.tools.fetch import fetch
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Caller
-    from gateway.contract.work import WorkPool
+    from contract.caller import Caller
+
+    from contract.work import WorkPool
     from rag.source import Source
 
 SearchEngine: TypeAlias = Literal["searxng", "brave", "tavily", "bing"]

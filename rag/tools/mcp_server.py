@@ -8,14 +8,14 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateway.contract.egress import DIRECT, Egress
-from gateway.contract.messages import Tool
+from contract.egress import DIRECT, Egress
+from contract.messages import Tool
 from gateway.dialects.names import EVERY_VENDOR
 from rag.tools.fetch import FetchFailed
 from rag.tools.kinds import MAX_RESULT
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Caller
+    from contract.caller import Caller
 
 
 class McpTool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rag.recent import Recent
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Caller
+    from contract.caller import Caller
+
     from rag.tools.kinds import ReadingTool
 
 RECENT = 256

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+from contract.phases import Decision
 
-from gateway.contract.answering import question_to, words_of
-from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest
-from gateway.contract.protocols import Decision
-from gateway.contract.work import WorkPool
+from contract.answering import question_to, words_of
+from contract.errors import GatehouseError
+from contract.messages import ChatRequest
+from contract.work import WorkPool
 from router.intents.classifier import IntentClassifier, train
 from router.intents.difficulty import ShareLimit, difficulty
 from router.intents.rules import Rule, first, last_question
 
 if TYPE_CHECKING:
-    from gateway.contract.embedding import Vectors
-    from gateway.contract.exchange import Attributes, Exchange
-    from gateway.contract.guards import Again
+    from contract.embedding import Vectors
+    from contract.exchange import Attributes, Exchange
+    from contract.guards import Again
 
 OPINION_S = 10.0
 _ASKED_LETTERS = 4000
@@ -68,7 +68,7 @@ class RoutingPolicy(msgspec.Struct, frozen=True):
 
 
 class Router:
-    """Implements `gateway.contract.protocols.Routing`. `start` learns; until then intents decide nothing."""
+    """Implements `contract.phases.Routing`. `start` learns; until then intents decide nothing."""
 
     def __init__(
         self,

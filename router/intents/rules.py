@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.contract.language import language
-from gateway.contract.prompt_tokens import prompt_tokens
+from contract.language import language
+from contract.prompt_tokens import prompt_tokens
 
 if TYPE_CHECKING:
-    from gateway.contract.exchange import Exchange
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import Decision
+    from contract.phases import Decision
+
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest
 
 Clock = Callable[[], datetime.datetime]
 

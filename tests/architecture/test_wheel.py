@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from config.extras import EXTRAS
-from gateway.cli import PACKAGES, foreign_package
+from gateway.commands.cli import PACKAGES, foreign_package
 from tests.live import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
-from gateway.cli import main
+from gateway.commands.cli import main
 main()
 """
 
@@ -80,7 +80,7 @@ def test_the_wheel_holds_exactly_our_packages(wheel: Path, tmp_path: Path) -> No
         "guardrails/personal/model/tagger.onnx",
         "rag/model/minilm.onnx",
         "config/examples/demo-documents/warranty.md",
-        "gateway/pipeline.py",
+        "gateway/engine/pipeline.py",
     ):
         assert needed in names
     unpacked = tmp_path / "unpacked"

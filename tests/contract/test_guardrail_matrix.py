@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from config.guardrails import GUARDRAIL_KINDS
-from gateway.contract.context_block import write_block
-from gateway.contract.passages import Passage
+from contract.context_block import write_block
+from contract.passages import Passage
 from tests.integration.test_guardrails import ask
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording, recording_upstream

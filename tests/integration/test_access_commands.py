@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gateway.cli import app
+from gateway.commands.cli import app
 from tests.live import Gateway, running_gateway
 from tests.processes import until
 from tests.services import postgres_server

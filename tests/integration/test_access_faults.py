@@ -14,10 +14,10 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import func, select
 
-from gateway.access.audit import Audit
-from gateway.access.database.store import Database
-from gateway.access.database.tables import HOURS, REQUESTS
-from gateway.access.registry import Registry
+from access.callers.registry import Registry
+from access.database.audit import Audit
+from access.database.store import Database
+from access.database.tables import HOURS, REQUESTS
 from tests.processes import HANG_S, Fleet, Got, Upstream, chat, longest, serving, statuses, tell, until, upstream
 from tests.services import PostgresServer, RedisServer, postgres_process, redis_server
 

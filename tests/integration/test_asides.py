@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from config import load
-from gateway.ingestion import ingest
+from gateway.commands.ingest import ingest
 from tests.live import Gateway, running_gateway
 from tests.processes import until
 

@@ -17,13 +17,13 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
+from access.ledger.pricing import prices_of
 from config import Config, load, schema
 from config.loading import load_with_places
 from config.models import ModelConfig
 from config.shape import fields, walk
 from config.struct import Ref
-from gateway.advice import advise
-from gateway.pricing import prices_of
+from gateway.commands.advice import advise
 from tests.live import running_gateway
 from tests.reports.vendors import Request, Upstream, plain
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.context_block import write_block
-from gateway.contract.passages import Passage
+from contract.context_block import write_block
+from contract.passages import Passage
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording, recording_upstream
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from gateway.access.counters import SPEND, Demand, Unreachable
-from gateway.access.sqlite_counters import SqliteCounters
+from access.limits.counters import SPEND, Demand, Unreachable
+from access.limits.sqlite_counters import SqliteCounters
 from tests.live import free_port
 from tests.processes import ROOT, Fleet, Upstream, ask, chat, until, upstream
 from tests.services import PostgresServer, RedisServer, postgres_process

@@ -28,8 +28,8 @@ SERVER = """
 import asyncio, json, os, signal, sys
 from pathlib import Path
 import uvicorn
-from gateway.worker_metrics import WorkerMetrics
-from gateway.workers import tell_serving, this_worker, watch_parent
+from gateway.process.worker_metrics import WorkerMetrics
+from gateway.process.workers import tell_serving, this_worker, watch_parent
 
 notes = Path(sys.argv[1])
 watch_parent(grace_s=2)
@@ -71,7 +71,7 @@ Server(config).run(sockets=[worker.listener])
 
 STUBBORN = """
 import pathlib, signal, sys, time
-from gateway.workers import tell_serving
+from gateway.process.workers import tell_serving
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 tell_serving()
 (pathlib.Path(sys.argv[1]) / "serving").touch()
@@ -81,7 +81,7 @@ time.sleep(60)
 PARENT = """
 import sys
 from observability.logs import configure_logging
-from gateway.workers import supervise
+from gateway.process.workers import supervise
 configure_logging("json")
 host, port, count, drain, *command = sys.argv[1:]
 sys.exit(supervise(command, host, int(port), int(count), float(drain)))
@@ -229,7 +229,7 @@ def test_nobody_is_left_when_the_parent_is_killed(folder: Path) -> None:
 
 
 def test_workers_that_are_still_starting_see_it_too(folder: Path) -> None:
-    late = "import time, gateway.workers as w\ntime.sleep(1)\nw.watch_parent(grace_s=1)\ntime.sleep(60)\n"
+    late = "import time, gateway.process.workers as w\ntime.sleep(1)\nw.watch_parent(grace_s=1)\ntime.sleep(60)\n"
     with supervised(folder, late) as parent:
         until(lambda: parent.log().count("worker started") == 2)
         pids = [child.pid for child in parent.children()]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load
-from gateway.contract.egress import DIRECT, Egress, from_environment, read_proxy
+from contract.egress import DIRECT, Egress, from_environment, read_proxy
 from observability.webhook import post_event
 from rag.documents.pieces import Unreadable
 from rag.tools.fetch import FetchFailed, fetch

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, draw_plan, load, plan
+from config import ConfigError, load
 from config.loading import load_with_places
-from gateway.advice import advise
+from gateway.commands.advice import advise
+from gateway.commands.plan import draw_plan, plan
 
 MODELS = "models: {quick: {targets: [vendor/m]}}\n"
 

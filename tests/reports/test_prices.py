@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from config import Config, draw_plan, load, plan
+from access.ledger.pricing import left_out
+from config import Config, load
 from config.loading import load_with_places
-from gateway.advice import advise
-from gateway.contract.errors import NO_PRICE
-from gateway.pricing import left_out
+from contract.errors import NO_PRICE
+from gateway.commands.advice import advise
+from gateway.commands.plan import draw_plan, plan
 from tests.live import Answer, running_gateway
 from tests.reports.vendors import House, Request, house, openai_reply, response
 from tests.unit.observability.ledgers import collector

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.tokens import estimate_tokens
+from contract.tokens import estimate_tokens
 from rag.chunkers import Chunking, cut
 from rag.documents.reading import read
 from rag.words import indexed_words

@@ -19,8 +19,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gateway.contract.passages import ContextQuality
-from gateway.worker_metrics import END, HIGHEST_GAUGES, SUMMED_GAUGES, WorkerMetrics, merge
+from contract.passages import ContextQuality
+from gateway.process.worker_metrics import END, HIGHEST_GAUGES, SUMMED_GAUGES, WorkerMetrics, merge
 from observability.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,7 +207,7 @@ def test_each_gauge_that_is_exported_is_classified() -> None:
     found = set(exported(render(ours(), ""))) | set(exported(render(ours(), OPENMETRICS)))
     found |= set(written(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")))
     assert len(found) >= 9
-    assert found == tables, "say in gateway/worker_metrics.py whether it is summed or the highest stands"
+    assert found == tables, "say in gateway/process/worker_metrics.py whether it is summed or the highest stands"
     assert not SUMMED_GAUGES & HIGHEST_GAUGES
 
 

@@ -9,9 +9,10 @@ from gateway.dialects.anthropic.readers import StreamReader, WholeReader
 from gateway.dialects.anthropic.writers import StreamWriter, WholeWriter
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import GatehouseError, UpstreamError
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+    from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+
+    from contract.errors import GatehouseError, UpstreamError
+    from contract.messages import ChatRequest
 
 
 class AnthropicMessages:

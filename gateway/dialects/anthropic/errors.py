@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract.errors import AllTargetsFailed, ContextWindowExceeded, HeldElsewhere, RequestRefused
+from contract.errors import AllTargetsFailed, ContextWindowExceeded, HeldElsewhere, RequestRefused
 from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import GatehouseError, UpstreamError
+    from contract.errors import GatehouseError, UpstreamError
 
 _TYPES = {
     400: "invalid_request_error",

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Citation, Delta, FinishReason, Own, ToolCallDelta, Usage
-from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
-from gateway.contract.service_tier import tier_name
+from contract.deltas import ChoiceDelta, Citation, Delta, FinishReason, Own, ToolCallDelta, Usage
+from contract.errors import CutShort, MalformedReply, UpstreamError
+from contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.turns import read_arguments

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from contract.dialect import WireOptions, WireRequest
 
-from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
-from gateway.contract.protocols import WireOptions, WireRequest
+from contract.errors import InvalidRequest
+from contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.dialects import fields
 from gateway.dialects.anthropic import marks, schemas, thinking, turns
 from gateway.dialects.anthropic.prompt_cache import place_marks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.contract.errors import UnsupportedFeature
+from contract.errors import UnsupportedFeature
 from gateway.dialects.fitting import FIRST_WORDS
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Citation, ToolCallDelta
+from contract.deltas import ChoiceDelta, Citation, ToolCallDelta
 from gateway.dialects import google
 from gateway.dialects.foreign import Unsaid, kind_of, note_for, picture_of, pictures_of, words_instead
 

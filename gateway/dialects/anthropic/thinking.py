@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.contract.messages import ChatRequest, Reasoning, ReasoningOptions, ToolCall
-from gateway.contract.thinking_budget import thinking_budget
+from contract.messages import ChatRequest, Reasoning, ReasoningOptions, ToolCall
+from contract.thinking_budget import thinking_budget
 from gateway.dialects import fields
 
 if TYPE_CHECKING:

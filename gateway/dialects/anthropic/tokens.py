@@ -9,7 +9,7 @@ import msgspec
 from gateway.dialects.anthropic import requests
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
+    from contract.messages import ChatRequest
 
 
 def read_count_tokens(body: bytes) -> ChatRequest:

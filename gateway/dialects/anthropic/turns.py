@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract import media
-from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import (
+from contract import media
+from contract.errors import InvalidRequest
+from contract.messages import (
     Audio,
     Document,
     Image,

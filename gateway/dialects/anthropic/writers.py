@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Loss
-from gateway.contract.prompt_tokens import prompt_tokens
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.errors import GatehouseError
+from contract.messages import ChatRequest, Loss
+from contract.prompt_tokens import prompt_tokens
 from gateway.dialects import signatures
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.sources import Sources, beside_call, own_reason, words_first

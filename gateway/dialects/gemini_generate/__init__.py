@@ -10,9 +10,10 @@ from gateway.dialects.gemini_generate.readers import StreamReader, WholeReader
 from gateway.dialects.gemini_generate.writers import ArrayWriter, StreamWriter, WholeWriter
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import GatehouseError, UpstreamError
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+    from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+
+    from contract.errors import GatehouseError, UpstreamError
+    from contract.messages import ChatRequest
 
 __all__ = ["GeminiArray", "GeminiBatchEmbeddings", "GeminiEmbeddings", "GeminiGenerate", "GeminiSingleEmbedding"]
 

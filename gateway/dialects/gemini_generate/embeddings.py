@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
+from contract.dialect import WireOptions, WireRequest
 
-from gateway.contract.errors import InvalidRequest, MalformedReply, UnsupportedFeature
-from gateway.contract.messages import EmbeddingRequest, Embeddings
-from gateway.contract.protocols import WireOptions, WireRequest
+from contract.errors import InvalidRequest, MalformedReply, UnsupportedFeature
+from contract.messages import EmbeddingRequest, Embeddings
 from gateway.dialects import fields
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.losses import Losses
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import GatehouseError
+    from contract.errors import GatehouseError
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({"model", "content", "outputDimensionality"})

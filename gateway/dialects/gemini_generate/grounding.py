@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.contract.deltas import Citation
+from contract.deltas import Citation
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.quotes import MOST_QUOTES, place_of
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import PART, ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
-from gateway.contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
-from gateway.contract.service_tier import tier_name
+from contract.deltas import PART, ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
+from contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
+from contract.service_tier import tier_name
 from gateway.dialects import fields, signatures
 from gateway.dialects.endings import finish_of
 from gateway.dialects.failures import read_body, words_within

@@ -6,10 +6,10 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
+from contract.dialect import InboundCall, WireOptions, WireRequest
 
-from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
-from gateway.contract.protocols import InboundCall, WireOptions, WireRequest
+from contract.errors import InvalidRequest
+from contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
 from gateway.dialects import fields
 from gateway.dialects.attribution import without_attribution
 from gateway.dialects.choices import check_unforced

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gateway.contract.messages import ReasoningOptions
-from gateway.contract.thinking_budget import thinking_budget
+from contract.messages import ReasoningOptions
+from contract.thinking_budget import thinking_budget
 
 if TYPE_CHECKING:
     from gateway.dialects.losses import Losses

@@ -11,8 +11,9 @@ from gateway.dialects.gemini_generate import requests
 from gateway.dialects.gemini_generate.names import camel
 
 if TYPE_CHECKING:
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import InboundCall
+    from contract.dialect import InboundCall
+
+    from contract.messages import ChatRequest
 
 
 def read_count_tokens(body: bytes, call: InboundCall) -> ChatRequest:

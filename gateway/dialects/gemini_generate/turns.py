@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.contract import media
-from gateway.contract.errors import InvalidRequest, UnsupportedFeature
-from gateway.contract.messages import (
+from contract import media
+from contract.errors import InvalidRequest, UnsupportedFeature
+from contract.messages import (
     Audio,
     Document,
     Image,

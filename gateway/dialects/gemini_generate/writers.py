@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import PART, ChoiceDelta, Citation, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
-from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Loss
+from contract.deltas import PART, ChoiceDelta, Citation, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from contract.errors import GatehouseError
+from contract.messages import ChatRequest, Loss
 from gateway.dialects import signatures
 from gateway.dialects.collect import CollectedCall
 from gateway.dialects.foreign import Unsaid, kind_of, merge, note_for, pictures_of

@@ -9,9 +9,10 @@ from gateway.dialects.openai_chat.readers import StreamReader, WholeReader
 from gateway.dialects.openai_chat.writers import StreamWriter, WholeWriter
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import GatehouseError, UpstreamError
-    from gateway.contract.messages import ChatRequest
-    from gateway.contract.protocols import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+    from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
+
+    from contract.errors import GatehouseError, UpstreamError
+    from contract.messages import ChatRequest
 
 
 class OpenAIChat:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import Citation, Delta
+from contract.deltas import Citation, Delta
 from gateway.dialects.quotes import nth_of, place_of
 
 

@@ -6,7 +6,7 @@ import secrets
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, ToolCallDelta
+from contract.deltas import ChoiceDelta, ToolCallDelta
 
 UNNUMBERED = -1
 

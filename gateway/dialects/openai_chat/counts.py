@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import TokenLogprob, Usage
+from contract.deltas import TokenLogprob, Usage
 
 
 class _PromptDetails(msgspec.Struct, gc=False):

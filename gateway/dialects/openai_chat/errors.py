@@ -9,7 +9,7 @@ import msgspec
 from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
-    from gateway.contract.errors import GatehouseError, UpstreamError
+    from contract.errors import GatehouseError, UpstreamError
 
 _TYPES = {
     400: "invalid_request_error",

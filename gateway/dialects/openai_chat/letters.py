@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
 from gateway.dialects.fields import too_deep
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.errors import CutShort, MalformedReply, UpstreamError
-from gateway.contract.service_tier import tier_name
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.errors import CutShort, MalformedReply, UpstreamError
+from contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.endings import finish_of
 from gateway.dialects.failures import read_body, said, words_within

@@ -6,17 +6,10 @@ import re
 from typing import Any
 
 import msgspec
+from contract.dialect import WireOptions, WireRequest
 
-from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import (
-    ChatRequest,
-    Opaque,
-    ReasoningOptions,
-    ResponseFormat,
-    Tool,
-    ToolChoice,
-)
-from gateway.contract.protocols import WireOptions, WireRequest
+from contract.errors import InvalidRequest
+from contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
 from gateway.dialects import fields
 from gateway.dialects.attribution import without_attribution
 from gateway.dialects.call_ids import call_ids, fit_ids

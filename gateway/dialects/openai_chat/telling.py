@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta
+from contract.deltas import ChoiceDelta
 from gateway.dialects import google, signatures
 from gateway.dialects.foreign import Unsaid, kind_of, note_for, picture_of, words_instead
 from gateway.dialects.openai_chat.annotations import write_annotation

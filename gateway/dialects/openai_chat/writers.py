@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
-from gateway.contract.errors import GatehouseError
-from gateway.contract.messages import ChatRequest, Loss
+from contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
+from contract.errors import GatehouseError
+from contract.messages import ChatRequest, Loss
 from gateway.dialects import google
 from gateway.dialects.collect import CollectedCall, CollectedChoice, Collector
 from gateway.dialects.foreign import Unsaid, merge

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
-from gateway.access.audit import FIRST, SLICE, Audit, Verified
-from gateway.access.database.store import Database
-from gateway.access.database.tables import AUDIT
+from access.database.audit import FIRST, SLICE, Audit, Verified
+from access.database.store import Database
+from access.database.tables import AUDIT
 from tests.databases import change, emptied
 
 ROWS = 9

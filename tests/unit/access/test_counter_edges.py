@@ -9,35 +9,27 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from contract.caller import Caller
+from contract.rules import NANO, Rule
 from redis.asyncio import Redis
 from sqlalchemy import select
 
+from access.callers.directory import Directory
+from access.database.store import Database
+from access.database.tables import HOURS
+from access.ledger.entry import Entry
+from access.ledger.ledger import insert
+from access.limits import redis_counters
+from access.limits.counters import DAY_US, RATE, SLOTS, SPEND, Demand, MemoryCounters, Seed, Settlement
+from access.limits.quota import Quota
+from access.limits.redis_counters import PREFIX, RedisCounters
+from access.limits.sqlite_counters import SqliteCounters
+from access.opening import open_accounts
 from config import load
 from config.root import Config
-from gateway.access import redis_counters
-from gateway.access.counters import (
-    DAY_US,
-    RATE,
-    SLOTS,
-    SPEND,
-    Demand,
-    MemoryCounters,
-    Seed,
-    Settlement,
-)
-from gateway.access.database.store import Database
-from gateway.access.database.tables import HOURS
-from gateway.access.entry import Entry
-from gateway.access.ledger import insert
-from gateway.access.quota import Quota
-from gateway.access.redis_counters import PREFIX, RedisCounters
-from gateway.access.sqlite_counters import SqliteCounters
-from gateway.accounting import open_accounts
-from gateway.admission import Directory
-from gateway.contract.deltas import Delta, Usage
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.quota import NANO, Rule
-from gateway.contract.unsettled import Transcript, Unsettled
+from contract.deltas import Delta, Usage
+from contract.exchange import Exchange
+from contract.unsettled import Transcript, Unsettled
 from router.reply import note_usage
 from tests.services import RedisServer, redis_server
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.access.counters import SPEND, Demand, Settlement, Unreachable
-from gateway.access.database.store import Database
-from gateway.access.entry import Entry, Reservation
-from gateway.access.journal import Journal, read_journal
-from gateway.access.ledger import Ledger
-from gateway.access.sqlite_counters import SqliteCounters
-from gateway.contract.exchange import Exchange
+from access.database.store import Database
+from access.ledger.entry import Entry, Reservation
+from access.ledger.journal import Journal, read_journal
+from access.ledger.ledger import Ledger
+from access.limits.counters import SPEND, Demand, Settlement, Unreachable
+from access.limits.sqlite_counters import SqliteCounters
+from contract.exchange import Exchange
 from tests.unit.access.test_journal import AT_MS, ROOT, Flaky, full_disk, journals, kept
 from tests.unit.access.test_reports import entry
 from tests.unit.access.test_reservations import KILLED, reserved
@@ -60,7 +60,7 @@ def test_a_number_that_no_database_takes_or_that_gives_money_back_is_no_row(tmp_
 def test_what_is_no_file_of_a_journal_keeps_no_other_from_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.access.ledger.ADOPT_S", 0.05)
+    monkeypatch.setattr("access.ledger.ledger.ADOPT_S", 0.05)
 
     async def run() -> None:
         folder = tmp_path / "journal"
@@ -111,7 +111,7 @@ def test_a_journal_that_is_removed_goes_on_in_a_new_file(tmp_path: Path, *, whol
 def test_rows_that_are_on_their_way_when_the_journal_is_removed_arrive_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.access.ledger.SYNC_S", 0.01)
+    monkeypatch.setattr("access.ledger.ledger.SYNC_S", 0.01)
 
     async def run() -> None:
         database, folder = Flaky(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"
@@ -136,8 +136,8 @@ def test_rows_that_are_on_their_way_when_the_journal_is_removed_arrive_once(
 def test_what_neither_disk_nor_database_takes_is_held_up_to_a_bound_and_then_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.access.ledger.MOST_HELD", 50)
-    monkeypatch.setattr("gateway.access.ledger.MOST_AT_ONCE", 20)
+    monkeypatch.setattr("access.ledger.ledger.MOST_HELD", 50)
+    monkeypatch.setattr("access.ledger.ledger.MOST_AT_ONCE", 20)
 
     async def run() -> None:
         ledger = Ledger(Flaky(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal", 400)
@@ -260,9 +260,9 @@ def test_a_log_that_cannot_be_written_costs_no_row(tmp_path: Path) -> None:
     program = f"""
 import asyncio, os, sys
 from pathlib import Path
-from gateway.access.database.store import Database
-from gateway.access.ledger import Ledger
-from gateway.contract.exchange import Exchange
+from access.database.store import Database
+from access.ledger.ledger import Ledger
+from contract.exchange import Exchange
 from observability.logs import configure_logging
 from tests.unit.access.test_reservations import reserved
 

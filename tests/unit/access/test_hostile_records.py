@@ -13,17 +13,18 @@ from typing import Any, cast
 
 import pytest
 import structlog
+from contract.caller import Caller
 from sqlalchemy import event
 
+from access.callers.conflicts import NotThere
+from access.callers.directory import Directory, check_key_options, check_options, narrowed
+from access.callers.stored_keys import Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
+from access.database.store import Database
+from access.ledger.entry import entry_of
 from config import Config, ConfigError, load
-from gateway.access.conflicts import NotThere
-from gateway.access.database.store import Database
-from gateway.access.entry import entry_of
-from gateway.access.stored_keys import Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
-from gateway.administration import Administration, KeyView, Kind
-from gateway.admission import Directory, check_key_options, check_options, narrowed
-from gateway.contract.errors import Unauthenticated, Unavailable
-from gateway.contract.exchange import Caller, Exchange
+from contract.errors import Unauthenticated, Unavailable
+from contract.exchange import Exchange
+from gateway.admin.administration import Administration, KeyView, Kind
 from observability.logs import LogFormat, configure_logging
 from rag.source import Source
 from rag.tools.kinds import SourceTool

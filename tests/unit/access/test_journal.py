@@ -15,18 +15,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from contract.attempt import Attempt
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import func, select
 
-from gateway.access.database.store import Database
-from gateway.access.database.tables import HOURS, REQUESTS
-from gateway.access.entry import Entry, entry_of
-from gateway.access.journal import Journal, read_journal
-from gateway.access.ledger import Ledger, insert
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, Exchange
+from access.database.store import Database
+from access.database.tables import HOURS, REQUESTS
+from access.ledger.entry import Entry, entry_of
+from access.ledger.journal import Journal, read_journal
+from access.ledger.ledger import Ledger, insert
+from contract.deltas import Usage
+from contract.exchange import Exchange
 from tests.unit.access.test_reports import entry
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -168,7 +169,7 @@ def test_a_journal_is_never_seen_without_its_lock(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from gateway.access.journal import Journal
+from access.ledger.journal import Journal
 mine = Journal(Path({str(tmp_path)!r}))
 while True:
     for path in mine.left_behind():
@@ -266,7 +267,7 @@ async def until_adopted(folder: Path) -> None:
 def test_journals_of_the_dead_are_adopted_once_the_database_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.access.ledger.ADOPT_S", 0.05)
+    monkeypatch.setattr("access.ledger.ledger.ADOPT_S", 0.05)
 
     async def run() -> None:
         database, folder = Flaky(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"
@@ -291,7 +292,7 @@ def test_journals_of_the_dead_are_adopted_once_the_database_is_there(
 
 
 def test_a_journal_that_cannot_be_read_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.access.ledger.ADOPT_S", 0.05)
+    monkeypatch.setattr("access.ledger.ledger.ADOPT_S", 0.05)
 
     async def run() -> None:
         database, folder = Database(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"

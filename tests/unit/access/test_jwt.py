@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.jwks import FileKeySet, RemoteKeySet, read_keys
-from gateway.access.jwt import ALGORITHMS, KEEP_COUNT, Issuer, PublicKey, TokenVerifier, looks_like_token, signed_by
-from gateway.contract.errors import Unauthenticated, Unavailable
+from access.callers.jwks import FileKeySet, RemoteKeySet, read_keys
+from access.callers.jwt import ALGORITHMS, KEEP_COUNT, Issuer, PublicKey, TokenVerifier, looks_like_token, signed_by
+from contract.errors import Unauthenticated, Unavailable
 
 NOW = 1_800_000_000.0
 ISSUER, OURS = "https://id.example.com/", "gatehouse"

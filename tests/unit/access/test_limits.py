@@ -10,12 +10,16 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from contract.attempt import Attempt
+from contract.caller import Caller
+from contract.rules import NANO, Bound, Rule
 from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from gateway.access import redis_counters
-from gateway.access.counters import (
+from access.ledger.prices import Prices, Rates
+from access.limits import redis_counters
+from access.limits.counters import (
     LEASE_US,
     RATE,
     SLOTS,
@@ -27,17 +31,15 @@ from gateway.access.counters import (
     Settlement,
     Unreachable,
 )
-from gateway.access.prices import Prices, Rates
-from gateway.access.quota import Quota
-from gateway.access.redis_counters import RedisCounters
-from gateway.access.sqlite_counters import SqliteCounters
-from gateway.access.ticket import QuotaTicket
-from gateway.contract.deltas import Usage
-from gateway.contract.errors import BudgetSpent, GatehouseError, NotAllowed, TooManyRequests, Unavailable
-from gateway.contract.exchange import Attempt, Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.quota import NANO, Bound, Rule
-from gateway.contract.unsettled import Unsettled
+from access.limits.quota import Quota
+from access.limits.redis_counters import RedisCounters
+from access.limits.sqlite_counters import SqliteCounters
+from access.limits.ticket import QuotaTicket
+from contract.deltas import Usage
+from contract.errors import BudgetSpent, GatehouseError, NotAllowed, TooManyRequests, Unavailable
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from contract.unsettled import Unsettled
 from tests.services import RedisServer
 
 FAR_US = 10**18

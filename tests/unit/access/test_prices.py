@@ -6,13 +6,14 @@ import datetime
 from decimal import Decimal
 
 import pytest
+from contract.attempt import Attempt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.prices import Prices, Rates, Vendor
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, CacheNote, Exchange
-from gateway.contract.unsettled import Unsettled
+from access.ledger.prices import Prices, Rates, Vendor
+from contract.deltas import Usage
+from contract.exchange import CacheNote, Exchange
+from contract.unsettled import Unsettled
 
 OWN = Rates(Decimal("2.50"), Decimal("10"), Decimal("0.25"), Decimal("3.125"))
 # A price for each kind, and others for prompts beyond 200,000 tokens.

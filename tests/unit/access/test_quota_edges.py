@@ -7,16 +7,20 @@ import json
 from decimal import Decimal
 
 import pytest
+from contract.attempt import Attempt
+from contract.caller import Caller
+from contract.dialect import WireOptions
+from contract.rules import NANO, Bound, Rule
 
-from gateway.access.counters import LEASE_US, MemoryCounters
-from gateway.access.entry import entry_of
-from gateway.access.estimate import size_of
-from gateway.access.prices import Prices, Rates, Vendor
-from gateway.access.quota import Quota
-from gateway.contract.deltas import Delta, Usage
-from gateway.contract.errors import BudgetSpent, NotAllowed, OwnLimitReached, TooManyRequests
-from gateway.contract.exchange import Attempt, Caller, Exchange
-from gateway.contract.messages import (
+from access.ledger.entry import entry_of
+from access.ledger.prices import Prices, Rates, Vendor
+from access.limits.counters import LEASE_US, MemoryCounters
+from access.limits.estimate import size_of
+from access.limits.quota import Quota
+from contract.deltas import Delta, Usage
+from contract.errors import BudgetSpent, NotAllowed, OwnLimitReached, TooManyRequests
+from contract.exchange import Exchange
+from contract.messages import (
     Audio,
     ChatRequest,
     Document,
@@ -28,9 +32,7 @@ from gateway.contract.messages import (
     ResponseFormat,
     Text,
 )
-from gateway.contract.protocols import WireOptions
-from gateway.contract.quota import NANO, Bound, Rule
-from gateway.contract.unsettled import Transcript, Unsettled
+from contract.unsettled import Transcript, Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
 from router.reply import note_usage
@@ -275,7 +277,7 @@ def test_a_step_does_not_wait_for_the_place_of_the_one_before() -> None:
 
 
 def test_an_answer_that_takes_longer_than_a_lease_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.access.quota.RENEW_S", 0.01)
+    monkeypatch.setattr("access.limits.quota.RENEW_S", 0.01)
 
     async def run() -> None:
         now = [1_790_000_000 * 10**6]

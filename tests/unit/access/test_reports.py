@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.access import reports
-from gateway.access.database.store import Database
-from gateway.access.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, Entry
-from gateway.access.ledger import insert
-from gateway.access.reports import Line, read_time
+from access.database.store import Database
+from access.ledger import reports
+from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, Entry
+from access.ledger.ledger import insert
+from access.ledger.reports import Line, read_time
 from tests.databases import emptied
 
 HOUR, DAY = 3_600_000, 86_400_000

@@ -10,27 +10,29 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from contract.attempt import Attempt
+from contract.caller import Caller
+from contract.rules import NANO, Bound, Rule
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import select
 
-from gateway.access.counters import MemoryCounters
-from gateway.access.database.store import Database
-from gateway.access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from gateway.access.entry import NOBODY_KNOWS, Entry, Reservation, entry_of, reservation_of
-from gateway.access.journal import COMPACT_BYTES, Journal, read_journal
-from gateway.access.ledger import Ledger, insert
-from gateway.access.prices import Prices, Rates
-from gateway.access.quota import Quota
-from gateway.access.reports import requests, spent, unknown
-from gateway.access.sqlite_counters import SqliteCounters
-from gateway.access.ticket import QuotaTicket
-from gateway.contract.deltas import Usage
-from gateway.contract.errors import BudgetSpent
-from gateway.contract.exchange import Attempt, Caller, Exchange
-from gateway.contract.messages import ChatRequest, EmbeddingRequest, Message, Text
-from gateway.contract.quota import NANO, Bound, Rule
+from access.database.store import Database
+from access.database.tables import ATTEMPTS, HOURS, REQUESTS
+from access.ledger.entry import NOBODY_KNOWS, Entry, Reservation, entry_of, reservation_of
+from access.ledger.journal import COMPACT_BYTES, Journal, read_journal
+from access.ledger.ledger import Ledger, insert
+from access.ledger.prices import Prices, Rates
+from access.ledger.reports import requests, spent, unknown
+from access.limits.counters import MemoryCounters
+from access.limits.quota import Quota
+from access.limits.sqlite_counters import SqliteCounters
+from access.limits.ticket import QuotaTicket
+from contract.deltas import Usage
+from contract.errors import BudgetSpent
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, EmbeddingRequest, Message, Text
 from tests.unit.access.test_reports import entry
 
 KILLED = pytest.mark.guarantee(
@@ -431,8 +433,8 @@ def test_who_ends_after_the_ledger_is_found_by_the_next_start(tmp_path: Path) ->
 def test_what_a_long_outage_has_left_is_adopted_however_long_that_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.access.ledger.ADOPTING_S", 0.0)
-    monkeypatch.setattr("gateway.access.ledger.BATCH", 2)
+    monkeypatch.setattr("access.ledger.ledger.ADOPTING_S", 0.0)
+    monkeypatch.setattr("access.ledger.ledger.BATCH", 2)
 
     async def run() -> None:
         database, folder = Database(f"sqlite:///{tmp_path / 'l.sqlite'}"), tmp_path / "journal"

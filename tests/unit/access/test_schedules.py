@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from gateway.access import redis_counters
-from gateway.access.counters import (
+from access.limits import redis_counters
+from access.limits.counters import (
     LEASE_US,
     ROLLING_PARTS,
     SLOTS,
@@ -30,8 +30,8 @@ from gateway.access.counters import (
     Seed,
     Settlement,
 )
-from gateway.access.redis_counters import RedisCounters
-from gateway.access.sqlite_counters import SqliteCounters
+from access.limits.redis_counters import RedisCounters
+from access.limits.sqlite_counters import SqliteCounters
 from tests.services import RedisServer
 
 Result = TypeVar("Result")

@@ -6,18 +6,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from contract.attempt import Attempt
+from contract.rules import NANO
 
+from access.ledger.prices import Prices, Rates, Vendor
+from access.limits.counters import MemoryCounters
+from access.limits.estimate import size_of
+from access.limits.quota import Quota
 from config import ConfigError, load
-from gateway.access.counters import MemoryCounters
-from gateway.access.estimate import size_of
-from gateway.access.prices import Prices, Rates, Vendor
-from gateway.access.quota import Quota
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.quota import NANO
-from gateway.contract.service_tier import asked_tier, tier_name
-from gateway.contract.unsettled import Unsettled
+from contract.deltas import Usage
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from contract.service_tier import asked_tier, tier_name
+from contract.unsettled import Unsettled
 
 ONE_TIER = pytest.mark.guarantee(
     "money", "An answer costs what its service tier costs, and is unpriced without a price"

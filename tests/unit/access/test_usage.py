@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from contract.attempt import Attempt
 
-from gateway.access.estimate import size_of
-from gateway.access.prices import complete_usage
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.unsettled import Transcript
+from access.ledger.prices import complete_usage
+from access.limits.estimate import size_of
+from contract.deltas import Usage
+from contract.messages import ChatRequest, Message, Text
+from contract.unsettled import Transcript
 
 ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("How many pages a minute?"),)),))
 

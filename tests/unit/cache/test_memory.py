@@ -14,7 +14,7 @@ from cache.entry import Entry
 from cache.eviction import Kind, eviction
 from cache.memory import OVERHEAD, MemoryTier
 from cache.tier import Place, Purge, Tiers
-from gateway.contract.deltas import ChoiceDelta, Delta
+from contract.deltas import ChoiceDelta, Delta
 
 KINDS = get_args(Kind)
 

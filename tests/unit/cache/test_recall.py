@@ -8,19 +8,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from contract.caller import Caller
+from contract.phases import Answer, MakesAnswer
 
 from cache.answers import AnswerCache
 from cache.eviction import Kind
 from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.tier import Tiers
-from gateway.contract.deltas import ChoiceDelta, Delta
-from gateway.contract.errors import CutShort
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import CacheControl, ChatRequest, Message, Text
-from gateway.contract.passages import Passage
-from gateway.contract.protocols import Answer, MakesAnswer
-from gateway.contract.unsettled import Unsettled
+from contract.deltas import ChoiceDelta, Delta
+from contract.errors import CutShort
+from contract.exchange import Exchange
+from contract.messages import CacheControl, ChatRequest, Message, Text
+from contract.passages import Passage
+from contract.unsettled import Unsettled
 
 
 class Reply:

@@ -19,8 +19,8 @@ from cache.semantic.synonyms import synonymous
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
 from cache.tier import Place, Purge
-from gateway.contract.language import language
-from gateway.contract.messages import ChatRequest, Image, Message, Text, Tool
+from contract.language import language
+from contract.messages import ChatRequest, Image, Message, Text, Tool
 from rag import vectors_index
 from rag.nearest import MemoryIndex
 

@@ -26,7 +26,7 @@ def gatehouse(tmp_path: Path) -> Gatehouse:
     ) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **(environ or {})}
         return subprocess.run(
-            [sys.executable, "-c", "from gateway.cli import main; main()", *arguments],
+            [sys.executable, "-c", "from gateway.commands.cli import main; main()", *arguments],
             cwd=tmp_path,
             env=environment,
             input=stdin,
@@ -75,8 +75,8 @@ def test_keys_hash(gatehouse: Gatehouse) -> None:
 
 def test_light_commands_import_no_server(gatehouse: Gatehouse, tmp_path: Path) -> None:
     code = (
-        "import sys; import gateway.cli; before = 'config' in sys.modules; import config; "
-        "heavy = ('fastapi', 'aiohttp', 'uvicorn', 'opentelemetry', 'gateway.app'); "
+        "import sys; import gateway.commands.cli; before = 'config' in sys.modules; import config; "
+        "heavy = ('fastapi', 'aiohttp', 'uvicorn', 'opentelemetry', 'gateway.process.app'); "
         "print(before, [name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20)

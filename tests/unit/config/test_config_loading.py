@@ -15,15 +15,14 @@ from config import (
     OpenAIConfig,
     Secret,
     SimulatedConfig,
-    draw_plan,
     load,
     manual,
-    plan,
     schema,
     show,
 )
 from config.shape import structs
 from config.units import parse_duration
+from gateway.commands.plan import draw_plan, plan
 
 Kind = TypeVar("Kind", bound=BaseModel)
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ import pytest
 
 from config.models import ModelConfig
 from config.patience import deadline_of, limits_of, timeouts_of
-from gateway.contract.patience import Timeouts
+from contract.patience import Timeouts
 
 
 def model(**said: Any) -> ModelConfig:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.contract.bounded_http import opened
+from contract.bounded_http import opened
 from observability import webhook
 from rag import web
 from rag.documents.reading import Unreadable

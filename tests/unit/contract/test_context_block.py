@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.context_block import read_blocks, write_block
-from gateway.contract.passages import Passage
+from contract.context_block import read_blocks, write_block
+from contract.passages import Passage
 
 HOSTILE = st.sampled_from(
     [

@@ -15,7 +15,7 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.packing import PIECE, Broken, TooMuch, UnknownCoding, Unpacker, read_codings, unpack
+from contract.packing import PIECE, Broken, TooMuch, UnknownCoding, Unpacker, read_codings, unpack
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -126,7 +126,7 @@ def test_codings_are_read(header: str, names: tuple[str, ...]) -> None:
 WITHOUT = """
 import sys
 sys.modules[sys.argv[1]] = None
-from gateway.contract.packing import UnknownCoding, known_codings, read_codings
+from contract.packing import UnknownCoding, known_codings, read_codings
 try:
     read_codings(sys.argv[2])
 except UnknownCoding as error:

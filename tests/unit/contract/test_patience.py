@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.messages import ChatRequest, ReasoningOptions
-from gateway.contract.patience import Timeouts, asks_to_think, is_known_to_think, thinks
+from contract.messages import ChatRequest, ReasoningOptions
+from contract.patience import Timeouts, asks_to_think, is_known_to_think, thinks
 
 THINKERS = """
 o1 o3-mini openai/o4-mini gpt-5.5 gpt-5-mini openai/gpt-oss-120b deepseek-reasoner deepseek-ai/DeepSeek-R1

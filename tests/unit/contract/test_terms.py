@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.terms import terms
+from contract.terms import terms
 
 
 @pytest.mark.parametrize(

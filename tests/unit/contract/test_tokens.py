@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.tokens import estimate_tokens
+from contract.tokens import estimate_tokens
 
 # Counted by hand: a common word with its space is a token, so is a sign, and digits go in threes.
 KNOWN = [

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from gateway.contract.errors import TooManyRequests
-from gateway.contract.work import WorkPool
+from contract.errors import TooManyRequests
+from contract.work import WorkPool
 
 
 @pytest.mark.guarantee("fairness", "Callers of the same pool of threads take turns")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import Citation
-from gateway.contract.media import media_type, split_data_url
+from contract.deltas import Citation
+from contract.media import media_type, split_data_url
 from gateway.dialects import google, signatures
 from gateway.dialects.foreign import merge
 from gateway.dialects.quotes import nth_of, place_of

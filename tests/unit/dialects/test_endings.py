@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta
-from gateway.contract.errors import CutShort, MalformedReply, ServerFault
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta
+from contract.errors import CutShort, MalformedReply, ServerFault
 from gateway.dialects.endings import Endings, finish_of
 from gateway.dialects.whole import words_within
 

@@ -10,14 +10,15 @@ from typing import Any
 import anthropic.types
 import msgspec
 import pytest
+from contract.dialect import Dialect, InboundCall, WireOptions
 from google.genai import types as google
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.errors import GatehouseError, InvalidRequest, UpstreamError
-from gateway.contract.messages import (
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.errors import GatehouseError, InvalidRequest, UpstreamError
+from contract.messages import (
     ChatRequest,
     Document,
     Image,
@@ -33,7 +34,6 @@ from gateway.contract.messages import (
     ToolChoice,
     ToolResult,
 )
-from gateway.contract.protocols import Dialect, InboundCall, WireOptions
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.collect import Collector
 from gateway.dialects.fitting import FIRST_WORDS

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.contract.errors import CredentialRefused, RateLimited, RequestTooLarge, UpstreamError
+from contract.errors import CredentialRefused, RateLimited, RequestTooLarge, UpstreamError
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.failures import plain, retry_after
 from gateway.dialects.gemini_generate import GeminiGenerate

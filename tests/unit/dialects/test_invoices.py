@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from contract.attempt import Attempt
+from contract.dialect import Dialect
 
-from gateway.access.prices import Prices, Vendor
-from gateway.contract.deltas import Usage
-from gateway.contract.exchange import Attempt, Exchange
-from gateway.contract.protocols import Dialect
-from gateway.contract.unsettled import Unsettled
+from access.ledger.prices import Prices, Vendor
+from contract.deltas import Usage
+from contract.exchange import Exchange
+from contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat

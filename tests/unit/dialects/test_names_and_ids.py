@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
-from gateway.contract.messages import ChatRequest, Message, Text, Tool, ToolCall, ToolChoice, ToolResult
+from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from contract.messages import ChatRequest, Message, Text, Tool, ToolCall, ToolChoice, ToolResult
 from gateway.dialects.anthropic import requests as anthropic
 from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.gemini_generate import requests as gemini

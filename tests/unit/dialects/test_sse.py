@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.errors import MalformedReply
+from contract.errors import MalformedReply
 from gateway.dialects import sse
 from gateway.dialects.sse import Event, SseParser
 

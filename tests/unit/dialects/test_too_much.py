@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from contract.dialect import InboundCall
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import InvalidRequest
-from gateway.contract.messages import ChatRequest
-from gateway.contract.prompt_tokens import MANY_MESSAGES, prompt_tokens
-from gateway.contract.protocols import InboundCall
+from contract.errors import InvalidRequest
+from contract.messages import ChatRequest
+from contract.prompt_tokens import MANY_MESSAGES, prompt_tokens
 from gateway.dialects import fields
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import read_count_tokens

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.contract.deltas import Usage
-from gateway.contract.errors import UpstreamError
+from contract.deltas import Usage
+from contract.errors import UpstreamError
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat

@@ -8,9 +8,10 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
+from contract.caller import Caller
 
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.anomaly import REMEMBERED, AnomalyGuard, Traffic
 from guardrails.heads import Vectors
 from guardrails.verdict import Policy

@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from contract.caller import Caller
 
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
 from guardrails.classified import ClassifierGuard
 from guardrails.masking.guard import PersonalGuard

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from contract.reply import Reply
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import FinishReason
-from gateway.contract.messages import ChatRequest
-from gateway.contract.protocols import Reply
-from gateway.contract.work import WorkPool
+from contract.deltas import FinishReason
+from contract.messages import ChatRequest
+from contract.work import WorkPool
 from guardrails.formats.forms import ChoiceForm, Form, JsonForm, PatternForm, PythonForm, SqlForm, YamlForm
 from guardrails.judges.guard import FormJudge, Judgement
 

@@ -8,9 +8,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from contract.caller import Caller
 
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
 from guardrails.handover import PHRASES, Handover, HandoverGuard
 from guardrails.verdict import Policy

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from gateway.contract.deltas import ChoiceDelta, Delta
-from gateway.contract.messages import ChatRequest
+from contract.deltas import ChoiceDelta, Delta
+from contract.messages import ChatRequest
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat

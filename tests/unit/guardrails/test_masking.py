@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
 from guardrails.masking.mask import mask_text
 from guardrails.masking.tags import TagKey
 from guardrails.masking.unmask import Unmask

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
-from gateway.contract.errors import ContentBlocked
-from gateway.contract.exchange import Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from contract.errors import ContentBlocked
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from guardrails.brand import BrandJudge
 from guardrails.sentences import SentenceGuard, SentenceReply
 from guardrails.sentiment import leaning

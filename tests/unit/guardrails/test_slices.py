@@ -7,13 +7,14 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+from contract.caller import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import BodyTooLarge, TooManyRequests
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.work import WorkPool
+from contract.errors import BodyTooLarge, TooManyRequests
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from contract.work import WorkPool
 from guardrails.chain import Chain
 from guardrails.injection import InjectionFinder
 from guardrails.keywords import KeywordFinder

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, ToolCallDelta
-from gateway.contract.errors import ContentBlocked
-from gateway.contract.exchange import Exchange
+from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
+from contract.errors import ContentBlocked
+from contract.exchange import Exchange
 from guardrails.personal.patterns import PATTERNS, Span, find, resolve
 from guardrails.personal.search import PersonalSearch
 from guardrails.secrets import SecretFinder

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from gateway.contract.exchange import Exchange
+from contract.exchange import Exchange
 from observability import protobuf
 from observability.recorder import Recorder, RecorderConfig
 from observability.trace import spans

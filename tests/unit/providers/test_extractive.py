@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from contract.attempt import Attempt
+from contract.provider import Provider, UpstreamCall
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.context_block import write_block
-from gateway.contract.deltas import Delta
-from gateway.contract.errors import ServerFault, Unavailable, UnsupportedFeature, UpstreamNotFound
-from gateway.contract.exchange import Attempt
-from gateway.contract.messages import (
+from contract.context_block import write_block
+from contract.deltas import Delta
+from contract.errors import ServerFault, Unavailable, UnsupportedFeature, UpstreamNotFound
+from contract.messages import (
     ChatRequest,
     Document,
     EmbeddingRequest,
@@ -25,11 +26,10 @@ from gateway.contract.messages import (
     Tool,
     ToolChoice,
 )
-from gateway.contract.passages import Passage
-from gateway.contract.patience import Timeouts
-from gateway.contract.protocols import Provider, UpstreamCall
-from gateway.contract.tokens import estimate_tokens
-from gateway.contract.unsettled import Transcript
+from contract.passages import Passage
+from contract.patience import Timeouts
+from contract.tokens import estimate_tokens
+from contract.unsettled import Transcript
 from gateway.providers.extractive import ExtractiveProvider, answer
 from gateway.providers.quoting import LABEL, MAX_MATERIAL_CHARS, read_prompt, split_question, split_sentences
 

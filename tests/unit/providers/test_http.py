@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
 from gateway.providers.http import ConnectionPool
 from gateway.providers.response import Response
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.context_block import write_block
-from gateway.contract.messages import Message, Text
-from gateway.contract.passages import Passage
+from contract.context_block import write_block
+from contract.messages import Message, Text
+from contract.passages import Passage
 from gateway.providers.extractive import answer
 from gateway.providers.subjects import of_another, subject_of
 

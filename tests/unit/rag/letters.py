@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class LetterVectors:
-    """Fits `gateway.contract.embedding.Vectors`."""
+    """Fits `contract.embedding.Vectors`."""
 
     dimensions = 26
     ready = True

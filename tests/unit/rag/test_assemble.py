@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.context_block import read_blocks, write_block
-from gateway.contract.passages import Passage
-from gateway.contract.tokens import estimate_tokens
+from contract.context_block import read_blocks, write_block
+from contract.passages import Passage
+from contract.tokens import estimate_tokens
 from rag.assemble import choose, without_worst
 
 

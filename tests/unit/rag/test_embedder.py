@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.embedding import Embeds
-from gateway.contract.errors import Unavailable
+from contract.embedding import Embeds
+from contract.errors import Unavailable
 from rag.async_embedder import AsyncEmbedder
 from rag.embedder import Embedder, EmbedderAbsent, open_embedder
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.contract.errors import Unavailable
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.passages import Passage
+from contract.errors import Unavailable
+from contract.messages import ChatRequest, Message, Text
+from contract.passages import Passage
 from rag.rerank import ModelReranker, SentenceReranker
 from rag.rewrite import Rewriter, needs_rewriting
 from tests.unit.rag.letters import LetterVectors

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.contract.errors import Unavailable
+from contract.errors import Unavailable
 from rag.async_embedder import AsyncEmbedder
 from rag.embedder import EmbedderAbsent
 from rag.sentence_transformers import open_sentence_transformer

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.exchange import Exchange
-from gateway.contract.messages import ChatRequest
-from gateway.contract.passages import Passage
-from gateway.contract.work import WorkPool
+from contract.exchange import Exchange
+from contract.messages import ChatRequest
+from contract.passages import Passage
+from contract.work import WorkPool
 from rag.tables.columns import Allowed, Dialect, SqlRefused
 from rag.tables.engines import Engine, FilesEngine, QueryFailed, Rows, SqliteEngine
 from rag.tables.proving import Prover

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.exchange import Exchange
-from gateway.contract.messages import ChatRequest
+from contract.exchange import Exchange
+from contract.messages import ChatRequest
 from rag.tables.engines import Engine, FilesEngine, QueryFailed, SqliteEngine
 from rag.tables.rows import Column, Rows
 from rag.tables.safety import Allowed, Dialect, SqlRefused, prove

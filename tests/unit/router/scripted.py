@@ -9,13 +9,14 @@ from random import Random
 from typing import Any, TypeVar
 
 import msgspec
+from contract.provider import Provider, UpstreamCall
+from contract.reply import Reply
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
-from gateway.contract.errors import GatehouseError
-from gateway.contract.exchange import Exchange
-from gateway.contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Message, Text
-from gateway.contract.protocols import Provider, Reply, UpstreamCall
-from gateway.contract.unsettled import Unsettled
+from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+from contract.errors import GatehouseError
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Message, Text
+from contract.unsettled import Unsettled
 from router.dispatch import Dispatcher
 from router.health import HealthBook
 from router.policy import RoutePolicy, TargetPolicy

@@ -6,10 +6,12 @@ import asyncio
 from random import Random
 
 import pytest
+from contract.attempt import Attempt
+from contract.caller import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import (
+from contract.errors import (
     ConnectFailed,
     CredentialRefused,
     CutShort,
@@ -22,10 +24,10 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt, Caller, Exchange
-from gateway.contract.messages import ChatRequest, ResponseFormat
-from gateway.contract.patience import Timeouts
-from gateway.contract.unsettled import Transcript
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, ResponseFormat
+from contract.patience import Timeouts
+from contract.unsettled import Transcript
 from router.blame import blame, longest
 from router.breaker import PROBE_S
 from router.health import MOST_RECORDS, HealthBook, Permit, Scope, TargetHealth

@@ -6,8 +6,9 @@ import asyncio
 from itertools import pairwise
 
 import pytest
+from contract.reply import Reply
 
-from gateway.contract.errors import (
+from contract.errors import (
     AllTargetsFailed,
     ConnectFailed,
     ContextWindowExceeded,
@@ -24,10 +25,9 @@ from gateway.contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
-from gateway.contract.exchange import Exchange
-from gateway.contract.patience import Timeouts
-from gateway.contract.protocols import Reply
-from gateway.contract.unsettled import Unsettled
+from contract.exchange import Exchange
+from contract.patience import Timeouts
+from contract.unsettled import Unsettled
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 from tests.unit.router.scripted import EMBEDDING, REQUEST, Outcome, Stage, breaks, ends, fails, play, says
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import (
+from contract.errors import (
     ConnectFailed,
     CredentialRefused,
     CutShort,

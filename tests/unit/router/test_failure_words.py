@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from contract.attempt import Attempt
+from contract.provider import UpstreamCall
 
-from gateway.contract.errors import (
+from contract.errors import (
     AllTargetsFailed,
     CredentialRefused,
     ErrorKind,
@@ -15,10 +17,8 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from gateway.contract.exchange import Attempt
-from gateway.contract.patience import Timeouts
-from gateway.contract.protocols import UpstreamCall
-from gateway.contract.unsettled import Transcript
+from contract.patience import Timeouts
+from contract.unsettled import Transcript
 from router.failure import _CURES, combine, explain_timeout
 from router.policy import RoutePolicy
 

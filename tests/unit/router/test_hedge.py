@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.errors import ConnectFailed, CutShort, RequestRefused, ServerFault
-from gateway.contract.unsettled import Unsettled
+from contract.errors import ConnectFailed, CutShort, RequestRefused, ServerFault
+from contract.unsettled import Unsettled
 from router.policy import RetryPolicy
 from tests.unit.router.scripted import EMBEDDING, Outcome, Stage, breaks, fails, play, says
 

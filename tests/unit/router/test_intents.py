@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract.caller import Caller
+from contract.phases import Decision
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gateway.contract.errors import Unavailable
-from gateway.contract.exchange import Caller, Exchange
-from gateway.contract.messages import ChatRequest, Message, Text
-from gateway.contract.protocols import Decision
+from contract.errors import Unavailable
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
 from router.intents import classifier
 from router.intents.classifier import train
 from router.intents.decide import Ambiguity, Intent, Router, RoutingPolicy, options_of
@@ -168,7 +169,7 @@ def answering(says: str | Exception) -> Any:
             self.left = [says]
 
         async def next(self) -> Any:
-            from gateway.contract.deltas import ChoiceDelta, Delta
+            from contract.deltas import ChoiceDelta, Delta
 
             return [Delta((ChoiceDelta(text=str(self.left.pop())),))] if self.left else None
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
-from gateway.contract.prompt_tokens import prompt_tokens
+from contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
+from contract.prompt_tokens import prompt_tokens
 from router.shorten import LEFT_OUT, Way, shorten
 
 WAYS: tuple[Way, ...] = ("oldest", "middle")

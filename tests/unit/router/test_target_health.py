@@ -7,15 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.contract.errors import (
-    CutShort,
-    RateLimited,
-    RequestRefused,
-    ServerFault,
-    TimedOut,
-    UpstreamError,
-)
-from gateway.contract.patience import Timeouts
+from contract.errors import CutShort, RateLimited, RequestRefused, ServerFault, TimedOut, UpstreamError
+from contract.patience import Timeouts
 from router.breaker import PROBE_S, CallCount
 from router.health import COUNTED, MAX_HOLD_S, HealthBook, Permit, TargetHealth
 from router.policy import BreakerPolicy

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contract.tokens import estimate_tokens
+from contract.tokens import estimate_tokens
 from gateway.simulator.server import Simulator, running
 from tests.unit.simulator.raw import call, send
 from tests.unit.simulator.test_simulator_server import wait_for

@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import BodyTooSlow
+from contract.errors import BodyTooSlow
 from gateway.surfaces.connections import Bounds, Connections
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.protocol import MOST_FIELDS, MOST_HEADERS, MOST_URL, front_protocol

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import msgspec
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.messages import (
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.messages import (
     ChatRequest,
     Document,
     Image,

@@ -7,7 +7,7 @@ from anthropic.types import BetaErrorResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.errors import (
+from contract.errors import (
     ContextWindowExceeded,
     CredentialRefused,
     GatehouseError,

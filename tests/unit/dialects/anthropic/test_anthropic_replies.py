@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.errors import (
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.errors import (
     CredentialRefused,
     CutShort,
     MalformedReply,
@@ -25,7 +25,7 @@ from gateway.contract.errors import (
     TimedOut,
     UpstreamError,
 )
-from gateway.contract.messages import ChatRequest, Message, Text
+from contract.messages import ChatRequest, Message, Text
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply
 from gateway.dialects.collect import Collector

@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 from anthropic.types import message_create_params
+from contract.dialect import InboundCall, WireOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from gateway.contract.errors import InvalidRequest, UnsupportedFeature
-from gateway.contract.messages import (
+from contract.errors import InvalidRequest, UnsupportedFeature
+from contract.messages import (
     Audio,
     ChatRequest,
     Document,
@@ -30,7 +31,6 @@ from gateway.contract.messages import (
     ToolChoice,
     ToolResult,
 )
-from gateway.contract.protocols import InboundCall, WireOptions
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.requests import DEFAULT_MAX_TOKENS
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens

@@ -7,8 +7,8 @@ import json
 
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.messages import (
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.messages import (
     Audio,
     ChatRequest,
     Document,

@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import pytest
+from contract.dialect import InboundCall, WireOptions
 from google.genai import types as google
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import Delta, Usage
-from gateway.contract.errors import (
+from contract.deltas import Delta, Usage
+from contract.errors import (
     ContextWindowExceeded,
     CredentialRefused,
     CutShort,
@@ -29,7 +30,7 @@ from gateway.contract.errors import (
     UpstreamError,
     UpstreamNotFound,
 )
-from gateway.contract.messages import (
+from contract.messages import (
     ChatRequest,
     Message,
     ReasoningOptions,
@@ -40,7 +41,6 @@ from gateway.contract.messages import (
     ToolChoice,
     ToolResult,
 )
-from gateway.contract.protocols import InboundCall, WireOptions
 from gateway.dialects.collect import Collector
 from gateway.dialects.gemini_generate import GeminiArray, GeminiGenerate
 from gateway.dialects.gemini_generate.tokens import count_tokens_reply, read_count_tokens

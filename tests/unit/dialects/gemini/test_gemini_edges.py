@@ -7,21 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from contract.dialect import InboundCall, WireOptions
 from google.genai import types as google
 
-from gateway.contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from gateway.contract.errors import InvalidRequest, MalformedReply, Refusal, ServerFault
-from gateway.contract.messages import (
-    ChatRequest,
-    EmbeddingRequest,
-    Embeddings,
-    Image,
-    Message,
-    Text,
-    Tool,
-    ToolResult,
-)
-from gateway.contract.protocols import InboundCall, WireOptions
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.errors import InvalidRequest, MalformedReply, Refusal, ServerFault
+from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Image, Message, Text, Tool, ToolResult
 from gateway.dialects.gemini_generate import (
     GeminiBatchEmbeddings,
     GeminiEmbeddings,

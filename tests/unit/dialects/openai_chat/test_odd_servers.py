@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.deltas import ChoiceDelta, ToolCallDelta
-from gateway.contract.errors import MalformedReply
-from gateway.contract.messages import ChatRequest
+from contract.deltas import ChoiceDelta, ToolCallDelta
+from contract.errors import MalformedReply
+from contract.messages import ChatRequest
 from gateway.dialects.collect import CollectedChoice, Collector
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers

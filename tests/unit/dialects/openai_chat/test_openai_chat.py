@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from contract.dialect import InboundCall, WireOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gateway.contract.deltas import ChoiceDelta, Delta, TokenLogprob, Usage
-from gateway.contract.errors import (
+from contract.deltas import ChoiceDelta, Delta, TokenLogprob, Usage
+from contract.errors import (
     ContextWindowExceeded,
     CredentialRefused,
     CutShort,
@@ -27,8 +28,7 @@ from gateway.contract.errors import (
     UpstreamError,
     UpstreamNotFound,
 )
-from gateway.contract.messages import ChatRequest, Image, Message, Text, ToolResult
-from gateway.contract.protocols import InboundCall, WireOptions
+from contract.messages import ChatRequest, Image, Message, Text, ToolResult
 from gateway.dialects.collect import Collector
 from gateway.dialects.openai_chat import OpenAIChat
 from tests.unit.dialects.openai_chat.strategies import answers, request

@@ -1,0 +1,408 @@
+"""Who may call and how much, from the config and from what the database adds to it: callers with their rules."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from contract.caller import Caller
+from contract.rules import NANO, Bound, Rule, Scope, What
+from pydantic import ValidationError
+
+from access.callers.keys import KeyRing, StoredCallers, TokenCallers
+from config.access import (
+    AppConfig,
+    BudgetConfig,
+    LimitsConfig,
+    OrganisationConfig,
+    ShareConfig,
+    TeamConfig,
+    write_spend,
+)
+from config.findings import bare, quote
+from config.units import write_rate
+from contract.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from access.callers.jwt import KeySet
+    from access.callers.stored_keys import StoredKey, StoredKeys
+    from config.access import IdentityConfig
+    from config.root import Config
+
+_COUNTED: tuple[What, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
+# A thousand million dollars: nobody spends it, and every counter can add it up.
+_MOST_MONEY = 1_000_000_000 * NANO
+_AT_ONCE: tuple[What, ...] = ("parallel", "streams")
+# What an app's options may say that is made while it runs: all but keys, which are in a table of their own.
+_STRUCTS: dict[str, type[AppConfig | TeamConfig | OrganisationConfig]] = {
+    "app": AppConfig,
+    "team": TeamConfig,
+    "organisation": OrganisationConfig,
+}
+
+
+def rules_of(
+    limits: LimitsConfig | None, budgets: Iterable[BudgetConfig], currencies: Mapping[str, Decimal]
+) -> tuple[Rule, ...]:
+    """The rules that a scope's limits and budgets make."""
+    rules: list[Rule] = []
+    if limits is not None:
+        strict = limits.when_unreachable == "deny"
+        for what in _COUNTED:
+            for rate in getattr(limits, what):
+                text = write_rate(rate)
+                rules.append(
+                    Rule(what, rate.most, text, rate.window_s, soft=limits.shadow, strict=strict, shadow=limits.shadow)
+                )
+        for what in _AT_ONCE:
+            most = getattr(limits, what)
+            if most is not None:
+                rules.append(
+                    Rule(what, most, f"{most} at a time", soft=limits.shadow, strict=strict, shadow=limits.shadow)
+                )
+    for number, budget in enumerate(budgets):
+        rules.append(_budget(budget, number, currencies))
+    return tuple(rules)
+
+
+def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]) -> Rule:
+    spend = budget.spend
+    rate = Decimal(1) if spend.currency == "USD" else currencies[spend.currency]
+    return Rule(
+        "spend",
+        min(int(spend.amount * rate * NANO), _MOST_MONEY),
+        write_spend(spend),
+        spend.hours * 3600,
+        spend.period,
+        budget.zone,
+        soft=budget.shadow or budget.then == "allow" or budget.downgrade is not None,
+        strict=budget.when_unreachable == "deny" and not budget.shadow,
+        shadow=budget.shadow,
+        downgrade=budget.downgrade or "",
+        answer=budget.answer if not budget.shadow else 0,
+        refuse_unpriced=budget.unknown_price == "refuse" and not budget.shadow,
+        warn=budget.warn,
+        webhook=budget.webhook.reveal() if budget.webhook is not None else "",
+        number=number,
+    )
+
+
+def bounds_of(scope: Scope, name: str, rules: Iterable[Rule]) -> tuple[Bound, ...]:
+    """The rules as somebody's."""
+    return tuple(Bound(scope, name, rule) for rule in rules)
+
+
+def limits_by_name(config: Config, section: str) -> dict[str, tuple[Bound, ...]]:
+    """The limits of `models` or `providers`."""
+    scope: Scope = "model" if section == "models" else "provider"
+    found: dict[str, tuple[Bound, ...]] = {}
+    for name, each in getattr(config, section).items():
+        limits = getattr(each, "limits", None)
+        if limits is not None:
+            found[name] = bounds_of(scope, name, rules_of(limits, (), {}))
+    return found
+
+
+class Directory:
+    """Callers of one config. What the database says follows its copy; the YAML's names come first."""
+
+    def __init__(self, config: Config, stored: StoredKeys | None = None) -> None:
+        self._config = config
+        self._stored = stored
+        self._parties: dict[tuple[str, str], Any] = {}
+        self._callers: dict[str, Caller | None] = {}
+        # By app and issuer.
+        self._of_tokens: dict[tuple[str, str], Caller] = {}
+        self._seen = -1
+        self._strict: dict[bool, list[str]] = {}
+        # Whether anybody may call without a key.
+        self.is_open = config.access == "open"
+        self._follow()
+
+    def key_ring(self, tokens: TokenCallers | None = None) -> KeyRing:
+        """Finds callers."""
+        config = self._config
+        callers: dict[bytes, Caller] = {}
+        for name, app in config.apps.items():
+            for digest in app.key_digests:
+                # A key of the YAML has no name: the beginning of its digest says which it is.
+                callers[bytes.fromhex(digest)] = self.caller(name, app, key=f"yaml-{digest[:10]}")
+        stored = StoredCallers(self._stored, self.of_key) if self._stored is not None else None
+        anonymous = Caller("anonymous") if config.access == "open" else None
+        return KeyRing(callers, anonymous, stored, tokens)
+
+    def app(self, name: str) -> AppConfig | None:
+        """The app of that name, of the YAML or the database."""
+        self._follow()
+        declared = self._config.apps.get(name)
+        if declared is not None:
+            return declared
+        stored = self._parties.get(("app", name))
+        return stored if stored is not None and self._is_whole(stored) else None
+
+    def _is_whole(self, app: AppConfig) -> bool:
+        """Whether what is above an app is there: its limits and budgets must not go without anybody's wish."""
+        if app.team is None:
+            return True
+        team = self._above("team", app.team)
+        if team is None or not team.organisation:
+            return team is not None
+        return self._above("organisation", team.organisation) is not None
+
+    def _above(self, kind: str, name: str) -> Any:
+        declared: Mapping[str, Any] = getattr(self._config, f"{kind}s")
+        return declared.get(name) or self._parties.get((kind, name))
+
+    def apps(self) -> list[str]:
+        """All names, in their order."""
+        self._follow()
+        return sorted({*self._config.apps, *(name for kind, name in self._parties if kind == "app")})
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether anybody may call whom the database need not know."""
+        declared = any(app.key_digests for app in self._config.apps.values())
+        return self.is_open or bool(self._config.identity) or declared
+
+    def strict_apps(self, *, money_only: bool) -> list[str]:
+        """Those who are refused while their rules (`money_only`: their budgets) can't be counted."""
+        self._follow()
+        if money_only not in self._strict:
+            self._strict[money_only] = [name for name in self.apps() if self._is_strict(name, money_only)]
+        return self._strict[money_only]
+
+    def _is_strict(self, name: str, money_only: bool) -> bool:
+        app = self.app(name)
+        if app is None:
+            return False
+        caller = self.caller(name, app, key="any")
+        rules = [*(bound.rule for bound in caller.rules), *caller.user_rules]
+        return any(rule.strict and not rule.soft and (rule.what == "spend" or not money_only) for rule in rules)
+
+    def known_bounds(self) -> list[Bound]:
+        """The rules of all organisations, teams, apps and keys that are known; users' under their app's name."""
+        bounds: list[Bound] = []
+        for name in self.apps():
+            app = self.app(name)
+            if app is None:
+                continue
+            caller = self.caller(name, app)
+            bounds += [*caller.rules, *bounds_of("user", name, caller.user_rules)]
+            for key in self._keys_of(name, app) if app.per_key.budget else ():
+                bounds += [each for each in self.caller(name, app, key).rules if each.scope == "key"]
+        return bounds
+
+    def _keys_of(self, name: str, app: AppConfig) -> Iterable[str]:
+        yield from (f"yaml-{digest[:10]}" for digest in app.key_digests)
+        yield from (_token_key(each) for each in self._config.identity)
+        if self._stored is not None:
+            yield from (record.id for record in self._stored.of_app(name))
+
+    def of_key(self, record: StoredKey) -> Caller | None:
+        """The caller of a key that was made while it runs; None where its app is no more."""
+        self._follow()
+        if record.id not in self._callers:
+            app, options = self.app(record.app), read_key_options(record.options)
+            if options is None:
+                structlog.get_logger().error("a key's options can't be read: it is refused", key=record.id)
+            made = self.caller(record.app, app, key=record.id) if app is not None and options is not None else None
+            self._callers[record.id] = narrowed(made, options or {}) if made is not None else None
+        return self._callers[record.id]
+
+    def of_claims(self, identity: IdentityConfig, claims: Mapping[str, Any]) -> Caller:
+        """The caller of a token. Raises `Unauthenticated`."""
+        name = identity.app if identity.app is not None else claims.get(identity.app_claim)
+        app = self.app(name) if isinstance(name, str) else None
+        if app is None or not isinstance(name, str):
+            raise Unauthenticated("The token names no app that is known here")
+        if identity.team_claim:
+            teams = claims.get(identity.team_claim)
+            named = teams if isinstance(teams, list) else [teams]
+            if app.team is None or app.team not in named:
+                raise Unauthenticated("The token does not name the team of its app")
+        user = claims.get(identity.user_claim)
+        key = _token_key(identity)
+        caller = self._of_tokens.get((name, key))
+        if caller is None:
+            caller = self._of_tokens[name, key] = self.caller(name, app, key=key)
+        return _with_user(caller, str(user)[:128] if isinstance(user, str | int) else "")
+
+    def caller(self, name: str, app: AppConfig, key: str = "") -> Caller:
+        """The caller that an app is, with all rules that bind it."""
+        currencies = self._config.currencies
+        team_name = app.team or ""
+        team = self._above("team", team_name)
+        organisation_name = (team.organisation or "") if team is not None else ""
+        organisation = self._above("organisation", organisation_name)
+        rules: list[Bound] = []
+        scopes: tuple[tuple[Scope, str, ShareConfig | None], ...] = (
+            ("organisation", organisation_name, organisation),
+            ("team", team_name, team),
+            ("app", name, ShareConfig(limits=app.limits, budget=app.budget)),
+            ("key", f"{name}/{key}", app.per_key if key else None),
+        )
+        for scope, whose, each in scopes:
+            if each is not None:
+                rules += bounds_of(scope, whose, rules_of(each.limits, each.budget, currencies))
+        return Caller(
+            name,
+            app.allowed,
+            frozenset(app.labels),
+            frozenset(app.ingest),
+            tuple(rules),
+            rules_of(app.per_user.limits, app.per_user.budget, currencies),
+            team_name,
+            organisation_name,
+            key,
+            surfaces=frozenset(app.surfaces),
+            networks=tuple(map(ipaddress.ip_network, app.networks)),
+        )
+
+    def _follow(self) -> None:
+        if self._stored is None or self._stored.changed == self._seen:
+            return
+        self._seen = self._stored.changed
+        self._callers, self._of_tokens, self._strict = {}, {}, {}
+        self._parties = {}
+        for party in self._stored.parties:
+            try:
+                made = _STRUCTS[party.kind].model_validate_json(party.options, strict=False)
+                _check_budgets(made, self._config)
+            except (KeyError, ValueError):
+                # Of a later version, spoilt, or in a currency that the file has no more: nobody goes without a budget.
+                structlog.get_logger().error("options can't be read: its apps are refused", kind=party.kind,
+                                             name=party.name)  # fmt: skip
+                continue
+            self._parties[party.kind, party.name] = made
+
+
+def check_options(kind: str, options: Mapping[str, Any], config: Config | None = None) -> str:
+    """The options of a new app, team or organisation as they are kept. Raises `ValueError` that says what is wrong."""
+    if kind == "app" and "keys" in options:
+        raise ValueError("keys: keys of an app that is made here are made by `keys create`")
+    try:
+        made = _STRUCTS[kind].model_validate_json(json.dumps(options), strict=False)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, each['loc'])) or 'options'}: {_said(each)}" for each in error.errors()]
+        raise ValueError("; ".join(told)) from None
+    if config is not None:
+        _check_references(made, config)
+    return json.dumps(options, sort_keys=True)
+
+
+def _said(error: ErrorDetails) -> str:
+    return error["msg"].replace("{value}", quote(error["input"])).replace("{text}", bare(error["input"]))
+
+
+def _check_references(made: AppConfig | TeamConfig | OrganisationConfig, config: Config) -> None:
+    if isinstance(made, AppConfig):
+        _known("models", set(made.models) - {"*"}, config.models)
+        _known("ingest", made.ingest, config.sources)
+    _check_budgets(made, config)
+
+
+def _check_budgets(made: AppConfig | TeamConfig | OrganisationConfig, config: Config) -> None:
+    budgets = list(made.budget)
+    if isinstance(made, AppConfig):
+        budgets += [*made.per_key.budget, *made.per_user.budget]
+    _known("downgrade", {each.downgrade for each in budgets if each.downgrade is not None}, config.models)
+    _known("budget", {each.spend.currency for each in budgets}, {"USD": 1, **config.currencies})
+
+
+def _known(place: str, names: Iterable[str], known: Mapping[str, object]) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"{place}: there is no {unknown[0][:128]}; known here: {', '.join(known) or 'none'}")
+
+
+KEY_OPTIONS = ("models", "pipelines", "sources", "surfaces", "networks")
+
+
+def check_key_options(options: Mapping[str, Any]) -> str:
+    """What narrows a new key, as it is kept. Raises `ValueError`."""
+    for name, value in options.items():
+        if name not in KEY_OPTIONS:
+            raise ValueError(f"{name} is unknown; known here: {', '.join(KEY_OPTIONS)}")
+        if not isinstance(value, list) or not value or not all(isinstance(each, str) and each for each in value):
+            raise ValueError(f"{name} is a list of names")
+    for network in options.get("networks", ()):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(f"networks: {network[:60]} is no network; write it like 10.0.0.0/8") from None
+    unknown = set(options.get("surfaces", ())) - {"openai", "anthropic", "gemini"}
+    if unknown:
+        raise ValueError(f"surfaces: {min(unknown)[:60]} is unknown; known here: openai, anthropic, gemini")
+    return json.dumps(dict(options), sort_keys=True)
+
+
+def read_key_options(text: str) -> dict[str, Any] | None:
+    """What narrows a key, as the database has it; None for what this version does not understand."""
+    try:
+        options = json.loads(text)
+        if not isinstance(options, dict):
+            return None
+        check_key_options(options)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return options
+
+
+def narrowed(caller: Caller, options: Mapping[str, Any]) -> Caller:
+    """The caller with what a key takes away: never with more."""
+    models = caller.models
+    if "models" in options:
+        asked = frozenset(options["models"])
+        models = asked if models is None else models & asked
+    surfaces = caller.surfaces
+    if "surfaces" in options:
+        asked = frozenset(options["surfaces"])
+        surfaces = asked if not surfaces else (surfaces & asked) or frozenset({"none"})
+    sources = frozenset(options["sources"]) if "sources" in options else None
+    networks = tuple(map(ipaddress.ip_network, options.get("networks", ())))
+    if networks and caller.networks:
+        # Both must hold: of two networks one is part of the other, or they have nothing in common.
+        pairs = [(own, app) for own in networks for app in caller.networks]
+        both = [own if _part(own, app) else app for own, app in pairs if _part(own, app) or _part(app, own)]
+        networks = tuple(dict.fromkeys(both)) or (ipaddress.ip_network("255.255.255.255/32"),)
+    return msgspec.structs.replace(
+        caller,
+        models=models,
+        surfaces=surfaces,
+        networks=networks or caller.networks,
+        pipelines=frozenset(options["pipelines"]) if "pipelines" in options else None,
+        sources=sources,
+        ingest=caller.ingest if sources is None else caller.ingest & sources,
+    )
+
+
+def _part(inner: Any, outer: Any) -> bool:
+    return inner.version == outer.version and bool(inner.subnet_of(outer))
+
+
+def _token_key(identity: IdentityConfig) -> str:
+    return f"token:{identity.issuer}"[:128]
+
+
+def _with_user(caller: Caller, user: str) -> Caller:
+    return msgspec.structs.replace(caller, user=user)
+
+
+def key_sets(config: Config, fetch: Callable[[str], Any]) -> list[tuple[IdentityConfig, KeySet]]:
+    """Where the keys of each identity provider come from."""
+    from access.callers.jwks import FileKeySet, RemoteKeySet
+
+    made: list[tuple[IdentityConfig, KeySet]] = []
+    for each in config.identity:
+        if each.jwks_file is not None:
+            made.append((each, FileKeySet(each.jwks_file)))
+        else:
+            made.append((each, RemoteKeySet(fetch, jwks_url=each.jwks or "", issuer=each.issuer)))
+    return made

@@ -1,0 +1,113 @@
+"""What targets cost, from the config; and for whom a target is left out because nobody knows its price."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from access.ledger.prices import NOTHING, Prices, Rates, Vendor
+from config.prices import FREE
+from config.providers import AzureConfig, ExtractiveConfig, SimulatedConfig
+from config.reach import holders_of_budgets, models_of_apps
+
+if TYPE_CHECKING:
+    from config.access import AppConfig, BudgetConfig
+    from config.prices import PriceConfig
+    from config.providers import ProviderConfig
+    from config.root import Config
+
+
+class Unpriced(msgspec.Struct, frozen=True):
+    """A target whose price is not known though budgets of `apps` need one. `alone`: so it is with all of its model."""
+
+    model: str
+    place: int
+    target: str
+    apps: tuple[str, ...]
+    alone: bool
+
+
+def prices_of(config: Config) -> Prices:
+    """Of all targets."""
+    own = {name: [(each.since, _told(each)) for each in dated] for name, dated in config.prices.items()}
+    return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
+
+
+def _told(price: PriceConfig) -> Rates | str:
+    if price.prices_as is not None:
+        return NOTHING if price.prices_as == FREE else price.prices_as
+    return _rates(price)
+
+
+def _rates(price: PriceConfig) -> Rates:
+    """What it says; a tier has no prices of kinds but those it names."""
+    assert price.input is not None and price.output is not None  # noqa: PT018 - the config has checked both
+    return Rates(
+        price.input,
+        price.output,
+        price.cache_read,
+        price.cache_write,
+        price.cache_write_1h,
+        price.audio_input,
+        price.audio_output,
+        price.image_input,
+        price.image_output,
+        price.reasoning,
+        price.searches,
+        tuple((tier.above, Rates(tier.input, tier.output, tier.cache_read, tier.cache_write)) for tier in price.tiers),
+        {
+            name: Rates(each.input, each.output, each.cache_read, each.cache_write, reasoning=each.reasoning)
+            for name, each in price.service_tiers.items()
+        },
+    )
+
+
+def _vendor(config: ProviderConfig) -> Vendor:
+    """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
+    if isinstance(config, ExtractiveConfig | SimulatedConfig):
+        return Vendor(free=True)
+    if isinstance(config, AzureConfig):
+        return Vendor("azure")
+    return Vendor(url=config.base_url)
+
+
+def learn_prices(config: Config, prices: Prices) -> None:
+    """Looks up ahead, in a thread, and logs which targets no budget will let be asked."""
+    prices.learn({each.target for model in config.models.values() for each in model.targets})
+    import structlog  # `gatehouse check` needs none
+
+    for each in unpriced(config, prices):
+        structlog.get_logger().warning(
+            "a price is not known", target=each.target, model=each.model, apps=list(each.apps[:10])
+        )
+
+
+def unpriced(config: Config, prices: Prices) -> Iterator[Unpriced]:
+    """Every target that budgets of apps leave out."""
+    budgeted = [name for name, app in config.apps.items() if needs_prices(config, app)]
+    if not budgeted:
+        return
+    reached = models_of_apps(config, budgeted)
+    for name, apps in reached.items():
+        targets = config.models[name].targets
+        missing = [place for place, each in enumerate(targets) if prices.rates(each.target) is None]
+        for place in missing:
+            yield Unpriced(name, place, targets[place].target, apps, len(missing) == len(targets))
+
+
+def needs_prices(config: Config, app: AppConfig) -> bool:
+    """Whether a budget that an app's requests count to refuses what has no price."""
+    return any(_refuses(each) for holder in holders_of_budgets(config, app) for each in holder.budget)
+
+
+def _refuses(budget: BudgetConfig) -> bool:
+    return budget.unknown_price == "refuse" and not budget.shadow and budget.then == "reject"
+
+
+def left_out(config: Config, model: str) -> Mapping[str, Collection[str]]:
+    """The targets of `model` without a price, each with the apps for which it is left out: for the plan."""
+    if not any(needs_prices(config, app) for app in config.apps.values()):
+        return {}
+    return {each.target: each.apps for each in unpriced(config, prices_of(config)) if each.model == model}

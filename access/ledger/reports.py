@@ -1,0 +1,334 @@
+"""What people read of the ledger: sums, single requests, and what was spent since a time."""
+
+from __future__ import annotations
+
+import csv as comma_separated
+import datetime
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
+
+from access.database.tables import ATTEMPTS, HOURS, REQUESTS
+from access.ledger.aligned import aligned
+from access.ledger.entry import COUNTS, NOBODY_KNOWS, REQUEST_FILTERS, WHOSE
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+    from access.database.store import Database
+
+BY = (*WHOSE, "day", "hour")
+SCOPES = WHOSE[:5]
+MOST_ROWS = 500
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+_TIMES = {"day": DAY_MS, "hour": HOUR_MS}
+# The last hour that 16 hexadecimal digits of nanoseconds can name: ids hold no later one.
+_LATEST_MS = 2**64 // 1_000_000 // HOUR_MS * HOUR_MS
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_AGO = re.compile(r"([0-9]{1,9})([mhd])")
+_AGO_MS = {"m": 60_000, "h": HOUR_MS, "d": DAY_MS}
+_MILLION = 1_000_000
+# What no row can hold: PostgreSQL takes no NUL, and neither takes half a character.
+_NEVER_KEPT = re.compile("[\0\ud800-\udfff]")
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The sums of one group. `cost` is in dollars, exact; requests whose price nobody knows are in `unpriced`."""
+
+    by: tuple[str, ...]
+    requests: int
+    failures: int
+    unpriced: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    cost: Decimal
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some rows, and the cursor of the next page: empty at the end."""
+
+    rows: list[dict[str, Any]]
+    next: str
+
+
+async def usage(
+    database: Database,
+    by: Sequence[str],
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    where: Mapping[str, str] | None = None,
+) -> list[Line]:
+    """Sums by group: in the order of time where a day or an hour is asked for, then the dearest first, then by name.
+
+    It knows whole hours only: `since_ms` is rounded down, `until_ms` up. Raises `ValueError` for an unknown name.
+    """
+    _check("group", by, BY)
+    conditions = _conditions(HOURS, where or {}, WHOSE)
+    if conditions is None:
+        return []
+    since, until = _bounds(since_ms, until_ms)
+    groups = [_start(_TIMES[name]) if name in _TIMES else HOURS.c[name] for name in by]
+    statement = (
+        select(*groups, *(func.sum(HOURS.c[name]) for name in COUNTS), *_sums(HOURS.c.cost))
+        .where(HOURS.c.hour_ms >= since // HOUR_MS * HOUR_MS, HOURS.c.hour_ms < _ceiling(until), *conditions)
+        .group_by(*groups)
+    )
+    # Without a group there is a row even where there is nothing.
+    lines = [_line(by, row) for row in await _all(database, statement) if row[len(by)] is not None]
+    places = [place for place, name in enumerate(by) if name in _TIMES]
+    return sorted(lines, key=lambda line: ([line.by[place] for place in places], -line.cost, line.by))
+
+
+async def unknown(
+    database: Database,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    where: Mapping[str, str] | None = None,
+) -> tuple[int, Decimal]:
+    """How many requests were under way when their process died, and the most that they may have cost, in dollars.
+
+    Of the hours that `usage` sums up, as long as single requests are kept. Raises `ValueError` for an unknown filter.
+    """
+    conditions = _conditions(REQUESTS, where or {}, WHOSE)
+    if conditions is None:
+        return 0, Decimal(0)
+    since, until = _bounds(since_ms, until_ms)
+    within = _within(since // HOUR_MS * HOUR_MS, min(_ceiling(until), _LATEST_MS))
+    statement = select(func.count(), *_sums(REQUESTS.c.cost)).where(
+        REQUESTS.c.outcome == NOBODY_KNOWS, within, *conditions
+    )
+    ((count, high, low),) = await _all(database, statement)
+    return int(count), _dollars(_total(high, low))
+
+
+async def requests(
+    database: Database,
+    where: Mapping[str, str],
+    *,
+    before: str = "",
+    limit: int = 50,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+) -> Page:
+    """Single requests, the newest first. `before` is the cursor of the page before.
+
+    Raises `ValueError` for an unknown filter and for a limit that is not 1 to 500.
+    """
+    if not 1 <= limit <= MOST_ROWS:
+        raise ValueError(f"limit is {limit}: a page has 1 to {MOST_ROWS} rows")
+    conditions = _conditions(REQUESTS, where, REQUEST_FILTERS)
+    if conditions is None or _NEVER_KEPT.search(before):
+        return Page([], "")
+    if since_ms is not None or until_ms is not None:
+        conditions.append(_within(*_bounds(since_ms, until_ms)))
+    if before:
+        conditions.append(REQUESTS.c.id < before)
+    statement = select(REQUESTS).where(*conditions).order_by(REQUESTS.c.id.desc()).limit(limit + 1)
+    found = [_row(row) for row in await _all(database, statement)]
+    return Page(found[:limit], found[limit - 1]["id"] if len(found) > limit else "")
+
+
+async def request(database: Database, id: str) -> dict[str, Any] | None:  # noqa: A002
+    """One request, with a list of its attempts in the place of their number."""
+    if _NEVER_KEPT.search(id):
+        return None
+    found = await _all(database, select(REQUESTS).where(REQUESTS.c.id == id))
+    if not found:
+        return None
+    attempts = select(ATTEMPTS).where(ATTEMPTS.c.request == id).order_by(ATTEMPTS.c.number)
+    one = _row(found[0])
+    one["attempts"] = [_row(row) for row in await _all(database, attempts)]
+    for each in one["attempts"]:
+        del each["request"]
+    return one
+
+
+async def spent(
+    database: Database, scope: str, since_ms: int, until_ms: int | None = None, *, ended: bool = False
+) -> dict[str, int]:
+    """Nano-dollars by name, each sum rounded up; a user's name is "app/user", a key's "app/key". What has no known
+    price counts nothing.
+
+    It holds `since_ms`, not `until_ms`, to the millisecond: as long as the single requests of the hours that begin and
+    end it are still kept. With `ended` it leaves out what began before `until_ms` and had not ended by then.
+    Raises `ValueError` for an unknown scope.
+    """
+    _check("scope", (scope,), SCOPES)
+    since, until = _bounds(since_ms, until_ms)
+    first, last = _ceiling(since), until // HOUR_MS * HOUR_MS
+    edges = [(since, first), (last, until)] if first <= last else [(since, until)]
+    names = ("app", scope) if scope in ("user", "key") else (scope,)
+    parts = []
+    if first < last:
+        parts.append(_spent(HOURS, names, and_(HOURS.c.hour_ms >= first, HOURS.c.hour_ms < last)))
+    within = [_within(*edge) for edge in edges if edge[0] < edge[1]]
+    if within:
+        parts.append(_spent(REQUESTS, names, or_(*within)))
+    if ended and parts:
+        running = and_(_within(max(since, until - DAY_MS), until), REQUESTS.c.at_ms + REQUESTS.c.duration_ms >= until)
+        parts.append(_spent(REQUESTS, names, running, sign=-1))
+    sums: dict[str, int] = {}
+    # One statement sees one moment: no request is in both parts, or in none.
+    for *name, high, low in await _all(database, union_all(*parts)) if parts else ():
+        whose = "/".join(name)
+        sums[whose] = sums.get(whose, 0) + _total(high, low)
+    return {name: -(-picos // 1000) for name, picos in sums.items()}
+
+
+def table(by: Sequence[str], lines: Sequence[Line]) -> str:
+    """Aligned text for a terminal, with a last line of sums."""
+    costs = [line.cost for line in lines]
+    total = sum(costs, Decimal(0))
+    places = max(6, *(len(_text(cost).partition(".")[2]) for cost in (*costs, total)))
+    head = [*by, *COUNTS, "cost $"]
+    body = [[*(name or "-" for name in line.by), *_counts(line), f"{line.cost:.{places}f}"] for line in lines]
+    sums = [str(sum(getattr(line, name) for line in lines)) for name in COUNTS]
+    labels = ["total", *[""] * (len(by) - 1)][: len(by)]
+    rows = [head, *body, [*labels, *sums, f"{total:.{places}f}"]]
+    return aligned(rows, len(by))
+
+
+def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
+    """By RFC 4180. What a spreadsheet would take for a formula gets a ' before it."""
+    text = io.StringIO()
+    writer = comma_separated.writer(text)
+    writer.writerow([*by, *COUNTS, "cost"])
+    for line in lines:
+        names = [f"'{name}" if name.startswith(_FORMULA) else name for name in line.by]
+        writer.writerow([*names, *_counts(line), _text(line.cost)])
+    return text.getvalue()
+
+
+def as_object(by: Sequence[str], line: Line) -> dict[str, Any]:
+    """For JSON: the cost is a string, for it is exact."""
+    counts = {name: getattr(line, name) for name in COUNTS}
+    return {**dict(zip(by, line.by, strict=True)), **counts, "cost": _text(line.cost)}
+
+
+def read_time(text: str, now: float) -> int:
+    """Milliseconds since 1970 of a date, a time (UTC unless it says otherwise) or 90m, 24h, 7d before `now` (s)."""
+    text = text.strip()
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return max(0, int(now * 1000) - int(ago[1]) * _AGO_MS[ago[2]])
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        cure = "write 2026-07-21, 2026-07-21T14:30, 2026-07-21T14:30+02:00, or 90m, 24h, 7d for so long ago"
+        raise ValueError(f"{text[:64]!r} is no time: {cure}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return max(0, (moment - _EPOCH) // datetime.timedelta(milliseconds=1))
+
+
+def _check(what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {what} {name[:64]!r}: known are {', '.join(known)}")
+
+
+def _conditions(of: Table, where: Mapping[str, str], known: Sequence[str]) -> list[ColumnElement[bool]] | None:
+    """None where no row can be meant."""
+    _check("filter", where, known)
+    conditions = []
+    for name, value in where.items():
+        if _NEVER_KEPT.search(value):
+            return None
+        if name != "status":
+            conditions.append(of.c[name] == value)
+        elif value.isascii() and value.isdigit() and len(value) < 10:
+            conditions.append(of.c.status == int(value))
+        else:
+            raise ValueError(f"status is {value[:64]!r}: it is a number, such as 429")
+    return conditions
+
+
+def _bounds(since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
+    """As numbers that every column can be compared with."""
+    since = 0 if since_ms is None else max(0, min(since_ms, _LATEST_MS))
+    return since, _LATEST_MS if until_ms is None else max(0, min(until_ms, _LATEST_MS))
+
+
+def _ceiling(ms: int) -> int:
+    return -(-ms // HOUR_MS) * HOUR_MS
+
+
+def _within(since: int, until: int) -> ColumnElement[bool]:
+    """Of single requests. Ids begin with the nanoseconds, and have an index."""
+    ids = REQUESTS.c.id
+    at = REQUESTS.c.at_ms
+    return and_(ids >= f"{since * _MILLION:016x}", ids < f"{until * _MILLION:016x}", at >= since, at < until)
+
+
+def _spent(of: Table, names: Sequence[str], condition: ColumnElement[bool], sign: int = 1) -> Select[Any]:
+    columns = [of.c[name] for name in names]
+    return select(*columns, *_sums(of.c.cost, sign)).where(condition).group_by(*columns)
+
+
+def _sums(cost: ColumnElement[int], sign: int = 1) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """In two parts: SQLite's sums end at 9.2 million dollars otherwise."""
+    million: ColumnElement[int] = literal_column(str(_MILLION), BigInteger)
+    high, low = func.sum(cost // million), func.sum(cost % million)
+    return (high, low) if sign > 0 else (-high, -low)
+
+
+def _total(high: Any, low: Any) -> int:
+    return int(high or 0) * _MILLION + int(low or 0)
+
+
+def _start(length_ms: int) -> ColumnElement[int]:
+    # As a literal: PostgreSQL would take two bound parameters for two different expressions.
+    return HOURS.c.hour_ms - HOURS.c.hour_ms % literal_column(str(length_ms), BigInteger)
+
+
+def _line(by: Sequence[str], row: Sequence[Any]) -> Line:
+    names = tuple(_name(name, value) for name, value in zip(by, row, strict=False))
+    counts = dict(zip(COUNTS, map(int, row[len(by) : -2]), strict=True))
+    return msgspec.convert({"by": names, **counts, "cost": _dollars(_total(*row[-2:]))}, Line)
+
+
+def _name(name: str, value: Any) -> str:
+    if name not in _TIMES:
+        return str(value)
+    moment = _EPOCH + datetime.timedelta(milliseconds=int(value))
+    return moment.strftime("%Y-%m-%d" if name == "day" else "%Y-%m-%dT%H:00Z")
+
+
+async def _all(database: Database, statement: Any) -> Sequence[Any]:
+    await database.prepare()
+    async with database.engine.connect() as connection:
+        return (await connection.execute(statement)).all()
+
+
+def _row(row: Any) -> dict[str, Any]:
+    made = dict(row._mapping)
+    if made["cost"] is not None:
+        made["cost"] = _text(_dollars(made["cost"]))
+        if made.get("outcome") == NOBODY_KNOWS:
+            made["cost_is_at_most"] = True
+    return made
+
+
+def _dollars(picos: int) -> Decimal:
+    return Decimal(picos).scaleb(-12)
+
+
+def _text(dollars: Decimal) -> str:
+    """Exact, without an exponent, and without zeros at its end."""
+    text = f"{dollars:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _counts(line: Line) -> list[str]:
+    return [str(getattr(line, name)) for name in COUNTS]

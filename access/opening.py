@@ -1,0 +1,369 @@
+"""What counts and keeps across reloads: the counters and, with a database, keys, ledger and audit.
+
+The part of the composition root that knows them; surfaces and the engine get what they need from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sqlite3
+import time
+from collections.abc import Coroutine, Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import structlog
+from contract.accounts_state import AccountsState
+from contract.rules import NANO, Bound
+
+from access.callers.directory import limits_by_name
+from access.callers.stored_keys import StoredKeys, read_pepper
+from access.limits.counters import MemoryCounters, Seed, Unreachable
+from access.limits.quota import Quota, describe, user_digest
+from access.limits.redis_counters import RedisCounters
+from access.limits.sqlite_counters import SqliteCounters
+from config.folders import data_folder
+from contract.egress import DIRECT
+from contract.work import WorkPool
+from observability.webhook import post_event
+
+if TYPE_CHECKING:
+    from access.callers.directory import Directory
+    from access.database.audit import Audit
+    from access.database.store import Database
+    from access.ledger.ledger import Ledger
+    from access.ledger.prices import Prices
+    from access.limits.counters import Counters, Spent
+    from config.root import Config
+    from config.sections import ServerConfig
+    from contract.exchange import Exchange
+
+SEED_DEADLINE_S = 30.0
+
+
+async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts:
+    """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
+    folder = data_folder(server)
+    accounts = Accounts(_counters(server, folder, alone=alone))
+    if server.database is None:
+        return accounts
+    if isinstance(accounts.counters, MemoryCounters):
+        accounts.hold(folder)
+        # It knows nothing of what is spent from now on; workers that count in one again have all from the ledger.
+        for each in folder.glob("counters.sqlite*"):
+            each.unlink(missing_ok=True)
+    if isinstance(accounts.counters, RedisCounters):
+        accounts.counters.seeds = accounts.seeds
+    from access.database.audit import Audit
+    from access.database.store import Database
+    from access.ledger.ledger import Ledger
+
+    url = server.database.reveal()
+    accounts.database = Database(url)
+    pepper = pepper_of(server)
+    accounts.audit = Audit(accounts.database)
+    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
+    await accounts.keys.start()
+    accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
+    if not isinstance(accounts.counters, MemoryCounters):
+        accounts.ledger.settle = accounts.counters.settle
+    accounts.ledger.start(accounts.keys.problem)
+    return accounts
+
+
+async def open_ledger(server: ServerConfig) -> Accounts:
+    """For a command that asks providers: only what it has spent is kept. Raises `ValueError`, `OSError`."""
+    accounts = Accounts()
+    if server.database is not None:
+        from access.database.store import Database
+        from access.ledger.ledger import Ledger
+
+        accounts.database = Database(server.database.reveal())
+        accounts.ledger = Ledger(accounts.database, data_folder(server) / "journal", server.retention)
+        accounts.ledger.start()
+    return accounts
+
+
+def pepper_file(server: ServerConfig) -> Path:
+    """Where the pepper is that nobody has configured."""
+    return data_folder(server) / "pepper"
+
+
+def pepper_of(server: ServerConfig) -> bytes:
+    """What keys are hashed with. Raises `ValueError` for one that is too short."""
+    if server.pepper is None:
+        return read_pepper(pepper_file(server))
+    return server.pepper.reveal().encode()
+
+
+def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
+    waits = server.database is not None
+    if server.redis is None:
+        if alone:
+            return MemoryCounters(waits=waits)
+        path = folder / "counters.sqlite"
+        try:
+            return SqliteCounters(path, waits=waits, replicas=server.workers)
+        except sqlite3.Error as error:
+            raise ValueError(f"the counters of all workers in {path} can't be opened: {error}") from None
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError:
+        raise ValueError("server.redis needs the package redis: install gatehouse-platform[redis]") from None
+    # A connection that breaks must be noticed: what answers after it may be another run of Redis.
+    client = Redis.from_url(server.redis.reveal(), socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
+    counters = RedisCounters(client)
+    counters.start()
+    return counters
+
+
+class Accounts:
+    """One process's. `counters` are shared by replicas through Redis, by workers through a file, else its own."""
+
+    def __init__(self, counters: Counters | None = None) -> None:
+        self.counters: Counters = counters or MemoryCounters()
+        self.database: Database | None = None
+        self.keys: StoredKeys | None = None
+        self.ledger: Ledger | None = None
+        self.audit: Audit | None = None
+        self.directory: Directory | None = None
+        self._quota: Quota | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+        self._webhooks = WorkPool("budgets' webhooks", 4)
+        # How their hosts are reached.
+        self.egress = DIRECT
+        self._held: IO[str] | None = None
+        self._seeding: asyncio.Task[None] | None = None
+
+    def hold(self, folder: Path) -> None:
+        """Says in a folder that this process counts for itself; in the log if another one does so there already."""
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / "counting.lock"
+        place.touch(0o600)
+        self._held = place.open("w")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            structlog.get_logger().error(
+                "another gateway counts for itself with this server.data, so budgets may be spent twice: "
+                "set server.redis, or server.workers",
+                folder=str(folder),
+            )
+
+    def quota(self, config: Config, prices: Prices) -> Quota:
+        """The limits and budgets of a config."""
+        return Quota(
+            self.counters,
+            prices,
+            limits_by_name(config, "models"),
+            limits_by_name(config, "providers"),
+            self._warned,
+            begin=self.ledger.begin if self.ledger is not None else None,
+        )
+
+    def follow(self, directory: Directory, quota: Quota) -> None:
+        """The callers and budgets of the config that serves from now on: what was spent is read for them."""
+        self.directory, self._quota = directory, quota
+        if self.database is not None:
+            if self._seeding is not None:
+                self._seeding.cancel()
+            # Nobody has spent by these rules yet.
+            self._seeding = asyncio.create_task(self._seed(self.counters, time.time(), self._seeding is not None))
+
+    def finished(self, exchange: Exchange) -> None:
+        """Takes a finished request into the ledger."""
+        if self.ledger is not None and exchange.caller is not None and exchange.model:
+            self.ledger.add(exchange)
+
+    def apps(self) -> list[str]:
+        """The names of all apps, of the YAML and the database."""
+        return self.directory.apps() if self.directory is not None else []
+
+    async def budgets(self, app: str = "", user: str = "") -> list[dict[str, object]]:
+        """What is left of each budget now, users' aside; or of those of an app's user. Raises `Unreachable`."""
+        quota = self._quota
+        if quota is None:
+            return []
+        known = {bound: None for bound in self._budgets() if (bound.scope == "user") is bool(user)}
+        bounds = list(known)
+        counted = bounds
+        if user:
+            bounds = [bound for bound in bounds if bound.name == app]
+            counted = [Bound("user", f"{app}/{user_digest(user)}", bound.rule) for bound in bounds]
+        return [
+            {
+                **describe(bound),
+                "limit_usd": _dollars(bound.rule.limit),
+                "left_usd": _dollars(standing.left),
+                "resets_s": standing.reset_us // 1_000_000,
+                "shadow": bound.rule.shadow,
+            }
+            for bound, standing in zip(bounds, await quota.standings(counted), strict=True)
+        ]
+
+    def note(self, action: str, subject: str, detail: dict[str, object] | None = None) -> None:
+        """Into the audit, where there is one, as a deed of the gateway itself; nobody waits for it."""
+        if self.audit is not None:
+            self._keep(self._record(action, subject, detail or {}))
+
+    def _keep(self, telling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(telling)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def state(self) -> AccountsState | None:
+        """For metrics; None without a database."""
+        if self.ledger is None or self.keys is None:
+            return None
+        return AccountsState(self.ledger.waiting_bytes, self.ledger.lost_rows, self.keys.unconfirmed_s)
+
+    def status(self) -> dict[str, str]:
+        """One line for each part that is there."""
+        lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
+        problem = self.counters.condition.problem
+        if isinstance(self.counters, RedisCounters) or problem:
+            lines["limits"] = problem or "ready"
+        return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
+
+    async def seeds(self, before: float | None) -> list[Seed]:
+        """What the budgets that are known had spent on requests that ended before a time, for their counters.
+
+        None is at any time: a clock that has been set back makes nothing unspent.
+        Raises where the ledger can't be asked.
+        """
+        if self.directory is None or self._quota is None:
+            raise Unreachable("no config has been taken up yet")
+        if self.ledger is not None:
+            # First what others have left: it is spent too.
+            await self.ledger.adopt()
+            if not await self.ledger.flush():
+                raise OSError("the ledger's database can't be reached")
+        found: list[Seed] = []
+        by_period: dict[tuple[object, ...], dict[str, dict[str, int]]] = {}
+        for bound in self._budgets():
+            rule = bound.rule
+            period = (bound.scope, rule.calendar, rule.zone, rule.window_s)
+            if period not in by_period:
+                by_period[period] = await self._spent(bound.scope, self._quota.period_start(bound), before)
+            for name, amount in by_period[period].get(bound.name, {}).items():
+                of_one = Bound("user", f"{bound.name}/{name}", rule) if bound.scope == "user" else bound
+                demand = self._quota.demand(of_one, 0)
+                found.append(Seed(demand.key, amount, demand.window_us, demand.ends_us))
+        return found
+
+    def _budgets(self) -> Iterable[Bound]:
+        """Those of known scopes, and of each app's users with the app's name in place of theirs."""
+        directory = self.directory
+        if directory is None:
+            return
+        yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")
+
+    async def _spent(self, scope: str, since: float, before: float | None) -> dict[str, dict[str, int]]:
+        """Nano-dollars by whose budget it is; for users by app, then by what their counters call them."""
+        from access.ledger.reports import spent
+
+        if self.database is None:
+            return {}
+        await self.database.prepare()
+        async with asyncio.timeout(SEED_DEADLINE_S):
+            until = int(before * 1000) if before is not None else None
+            sums = await spent(self.database, scope, int(since * 1000), until, ended=True)
+        if scope != "user":
+            return {name: {"": amount} for name, amount in sums.items()}
+        found: dict[str, dict[str, int]] = {}
+        for name, amount in sums.items():
+            app, _, user = name.partition("/")
+            found.setdefault(app, {})[user_digest(user)] = amount
+        return found
+
+    async def seeded(self, within_s: float) -> None:
+        """Waits until budgets know what was spent, for so long at most."""
+        # Redis has its own word for it, and may be gone.
+        if self._seeding is not None and not isinstance(self.counters, RedisCounters):
+            await asyncio.wait((self._seeding,), timeout=within_s)
+
+    async def _seed(self, counters: Counters, began: float, again: bool) -> None:
+        """Tells the counters what had been spent before. At a start nobody spends on this machine until then.
+
+        `again`, after a reload, it is for budgets that are new, and may have been spent from since they `began`.
+        """
+        told = False
+        while True:
+            try:
+                if isinstance(counters, MemoryCounters | SqliteCounters):
+                    before = began if again else time.time()
+                    counters.seed(await self.seeds(began if again else None), int(before * 1e6))
+                    return
+                if not isinstance(counters, RedisCounters):
+                    return
+                if counters.counts and await counters.seed(await self.seeds(began), int(began * 1e6)):
+                    return
+            except Exception as error:
+                # Counters that can't be asked have said so themselves.
+                if not told and not isinstance(error, Unreachable):
+                    told = True
+                    structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
+            await asyncio.sleep(1.0)
+
+    def _warned(self, bound: Bound, share: float, spent: Spent) -> None:
+        event = {
+            "event": "budget_threshold",
+            **describe(bound),
+            "share": share,
+            "spent_usd": _dollars(spent.after),
+            "limit_usd": _dollars(bound.rule.limit),
+        }
+        structlog.get_logger().warning(
+            "a budget has passed a threshold", **{k: v for k, v in event.items() if k != "event"}
+        )
+        self.note("budget.threshold", f"{bound.scope}:{bound.name}", event)
+        self._keep(self._tell(bound, event))
+
+    async def _record(self, action: str, subject: str, detail: dict[str, object]) -> None:
+        if self.audit is None:
+            return
+        try:
+            await self.audit.record("gatehouse", action, subject, detail)
+        except Exception as error:
+            structlog.get_logger().error("the audit can't be written", action=action, problem=type(error).__name__)
+
+    async def _tell(self, bound: Bound, event: dict[str, object]) -> None:
+        if not bound.rule.webhook:
+            return
+        for pause_s in (1.0, 5.0, None):
+            try:
+                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event, self.egress)
+                return
+            except (OSError, ValueError) as error:
+                if pause_s is None:
+                    structlog.get_logger().error("a budget's webhook was not told", problem=type(error).__name__)
+                else:
+                    await asyncio.sleep(pause_s)
+
+    async def close(self) -> None:
+        """The end of the process: the ledger writes what it has."""
+        if self._seeding is not None:
+            self._seeding.cancel()
+        if self._quota is not None:
+            await self._quota.close()
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=2.0)
+        self._webhooks.close()
+        for part in (self.keys, self.ledger):
+            if part is not None:
+                await part.close()
+        close = getattr(self.counters, "close", None)
+        if close is not None:
+            await close()
+        if self.database is not None:
+            await self.database.close()
+        if self._held is not None:
+            self._held.close()
+
+
+def _dollars(nanos: int) -> str:
+    return f"{Decimal(nanos) / NANO:f}"

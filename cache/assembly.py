@@ -1,0 +1,131 @@
+"""Caches from their configs: the part of the composition root that knows them, imported only when one is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from cache.answers import AnswerCache
+from cache.key import scope_digest
+from cache.lease import Lease
+from cache.memory import MemoryTier
+from cache.recall import ExactRecall, RecallPolicy
+from cache.tier import Guarded, Tier, Tiers
+from config.caches import MemoryTierConfig, RedisTierConfig
+from config.sources import SqlConfig
+
+if TYPE_CHECKING:
+    from contract.phases import Recall
+    from redis.asyncio import Redis
+
+    from config.caches import CacheConfig
+    from config.root import Config
+    from gateway.engine.resources import Resources
+    from rag.async_embedder import AsyncEmbedder
+    from rag.source import Source
+
+
+def open_cache(name: str, config: CacheConfig, redis: Redis | None, embedder: AsyncEmbedder | None) -> AnswerCache:
+    """One cache. `embedder` is for its semantic side."""
+    tiers = _tiers(name, config, redis)
+    semantic = config.semantic
+    if semantic is None or embedder is None:
+        return AnswerCache(tiers)
+    from cache.semantic.gate import SemanticGate
+    from cache.semantic.learner import Learner
+    from cache.semantic.nearest import Nearest
+    from rag.nearest import MemoryIndex
+
+    nearest = Nearest(partial(MemoryIndex, embedder.dimensions), semantic.most)
+    shared = None
+    if redis is not None and any(isinstance(each, RedisTierConfig) for each in config.tiers):
+        from cache.semantic.shared import SharedQuestions
+
+        shared = SharedQuestions(redis, name, nearest, semantic.most)
+    gate = SemanticGate(
+        nearest,
+        Learner(semantic.wrong_hits),
+        embedder,
+        shadow=semantic.shadow,
+        sample=semantic.sample,
+        shared=shared,
+    )
+    return AnswerCache(tiers, gate)
+
+
+def _tiers(name: str, config: CacheConfig, redis: Redis | None) -> Tiers:
+    """Those behind a network have a deadline, and are a miss while they are broken."""
+    made: list[Tier] = []
+    for each in config.tiers:
+        if isinstance(each, MemoryTierConfig):
+            made.append(MemoryTier(each.size, each.evict))
+        elif isinstance(each, RedisTierConfig):
+            from cache.redis_tier import RedisTier
+
+            if redis is None:
+                raise ValueError(f"the cache {name} has a tier in Redis, and server.redis is empty")
+            made.append(Guarded(RedisTier(redis, name)))
+        else:
+            from cache.postgres_tier import PostgresTier
+
+            made.append(Guarded(PostgresTier(each.url.reveal(), name)))
+    return Tiers(made, config.ttl)
+
+
+def open_recall(config: Config, pipeline_name: str, sources: Mapping[str, Source], resources: Resources) -> Recall:
+    """The recall phase of one pipeline that names a cache."""
+    pipeline = config.pipelines[pipeline_name]
+    name = pipeline.recall or ""
+    cache = config.caches[name]
+    redis_url = config.server.redis.reveal() if config.server.redis is not None else None
+    shared = any(isinstance(each, RedisTierConfig) for each in cache.tiers)
+    policy = RecallPolicy(
+        name,
+        _digest(config, pipeline_name),
+        cache.per,
+        cache.temperature,
+        conversations=cache.semantic is not None and cache.semantic.conversations,
+        personal=cache.personal,
+    )
+    used = pipeline.context.sources if pipeline.context is not None else ()
+    return ExactRecall(
+        policy,
+        resources.cache(name, cache, redis_url),
+        [sources[each] for each in used if each in sources],
+        Lease(resources.redis(redis_url), name) if shared and redis_url is not None else None,
+    )
+
+
+def _digest(config: Config, name: str) -> str:
+    """A digest of all that an answer of a pipeline may depend on, so that two policies can't share one."""
+    pipeline = config.pipelines[name]
+    guards = sorted({*pipeline.guard_input, *pipeline.guard_output})
+    sources = sorted(pipeline.context.sources) if pipeline.context is not None else []
+    looked_up = pipeline.context.look_up if pipeline.context is not None else ()
+    tools = sorted({*pipeline.tools, *looked_up})
+    # Models that judge, rewrite or write SQL are named in the parts; what they are may change as well.
+    parts: list[BaseModel] = [
+        pipeline,
+        *(config.guardrails[each] for each in guards),
+        *(config.sources[each] for each in sources),
+        *(config.tools[each] for each in tools),
+        *([config.routers[pipeline.route]] if pipeline.route is not None else []),
+        *(each for each in config.models.values() if each.pipeline is None),
+    ]
+    names = [name, *guards, *sources, *tools]
+    return scope_digest([*names, *(each.model_dump_json() for each in parts), *_files(parts)])
+
+
+def _files(parts: Iterable[BaseModel]) -> Iterator[str]:
+    """What changes with each file that a part names, such as a schema."""
+    for part in parts:
+        for value in part.__dict__.values():
+            if isinstance(value, BaseModel):
+                yield from _files([value])
+            elif isinstance(value, Path) and value.is_file() and not isinstance(part, SqlConfig):
+                status = value.stat()
+                yield f"{value} {status.st_mtime_ns} {status.st_size}"

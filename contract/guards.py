@@ -1,0 +1,82 @@
+"""The seam of the guardrails: what checks a request on its way in and its answer on its way out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from contract.reply import OutputFilter, Reply
+
+    from contract.exchange import Exchange
+    from contract.messages import ChatRequest, EmbeddingRequest
+
+Stage: TypeAlias = Literal["input", "context", "output"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One result of a guardrail: what it found how often, and what was done. Never holds any of the text.
+
+    `guardrail` is its name in the config, `rule` what of it was found (a kind of personal data, a rule's id).
+    `action` is what was done: `flag`, `mask`, `block`, `repair`, `retry`, `say`, ..., or `failed` for a guardrail that
+    broke and `unread` for what none could read. A limit or budget that let a request pass is `exceeded`, or
+    `downgrade`. With `shadow` nothing was done: this is what would have been.
+    """
+
+    guardrail: str
+    rule: str
+    action: str
+    stage: Stage
+    count: int = 1
+    score: float = 1.0
+    shadow: bool = False
+
+
+class Guarded(Protocol):
+    """One request under guard, until its answer's end."""
+
+    request: ChatRequest
+    answer: Reply | None
+    """An answer of the guardrails' own, for which no model is called; None in most cases."""
+
+    async def add(self, request: ChatRequest) -> ChatRequest:
+        """The guarded request with what the context phase has added, guarded too."""
+        ...
+
+    def reveal(self, request: ChatRequest) -> ChatRequest:
+        """The request with the caller's own values, for a target that is trusted with them."""
+        ...
+
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """A call's arguments (JSON) with the caller's own values, if that tool may have them."""
+        ...
+
+    async def check(self, reply: Reply, again: Again) -> Reply:
+        """The reply under the checks that need the whole of it, which may ask again. Raises `GatehouseError`."""
+        ...
+
+    def filters(self) -> tuple[OutputFilter, ...]:
+        """What the answer passes on its way out, in order; empty when it may pass untouched."""
+        ...
+
+
+class Again(Protocol):
+    """Asks a model once more."""
+
+    def __call__(self, request: ChatRequest, model: str, *, masked: bool = False) -> Awaitable[Reply]:
+        """`model` by its name, empty for the one that answered. `masked`: even a trusted target sees tags only."""
+        ...
+
+
+class Guards(Protocol):
+    """The guardrails of one pipeline."""
+
+    async def open(self, request: ChatRequest, exchange: Exchange, again: Again) -> Guarded:
+        """The request under guard; `again` is for judges. Raises `GatehouseError` when it may not pass."""
+        ...
+
+    async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> EmbeddingRequest:
+        """A request for embeddings as it may go on. Raises `GatehouseError`."""
+        ...

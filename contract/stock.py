@@ -1,0 +1,32 @@
+"""An answer of the gateway's own, for which no model is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
+
+if TYPE_CHECKING:
+    from contract.messages import ChatRequest
+
+
+OWN_DIALECT = "gatehouse"
+
+
+class StockReply:
+    """Implements `contract.reply.Reply` with deltas that are there already."""
+
+    def __init__(self, text: str, request: ChatRequest, finish: FinishReason = "stop") -> None:
+        self.dialect = OWN_DIALECT
+        self.streamed = request.stream
+        self._deltas: list[Delta] | None = [
+            Delta((ChoiceDelta(text=text, finish=finish),), usage=Usage(), model=request.model)
+        ]
+
+    async def next(self) -> list[Delta] | None:
+        """See `Reply.next`."""
+        deltas, self._deltas = self._deltas, None
+        return deltas
+
+    async def close(self) -> None:
+        """Nothing is open."""

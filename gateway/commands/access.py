@@ -1,0 +1,326 @@
+"""`gatehouse keys | apps | teams | organisations | usage | audit | backup`: on the database, without a server.
+
+Servers that run see a change within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from access.ledger.aligned import aligned
+from gateway.commands.options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from config import Config
+    from gateway.admin.administration import Administration, Kind
+
+R = TypeVar("R")
+_KINDS: tuple[Kind, ...] = ("organisation", "team", "app")
+
+
+def _group(help_text: str) -> typer.Typer:
+    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+
+
+keys = _group("Callers' keys.")
+audit = _group("Who has changed what.")
+ACCESS_COMMANDS = {
+    "keys": keys,
+    **{f"{kind}s": _group(f"The {kind}s of the file and of the database.") for kind in _KINDS},
+    "audit": audit,
+}
+_NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+_OptionsOption = Annotated[
+    str, typer.Option("--options", help='What the file would say of it, as JSON: {"models": ["quick"]}.')
+]
+_Several = Annotated[list[str] | None, typer.Option(help="Repeatable.")]
+
+
+def _actor() -> str:
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"
+
+
+def _with_database(path: Path) -> tuple[Config, str]:
+    """The configuration and its database's address. Read before anything that needs a package of a database's extra."""
+    config = load_config(path)
+    if config.server.database is None:
+        fail("there is no database: add server.database, such as sqlite:///var/gatehouse.db")
+    return config, config.server.database.reveal()
+
+
+def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, makes: bool = False) -> R:
+    """Runs `act`; what is wrong ends the command.
+
+    A database that is not there is made only by what `makes` something: a mistyped address would have no keys and rows.
+    """
+    config, address = _with_database(path)
+
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from access.callers.conflicts import InTheWay, NotThere
+    from access.database.store import Database
+    from gateway.admin.administration import Administration
+
+    if address.startswith("sqlite:///") and not makes and not Path(address.removeprefix("sqlite:///")).exists():
+        fail(f"there is no database at {address.removeprefix('sqlite:///')}: a server makes it, or `keys create`")
+
+    async def run() -> R:
+        database = Database(address)
+        try:
+            return await act(Administration(lambda: config, database))
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except (NotThere, InTheWay, ValueError) as error:
+        fail(str(error))
+    except (OSError, TimeoutError, SQLAlchemyError) as error:
+        fail(f"the database can't be reached ({type(error).__name__})", 1)
+
+
+@keys.command("create")
+def create_key(
+    app: Annotated[str, typer.Option(help="Whose key it is.")],
+    name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    expires: Annotated[str, typer.Option(help="A time, or how long from now: 90d, 12h.")] = "",
+    model: _Several = None,
+    pipeline: _Several = None,
+    source: _Several = None,
+    surface: _Several = None,
+    network: _Several = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Make a key and print it, this once. The lists narrow what its app may do."""
+    asked = {"models": model, "pipelines": pipeline, "sources": source, "surfaces": surface, "networks": network}
+    options = {name: values for name, values in asked.items() if values}
+    view, key = _administrate(config, lambda desk: desk.create_key(_actor(), app, name, expires, options), makes=True)
+    typer.echo(f"{view.id} of {view.app}, expires {view.expires or 'never'}. It is shown this once:", err=True)
+    typer.echo(key)
+
+
+@keys.command("list")
+def list_keys(
+    app: Annotated[str, typer.Option(help="Only this app's.")] = "",
+    as_json: JsonOption = False,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """List the keys that were made while it ran, the newest first."""
+    found = _administrate(config, lambda desk: desk.keys(app))
+    if as_json:
+        _print_json(found)
+        return
+    head = ("id", "app", "name", "state", "created", "expires", "narrowed to")
+    rows = [
+        (each.id, each.app, each.name, each.state, each.created, each.expires or "never", _flat(each.options))
+        for each in found
+    ]
+    typer.echo(aligned([head, *rows]), nl=False)
+
+
+@keys.command("rotate")
+def rotate_key(
+    identity: Annotated[str, typer.Argument(metavar="ID")],
+    overlap: Annotated[str, typer.Option(help="How long the old key goes on; 0 ends it now.")] = "24h",
+    expires: Annotated[str, typer.Option(help="A time, or how long from now; without it as the old key.")] = "",
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Make a key in the place of another, which goes on for a while."""
+    view, key = _administrate(config, lambda desk: desk.rotate_key(_actor(), identity, overlap, expires))
+    told = f"{view.id} in the place of {view.replaces}, expires {view.expires or 'never'}"
+    typer.echo(f"{told}. It is shown this once:", err=True)
+    typer.echo(key)
+
+
+@keys.command("revoke")
+def revoke_key(identity: Annotated[str, typer.Argument(metavar="ID")], config: FileOption = DEFAULT_CONFIG) -> None:
+    """End a key. Servers refuse it within a second."""
+    _administrate(config, lambda desk: desk.revoke_key(_actor(), identity))
+    typer.echo(f"{identity} is revoked")
+
+
+@keys.command("hash")
+def hash_keys() -> None:
+    """Read a key from stdin and print the hashed form for `apps`."""
+    from config import hash_key
+
+    key = sys.stdin.readline().strip()
+    if not key:
+        fail('no key on stdin; use: echo "$KEY" | gatehouse keys hash')
+    typer.echo(f"sha256:{hash_key(key)}")
+
+
+def _add_party_commands(kind: Kind) -> None:
+    group = ACCESS_COMMANDS[f"{kind}s"]
+
+    def put(name: str, options: str, config: Path, *, new: bool) -> None:
+        read = _read_options(options)
+        _administrate(config, lambda desk: desk.put_party(_actor(), kind, name, read, new=new), makes=new)
+
+    @group.command("add")
+    def add(name: _NameArgument, options: _OptionsOption = "{}", config: FileOption = DEFAULT_CONFIG) -> None:
+        put(name, options, config, new=True)
+        typer.echo(f"{kind} {name} is there")
+
+    @group.command("change")
+    def change(name: _NameArgument, options: _OptionsOption, config: FileOption = DEFAULT_CONFIG) -> None:
+        put(name, options, config, new=False)
+        typer.echo(f"{kind} {name} is changed")
+
+    @group.command("list")
+    def list_parties(as_json: JsonOption = False, config: FileOption = DEFAULT_CONFIG) -> None:
+        found = _administrate(config, lambda desk: desk.parties(kind))
+        if as_json:
+            _print_json(found)
+        else:
+            rows = [(each.name, each.source, _flat(each.options)) for each in found]
+            typer.echo(aligned([("name", "from", "options"), *rows]), nl=False)
+
+    @group.command("remove")
+    def remove(name: _NameArgument, config: FileOption = DEFAULT_CONFIG) -> None:
+        _administrate(config, lambda desk: desk.remove_party(_actor(), kind, name))
+        typer.echo(f"{kind} {name} is gone")
+
+    add.__doc__ = f"Add {_article(kind)} to the database."
+    change.__doc__ = f"Put other options in the place of all {_article(kind)} has."
+    list_parties.__doc__ = f"List the {kind}s of the file and of the database."
+    remove.__doc__ = f"Take {_article(kind)} out of the database" + (", and revoke its keys." if kind == "app" else ".")
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'ao' else 'a'} {kind}"
+
+
+for _kind in _KINDS:
+    _add_party_commands(_kind)
+
+
+def usage(
+    by: Annotated[
+        str,
+        typer.Option(help="Groups, with commas: organisation, team, app, key, user, model, target, day, hour."),
+    ] = "app",
+    since: Annotated[str, typer.Option(help="2026-07-21, 2026-07-21T14:30Z, or 90m, 24h, 7d ago.")] = "30d",
+    until: Annotated[str, typer.Option(help="Likewise; without it, now.")] = "",
+    only: Annotated[list[str] | None, typer.Option(help="A filter, such as team=support; repeatable.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: JsonOption = False,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """What was used and what it cost, by whole hours, from the ledger."""
+    _with_database(config)
+
+    from access.ledger import reports
+
+    groups = list(dict.fromkeys(each.strip() for each in by.split(",") if each.strip()))
+    if wrong := [each for each in only or () if "=" not in each]:
+        fail(f"--only {wrong[0][:60]} is no filter; write it like team=support")
+    where = dict(each.partition("=")[::2] for each in only or ())
+
+    async def ask(desk: Administration) -> tuple[list[reports.Line], tuple[int, Decimal]]:
+        begin, end = (reports.read_time(each, time.time()) if each else None for each in (since, until))
+        if begin is not None and end is not None and begin >= end:
+            raise ValueError("--since is not before --until")
+        lines = await reports.usage(desk.database, groups, begin, end, where)
+        return lines, await reports.unknown(desk.database, begin, end, where)
+
+    lines, (died, at_most) = _administrate(config, ask)
+    if as_csv:
+        typer.echo(reports.csv(groups, lines), nl=False)
+    elif as_json:
+        typer.echo(json.dumps([reports.as_object(groups, each) for each in lines], indent=2, ensure_ascii=False))
+    else:
+        typer.echo(reports.table(groups, lines), nl=False)
+    if died:
+        requests = "1 request was" if died == 1 else f"{died} requests were"
+        told = f"{requests} under way when a process of the gateway died: {at_most:f} $ of the cost is the most that"
+        typer.echo(f"{told} they may have cost (outcome unknown)", err=True)
+
+
+@audit.command("list")
+def list_audit(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
+    before: Annotated[int | None, typer.Option(help="Older than this number.")] = None,
+    as_json: JsonOption = False,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """List who did what, the newest first."""
+    from gateway.admin.administration import written_time
+
+    found = _administrate(config, lambda desk: desk.audit.rows(before=before, limit=limit))
+    if as_json:
+        _print_json(found)
+        return
+    rows = [(str(each.number), written_time(each.at_ms), each.actor, each.action, each.subject, _flat(each.detail))
+            for each in found]  # fmt: skip
+    typer.echo(aligned([("number", "at", "who", "what", "whom", "how"), *rows]), nl=False)
+
+
+@audit.command("verify")
+def verify_audit(
+    head: Annotated[str, typer.Option(help="What an earlier verification has printed: finds a cut-off end too.")] = "",
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Go through the chain of hashes; exit code 1 where a row was changed or taken out."""
+    found = _administrate(config, lambda desk: desk.audit.verify(head))
+    if found.wrong:
+        fail(f"row {found.wrong} is {found.why}, of {found.count}", 1)
+    typer.echo(f"intact: {found.count} rows, head {found.head}")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy goes; it must not be there yet.")],
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Copy the database while servers run: keys, ledger, audit."""
+    from access.opening import pepper_file
+
+    settings = load_config(config).server
+    url = settings.database.reveal() if settings.database is not None else ""
+    if url.startswith("postgres"):
+        fail(f'the database is a PostgreSQL: pg_dump --format=custom --file {file} --dbname "$DATABASE_URL"')
+    if file.exists():
+        fail(f"{file} is there already")
+    if not file.absolute().parent.is_dir():
+        fail(f"there is no folder {file.absolute().parent}")
+    _administrate(config, lambda desk: desk.database.copy_to(file))
+    typer.echo(f"{file}: {file.stat().st_size} bytes")
+    if settings.pepper is None:
+        typer.echo(f"Keep {pepper_file(settings)} as well, elsewhere: without it no key in the copy is good.", err=True)
+
+
+def _read_options(text: str) -> dict[str, Any]:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fail(f"--options is no JSON: {error}")
+    if not isinstance(read, dict):
+        fail('--options is a JSON object, such as {"models": ["quick"]}')
+    return read
+
+
+def _flat(value: Any) -> str:
+    if not value:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _print_json(structs: Any) -> None:
+    import msgspec
+
+    typer.echo(json.dumps(msgspec.to_builtins(structs), indent=2, ensure_ascii=False))

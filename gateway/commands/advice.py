@@ -1,0 +1,96 @@
+"""What `gatehouse check` remarks on a configuration that is right: what works, and probably not as meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from access.ledger.prices import is_priced_by
+from access.ledger.pricing import prices_of, unpriced
+from config.findings import nearest
+from gateway.commands.first_mistakes import first_mistakes
+
+if TYPE_CHECKING:
+    from config.document import Path
+    from config.loading import Places
+    from config.problems import Problem
+    from config.root import Config
+
+Remark: TypeAlias = "tuple[Path, str, str]"
+_NAMED = 5
+
+
+def advise(config: Config, places: Places) -> list[Problem]:
+    """All warnings, in the file's order."""
+    remarks = [
+        *_without_a_price(config),
+        *_prices_of_nothing(config),
+        *_without_an_outside(config),
+        *first_mistakes(config, places.spots),
+    ]
+    problems = {places.problem(path, message, cure) for path, message, cure in remarks}
+    return sorted(problems, key=lambda each: (each.line, each.column, each.message))
+
+
+def _without_a_price(config: Config) -> Iterator[Remark]:
+    for each in unpriced(config, prices_of(config)):
+        path: Path = ("models", each.model, "targets", each.place)
+        whose = "apps" if len(each.apps) > 1 else "app"
+        effect = (
+            f"every request for {each.model} is refused with 403, for none of its targets has a price"
+            if each.alone
+            else "it is left out for them"
+        )
+        message = (
+            f"no price is known for {each.target}, and a budget of {whose} {_listed(each.apps)} needs one: {effect}"
+        )
+        yield path, message, cure_of_price(config, each.target)
+
+
+def cure_of_price(config: Config, target: str) -> str:
+    """How to give a target its price, in words of the YAML."""
+    provider = target.partition("/")[0]
+    close = _like(config, target)
+    ways = [f'"{target}": {{prices_as: {close}}}'] if close else []
+    if getattr(config.providers.get(provider), "trusted", False):
+        ways.append(f'"{provider}/*": free')
+    ways.append(f'"{target}": {{input: 2.50, output: 10.00}}')
+    return f"add prices: {{{ways[0]}}}" + "".join(f", or {{{way}}}" for way in ways[1:])
+
+
+def _like(config: Config, target: str) -> str:
+    """The entry of the list that ships which is nearest by its name."""
+    from config.price_list import like
+    from config.providers import AnthropicConfig, AzureConfig, GeminiConfig, OpenAIConfig
+
+    provider, _, model = target.partition("/")
+    found = config.providers.get(provider)
+    vendors = {AnthropicConfig: "anthropic", AzureConfig: "openai", GeminiConfig: "google", OpenAIConfig: "openai"}
+    vendor = next((name for kind, name in vendors.items() if isinstance(found, kind)), "")
+    close = like(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
+    return f"{vendor}/{close}" if close else ""
+
+
+def _prices_of_nothing(config: Config) -> Iterator[Remark]:
+    targets = {each.target for model in config.models.values() for each in model.targets}
+    for name in config.prices:
+        if not any(is_priced_by(name, target) for target in targets):
+            close = nearest(name, targets)
+            cure = f"did you mean {close}?" if close else "write it as the target is written, provider/model"
+            yield ("prices", name), f"no model has a target {name}: this price is of nothing", cure
+
+
+def _without_an_outside(config: Config) -> Iterator[Remark]:
+    for name, router in config.routers.items():
+        if router.intents and router.out_of_scope is None:
+            message = "there is no out_of_scope: what is none of these intents is only less likely to be one of them"
+            yield (
+                ("routers", name, "intents"),
+                message,
+                'add out_of_scope: {say: "I can\'t help with that."}, or a model',
+            )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

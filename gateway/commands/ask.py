@@ -1,0 +1,77 @@
+"""`gatehouse ask`: one question to a model of the configuration, without a server."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from contract.caller import Caller
+
+from contract.errors import GatehouseError
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from contract.unsettled import Unsettled
+from gateway.assembly.building import build
+from gateway.engine.resources import Resources
+from observability.waterfall import waterfall
+from router.health import HealthBook
+
+if TYPE_CHECKING:
+    from config import Config
+    from gateway.engine.runtime import Engine
+
+_SHOWN = 240
+_TOP = 10
+
+
+async def ask(config: Config, model: str, question: str, labels: frozenset[str], *, explain: bool) -> int:
+    """Prints the answer; with `explain` first what was retrieved. Returns the exit code."""
+    resources = Resources(HealthBook())
+    engine = await build(config, resources)
+    try:
+        for source in engine.sources.values():
+            await source.ingest()
+            await source.collection.catch_up()
+        if explain:
+            await _explain(config, engine, model, question, labels)
+        exchange = Exchange("gatehouse ask")
+        exchange.caller = Caller("command line", labels=labels)
+        request = ChatRequest(dialect="openai", model=model, messages=(Message("user", (Text(question),)),))
+        try:
+            reply = await engine.pipeline.handle(request, exchange, Unsettled())
+            try:
+                while (deltas := await reply.next()) is not None:
+                    sys.stdout.write("".join(piece.text for delta in deltas for piece in delta.choices))
+            finally:
+                await reply.close()
+            exchange.status, exchange.outcome = 200, "ok"
+            sys.stdout.write("\n")
+        except GatehouseError as error:
+            exchange.status, exchange.outcome = error.http_status, "error"
+            sys.stderr.write(f"{error.message}\n")
+        if explain:
+            exchange.ended = exchange.steps[-1].ended if exchange.steps else exchange.started
+            sys.stdout.write("\n" + waterfall(exchange) + "\n")
+        return 0 if exchange.outcome == "ok" else 1
+    finally:
+        await engine.close()
+        await resources.close()
+
+
+async def _explain(config: Config, engine: Engine, model: str, question: str, labels: frozenset[str]) -> None:
+    name = config.models[model].pipeline
+    context = config.pipelines[name].context if name is not None else None
+    if context is None:
+        sys.stdout.write("this model retrieves nothing\n\n")
+        return
+    for source in context.sources:
+        if source not in engine.sources:
+            sys.stdout.write(f"{source}: rows, by SQL of a model; see the trace below\n")
+            continue
+        sys.stdout.write(f"{source}: {engine.sources[source].status()}\n")
+        for rank, found in enumerate(await engine.sources[source].explain(question, _TOP, labels), 1):
+            passage = found.passage
+            scores = f"{passage.score:.3f} (words {found.words:.2f}, meaning {found.cosine:.3f})"
+            words = " ".join(passage.text.split())
+            sys.stdout.write(f"{rank:3} {scores}  {passage.source}, {passage.place}\n      {words[:_SHOWN]}\n")
+    sys.stdout.write("\n")

@@ -1,0 +1,382 @@
+"""The command `gatehouse`. Results go to stdout, errors to stderr; 0 is fine, 1 failed, 2 means wrong input.
+
+Whatever a command needs is imported within it: `check` and `--help` must not wait for a server's libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.commands.access import ACCESS_COMMANDS, backup, usage
+from gateway.commands.options import (
+    DEFAULT_CONFIG,
+    FileArgument,
+    FileOption,
+    JsonOption,
+    SameFileOption,
+    fail,
+    in_color,
+    load_config,
+    load_config_to_run,
+    load_config_with_places,
+)
+
+if TYPE_CHECKING:
+    from config import Config
+
+PACKAGES = ("gateway", "router", "guardrails", "cache", "rag", "observability", "config")
+
+app = typer.Typer(
+    name="gatehouse",
+    help="One HTTP endpoint between your applications and every model they use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they print local variables, and those may hold keys
+    rich_markup_mode=None,
+)
+config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_commands, name="config")
+for name, commands in ACCESS_COMMANDS.items():
+    app.add_typer(commands, name=name)
+app.command(name="usage")(usage)
+app.command(name="backup")(backup)
+eval_commands = typer.Typer(help="Measure on cases of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(eval_commands, name="eval")
+
+
+def main() -> None:
+    """Runs the command line."""
+    stranger = foreign_package(Path(__file__).resolve().parents[1])
+    if stranger:
+        sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
+        sys.exit(1)
+    if any(name.startswith("GATEHOUSE_") for name in os.environ):
+        _warn_of_variables()
+    app(prog_name="gatehouse")
+
+
+def _warn_of_variables() -> None:
+    from gateway.commands.variables import files_of, unknown_variables
+
+    for line in unknown_variables(os.environ, files_of(sys.argv[1:], os.environ, DEFAULT_CONFIG)):
+        sys.stderr.write(f"gatehouse: {line}\n")
+
+
+def foreign_package(home: Path) -> str:
+    """The place of a package that has one of our plain names but is not ours; empty when there is none."""
+    from importlib.util import find_spec
+
+    for name in PACKAGES:
+        spec = find_spec(name)
+        origin = spec.origin if spec is not None else None
+        if origin is None or Path(origin).resolve().parents[1] != home:
+            return f"{name} ({origin or 'missing'})"
+    return ""
+
+
+def _version() -> str:
+    from gateway import __version__
+
+    return __version__
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gatehouse {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One HTTP endpoint between your applications and every model they use."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"gatehouse {_version()}")
+
+
+@app.command()
+def check(file: FileArgument = DEFAULT_CONFIG, config_file: SameFileOption = None) -> None:
+    """Check a configuration without starting anything; exit code 2 and every problem if it is wrong.
+
+    What is right and may not be meant is a warning; the exit code stays 0.
+    """
+    from gateway.commands.advice import advise
+
+    file = config_file or file
+    config, places = load_config_with_places(file)
+    warnings = advise(config, places)
+    for each in warnings:
+        typer.echo(f"warning: {each.render(color=in_color())}\n", err=True)
+    counts = ", ".join(
+        f"{len(entries)} {name if len(entries) != 1 else name.removesuffix('s')}"
+        for name in ("providers", "models", "pipelines", "sources", "apps")
+        if (entries := getattr(config, name))
+    )
+    told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    typer.echo(f"ok: {counts or 'nothing configured'} ({file}, {config.digest}){told}")
+
+
+@config_commands.command("show")
+def config_show(
+    file: FileArgument = DEFAULT_CONFIG, as_json: JsonOption = False, config_file: SameFileOption = None
+) -> None:
+    """Print what is in effect, defaults included, with secrets masked."""
+    from config import show, show_json
+
+    config = load_config(config_file or file)
+    typer.echo(show_json(config) if as_json else show(config), nl=False)
+
+
+@config_commands.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the file, for editors."""
+    from config import schema
+
+    typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+@config_commands.command("docs")
+def config_docs() -> None:
+    """Print the reference of all settings as Markdown."""
+    from config import manual
+
+    typer.echo(manual(), nl=False)
+
+
+@app.command()
+def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Print the path that a request for MODEL takes."""
+    from access.ledger.pricing import left_out
+    from gateway.commands.plan import draw_plan
+    from gateway.commands.plan import plan as plan_path
+
+    config = load_config(file)
+    try:
+        made = plan_path(config, model, partial(left_out, config))
+    except LookupError as error:
+        fail(str(error.args[0]))
+    typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else draw_plan(made).rstrip("\n"))
+
+
+@app.command()
+def serve(
+    file: FileOption = DEFAULT_CONFIG,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Instead of server.listen.")] = None,
+) -> None:
+    """Start the gateway."""
+    from gateway.process.app import serve as serve_until_stopped
+
+    raise typer.Exit(serve_until_stopped(file, listen))
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 9090,
+    script: Annotated[str | None, typer.Option(help="The faults to act out.")] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Print the faults and end.")] = False,
+) -> None:
+    """Start an upstream that speaks every dialect and acts out every fault."""
+    if only_list:
+        from gateway.simulator.behaviours import behaviours_help
+
+        typer.echo(behaviours_help())
+        return
+    from gateway.simulator.server import main as run_simulator
+
+    run_simulator(host, port, script)
+
+
+@app.command()
+def demo(
+    only_check: Annotated[bool, typer.Option("--check", help="End after the demonstration.")] = False,
+) -> None:
+    """Show the gateway at work, without keys and without a network."""
+    from config import ConfigError
+    from gateway.commands.demo import run
+
+    try:
+        raise typer.Exit(run(only_check))
+    except ConfigError as error:  # of an extra that is not installed
+        fail(error.render(color=in_color()))
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="The source.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders, for a source of kind documents.", exists=True)
+    ] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Read what is new of a source, and embed it. Servers that run see it within seconds."""
+    import asyncio
+
+    from gateway.commands.ingest import ingest as run
+
+    loaded = load_config_to_run(config)
+    _known_source(loaded, source)
+    try:
+        report = asyncio.run(run(loaded, source, paths or ()))
+    except (ValueError, OSError) as error:
+        fail(str(error), 1 if isinstance(error, OSError) else 2)
+    for name, reason in (*report.failed, *report.notes):
+        typer.echo(f"{name}: {reason}", err=True)
+    typer.echo(report.line())
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _known_source(config: Config, name: str) -> None:
+    if name not in config.sources:
+        fail(f"there is no source {name}; known here: {', '.join(config.sources) or 'none'}")
+
+
+@app.command()
+def ask(
+    question: str,
+    model: Annotated[str, typer.Option(help="The model to ask.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Show what was retrieved, and why.")] = False,
+    labels: Annotated[list[str] | None, typer.Option("--label", help="As an app with this label; repeatable.")] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """Ask a model of the configuration one question, without a server."""
+    import asyncio
+
+    from gateway.commands.ask import ask as run
+
+    loaded = load_config_to_run(config)
+    if model not in loaded.models:
+        fail(f"there is no model {model}; known here: {', '.join(loaded.models) or 'none'}")
+    raise typer.Exit(asyncio.run(run(loaded, model, question, frozenset(labels or ()), explain=explain)))
+
+
+@eval_commands.command("retrieval")
+def eval_retrieval(
+    source: Annotated[str, typer.Argument(help="The source to search.")],
+    questions: Annotated[
+        Path, typer.Option(help="Questions with what answers them, a JSON object a line.", exists=True)
+    ],
+    learn: Annotated[bool, typer.Option("--learn", help="Find the best words_weight for this source.")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """How well a source's search finds what your own questions ask for, by each way of searching."""
+    import asyncio
+
+    from gateway.commands.eval_retrieval import charts, measure
+
+    loaded = load_config_to_run(config)
+    _known_source(loaded, source)
+    try:
+        scores, weights = asyncio.run(measure(loaded, source, questions, learn=learn))
+    except ValueError as error:
+        fail(str(error))
+    for score in scores:
+        typer.echo(score.line())
+    for line in weights.lines() if weights is not None else ():
+        typer.echo(line)
+    if chart is not None:
+        for end, picture in charts(source, scores, weights).items():
+            chart.with_stem(chart.stem + end).write_text(picture)
+
+
+@eval_commands.command("cache")
+def eval_cache(
+    pairs: Annotated[Path, typer.Argument(help="Questions that are the same, in pairs.", exists=True)],
+    wrong_hits: Annotated[float, typer.Option(help="The share of wrong hits that is allowed.")] = 0.01,
+    chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
+) -> None:
+    """How often a cache that goes by meaning would be right, and how often wrong, on pairs and near misses of them."""
+    import asyncio
+
+    from gateway.commands.eval_cache import measure
+
+    try:
+        report = asyncio.run(measure(pairs, wrong_hits))
+    except ValueError as error:
+        fail(str(error))
+    for line in report.lines():
+        typer.echo(line)
+    if chart is not None:
+        chart.write_text(report.chart())
+
+
+@app.command()
+def route(
+    text: Annotated[str, typer.Argument(help="The question.")],
+    router: Annotated[str, typer.Option(help="The router; the only one, if there is one.")] = "",
+    as_app: Annotated[str, typer.Option("--app", help="The app that asks.")] = "",
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """What a router decides for a question, and why."""
+    import asyncio
+
+    from gateway.commands.route import explain
+
+    loaded = load_config_to_run(config)
+    try:
+        lines = asyncio.run(explain(loaded, router or next(iter(loaded.routers), ""), text, as_app))
+    except ValueError as error:
+        fail(str(error))
+    for line in lines:
+        typer.echo(line)
+
+
+@eval_commands.command("router")
+def eval_router(
+    cases: Annotated[Path, typer.Argument(help="Questions with their intents, a JSON object a line.", exists=True)],
+    router: Annotated[str, typer.Option(help="The router; the only one, if there is one.")] = "",
+    chart: Annotated[Path | None, typer.Option(help="Draw cost against quality into this SVG file.")] = None,
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """How well a router tells intents apart, and what simple models would cost in quality."""
+    import asyncio
+
+    from gateway.commands.route import measure
+
+    loaded = load_config_to_run(config)
+    try:
+        lines, picture = asyncio.run(measure(loaded, router or next(iter(loaded.routers), ""), cases))
+    except ValueError as error:
+        fail(str(error))
+    for line in lines:
+        typer.echo(line)
+    if chart is not None:
+        chart.write_text(picture)
+
+
+@eval_commands.command("guardrails")
+def eval_guardrails(
+    cases: Annotated[list[Path], typer.Argument(help="Files of cases, one JSON object a line.", exists=True)],
+    pipeline: Annotated[str, typer.Option(help="The pipeline whose guardrails are measured.")],
+    config: FileOption = DEFAULT_CONFIG,
+) -> None:
+    """What a pipeline's guardrails find in texts that you have labelled, and what they leave lying."""
+    import asyncio
+
+    from gateway.commands.eval_guardrails import measure
+
+    loaded = load_config_to_run(config)
+    chosen = loaded.pipelines.get(pipeline)
+    if chosen is None:
+        fail(f"there is no pipeline {pipeline}; known here: {', '.join(loaded.pipelines) or 'none'}")
+    try:
+        report = asyncio.run(measure(loaded, chosen, cases))
+    except ValueError as error:
+        fail(str(error))
+    for line in report.lines():
+        typer.echo(line)

@@ -1,0 +1,146 @@
+"""`gatehouse demo`: serves the shipped config and sends it real requests, without a key or a network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from config import load
+from contract.errors import InternalFault
+from gateway.process.app import Server, make_server
+from observability.logs import configure_logging
+from observability.waterfall import waterfall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from contract.exchange import Exchange
+
+CONFIG = Path(__file__).resolve().parents[1] / "config" / "examples" / "demo.yaml"
+KEY = "gatehouse-demo"
+PREPARE_S = 120.0
+QUESTION = "How many pages a minute does the A300 print?"
+FOLLOW_UP = "And how soon does it give the first page?"
+# Title, model, what was said before, and the question.
+STEPS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("A question, answered from a folder of documents by the built-in model, which quotes", "support", (), QUESTION),
+    ("A follow-up, which is understood from the conversation", "support", (QUESTION, "38 pages a minute."), FOLLOW_UP),
+    ("A document that gives an order: it is taken out, the rest is quoted", "support", (),
+     "Which paper does the A300 take?"),
+    ("A question to a table: SQL by a model (a pretended one), proven harmless, run, and cited", "sales", (),
+     "What are the total sales by region?"),
+    ("Another, whose first target is a port where nobody listens: the fallback answers", "fallback", (),
+     "How long is the warranty on a drum unit?"),
+)  # fmt: skip
+
+
+def run(check: bool) -> int:
+    """Shows the main job, then serves until it is interrupted; with `check` it ends. Returns the exit code."""
+    configure_logging("off")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(check))
+
+
+async def _run(check: bool) -> int:
+    config = load(CONFIG, listen=_listen())
+    server = make_server(config, CONFIG, config.server.listen)
+    finished: asyncio.Queue[Exchange] = asyncio.Queue()
+    if server.runtime is None:
+        raise InternalFault("the server has no runtime")
+    server.runtime.recorder.listen(finished.put_nowait)
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if serving.done():
+                return 1
+            await asyncio.sleep(0.01)
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        _say(f"Gatehouse serves {CONFIG.name} at {url}\n")
+        await _prepare(server)
+        for number, (title, model, before, question) in enumerate(STEPS, 1):
+            said = "".join(f"   {'>' if place % 2 == 0 else '<'} {text}\n" for place, text in enumerate(before))
+            _say(f"{number}. {title}\n{said}   > {question}\n")
+            answer = await asyncio.to_thread(_ask, url, model, (*before, question))
+            _say("   " + answer.strip().replace("\n", "\n   ") + "\n")
+            _say(waterfall(await finished.get()) + "\n")
+        _say(_how_to_go_on(url))
+        if not check:
+            _say("Serving. Ctrl-C ends it.")
+            await serving
+            return 0
+    finally:
+        server.should_exit = True
+        await serving
+    _say("The demo worked.")
+    return 0
+
+
+def _listen() -> str:
+    """The port of the config, or a free one when it is taken."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 8080))
+        except OSError:
+            return "127.0.0.1:0"
+    return "127.0.0.1:8080"
+
+
+async def _prepare(server: Server) -> None:
+    """The first start embeds the documents."""
+    runtime = server.runtime
+    until = time.monotonic() + PREPARE_S
+    said = False
+    while runtime is not None and time.monotonic() < until:
+        if not any(
+            each in line for each in ("loading", "reading", "embedding them") for line in runtime.parts().values()
+        ):
+            break
+        if not said:
+            said = True
+            _say("Loading the embedding model, and embedding the documents on the first start ...")
+        await asyncio.sleep(0.1)
+    if runtime is not None:
+        for name, line in runtime.parts().items():
+            _say(f"  {name}: {line}")
+    _say("")
+
+
+def _ask(url: str, model: str, turns: Sequence[str]) -> str:
+    """The answer to the last of `turns`, which the user and the model take in turn."""
+    messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns)]
+    body = json.dumps({"model": model, "messages": messages}).encode()
+    headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(url + "/v1/chat/completions", body, headers)  # noqa: S310 - our own server
+    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        answer: dict[str, Any] = json.load(response)
+    return str(answer["choices"][0]["message"]["content"])
+
+
+def _how_to_go_on(url: str) -> str:
+    return f"""\
+Use it from the OpenAI SDK:
+
+    from openai import OpenAI
+
+    client = OpenAI(base_url="{url}/v1", api_key="{KEY}")
+    answer = client.chat.completions.create(
+        model="support",
+        messages=[{{"role": "user", "content": "{QUESTION}"}}],
+    )
+    print(answer.choices[0].message.content)
+
+Look at {url}/health and {url}/metrics, and at {CONFIG}.
+"""
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

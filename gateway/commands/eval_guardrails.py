@@ -1,0 +1,188 @@
+"""How well a pipeline's guardrails do on cases of one's own: what they flag, what they find, what they leave lying.
+
+A case is a line of JSON: `{"text": "...", "label": "attack"}` with any label (`benign`, `off-topic`, ...), or with
+`spans`: `[[start, end, "person"], ...]` for personal data. A JSON array of objects with `full_text` and `spans` (as the
+generator of presidio-research writes them) is read too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from contract.caller import Caller
+
+from contract.errors import GatehouseError
+from contract.exchange import Exchange
+from contract.messages import ChatRequest, Message, Text
+from gateway.engine.resources import Resources
+from guardrails.assembly import chain
+from guardrails.masking.guard import PersonalGuard
+from router.health import HealthBook
+
+if TYPE_CHECKING:
+    from config.root import Config
+    from config.sections import PipelineConfig
+    from guardrails.chain import Chain
+    from guardrails.personal.patterns import Span
+
+# Two spans are the same when they share nine tenths of what they cover together.
+SAME = 0.9
+_PRESIDIO = {
+    "CREDIT_CARD": "CARD", "PHONE_NUMBER": "PHONE", "EMAIL_ADDRESS": "EMAIL", "IBAN_CODE": "IBAN", "IP_ADDRESS": "IP",
+    "STREET_ADDRESS": "ADDRESS", "ORGANIZATION": "ORGANISATION", "GPE": "LOCATION",
+    "US_DRIVER_LICENSE": "DRIVER_LICENCE",
+}  # fmt: skip
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One text with what is known of it."""
+
+    text: str
+    label: str = ""
+    spans: tuple[tuple[int, int, str], ...] | None = None
+
+
+class KindScore(msgspec.Struct):
+    """Of one kind of personal data: how many there are, how many of them were found, and how many spans were given."""
+
+    truth: int = 0
+    found: int = 0
+    given: int = 0
+
+    @property
+    def f2(self) -> float:
+        """Recall counts twice."""
+        precision, recall = self.found / max(1, self.given), self.found / max(1, self.truth)
+        return 5 * precision * recall / max(1e-9, 4 * precision + recall)
+
+
+class Report(msgspec.Struct):
+    """The figures. `flagged` by label: (blocked or flagged, all)."""
+
+    flagged: dict[str, tuple[int, int]]
+    kinds: dict[str, KindScore]
+    leaked_characters: int = 0
+    personal_characters: int = 0
+    false_spans: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+
+    def lines(self) -> Iterator[str]:
+        """As a text for people."""
+        for label, (flagged, count) in sorted(self.flagged.items()):
+            yield f"{label or 'unlabelled'}: {flagged} of {count} flagged or blocked ({flagged / max(1, count):.1%})"
+        total = KindScore()
+        for kind, score in sorted(self.kinds.items()):
+            wrong = score.given - score.found
+            yield f"{kind.lower()}: {score.found} of {score.truth} found, {wrong} wrong, F2 {score.f2:.3f}"
+            total = KindScore(total.truth + score.truth, total.found + score.found, total.given + score.given)
+        if self.kinds:
+            leaked = self.leaked_characters / max(1, self.personal_characters)
+            yield f"personal data together: F2 {total.f2:.3f}, {leaked:.2%} of its characters left lying"
+            yield f"false spans: {1000 * self.false_spans / max(1, self.characters):.2f} in 1,000 characters"
+        yield f"{1e6 * self.seconds / max(1, self.characters):.1f} ms a kilobyte"
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Raises `ValueError` naming the line that can't be read."""
+    text = path.read_text("utf-8")
+    if text.lstrip().startswith("["):
+        return [_case(item, f"{path}: item {number}") for number, item in enumerate(json.loads(text), 1)]
+    cases = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                cases.append(_case(json.loads(line), f"{path}:{number}"))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: this is no JSON: {error.msg}") from None
+    return cases
+
+
+def _case(item: Any, where: str) -> Case:
+    if not isinstance(item, dict) or not isinstance(item.get("text", item.get("full_text")), str):
+        raise ValueError(f'{where}: write {{"text": "...", "label": "..."}} or {{"text": "...", "spans": [...]}}')
+    text, label = str(item.get("text", item.get("full_text"))), str(item.get("label", ""))
+    spans = item.get("spans")
+    if spans is None:
+        return Case(text, label)
+    read = [
+        (span["start_position"], span["end_position"], span["entity_type"]) if isinstance(span, dict) else tuple(span)
+        for span in spans
+    ]
+    return Case(
+        text,
+        label,
+        tuple((int(start), int(end), _PRESIDIO.get(str(kind).upper(), str(kind).upper())) for start, end, kind in read),
+    )
+
+
+async def evaluate(guards: Chain, cases: Sequence[Case]) -> Report:
+    """Runs every case through the guardrails of the way in, one after another."""
+    flagged: dict[str, list[int]] = {}
+    report = Report({}, {})
+    personal = [guard for guard in guards.inputs if isinstance(guard, PersonalGuard)]
+    looked_for = frozenset(kind for guard in personal for kind in guard.kinds)
+    for case in cases:
+        exchange = Exchange("evaluation")
+        exchange.caller = Caller("evaluation")
+        request = ChatRequest(dialect="openai", model="-", messages=(Message("user", (Text(case.text),)),))
+        started = time.perf_counter()
+        try:
+            guarded = await guards.open(request, exchange)
+            stopped = guarded.answer is not None
+        except GatehouseError:
+            stopped = True
+        report.seconds += time.perf_counter() - started
+        report.characters += len(case.text)
+        noted = stopped or any(each.action in ("flag", "block") for each in exchange.findings)
+        counts = flagged.setdefault(case.label, [0, 0])
+        counts[0] += noted
+        counts[1] += 1
+        if case.spans is not None and personal:
+            found = [span for guard in personal for span in await guard.spans(case.text)]
+            _compare(case, found, looked_for, report)
+    report.flagged = {label: (counts[0], counts[1]) for label, counts in flagged.items()}
+    return report
+
+
+def _compare(case: Case, found: Iterable[Span], looked_for: frozenset[str], report: Report) -> None:
+    """Counts one text. Spans of kinds that nobody looks for count neither way."""
+    given = list(found)
+    truth = case.spans or ()
+    for start, end, kind in truth:
+        if kind not in looked_for:
+            continue
+        score = report.kinds.setdefault(kind, KindScore())
+        score.truth += 1
+        score.found += any(span.kind == kind and _overlap(start, end, span) >= SAME for span in given)
+        report.personal_characters += end - start
+        report.leaked_characters += sum(
+            not any(span.start <= place < span.end for span in given) for place in range(start, end)
+        )
+    others = [(start, end) for start, end, kind in truth if kind not in looked_for]
+    for span in given:
+        if not any(start < span.end and end > span.start for start, end in others):
+            report.kinds.setdefault(span.kind, KindScore()).given += 1
+    report.false_spans += sum(
+        not any(start < span.end and end > span.start for start, end, _ in truth) for span in given
+    )
+
+
+def _overlap(start: int, end: int, span: Span) -> float:
+    common = min(end, span.end) - max(start, span.start)
+    return common / (max(end, span.end) - min(start, span.start)) if common > 0 else 0.0
+
+
+async def measure(config: Config, pipeline: PipelineConfig, paths: Sequence[Path]) -> Report:
+    """The report of one pipeline's guardrails on the cases of some files. Raises `ValueError` for bad cases."""
+    resources = Resources(HealthBook())
+    try:
+        cases = [case for path in paths for case in read_cases(path)]
+        return await evaluate(chain(config.guardrails, pipeline.guard_input, (), resources), cases)
+    finally:
+        await resources.close()

@@ -1,0 +1,193 @@
+"""`gatehouse eval retrieval`: how well a source's search finds what a user's own questions ask for.
+
+A file of questions has one JSON object a line: `{"question": "...", "relevant": ["manual.md", ...]}`; what is relevant
+is named by the documents' ids, or by passages as `id place`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.commands.ingest import opened
+from gateway.engine.resources import Resources
+from observability.chart import bars, curves
+from rag.collection import Search
+from rag.rerank import SentenceReranker
+from router.health import HealthBook
+
+if TYPE_CHECKING:
+    from config import Config
+    from contract.messages import ChatRequest
+    from contract.passages import Passage
+    from rag.rerank import Reranker
+    from rag.source import Source
+
+WAYS: dict[str, Search] = {
+    "words": Search("words"),
+    "meaning": Search("meaning", feedback=0),
+    "ranks": Search("ranks"),
+    "weighted": Search("weighted"),
+}
+DEPTH = 10
+WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
+_BAR = 40
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked, and the documents or passages that answer it."""
+
+    question: str
+    relevant: tuple[str, ...]
+
+
+class Score(msgspec.Struct, frozen=True):
+    """One way of searching, over all questions. Times in milliseconds."""
+
+    way: str
+    recall: float
+    ndcg: float
+    mrr: float
+    p50_ms: float
+    p95_ms: float
+
+    def line(self) -> str:
+        """For people, with a bar of the nDCG."""
+        full = round(_BAR * self.ndcg)
+        figures = f"recall@{DEPTH} {self.recall:.3f}  nDCG@{DEPTH} {self.ndcg:.3f}  MRR {self.mrr:.3f}"
+        return f"{self.way:10} {figures}  p50 {self.p50_ms:5.1f} ms  p95 {self.p95_ms:5.1f} ms  {'█' * full}"
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """The best weight of the words, its nDCG on questions that it was not chosen by, and that of every weight."""
+
+    best: float
+    unseen: float
+    curve: list[tuple[float, float]]
+
+    def lines(self) -> list[str]:
+        """For people, with what to write into the config."""
+        shown = "  ".join(f"{weight:.1f}: {gain:.3f}" for weight, gain in self.curve)
+        return [
+            f"nDCG@{DEPTH} by words_weight  {shown}",
+            f"chosen on one half of the questions and measured on the other: {self.unseen:.3f}",
+            f"write into the source   search: {{words_weight: {self.best:.1f}}}",
+        ]
+
+
+def charts(source: str, scores: Sequence[Score], weights: Weights | None) -> dict[str, str]:
+    """SVG by the ends of their files' names."""
+    groups = {
+        each.way: {f"recall@{DEPTH}": each.recall, f"nDCG@{DEPTH}": each.ndcg, "MRR": each.mrr} for each in scores
+    }
+    made = {"": bars(f"Search of {source}", groups)}
+    if weights is not None:
+        name = f"nDCG@{DEPTH}"
+        best = {f"{weights.best:.1f}": (weights.best, dict(weights.curve)[weights.best])}
+        made["-weights"] = curves(f"Words and meaning in {source}", "words_weight", name, {name: weights.curve}, best)
+    return made
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Raises `ValueError` naming the line that can't be read."""
+    questions = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            questions.append(Question(str(item["question"]), tuple(str(each) for each in item["relevant"])))
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(f'{path}:{number}: write {{"question": "...", "relevant": ["document", ...]}}') from None
+    if not questions:
+        raise ValueError(f"{path}: there are no questions")
+    return questions
+
+
+async def measure(
+    config: Config, source_name: str, path: Path, *, learn: bool = False
+) -> tuple[list[Score], Weights | None]:
+    """Every way of searching; with `learn` the best weight of the words too. Raises `ValueError`."""
+    questions = read_questions(path)
+    resources = Resources(HealthBook())
+    try:
+        async with opened(config, source_name, resources) as source:
+            await source.ingest()
+            await source.collection.catch_up()
+            configured = source.collection.search_options
+            ways = {**WAYS, "as set": configured} if configured not in WAYS.values() else WAYS
+            scores = [await _score(way, options, source, questions) for way, options in ways.items()]
+            reranker = SentenceReranker(resources.embedder())
+            await resources.embedder().wait()
+            scores.append(await _score("reranked", Search("weighted"), source, questions, reranker))
+            return scores, await _learned(configured, source, questions) if learn else None
+    finally:
+        await resources.close()
+
+
+async def _score(
+    way: str, options: Search, source: Source, questions: Sequence[Question], reranker: Reranker | None = None
+) -> Score:
+    source.collection.search_options = options
+    recalls, ndcgs, ranks, times = [], [], [], []
+    for each in questions:
+        started = time.perf_counter()
+        found = await source.search(each.question, 3 * DEPTH)
+        if reranker is not None:
+            found = await reranker.rerank(each.question, found, _asks_nobody)
+        times.append(time.perf_counter() - started)
+        hits = [name in each.relevant for name in _names(found, each.relevant)][:DEPTH]
+        recalls.append(sum(hits) / min(DEPTH, len(each.relevant)) if each.relevant else 0.0)
+        ndcgs.append(_ndcg(hits, each))
+        ranks.append(1 / (hits.index(True) + 1) if any(hits) else 0.0)
+    times.sort()
+    count = len(questions)
+    return Score(
+        way,
+        sum(recalls) / count,
+        sum(ndcgs) / count,
+        sum(ranks) / count,
+        1000 * times[count // 2],
+        1000 * times[min(count - 1, int(0.95 * count))],
+    )
+
+
+def _ndcg(hits: Sequence[bool], question: Question) -> float:
+    ideal = sum(1 / math.log2(rank + 2) for rank in range(min(DEPTH, len(question.relevant))))
+    return sum(1 / math.log2(rank + 2) for rank, hit in enumerate(hits) if hit) / ideal if ideal else 0.0
+
+
+async def _asks_nobody(request: ChatRequest, model: str) -> str:
+    raise RuntimeError("sentences are compared without asking a model")
+
+
+async def _learned(options: Search, source: Source, questions: Sequence[Question]) -> Weights:
+    """The weight of the words with the best nDCG, and what such a choice is worth on questions that it did not see."""
+    gains: dict[float, list[float]] = {}
+    for weight in WEIGHTS:
+        source.collection.search_options = msgspec.structs.replace(options, fusion="weighted", words_weight=weight)
+        gains[weight] = []
+        for each in questions:
+            found = await source.search(each.question, 3 * DEPTH)
+            gains[weight].append(_ndcg([name in each.relevant for name in _names(found, each.relevant)][:DEPTH], each))
+
+    def best(half: slice) -> float:
+        return max(WEIGHTS, key=lambda weight: sum(gains[weight][half]))
+
+    even, odd = slice(0, None, 2), slice(1, None, 2)
+    unseen = sum(gains[best(even)][odd]) + sum(gains[best(odd)][even])
+    curve = [(weight, sum(gained) / len(questions)) for weight, gained in gains.items()]
+    return Weights(best(slice(None)), unseen / len(questions), curve)
+
+
+def _names(found: Sequence[Passage], relevant: Sequence[str]) -> list[str]:
+    """What was found, best first, each once: passages where the questions name passages, else documents."""
+    by_passage = any(" " in name for name in relevant)
+    names = (f"{each.source} {each.place}" if by_passage else each.source for each in found)
+    return list(dict.fromkeys(names))

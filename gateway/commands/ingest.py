@@ -1,0 +1,126 @@
+"""`gatehouse ingest`: documents into sources from the command line, while servers run or not."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from access.opening import open_ledger
+from config.sources import DocumentsConfig, SqlConfig
+from gateway.assembly.building import build, embedder_of
+from gateway.engine.resources import Resources
+from rag.assembly import open_source, place_of
+from rag.documents.kinds import OTHERS, SUFFIXES, check_name
+from rag.documents.reading import load_file
+from rag.ingest import Item, Report
+from router.health import HealthBook
+
+if TYPE_CHECKING:
+    from config import Config
+    from config.sources import DocumentSource
+    from rag.ingest import Progress
+    from rag.source import Source
+
+_BAR = 30
+_EVERY_S = 0.2
+
+
+async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
+    """One pass over a source; `paths` are handed in to one of kind `documents`. Raises `ValueError`, `OSError`."""
+    source_config = _documents(config, name)
+    if paths and not isinstance(source_config, DocumentsConfig):
+        raise ValueError(
+            f"{name} is of kind {source_config.kind}: it reads what its config names, not files given here"
+        )
+    resources = Resources(HealthBook())
+    bar = ProgressBar()
+    try:
+        # What a provider's model embeds costs money here too.
+        resources.accounts = await open_ledger(config.server)
+        async with opened(config, name, resources) as source:
+            source.tells = False
+            report = Report()
+            if paths:
+                report = await source.add(_items(paths, _documents(config, name).read.size))
+            passed = await source.ingest(bar.tell)
+            return passed if not paths else _together(report, passed)
+    finally:
+        bar.end()
+        await resources.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(config: Config, name: str, resources: Resources) -> AsyncIterator[Source]:
+    """A source that nobody keeps up but the caller. Raises `ValueError`, `OSError`."""
+    source_config = _documents(config, name)
+    embedder = embedder_of(name, source_config, resources)
+    # A provider's model is asked through an engine with nothing but the providers.
+    models = {each: model for each, model in config.models.items() if model.pipeline is None}
+    bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
+    engine = await build(bare, resources)
+    source = open_source(
+        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.way_out
+    )
+    try:
+        await source.open()
+        yield source
+    finally:
+        await source.close()
+        await engine.close()
+
+
+def _documents(config: Config, name: str) -> DocumentSource:
+    found = config.sources[name]
+    if isinstance(found, SqlConfig):
+        raise ValueError(f"{name} is of kind sql: there are no documents in it")
+    return found
+
+
+def _together(handed: Report, passed: Report) -> Report:
+    handed.embedded += passed.embedded
+    return handed
+
+
+def _items(paths: Sequence[Path], max_bytes: int) -> list[Item]:
+    """Files, and all documents in folders; the id is the path as it was given."""
+    items = []
+    documents = SUFFIXES | OTHERS.keys()
+    for path in paths:
+        files = (
+            sorted(each for each in path.rglob("*") if each.suffix.lower() in documents) if path.is_dir() else [path]
+        )
+        items += [Item(each.as_posix(), partial(_load, each, max_bytes)) for each in files if each.is_file()]
+    return items
+
+
+def _load(path: Path, max_bytes: int) -> tuple[bytes, str]:
+    check_name(path.name)
+    return load_file(path, max_bytes), ""
+
+
+class ProgressBar:
+    """One line on stderr that is written over, if somebody is there to see it."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+        self._open = False
+
+    def tell(self, progress: Progress) -> None:
+        """Draws, a few times a second and at the end."""
+        now = time.monotonic()
+        if not sys.stderr.isatty() or (now - self._told < _EVERY_S and progress.done < progress.total):
+            return
+        self._told, self._open = now, True
+        full = round(_BAR * progress.done / max(1, progress.total))
+        sys.stderr.write(f"\r{'█' * full}{'░' * (_BAR - full)} {progress.line()}\x1b[K")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leaves the line."""
+        if self._open:
+            sys.stderr.write("\n")

@@ -1,0 +1,375 @@
+"""The process: the ASGI app and the server around it. Routes and lifespan, no logic."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import operator
+import os
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from access.opening import open_accounts
+from config.listening import is_loopback, split_listen
+from config.loading import load
+from config.problems import ConfigError
+from config.references import stamp
+from gateway import __version__
+from gateway.admin.api import admin_api
+from gateway.admin.plane import AdminPlane
+from gateway.assembly.building import build
+from gateway.engine.resources import Resources
+from gateway.engine.runtime import Runtime
+from gateway.process.admin_server import AdminServer
+from gateway.process.worker_metrics import WorkerMetrics
+from gateway.process.workers import supervise, tell_serving, this_worker, watch_parent
+from gateway.surfaces.connections import Connections, bounds_of
+from gateway.surfaces.http import HttpCall
+from gateway.surfaces.operations import operations
+from gateway.surfaces.origins import Origins
+from gateway.surfaces.paths import Paths
+from gateway.surfaces.protocol import front_protocol
+from observability.logs import configure_logging
+from observability.recorder import Recorder, RecorderConfig
+from router.health import HealthBook
+from router.policies import longest_timeouts
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from config.root import Config
+    from config.sections import ServerConfig
+    from gateway.process.workers import Worker
+    from gateway.surfaces.http import Receive, Scope, Send
+
+RELOAD_LOOK_S = 1.0
+# Requests are taken without what the ledger says if that takes longer; budgets refuse them meanwhile.
+SEED_WAIT_S = 5.0
+OPEN_FILES = 65_536
+
+
+# What a developer's own pages come from, as other servers on one's own machine take them too.
+_LOCAL_ORIGINS = ("http://localhost", "http://localhost:*", "http://127.0.0.1", "http://127.0.0.1:*")
+
+
+def _origins(server: ServerConfig) -> Origins | None:
+    """Whose web pages may call; None for nobody's."""
+    if server.origins is not None:
+        return Origins(server.origins) if server.origins else None
+    return Origins(_LOCAL_ORIGINS, cached=False) if is_loopback(split_listen(server.listen)[0]) else None
+
+
+class Gatehouse(FastAPI):
+    """FastAPI for what people and machines ask about the process; requests to models go to their endpoint directly,
+    past the middleware and the routing table, which would cost as much again as all of ours.
+    """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(
+            title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan, redirect_slashes=False
+        )
+        self._origins = process.origins
+        self._paths = Paths(process.runtime, self._origins)
+        self.include_router(operations(process.runtime))
+        if process.admin_listen is None:
+            self.mount("/admin", process.admin)
+        self.add_exception_handler(HTTPException, _page_error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            endpoint = self._paths.find(scope["method"], scope["path"])
+            if endpoint is not None:
+                if self._origins is not None:
+                    send = self._origins.open(scope, send)
+                await endpoint(HttpCall(scope, receive, send))
+                return
+            if scope["method"] == "HEAD":
+                # The server leaves out the body.
+                scope = {**scope, "method": "GET"}
+        await super().__call__(scope, receive, send)
+
+
+async def _page_error(request: Request, error: Exception) -> Response:
+    """Of what is no surface's: whoever opens the address in a browser hears where things are."""
+    path = request.url.path
+    if isinstance(error, HTTPException) and error.status_code == 404 and not path.startswith("/admin"):
+        where = "OpenAI's and Anthropic's begin with /v1, Gemini's with /v1beta; /health says how the gateway is"
+        error = HTTPException(404, f"There is no endpoint at {path[:200]}: {where}")
+    return await _http_error(request, error)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = str(error.detail) if isinstance(error, HTTPException) else "Something went wrong in the gateway"
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    return JSONResponse(body, status, getattr(error, "headers", None))
+
+
+class Process:
+    """One process: what it serves from, and how it starts, reloads and ends."""
+
+    def __init__(
+        self, config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None
+    ) -> None:
+        """`path` is where reloads read from; None never reloads. `worker` is what it is among several."""
+        self._config = self._started = config
+        self._worker = worker
+        self._path = path
+        self._listen = listen
+        health = HealthBook()
+        resources = Resources(health)
+        observe = config.observe
+        recorder = Recorder(
+            RecorderConfig(
+                otlp=observe.otlp or "",
+                headers={name: value.reveal() for name, value in observe.headers.items()},
+                sample=observe.sample,
+                log=observe.log,
+                service_name=observe.service_name,
+                service_version=__version__,
+                egress=config.way_out,
+            ),
+            health.snapshot,
+            quality=resources.quality,
+            accounts=lambda: resources.accounts.state(),
+        )
+        self.runtime = Runtime(recorder, resources, metrics=observe.metrics)
+        self._reloading = asyncio.Lock()
+        # The files that the last attempt to load read, or wanted to, and what they looked like then.
+        self._files = config.files
+        self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
+        self.admin_listen = config.admin.listen
+        self.bounds = bounds_of(config.server, _open_files())
+        self.origins = _origins(config.server)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Builds the engine, serves, and takes everything down in reverse."""
+        self.runtime.recorder.start()
+        stack = contextlib.AsyncExitStack()
+        try:
+            self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
+            self.runtime.install(await build(self._config, self.runtime.resources))
+            await self.runtime.resources.accounts.seeded(SEED_WAIT_S)
+            await self._open_doors(stack)
+        except (ValueError, OSError) as error:
+            # What only shows when something is opened: a database, a folder, a package that is not installed.
+            structlog.get_logger().error("this configuration can't be served", problem=str(error))
+            raise
+        self._note_config()
+        self._note_targets()
+        watching = asyncio.create_task(self._watch()) if self._path is not None else None
+        # What was made until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        # Requests leave almost no cycles behind; looking for them after every 700 objects costs a tenth of the time.
+        gc.set_threshold(20_000, 20, 50)
+        try:
+            yield
+        finally:
+            if watching is not None:
+                watching.cancel()
+            await stack.aclose()
+            await self.runtime.close()
+            await self.runtime.resources.close()
+            await self.runtime.recorder.close()
+            gc.unfreeze()
+
+    async def _open_doors(self, stack: contextlib.AsyncExitStack) -> None:
+        """What is reached beside the main port: other workers' metrics, and the admin API on a port of its own."""
+        worker = self._worker
+        if worker is not None:
+            own = self.runtime.recorder.render
+            metrics = WorkerMetrics(worker.folder, worker.number, lambda: own("")[0])
+            await metrics.start()
+            stack.push_async_callback(metrics.close)
+            self.runtime.gather = metrics.gather
+        if self.admin_listen is not None and (worker is None or worker.number == 1):
+            app = FastAPI(openapi_url=None, redirect_slashes=False)
+            app.mount("/admin", self.admin)
+            app.add_exception_handler(HTTPException, _http_error)
+            server = AdminServer(app, self.admin_listen, self._config.server.proxies, self.bounds)
+            await server.start()
+            stack.push_async_callback(server.close)
+
+    def _note_config(self) -> None:
+        """Once, however many workers load it."""
+        if self._worker is None or self._worker.number == 1:
+            self.runtime.resources.accounts.note("config.load", self._config.digest)
+
+    def _note_targets(self) -> None:
+        config = self._config
+        callers = len(config.apps) + (config.access == "open")
+        alone = callers <= 1 and config.server.database is None and not config.identity
+        self.runtime.resources.health.retain(longest_timeouts(config), alone=alone)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(signal.SIGHUP, asked.set)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELOAD_LOOK_S):
+                    await asked.wait()
+            changed = self._changed() if self._config.server.watch else []
+            if asked.is_set() or changed:
+                asked.clear()
+                await self.reload(changed)
+
+    def _changed(self) -> list[str]:
+        """The files that are not as they were when they were read."""
+        found = []
+        for path, seen in self._files.items():
+            now = stamp(path)
+            # Editors take the YAML away before they put the new one there.
+            if now != seen and (now is not None or path != self._path):
+                found.append(str(path))
+        return sorted(found)
+
+    async def _reload_all(self) -> bool:
+        """Here first, then in all workers: who asks hears whether the config is good."""
+        done = await self.reload()
+        if done and self._worker is not None:
+            os.kill(os.getppid(), signal.SIGHUP)
+        return done
+
+    async def reload(self, changed: Sequence[str] = ()) -> bool:
+        """Swaps to the file's config if it is valid and can be built; else the old one serves on.
+
+        `changed` are the files that are why, for the log.
+        """
+        log = structlog.get_logger()
+        if self._path is None:
+            return False
+        async with self._reloading:
+            # Also those that a text which is wrong names: what it lacks may come.
+            files = self._files = {}
+            try:
+                config = await asyncio.to_thread(load, self._path, listen=self._listen, files=files)
+                engine = await build(config, self.runtime.resources)
+            except ConfigError as error:
+                problems = error.render(color=False)
+                log.error("reload refused, the old config serves on", problems=problems, changed=changed)
+                return False
+            except Exception as error:
+                log.error("reload failed, the old config serves on", error=type(error).__name__)
+                return False
+            for part in ("server", "observe", "admin.listen"):
+                now, then = operator.attrgetter(part)(config), operator.attrgetter(part)(self._started)
+                if now != then:
+                    log.warning("changes of this take effect at the next start", section=part)
+            self._config = config
+            self.runtime.install(engine)
+            self._note_config()
+            self._note_targets()
+            log.info("reloaded", config=config.digest, changed=changed)
+            return True
+
+
+class Server(uvicorn.Server):
+    """Fails readiness as soon as it is asked to end, before the drain begins."""
+
+    runtime: Runtime | None = None
+    notice_s = 0.0
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM or SIGINT. The second one does not wait."""
+        runtime = self.runtime
+        if runtime is not None and self.notice_s and self._loop is not None and not runtime.leaving:
+            runtime.leaving = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, self.notice_s, self._drain, sig)
+        else:
+            self._drain(sig)
+
+    def _drain(self, sig: int) -> None:
+        if self.runtime is not None:
+            self.runtime.draining = True
+        super().handle_exit(sig, None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As ever, and a parent hears of it."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        tell_serving()
+
+
+def serve(config_path: Path, listen: str | None = None) -> int:
+    """Serves until SIGTERM or SIGINT. Returns the exit code: 2 for a bad config, 1 when the port is taken."""
+    try:
+        config = load(config_path, listen=listen)
+    except ConfigError as error:
+        sys.stderr.write(error.render(color=sys.stderr.isatty()) + "\n")
+        return 2
+    configure_logging(config.observe.log)
+    settings = config.server
+    worker = this_worker()
+    drain_s = settings.drain + (settings.notice or 0.0)
+    log = structlog.get_logger()
+    if worker is None:
+        log.info("starting", listen=settings.listen, config=config.digest, version=__version__)
+        if settings.workers > 1:
+            command = [sys.executable, "-m", "gateway", "serve", "--config", str(config_path)]
+            command += ["--listen", listen] if listen is not None else []
+            return supervise(command, settings.host, settings.port, settings.workers, drain_s)
+    watch_parent(grace_s=drain_s + 5)
+    _raise_open_files()
+    server = make_server(config, config_path, listen, worker)
+    try:
+        server.run([worker.listener] if worker is not None else None)
+    except SystemExit:
+        # uvicorn's own word for a start that failed; it has said why.
+        return 1
+    return 0 if server.started else 1
+
+
+def _open_files() -> int:
+    """How many files the process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def _raise_open_files() -> None:
+    """As many as the system allows: the soft limit is for programs that use `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def make_server(config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None) -> Server:
+    """A server that is ready to run."""
+    process = Process(config, path, listen, worker)
+    server = Server(
+        uvicorn.Config(
+            Gatehouse(process),
+            host=config.server.host,
+            port=config.server.port,
+            loop="uvloop",
+            http=front_protocol(Connections(process.bounds)),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(config.server.proxies),
+            forwarded_allow_ips=list(config.server.proxies),
+            timeout_graceful_shutdown=max(1, round(config.server.drain)),
+            backlog=4096,
+        )
+    )
+    server.runtime = process.runtime
+    server.notice_s = config.server.notice or 0.0
+    return server

@@ -1,0 +1,53 @@
+"""What the config says about a model, as the router wants it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from config.models import ModelConfig
+from config.patience import deadline_of, timeouts_of
+from contract.errors import ErrorKind
+from contract.patience import Timeouts
+from router.blame import longest
+from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
+
+if TYPE_CHECKING:
+    from config import Config
+
+
+def route_policy(name: str, model: ModelConfig) -> RoutePolicy:
+    """How requests for the model `name` are sent."""
+    return RoutePolicy(
+        name=name,
+        targets=tuple(
+            TargetPolicy(target.provider, target.model, float(target.weight), target.priority, target.context_window)
+            for target in model.targets
+        ),
+        strategy=model.strategy,
+        retry=RetryPolicy(model.retry.attempts, _kinds(model.retry.on), model.retry.backoff, model.retry.max_backoff),
+        fallback_on=_kinds(model.fallback.on),
+        hedge_after_s=model.hedge.after if model.hedge else None,
+        breaker=BreakerPolicy(
+            model.breaker.failures, model.breaker.window, model.breaker.cooldown, model.breaker.share
+        ),
+        timeouts=timeouts_of(model),
+        deadline_s=deadline_of(model),
+        fallback_on_refusal=model.on_refusal == "fallback",
+        unsupported=model.unsupported_params,
+        shorten=None if model.too_long == "refuse" else model.too_long,
+    )
+
+
+def longest_timeouts(config: Config) -> dict[str, Timeouts]:
+    """The longest that any model gives each target, by `provider/model`."""
+    found: dict[str, Timeouts] = {}
+    for name, model in config.models.items():
+        policy = route_policy(name, model)
+        for target in policy.targets:
+            known = found.get(target.key)
+            found[target.key] = policy.timeouts if known is None else longest(known, policy.timeouts)
+    return found
+
+
+def _kinds(names: tuple[str, ...]) -> frozenset[ErrorKind]:
+    return frozenset(cast("tuple[ErrorKind, ...]", names))
