@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import structlog
-from contract.accounts_state import AccountsState
-from contract.rules import NANO, Bound
 
 from access.callers.directory import limits_by_name
 from access.callers.stored_keys import StoredKeys, read_pepper
@@ -25,7 +23,9 @@ from access.limits.quota import Quota, describe, user_digest
 from access.limits.redis_counters import RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
 from config.folders import data_folder
+from contract.accounts_state import AccountsState
 from contract.egress import DIRECT
+from contract.rules import NANO, Bound
 from contract.work import WorkPool
 from observability.webhook import post_event
 
@@ -219,7 +219,12 @@ class Accounts:
         """For metrics; None without a database."""
         if self.ledger is None or self.keys is None:
             return None
-        return AccountsState(self.ledger.waiting_bytes, self.ledger.lost_rows, self.keys.unconfirmed_s)
+        return AccountsState(
+            self.ledger.waiting_bytes,
+            self.ledger.lost_rows,
+            self.ledger.unreadable_lines,
+            self.keys.unconfirmed_s,
+        )
 
     def status(self) -> dict[str, str]:
         """One line for each part that is there."""

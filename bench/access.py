@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from contract.attempt import Attempt
 from redis.asyncio import Redis
 
 from access.callers.directory import Directory
@@ -31,11 +30,12 @@ from access.limits.counters import Counters, Demand, MemoryCounters, Standing
 from access.limits.quota import Quota
 from access.limits.redis_counters import GRACE_S, RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
-from config import load
 from config.root import Config
+from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from gateway.assembly.configuration import load
 
 YAML = """
 version: 1

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from contract.rules import NANO
 
 from access.ledger.entry import NOBODY_KNOWS, PICO
 from bench.ledger_check import Row, rows_of
 from bench.ledger_exactness import Service, fetch
+from contract.rules import NANO
 from gateway.simulator.bills import Bill
 
 ADMIN = "an-administrators-key-of-the-bench-0123456789"

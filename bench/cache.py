@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 import uvloop
-from contract.caller import Caller
-from contract.phases import Answer
 
 from bench.load import raw_request
 from bench.parts import _Reply
@@ -31,9 +29,11 @@ from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.semantic.nearest import Nearest
 from cache.tier import Place, Tiers
+from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from contract.phases import Answer
 from contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from access.database.store import Database
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
 from access.ledger.entry import NOBODY_KNOWS, PICO, WHOSE
-from access.ledger.ledger import FAILURES, HOUR_MS
+from access.ledger.rows import FAILURES, HOUR_MS
 from bench.mixed_load import Try
 from bench.traffic import prices
 from gateway.simulator.bills import Bill

@@ -9,18 +9,18 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from contract.attempt import Attempt
-from contract.caller import Caller
-from contract.dialect import Dialect, InboundCall, WireOptions
-from contract.provider import UpstreamCall
-from contract.trace_context import new_span_id
 
 from access.callers.keys import KeyRing, Shown, digest
 from bench.load import body
+from contract.attempt import Attempt
+from contract.caller import Caller
 from contract.deltas import Delta, Usage
+from contract.dialect import Dialect, InboundCall, WireOptions
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from contract.prompt_tokens import prompt_tokens
+from contract.provider import UpstreamCall
+from contract.trace_context import new_span_id
 from contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,28 +19,33 @@ from config.caches import MemoryTierConfig, RedisTierConfig
 from config.sources import SqlConfig
 
 if TYPE_CHECKING:
-    from contract.phases import Recall
     from redis.asyncio import Redis
 
+    from cache.recall import Versioned
+    from cache.semantic.nearest import Index
     from config.caches import CacheConfig
     from config.root import Config
-    from gateway.engine.resources import Resources
-    from rag.async_embedder import AsyncEmbedder
-    from rag.source import Source
+    from contract.embedding import Vectors
+    from contract.phases import Recall
 
 
-def open_cache(name: str, config: CacheConfig, redis: Redis | None, embedder: AsyncEmbedder | None) -> AnswerCache:
-    """One cache. `embedder` is for its semantic side."""
+def open_cache(
+    name: str,
+    config: CacheConfig,
+    redis: Redis | None,
+    embedder: Vectors | None = None,
+    index: Callable[[int], Index] | None = None,
+) -> AnswerCache:
+    """One cache. `embedder` is for its semantic side, `index` makes an empty index of vectors of so many dimensions."""
     tiers = _tiers(name, config, redis)
     semantic = config.semantic
-    if semantic is None or embedder is None:
+    if semantic is None or embedder is None or index is None:
         return AnswerCache(tiers)
     from cache.semantic.gate import SemanticGate
     from cache.semantic.learner import Learner
     from cache.semantic.nearest import Nearest
-    from rag.nearest import MemoryIndex
 
-    nearest = Nearest(partial(MemoryIndex, embedder.dimensions), semantic.most)
+    nearest = Nearest(partial(index, embedder.dimensions), semantic.most)
     shared = None
     if redis is not None and any(isinstance(each, RedisTierConfig) for each in config.tiers):
         from cache.semantic.shared import SharedQuestions
@@ -76,12 +81,13 @@ def _tiers(name: str, config: CacheConfig, redis: Redis | None) -> Tiers:
     return Tiers(made, config.ttl)
 
 
-def open_recall(config: Config, pipeline_name: str, sources: Mapping[str, Source], resources: Resources) -> Recall:
-    """The recall phase of one pipeline that names a cache."""
+def open_recall(
+    config: Config, pipeline_name: str, sources: Mapping[str, Versioned], answers: AnswerCache, redis: Redis | None
+) -> Recall:
+    """The recall phase of one pipeline that names a cache, over its `answers`."""
     pipeline = config.pipelines[pipeline_name]
     name = pipeline.recall or ""
     cache = config.caches[name]
-    redis_url = config.server.redis.reveal() if config.server.redis is not None else None
     shared = any(isinstance(each, RedisTierConfig) for each in cache.tiers)
     policy = RecallPolicy(
         name,
@@ -94,9 +100,9 @@ def open_recall(config: Config, pipeline_name: str, sources: Mapping[str, Source
     used = pipeline.context.sources if pipeline.context is not None else ()
     return ExactRecall(
         policy,
-        resources.cache(name, cache, redis_url),
+        answers,
         [sources[each] for each in used if each in sources],
-        Lease(resources.redis(redis_url), name) if shared and redis_url is not None else None,
+        Lease(redis, name) if shared and redis is not None else None,
     )
 
 

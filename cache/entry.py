@@ -45,7 +45,10 @@ _decoder = msgspec.msgpack.Decoder(Entry)
 
 
 def unpack(data: bytes) -> Entry | None:
-    """The entry; None for what can't be read, such as one of another version."""
+    """The entry; None for what can't be read, such as one of another version: it is a miss, and is written anew.
+
+    Nothing is lost with it but a call to the model, so it is neither counted nor kept.
+    """
     try:
         return _decoder.decode(memoryview(data)[_MADE.size :])
     except (msgspec.DecodeError, ValueError):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from contract.phases import Answer, Found
 
 from cache.cacheable import reason_not_to
 from cache.entry import Entry, KeptReply, entry_of, storable, text_mark, unpack
@@ -19,17 +18,17 @@ from cache.shared_calls import SharedCalls, SharedReply
 from cache.tier import Place
 from contract.exchange import CacheNote
 from contract.messages import CacheControl
+from contract.phases import Answer, Found
 
 if TYPE_CHECKING:
-    from contract.phases import MakesAnswer
-
     from cache.answers import AnswerCache
     from cache.lease import Hold, Lease
-    from cache.semantic.gate import Look
+    from cache.semantic.look import Look
     from contract.deltas import Delta
     from contract.exchange import Attributes, Exchange
     from contract.messages import ChatRequest
     from contract.passages import Passage
+    from contract.phases import MakesAnswer
     from contract.unsettled import Unsettled
 
 # Larger answers are not kept.

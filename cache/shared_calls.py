@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from contract.phases import Answer
-
 from contract.errors import Unavailable
+from contract.phases import Answer
 
 if TYPE_CHECKING:
     from contract.deltas import Delta

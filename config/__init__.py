@@ -1,10 +1,8 @@
-"""One YAML file, strictly read: `load` gives a checked `Config`, or a `ConfigError` with everything that is wrong."""
+"""One YAML file, strictly read: `config.loading` gives a checked `Config`, or an error with all that is wrong."""
 
 from config.access import AppConfig
-from config.display import effective, schema, show, show_json
+from config.display import effective, show, show_json
 from config.listening import is_loopback, split_listen
-from config.loading import load
-from config.manual import manual
 from config.models import BreakerConfig, FallbackConfig, HedgeConfig, ModelConfig, RetryConfig, TargetConfig
 from config.problems import ConfigError, Problem
 from config.providers import (
@@ -26,7 +24,6 @@ from config.sections import (
     ServerConfig,
 )
 from config.sources import FolderConfig, SourceConfig
-from gateway.commands.plan import draw_plan, plan
 
 __all__ = [
     "AnthropicConfig",
@@ -54,14 +51,9 @@ __all__ = [
     "SimulatedConfig",
     "SourceConfig",
     "TargetConfig",
-    "draw_plan",
     "effective",
     "hash_key",
     "is_loopback",
-    "load",
-    "manual",
-    "plan",
-    "schema",
     "show",
     "show_json",
     "split_listen",

@@ -6,13 +6,14 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from config.kinds import OfKind
 from config.secret import Secret
 from config.sources import postgres_address
-from config.struct import Flag, Number, Struct, Whole
+from config.struct import Component, Flag, Number, Struct, Whole
 from config.units import Duration, Percentage, Size
 
 
-class MemoryTierConfig(Struct):
+class MemoryTierConfig(Component):
     """Answers in this process."""
 
     kind: Literal["memory"] = Field(description="In this process.")
@@ -23,13 +24,13 @@ class MemoryTierConfig(Struct):
     )
 
 
-class RedisTierConfig(Struct):
+class RedisTierConfig(Component):
     """Answers in the Redis of `server.redis`."""
 
     kind: Literal["redis"] = Field(description="In the Redis of `server.redis`, for all replicas.")
 
 
-class PostgresTierConfig(Struct):
+class PostgresTierConfig(Component):
     """Answers in a PostgreSQL."""
 
     kind: Literal["postgres"] = Field(description="In a PostgreSQL, for all replicas.")
@@ -38,7 +39,7 @@ class PostgresTierConfig(Struct):
     )
 
 
-TierConfig: TypeAlias = Annotated[MemoryTierConfig | RedisTierConfig | PostgresTierConfig, Field(discriminator="kind")]
+TierConfig: TypeAlias = MemoryTierConfig | RedisTierConfig | PostgresTierConfig
 
 
 class SemanticConfig(Struct):
@@ -67,7 +68,7 @@ class CacheConfig(Struct):
         default="app",
         description="Who shares answers: callers of one app, one `user` of an app, or all apps with the same labels.",
     )
-    tiers: tuple[TierConfig, ...] = Field(
+    tiers: tuple[Annotated[TierConfig, OfKind("tiers")], ...] = Field(
         default=(MemoryTierConfig(kind="memory"),),
         min_length=1,
         description="Where they are kept, the nearest first.",

@@ -10,7 +10,8 @@ from config.document import Document, Fault, Path
 from config.explain import place
 from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
-from config.guardrails import GUARDRAIL_KINDS, PATTERN_TYPES, TAGGED_TYPES
+from config.guardrails import PATTERN_TYPES, TAGGED_TYPES, GuardrailBase
+from config.kinds import Kinds
 from config.listening import is_loopback, split_listen
 from config.prices import FREE, Listed
 from config.secret import Secret
@@ -20,7 +21,7 @@ from config.struct import Ref
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 
 
-def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> Iterator[Fault]:
     """Names that lead nowhere, a pipeline that answers by a pipeline, a key of two apps, an open door."""
     if not isinstance(document.data, dict):
         return
@@ -30,7 +31,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
                 if isinstance(marker, Ref):
                     yield from _reference(marker, spot, document)
     yield from _nested_pipelines(document)
-    yield from _guards(document)
+    yield from _guards(document, spots)
     yield from _personal_types(document)
     yield from _searched_tables(document)
     yield from _tiers_without_redis(document)
@@ -154,7 +155,7 @@ def _nested_pipelines(document: Document) -> Iterator[Fault]:
             yield Fault(path, place(document, path), message, "name a model that has targets")
 
 
-def _guards(document: Document) -> Iterator[Fault]:
+def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
     """A guardrail that stands where it can't work, or asks a model that isn't there or is a pipeline itself."""
     path: Path
     configured = _section(document.data, "guardrails")
@@ -166,7 +167,9 @@ def _guards(document: Document) -> Iterator[Fault]:
             for index, guardrail in enumerate(names):
                 config = configured.get(guardrail) if isinstance(guardrail, str) else None
                 kind = config.get("kind") if isinstance(config, dict) else None
-                struct = GUARDRAIL_KINDS.get(kind) if isinstance(kind, str) else None
+                spot = spots.get(("guardrails", str(guardrail)))
+                found = spot.annotation if spot is not None else None
+                struct = found if isinstance(found, type) and issubclass(found, GuardrailBase) else None
                 if struct is not None and side == "input" and kind == "toxicity" and _asks_again(config):
                     path = ("pipelines", name, "guard_input", index)
                     message = "on the way in there is no answer to ask again for"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
+from config.kinds import PLACEHOLDER, Kinds
 from config.root import Config
 
 
@@ -32,10 +35,35 @@ def show_json(config: Config) -> str:
     return json.dumps(effective(config), indent=2, ensure_ascii=False) + "\n"
 
 
-def schema() -> dict[str, Any]:
+def schema(kinds: Kinds) -> dict[str, Any]:
     """The JSON Schema of the file, for editors. A reference may stand wherever a scalar does."""
-    written: dict[str, Any] = _with_references(Config.model_json_schema(by_alias=True, mode="validation"))
+    written: dict[str, Any] = _with_references(_with_kinds(kinds))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **written, "title": "Gatehouse"}
+
+
+def _with_kinds(kinds: Kinds) -> dict[str, Any]:
+    """The schema of the file, with every kind of each seam in the places that are left for it."""
+    known = [(seam, kind, struct) for seam in kinds.seams for kind, struct in kinds.structs(seam).items()]
+    inputs: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [("", "validation", TypeAdapter(Config))]
+    inputs += [(f"{seam} {kind}", "validation", TypeAdapter(struct)) for seam, kind, struct in known]
+    schemas, definitions = TypeAdapter.json_schemas(inputs, by_alias=True)
+    seams: dict[str, list[Any]] = {}
+    for seam, kind, _ in known:
+        seams.setdefault(seam, []).append(schemas[(f"{seam} {kind}", "validation")])
+    root = schemas[("", "validation")]
+    definitions = definitions["$defs"]
+    written: dict[str, Any] = _filled({**definitions[root["$ref"].rpartition("/")[2]], "$defs": definitions}, seams)
+    return written
+
+
+def _filled(part: Any, seams: Mapping[str, list[Any]]) -> Any:
+    if isinstance(part, list):
+        return [_filled(each, seams) for each in part]
+    if not isinstance(part, dict):
+        return part
+    if PLACEHOLDER in part:
+        return {"oneOf": seams[part[PLACEHOLDER]]}
+    return {key: _filled(each, seams) for key, each in part.items()}
 
 
 # A text that is a reference, or has one in it: what it stands for is not known to an editor.

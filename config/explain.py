@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from config.document import Document, Fault, Path, Span
 from config.findings import WRONG, bare, did_you_mean, nearest, quote
-from config.shape import Spot, fields, holds_secret, kinds
+from config.kinds import Kinds, seam_of
+from config.shape import Spot, fields, holds_secret
 from config.struct import Struct
 
 _TOP = Span(0, 0, 0, 1)
@@ -29,7 +30,7 @@ class _Hidden:
         return "..."
 
 
-def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot]) -> Fault | None:
+def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> Fault | None:
     """The fault behind one of pydantic's errors; None when it only follows from an unresolved reference."""
     path, rest = _locate(document.data, error["loc"])
     if any(path[: len(each)] == each for each in document.unresolved):
@@ -40,7 +41,7 @@ def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot])
     if kind == "missing":
         return _missing(path, str(rest[0]) if rest else "", document, spots)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _wrong_kind(path, document, spots)
+        return _wrong_kind(path, document, spots, kinds)
     if error["loc"][-1:] == ("[key]",):
         here = tuple(error["loc"][:-1])
         message, cure = _value(error, here[-1], None)
@@ -70,13 +71,9 @@ def place(document: Document, path: Path) -> Span:
 
 
 def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int]]:
-    """The part of pydantic's place that the file has, and the rest. Tags of unions over `kind` are left out."""
+    """The part of pydantic's place that the file has, and the rest."""
     path: list[str | int] = []
-    tag_may_follow = True
     for position, part in enumerate(loc):
-        if isinstance(data, dict) and tag_may_follow and part == data.get("kind"):
-            tag_may_follow = False
-            continue
         if part == 0 and isinstance(part, int) and not isinstance(data, tuple):
             continue  # the only one of several, written without a list
         inside = (isinstance(data, dict) and part in data) or (
@@ -86,7 +83,6 @@ def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int
             return tuple(path), list(loc[position:])
         data = data[part]
         path.append(part)
-        tag_may_follow = True
     return tuple(path), []
 
 
@@ -131,8 +127,9 @@ def _missing(path: Path, key: str, document: Document, spots: Mapping[Path, Spot
     return Fault((*path, key), span, "this is missing", f"add {key}: {examples[0]}")
 
 
-def _wrong_kind(path: Path, document: Document, spots: Mapping[Path, Spot]) -> Fault | None:
-    known = list(kinds(spots[path].annotation)) if path in spots else []
+def _wrong_kind(path: Path, document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> Fault | None:
+    seam = seam_of(spots[path].markers) if path in spots else None
+    known = kinds.names(seam.seam) if seam is not None else []
     value = _get(document.data, path)
     kind = value.get("kind") if isinstance(value, dict) else None
     here = (*path, "kind")

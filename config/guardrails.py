@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from config.findings import wrong
 from config.secret import Secret, SecretUrl
-from config.struct import Checked, Flag, Number, Read, Ref, Struct, Whole, or_one
+from config.struct import Checked, Component, Flag, Number, Read, Ref, Whole, or_one
 from config.units import Duration, Percentage
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -70,7 +70,7 @@ KindName = Annotated[str, Checked(_kind_name, r"^[a-z]+(_[a-z]+)*$")]
 Form = Annotated[str, AfterValidator(_form)]
 
 
-class GuardrailBase(Struct):
+class GuardrailBase(Component):
     """What every guardrail has."""
 
     # Where it may stand, and what it may do about what it finds.
@@ -378,24 +378,7 @@ class CompleteConfig(FormatGuardrail):
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
 
-GUARDRAIL_KINDS: dict[str, type[GuardrailBase]] = {
-    "personal_data": PersonalDataConfig,
-    "secrets": SecretsConfig,
-    "keywords": KeywordsConfig,
-    "injection": InjectionConfig,
-    "topic": TopicConfig,
-    "format": FormatConfig,
-    "complete": CompleteConfig,
-    "prompt_leak": PromptLeakConfig,
-    "judge": JudgeConfig,
-    "grounded": GroundedConfig,
-    "handover": HandoverConfig,
-    "toxicity": ToxicityConfig,
-    "anomaly": AnomalyConfig,
-    "brand": BrandConfig,
-    "consistent": ConsistentConfig,
-}
-GuardrailConfig: TypeAlias = Annotated[
+GuardrailConfig: TypeAlias = (
     PersonalDataConfig
     | SecretsConfig
     | KeywordsConfig
@@ -410,6 +393,5 @@ GuardrailConfig: TypeAlias = Annotated[
     | ToxicityConfig
     | AnomalyConfig
     | BrandConfig
-    | ConsistentConfig,
-    Field(discriminator="kind"),
-]
+    | ConsistentConfig
+)

@@ -15,6 +15,7 @@ from config.crosschecks import crosscheck
 from config.document import Document, Fault, Span, read_document
 from config.document import Path as FilePath
 from config.explain import explain, place
+from config.kinds import Kinds
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
 from config.providers import NetworkConfig, address_of
@@ -28,6 +29,7 @@ _MAX_FILE = 4_000_000
 
 def load(
     path: str | Path,
+    kinds: Kinds,
     environ: Mapping[str, str] = os.environ,
     listen: str | None = None,
     files: Files | None = None,
@@ -36,7 +38,7 @@ def load(
 
     `files` takes this file and those that references name, as they were before they were read; also where it fails.
     """
-    return load_with_places(path, environ, listen, files)[0]
+    return load_with_places(path, kinds, environ, listen, files)[0]
 
 
 class Places:
@@ -59,6 +61,7 @@ class Places:
 
 def load_with_places(
     path: str | Path,
+    kinds: Kinds,
     environ: Mapping[str, str] = os.environ,
     listen: str | None = None,
     files: Files | None = None,
@@ -74,8 +77,8 @@ def load_with_places(
     if listen is not None and isinstance(document.data, dict):
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
-    config, faults, spots = _check(document, path.resolve().parent)
-    lines = functools.cache(lambda: MaskedLines(text, document, spots, plain_keys(Config)))
+    config, faults, spots = _check(document, path.resolve().parent, kinds)
+    lines = functools.cache(lambda: MaskedLines(text, document, spots, plain_keys(Config, kinds)))
     if config is None or faults:
         raise ConfigError(_problems(faults, str(path), lines()))
     try:
@@ -87,6 +90,7 @@ def load_with_places(
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
     config._files = dict(files)
+    config._kinds = kinds
     config._origin = str(path.resolve())
     return config, Places(str(path), document, lines, spots)
 
@@ -114,21 +118,21 @@ def _read(path: Path) -> str:
     raise ConfigError([Problem(str(path), 1, 1, "", message, cure)])
 
 
-def _check(document: Document, folder: Path) -> tuple[Config | None, list[Fault], list[Spot]]:
+def _check(document: Document, folder: Path, kinds: Kinds) -> tuple[Config | None, list[Fault], list[Spot]]:
     faults = list(document.faults)
     if not isinstance(document.data, dict):
         if not faults:
             cure = "begin with version: 1"
             faults.append(Fault((), Span(0, 0, 0, 1), "the file holds no mapping of sections", cure))
         return None, faults, []
-    spots = {spot.path: spot for spot in walk(Config, document.data)}
+    spots = {spot.path: spot for spot in walk(Config, document.data, kinds)}
     config: Config | None = None
     try:
-        config = Config.model_validate(document.data, context={"folder": folder})
+        config = Config.model_validate(document.data, context={"folder": folder, "kinds": kinds})
     except ValidationError as error:
-        found = (explain(each, document, spots) for each in error.errors(include_url=False, include_input=False))
+        found = (explain(each, document, spots, kinds) for each in error.errors(include_url=False, include_input=False))
         faults += [fault for fault in found if fault is not None]
-    faults += crosscheck(document, spots)
+    faults += crosscheck(document, spots, kinds)
     return config, faults, list(spots.values())
 
 

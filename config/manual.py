@@ -6,9 +6,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from config.kinds import Kinds, seam_of
 from config.root import Config
 from config.secret import Secret
-from config.shape import fields, kinds, unwrap
+from config.shape import choices, fields, unwrap
 from config.struct import Ref, Struct
 from config.units import Unit
 
@@ -30,29 +31,30 @@ their last four characters, never in full.
 _NAMES = {str: "text", int: "whole number", bool: "true or false", float: "number", Secret: "secret"}
 
 
-def manual() -> str:
+def manual(kinds: Kinds) -> str:
     """The whole page."""
     parts = [_HEAD, "## The file\n", _table(Config)]
     for key, info in fields(Config).items():
-        parts += _section(f"## `{key}`", key, info.annotation)
+        parts += _section(f"## `{key}`", key, info.annotation, kinds)
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(title: str, path: str, annotation: Any) -> list[str]:
+def _section(title: str, path: str, annotation: Any, kinds: Kinds) -> list[str]:
     """The section of one field, with the structs within it; nothing for plain values."""
-    annotation, _ = unwrap(annotation)
-    if get_origin(annotation) in (dict, tuple):
-        is_map = get_origin(annotation) is dict
-        annotation, _ = unwrap(get_args(annotation)[1 if is_map else 0])
+    bare, _ = unwrap(annotation)
+    if get_origin(bare) in (dict, tuple):
+        is_map = get_origin(bare) is dict
+        annotation = get_args(bare)[1 if is_map else 0]
         path = f"{path}.NAME" if is_map else f"{path}[]"
-    by_kind = kinds(annotation)
+    by_kind = choices(annotation, kinds)
+    annotation, _ = unwrap(annotation)
     if len(by_kind) > 1:
         return _kinds(title, path, by_kind)
     if not (isinstance(annotation, type) and issubclass(annotation, Struct)):
         return []
     parts = [f"{title}\n", f"`{path}`: {annotation.__doc__}\n", _table(annotation)]
     for key, info in fields(annotation).items():
-        parts += _section(f"### `{path}.{key}`", f"{path}.{key}", info.annotation)
+        parts += _section(f"### `{path}.{key}`", f"{path}.{key}", info.annotation, kinds)
     return parts
 
 
@@ -86,7 +88,7 @@ def _type(annotation: Any, markers: tuple[Any, ...] = ()) -> str:
             return f"{marker.name}, like `{marker.example}`"
         if isinstance(marker, Ref):
             return f"{marker.noun} and model, `{marker.noun}/model`" if marker.prefix else f"name of a {marker.noun}"
-    if kinds(annotation):
+    if seam_of(markers) is not None:
         return "mapping with a `kind`"
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Literal:

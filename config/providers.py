@@ -11,7 +11,7 @@ from config.access import LimitsConfig
 from config.egress import ProxyUrl
 from config.findings import wrong
 from config.secret import ApiKey, Secret
-from config.struct import Checked, Flag, HttpUrl, Read, Struct, Whole
+from config.struct import Checked, Component, Flag, HttpUrl, Read, Whole
 from config.units import Duration, Size
 
 UnsupportedParams: TypeAlias = Literal["drop", "refuse"]
@@ -38,7 +38,7 @@ KEYED = (("api_key",), ("api_keys",))
 DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
 
 
-class NetworkConfig(Struct):
+class NetworkConfig(Component):
     """What every provider behind HTTP has. Several keys are used in rotation."""
 
     kind: str = Field(description="The dialect and its options.")
@@ -168,7 +168,7 @@ def address_of(config: NetworkConfig) -> str:
     return str(getattr(config, "base_url", "") or getattr(config, "endpoint", ""))
 
 
-class ExtractiveConfig(Struct):
+class ExtractiveConfig(Component):
     """The built-in model that quotes documents: no key, no network, no options."""
 
     kind: Literal["extractive"] = Field(description="The built-in model that quotes your documents.")
@@ -192,7 +192,7 @@ def _or_faults(_: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [*faults["anyOf"], {"type": "object", "additionalProperties": faults}]}
 
 
-class SimulatedConfig(Struct):
+class SimulatedConfig(Component):
     """The scriptable upstream that acts out faults."""
 
     kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
@@ -221,7 +221,6 @@ class SimulatedConfig(Struct):
         return self
 
 
-ProviderConfig: TypeAlias = Annotated[
-    OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig | ExtractiveConfig | SimulatedConfig,
-    Field(discriminator="kind"),
-]
+ProviderConfig: TypeAlias = (
+    OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig | ExtractiveConfig | SimulatedConfig
+)

@@ -49,7 +49,7 @@ def _references(config: Config) -> Mapping[Entry, list[Entry]]:
     found: dict[Entry, list[Entry]] = {}
     plain = _plain({name: {key: each.model_dump(by_alias=True) for key, each in entries.items()}
                     for name, entries in data.items()})  # fmt: skip
-    for spot in walk(Config, plain):
+    for spot in walk(Config, plain, config.kinds):
         if len(spot.path) < 2 or not isinstance(spot.value, str):
             continue
         entry = (str(spot.path[0]), str(spot.path[1]))

@@ -12,6 +12,7 @@ from config.caches import CacheConfig
 from config.egress import NONE, EgressConfig
 from config.findings import wrong
 from config.guardrails import GuardrailConfig
+from config.kinds import Kinds, OfKind
 from config.models import ModelConfig
 from config.prices import PriceName, Prices
 from config.providers import ProviderConfig
@@ -42,18 +43,24 @@ class Config(Struct):
         default="open",
         description="Who may call: apps with a key, or anybody on this machine. `keys` is the default with apps.",
     )
-    providers: dict[Name, ProviderConfig] = Field(default={}, description="Dialects with credentials, by name.")
+    providers: dict[Name, Annotated[ProviderConfig, OfKind("providers")]] = Field(
+        default={}, description="Dialects with credentials, by name."
+    )
     models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
     pipelines: dict[Name, PipelineConfig] = Field(default={}, description="What each phase does, by name.")
-    guardrails: dict[Name, GuardrailConfig] = Field(
+    guardrails: dict[Name, Annotated[GuardrailConfig, OfKind("guardrails")]] = Field(
         default={}, description="Checks on what goes in and what comes out, by name."
     )
     caches: dict[Name, CacheConfig] = Field(default={}, description="Answers that are given again, by name.")
-    routers: dict[Name, RouterConfig] = Field(
+    routers: dict[Name, Annotated[RouterConfig, OfKind("routers", usual="intents")]] = Field(
         default={}, description="Which model, pipeline or answer a request gets, by name."
     )
-    sources: dict[Name, SourceConfig] = Field(default={}, description="Documents to retrieve from, by name.")
-    tools: dict[Name, ToolConfig] = Field(default={}, description="What a model may call to fetch context, by name.")
+    sources: dict[Name, Annotated[SourceConfig, OfKind("sources")]] = Field(
+        default={}, description="Documents to retrieve from, by name."
+    )
+    tools: dict[Name, Annotated[ToolConfig, OfKind("tools")]] = Field(
+        default={}, description="What a model may call to fetch context, by name."
+    )
     prices: dict[PriceName, Prices] = Field(
         default={},
         description="What targets cost, where the list that ships does not know it or is wrong for you. `*` in a "
@@ -77,6 +84,7 @@ class Config(Struct):
     _origin: str = PrivateAttr(default="")
     _files: Files = PrivateAttr(default={})
     _environment: Egress = PrivateAttr(default=DIRECT)
+    _kinds: Kinds = PrivateAttr(default=Kinds({}))
 
     @property
     def origin(self) -> str:
@@ -87,6 +95,11 @@ class Config(Struct):
     def files(self) -> Files:
         """The files that it was made from, with `config.references.stamp` of each; none if built in code."""
         return self._files
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds of components that it was read with; none if built in code."""
+        return self._kinds
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, model_validator
 
 from config.findings import wrong
-from config.struct import Checked, Name, Number, Ref, Struct
+from config.struct import Checked, Component, Name, Number, Ref, Struct
 from config.units import Percentage, Tokens
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -137,11 +137,12 @@ class DifficultyConfig(Struct):
         return self
 
 
-class RouterConfig(Struct):
+class RouterConfig(Component):
     """Rules first, then intents, then cost."""
 
     needs = (("rules",), ("intents",), ("cost",))
 
+    kind: Literal["intents"] = Field(default="intents", description="How it decides.")
     rules: tuple[RuleConfig, ...] = Field(default=(), description="Looked at in their order.")
     intents: dict[Name, IntentConfig] = Field(default={}, description="Learned from their examples at the start.")
     unsure_below: Percentage = Field(

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from config.document import Path
+from config.kinds import Kinds, OfKind, seam_of
 from config.secret import Secret
-from config.struct import Struct, one_or_several
+from config.struct import Component, Struct, one_or_several
 
 
 @dataclass(frozen=True)
@@ -41,75 +42,78 @@ def unwrap(annotation: Any, markers: tuple[Any, ...] = ()) -> tuple[Any, tuple[A
     return annotation, markers
 
 
-def kinds(annotation: Any) -> dict[str, type[Struct]]:
-    """The structs of a union over `kind`, by kind; a lone struct with a `kind` too. Empty for any other type."""
-    annotation, _ = unwrap(annotation)
-    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    found: dict[str, type[Struct]] = {}
-    for member in members:
-        if isinstance(member, type) and issubclass(member, Struct) and "kind" in member.model_fields:
-            kind = member.model_fields["kind"].annotation
-            if get_origin(kind) is Literal:
-                found |= dict.fromkeys(get_args(kind), member)
-    return found
+def choices(annotation: Any, kinds: Kinds) -> dict[str, type[Struct]]:
+    """The structs that a component's field may hold, by kind. Empty for any other type."""
+    _, markers = unwrap(annotation)
+    seam = seam_of(markers)
+    return dict(kinds.structs(seam.seam)) if seam is not None else {}
 
 
-def walk(annotation: Any, value: Any, path: Path = (), markers: tuple[Any, ...] = ()) -> Iterator[Spot]:
+def walk(annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tuple[Any, ...] = ()) -> Iterator[Spot]:
     """Every place under `value` that the type knows, outermost first."""
     annotation, markers = unwrap(annotation, markers)
-    choices = kinds(annotation)
-    if choices and isinstance(value, Mapping):
-        kind = value.get("kind")
-        chosen = choices.get(kind) if isinstance(kind, str) else None
-        annotation = chosen or annotation
+    seam = seam_of(markers)
+    if seam is not None and isinstance(value, Mapping):
+        annotation = _chosen(seam, value, kinds) or annotation
     yield Spot(path, annotation, markers, value)
     origin = get_origin(annotation)
     if origin is dict and isinstance(value, Mapping):
         for key, each in value.items():
-            yield from walk(get_args(annotation)[1], each, (*path, key))
+            yield from walk(get_args(annotation)[1], each, kinds, (*path, key))
     elif origin is tuple and isinstance(value, tuple):
         for index, each in enumerate(value):
-            yield from walk(get_args(annotation)[0], each, (*path, index))
+            yield from walk(get_args(annotation)[0], each, kinds, (*path, index))
     elif origin is tuple and any(getattr(each, "func", None) is one_or_several for each in markers):
-        yield from walk(get_args(annotation)[0], value, path)
+        yield from walk(get_args(annotation)[0], value, kinds, path)
     elif isinstance(annotation, type) and issubclass(annotation, Struct):
-        yield from _walk_struct(annotation, value, path)
+        yield from _walk_struct(annotation, value, kinds, path)
 
 
-def _walk_struct(struct: type[Struct], value: object, path: Path) -> Iterator[Spot]:
+def _chosen(seam: OfKind, value: Mapping[str, Any], kinds: Kinds) -> type[Struct] | None:
+    try:
+        return kinds.struct(seam.seam, seam.kind_of(value))
+    except ValueError:
+        return None  # a plug-in that is broken: reading the file says so
+
+
+def _walk_struct(struct: type[Struct], value: object, kinds: Kinds, path: Path) -> Iterator[Spot]:
     known = fields(struct)
     if isinstance(value, Mapping):
         for key, info in known.items():
             if key in value:
-                yield from walk(info.annotation, value[key], (*path, key), tuple(info.metadata))
+                yield from walk(info.annotation, value[key], kinds, (*path, key), tuple(info.metadata))
     elif struct.shorthand and isinstance(value, str):
         info = known[struct.shorthand]
-        yield from walk(info.annotation, value, path, tuple(info.metadata))
+        yield from walk(info.annotation, value, kinds, path, tuple(info.metadata))
 
 
-def structs(annotation: Any) -> Iterator[type[Struct]]:
+def structs(annotation: Any, kinds: Kinds, markers: tuple[Any, ...] = ()) -> Iterator[type[Struct]]:
     """Every struct that a type leads to, each before those within it; some may come twice."""
-    annotation, _ = unwrap(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, Struct):
+    annotation, markers = unwrap(annotation, markers)
+    seam = seam_of(markers)
+    if seam is not None:
+        for struct in kinds.structs(seam.seam).values():
+            yield from structs(struct, kinds)
+    elif isinstance(annotation, type) and issubclass(annotation, Struct):
         yield annotation
         for info in annotation.model_fields.values():
-            yield from structs(info.annotation)
+            yield from structs(info.annotation, kinds, tuple(info.metadata))
     else:
         for inner in get_args(annotation):
-            yield from structs(inner)
+            yield from structs(inner, kinds)
 
 
 def is_section(annotation: Any) -> bool:
     """Whether a value of this type is a mapping of keys that a struct has."""
-    bare, _ = unwrap(annotation)
-    return bool(kinds(annotation)) or (isinstance(bare, type) and issubclass(bare, Struct))
+    bare, markers = unwrap(annotation)
+    return seam_of(markers) is not None or (isinstance(bare, type) and issubclass(bare, Struct))
 
 
-def plain_keys(root: type[Struct]) -> frozenset[str]:
+def plain_keys(root: type[Struct], kinds: Kinds) -> frozenset[str]:
     """The keys under which no struct holds secrets."""
     secret: set[str] = set()
     plain: set[str] = set()
-    for struct in structs(root):
+    for struct in structs(root, kinds):
         for key, info in fields(struct).items():
             (secret if holds_secret(info.annotation) else plain).add(key)
     return frozenset(plain - secret)
@@ -118,8 +122,14 @@ def plain_keys(root: type[Struct]) -> frozenset[str]:
 def holds_secret(annotation: Any) -> bool:
     """Whether a value of this type is a secret or has one in it: text that stands there by mistake may be one."""
     if isinstance(annotation, type) and issubclass(annotation, Struct):
-        return any(holds_secret(info.annotation) for info in annotation.model_fields.values())
+        # A component of any kind: some have secrets.
+        return _is_open(annotation) or any(holds_secret(info.annotation) for info in annotation.model_fields.values())
     return annotation is Secret or any(holds_secret(inner) for inner in get_args(annotation))
+
+
+def _is_open(struct: type[Struct]) -> bool:
+    """Whether it is the base of components, whose kind is not known."""
+    return issubclass(struct, Component) and get_origin(struct.model_fields["kind"].annotation) is not Literal
 
 
 def write_path(path: Path) -> str:

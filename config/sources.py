@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, mo
 
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Flag, Label, Name, Number, PageUrl, Ref, Struct, Whole
+from config.struct import Component, Flag, Label, Name, Number, PageUrl, Ref, Struct, Whole
 from config.units import Duration, Pause, Size
 
 
@@ -101,7 +101,7 @@ class EmbedderConfig(Struct):
         return self
 
 
-class SourceBase(Struct):
+class SourceBase(Component):
     """What every source of documents has."""
 
     kind: str = Field(description="Where the documents come from.")
@@ -166,7 +166,7 @@ def _database(value: object) -> object:
     return value
 
 
-class SqlConfig(Struct):
+class SqlConfig(Component):
     """Rows of a database, or of CSV and Parquet files, found by SQL that a model writes and nothing but reads."""
 
     needs = (("database",), ("files",))
@@ -202,4 +202,4 @@ class SqlConfig(Struct):
 
 
 DocumentSource: TypeAlias = FolderConfig | WebConfig | DocumentsConfig
-SourceConfig: TypeAlias = Annotated[FolderConfig | WebConfig | DocumentsConfig | SqlConfig, Field(discriminator="kind")]
+SourceConfig: TypeAlias = FolderConfig | WebConfig | DocumentsConfig | SqlConfig

@@ -54,6 +54,12 @@ class Struct(BaseModel):
         return written
 
 
+class Component(Struct):
+    """The options of a component: what a `kind` of one seam reads. Each stands beside the component that it is of."""
+
+    kind: str
+
+
 @dataclass(frozen=True)
 class Ref:
     """Marks a string that names an entry of another section; with `prefix`, only the part before the first slash."""

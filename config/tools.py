@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from config.findings import wrong
 from config.providers import Headers
 from config.secret import Secret
-from config.struct import Flag, HttpUrl, PageUrl, Ref, Struct, Whole
+from config.struct import Component, Flag, HttpUrl, PageUrl, Ref, Whole
 from config.units import Duration, Pause
 
 ENGINES = {
@@ -20,7 +20,7 @@ ENGINES = {
 }
 
 
-class ToolBase(Struct):
+class ToolBase(Component):
     """What every tool has."""
 
     kind: str = Field(description="What it does.")
@@ -108,6 +108,4 @@ class McpConfig(RemoteTool):
     timeout: Duration = Field(default=10.0, description="How long a call may take.")
 
 
-ToolConfig: TypeAlias = Annotated[
-    HttpToolConfig | WebSearchConfig | SourceToolConfig | McpConfig, Field(discriminator="kind")
-]
+ToolConfig: TypeAlias = HttpToolConfig | WebSearchConfig | SourceToolConfig | McpConfig

@@ -10,41 +10,20 @@ from __future__ import annotations
 import os
 import time
 from decimal import Decimal
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, TypeAlias
 
 import msgspec
-from contract.finding import Finding
-from contract.rules import Allowance, Bound, Rule
 
+from contract.attempt import Attempt
+from contract.caller import Caller
 from contract.deltas import FinishReason, Usage
-from contract.messages import Loss
+from contract.finding import Finding
+from contract.rules import Allowance
+from contract.trace_context import read_traceparent
 
 Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
 AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who calls: the app, the models that it may ask for (None: all), what it may see, and the sources it may fill.
-
-    `key` is the id of its key, never the key. `surfaces`, `networks` and `sources` are empty where all are allowed.
-    """
-
-    app: str
-    models: frozenset[str] | None = None
-    labels: frozenset[str] = frozenset()
-    ingest: frozenset[str] = frozenset()
-    rules: tuple[Bound, ...] = ()
-    user_rules: tuple[Rule, ...] = ()
-    team: str = ""
-    organisation: str = ""
-    key: str = ""
-    user: str = ""
-    surfaces: frozenset[str] = frozenset()
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    pipelines: frozenset[str] | None = None
-    sources: frozenset[str] | None = None
 
 
 class CacheNote(msgspec.Struct, frozen=True):
@@ -67,45 +46,6 @@ class Step(msgspec.Struct, gc=False):
     started: float
     ended: float = 0.0
     attributes: Attributes | None = None
-
-
-class Attempt(msgspec.Struct):
-    """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
-
-    `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it, `timeout_s` how
-    long it may take.
-    """
-
-    target: str
-    provider: str
-    model: str
-    dialect: str = ""
-    number: int = 1
-    reason: Literal["first", "retry", "fallback", "hedge"] = "first"
-    started: float = 0.0
-    timeout_s: float = 0.0
-    first_token: float = 0.0
-    ended: float = 0.0
-    status: int = 0
-    error: str = ""
-    message: str = ""
-    key: int = 0
-    waited_s: float = 0.0
-    chosen: bool = False
-    span_id: str = ""
-    usage: Usage | None = None
-    tier: str = ""
-    """The service tier that was asked for, or served, as `contract.service_tier` names it."""
-    estimated: bool = False
-    """Whether `usage` is our own count, because the provider gave none before the answer ended."""
-    cost: Decimal = Decimal(0)
-    unpriced: bool = False
-    """Whether it has cost what nobody knows, so that `cost` is too little."""
-    sent: bool = False
-    """Whether the provider has been given the whole request, and may bill for it whatever becomes of the answer."""
-    uncounted: bool = False
-    """Whether it has said words that `usage` does not count yet."""
-    losses: tuple[Loss, ...] = ()
 
 
 class Exchange:
@@ -215,24 +155,3 @@ class Exchange:
     def traceparent(self, span_id: str) -> str:
         """The W3C header for a call made under `span_id`."""
         return f"00-{self.trace_id}-{span_id}-{self.trace_flags:02x}"
-
-
-def read_traceparent(header: str) -> tuple[str, str, int]:
-    """(trace id, parent span id, flags) of a W3C `traceparent`; ("", "", 1) when it is absent or not well formed."""
-    parts = header.split("-")
-    if len(parts) < 4 or len(parts[0]) != 2 or len(parts[1]) != 32 or len(parts[2]) != 16 or len(parts[3]) != 2:
-        return "", "", 1
-    version, trace_id, span_id, flags = parts[:4]
-    if version == "ff" or (version == "00" and len(parts) != 4) or not _LOWER_HEX.issuperset("".join(parts[:4])):
-        return "", "", 1
-    if not trace_id.strip("0") or not span_id.strip("0"):
-        return "", "", 1
-    return trace_id, span_id, int(flags, 16)
-
-
-_LOWER_HEX = frozenset("0123456789abcdef")
-
-
-def new_span_id() -> str:
-    """16 hexadecimal digits."""
-    return os.urandom(8).hex()

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from contract.reply import OutputFilter, Reply
-
     from contract.exchange import Exchange
     from contract.messages import ChatRequest, EmbeddingRequest
-
-Stage: TypeAlias = Literal["input", "context", "output"]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One result of a guardrail: what it found how often, and what was done. Never holds any of the text.
-
-    `guardrail` is its name in the config, `rule` what of it was found (a kind of personal data, a rule's id).
-    `action` is what was done: `flag`, `mask`, `block`, `repair`, `retry`, `say`, ..., or `failed` for a guardrail that
-    broke and `unread` for what none could read. A limit or budget that let a request pass is `exceeded`, or
-    `downgrade`. With `shadow` nothing was done: this is what would have been.
-    """
-
-    guardrail: str
-    rule: str
-    action: str
-    stage: Stage
-    count: int = 1
-    score: float = 1.0
-    shadow: bool = False
+    from contract.reply import OutputFilter, Reply
 
 
 class Guarded(Protocol):

@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from contract.attempt import Attempt
-    from contract.ticket import Ticket
-
     from contract.messages import ChatRequest, EmbeddingRequest
+    from contract.ticket import Ticket
 
 
 class Transcript:

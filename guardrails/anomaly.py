@@ -15,10 +15,10 @@ from contract.finding import Finding
 
 if TYPE_CHECKING:
     import numpy as np
-    from contract.finding import Stage
     from numpy.typing import NDArray
 
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
     from guardrails.heads import Vectors

@@ -32,7 +32,7 @@ from config.guardrails import (
 from guardrails.anomaly import AnomalyGuard, Traffic
 from guardrails.chain import Chain, FindsInAnswers, InputCheck
 from guardrails.classified import ClassifierGuard, InjectionClassifier, ToxicityClassifier
-from guardrails.handover import PHRASES, Handover, HandoverGuard
+from guardrails.handover import PHRASES, HandoverGuard
 from guardrails.heads import Vectors, load_head
 from guardrails.injection import SIZE
 from guardrails.masking.conversations import Conversations, KeepsRows
@@ -42,6 +42,7 @@ from guardrails.sentences import SentenceGuard
 from guardrails.slices import Slicer
 from guardrails.spans import Finder, SpanGuard
 from guardrails.verdict import Action, Policy
+from guardrails.webhook import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

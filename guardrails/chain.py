@@ -16,11 +16,10 @@ from guardrails.stream import SpanFilter
 from guardrails.verdict import StockAnswer
 
 if TYPE_CHECKING:
-    from contract.finding import Stage
-    from contract.reply import OutputFilter, Reply
-
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
+    from contract.reply import OutputFilter, Reply
     from guardrails.spans import Finder
     from guardrails.verdict import Policy
 

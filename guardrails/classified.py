@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 from contract.context_block import read_blocks
 from contract.work import WorkPool, caller_of
 from guardrails.heads import Head, Vectors
-from guardrails.injection import SIZE, InjectionFinder, features
+from guardrails.injection import REMOVED, SIZE, InjectionFinder, features
 from guardrails.judges.grounds import SENTENCE, sentences
 from guardrails.judges.guard import Judgement
-from guardrails.outside import REMOVED
 from guardrails.personal.patterns import Span, Taken
 from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from contract.finding import Stage
-
     from contract.deltas import FinishReason
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
     from guardrails.judges.attack import AttackJudge

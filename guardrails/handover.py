@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from contract.egress import DIRECT, Egress
-from contract.work import WorkPool
 from guardrails.keywords import KeywordFinder
-from observability.webhook import post_event
 
 if TYPE_CHECKING:
-    from contract.finding import Stage
-
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
     from guardrails.verdict import Policy
@@ -49,41 +44,6 @@ _ALIKE = 0.85
 # So many turns, the last ones, may be the same question.
 _COMPARED = 30
 _LETTERS = re.compile(r"[^\W\d_]")
-
-
-class Handover:
-    """Tells a webhook that a person is asked for. What it sends holds no word of the conversation."""
-
-    def __init__(self, url: str, pool: WorkPool | None = None, egress: Egress = DIRECT) -> None:
-        """`pool` has the threads that wait for the webhook, `egress` is the way to it."""
-        self._pool = pool or WorkPool("webhooks")
-        self._url = url
-        self._egress = egress
-        self._sending: set[asyncio.Task[None]] = set()
-
-    def tell(self, exchange: Exchange, guardrail: str, reason: str) -> None:
-        """Sends without being waited for."""
-        event = {
-            "event": "human_requested",
-            "id": exchange.id,
-            "trace_id": exchange.trace_id,
-            "app": exchange.caller.app if exchange.caller is not None else "",
-            "model": exchange.model,
-            "guardrail": guardrail,
-            "reason": reason,
-        }
-        task = asyncio.get_running_loop().create_task(self._send(event))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def _send(self, event: dict[str, str]) -> None:
-        import structlog
-
-        try:
-            await self._pool.run(event["app"], post_event, self._url, event, self._egress)
-        except Exception as error:
-            # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
-            structlog.get_logger().error("a hand-over could not be told", error=type(error).__name__)
 
 
 class HandoverGuard:

@@ -14,6 +14,8 @@ from guardrails.canonical import View, views
 from guardrails.personal.patterns import Span, Taken
 from guardrails.slices import find_in_slices
 
+# What stands in the place of an instruction that was taken out.
+REMOVED = "[removed: this was an instruction, not information]"
 # So much of a text is judged as one.
 SIZE = 40_000
 _OLD = r"(?:previous|prior|above|earlier|preceding|foregoing|initial|original|existing|former|past|system|all|any|your)"

@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from contract.finding import Finding
-
 from contract.context_block import read_blocks, write_block
+from contract.finding import Finding
 from contract.messages import Message, Text
 from contract.passages import Passage
 from contract.work import caller_of
+from guardrails.injection import REMOVED
 from guardrails.notes import with_note
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from contract.finding import Stage
-
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
     from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
 
-REMOVED = "[removed: this was an instruction, not information]"
 _NOTE = Message(
     "system",
     (

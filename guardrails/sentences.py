@@ -16,11 +16,10 @@ from contract.work import caller_of
 from guardrails.spans import redact
 
 if TYPE_CHECKING:
-    from contract.reply import Reply
-
     from contract.exchange import Exchange
     from contract.guards import Again
     from contract.messages import ChatRequest
+    from contract.reply import Reply
     from guardrails.personal.patterns import Span
     from guardrails.verdict import Policy
 

@@ -12,9 +12,8 @@ from guardrails.slices import Slicer
 from guardrails.words_of import Author, rewrite
 
 if TYPE_CHECKING:
-    from contract.finding import Stage
-
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
     from guardrails.personal.patterns import Span

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
-from contract.finding import Finding, Stage
 
 from contract.errors import BodyTooLarge, ContentBlocked, GatehouseError, TooManyRequests
 from contract.exchange import Exchange
-from guardrails.handover import Handover
+from contract.finding import Finding, Stage
+from guardrails.webhook import Handover
 
 # A text beyond this that can't be checked in time is too long; a shorter one means that the guardrail is too slow.
 LONG_TEXT = 20_000

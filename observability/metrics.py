@@ -13,10 +13,10 @@ from prometheus_client.process_collector import ProcessCollector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from contract.accounts_state import AccountsState
-    from contract.attempt import Attempt
     from prometheus_client.metrics_core import Metric
 
+    from contract.accounts_state import AccountsState
+    from contract.attempt import Attempt
     from contract.exchange import Exchange
     from contract.passages import ContextQuality
 
@@ -297,6 +297,10 @@ def _accounted(accounts: AccountsState) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "gatehouse_ledger_lost_rows", "Rows that neither the database nor the disk could take.",
         accounts.ledger_lost_rows,
+    )  # fmt: skip
+    yield GaugeMetricFamily(
+        "gatehouse_ledger_undecodable_lines", "Lines of journals that are kept aside: their rows are in no database.",
+        accounts.ledger_undecodable_lines,
     )  # fmt: skip
     yield GaugeMetricFamily(
         "gatehouse_keys_unconfirmed_seconds", "How long the database has not confirmed the keys; 0 while it does.",

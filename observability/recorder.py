@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from contract.accounts_state import AccountsState
-
     from contract.exchange import Exchange
     from contract.passages import ContextQuality
     from observability.metrics import TargetState

@@ -6,9 +6,8 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contract.finding import Finding
-
     from contract.exchange import Exchange
+    from contract.finding import Finding
 
 
 def summary(exchange: Exchange) -> dict[str, Any]:

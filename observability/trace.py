@@ -11,7 +11,6 @@ from observability.summary import written_finding
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
-
     from contract.deltas import Usage
     from contract.exchange import Attributes, Exchange, Step
 

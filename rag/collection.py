@@ -25,9 +25,9 @@ from rag.vectors_index import Kind, build
 
 if TYPE_CHECKING:
     import numpy as np
-    from contract.caller import Caller
     from numpy.typing import NDArray
 
+    from contract.caller import Caller
     from contract.embedding import Vectors
     from rag.store import KeptChunk, Store
 

@@ -200,7 +200,7 @@ def _read(path: Path) -> _State:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_State)
     except (OSError, msgspec.DecodeError, json.JSONDecodeError):
-        # Nothing here that can be trusted: everything is made anew.
+        # Nothing here that can be trusted, or of a later version: everything is made anew from the store's log.
         shutil.rmtree(path.parent, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         return _State()

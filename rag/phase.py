@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
-from contract.caller import Caller
-from contract.phases import AugmentedRequest, GuardedCalls, OwnTools
-from contract.reply import OutputFilter
 
 from contract.answering import words_of
+from contract.caller import Caller
 from contract.context_block import read_blocks, write_block
 from contract.errors import GatehouseError
 from contract.exchange import Attributes, Exchange
 from contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
 from contract.passages import Passage
+from contract.phases import AugmentedRequest, GuardedCalls, OwnTools
 from contract.prompt_tokens import prompt_tokens
+from contract.reply import OutputFilter
 from rag.assemble import choose, without_worst
 from rag.citations import CitationFilter
 from rag.recent import Recent

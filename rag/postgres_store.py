@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.store import (
+    LAYOUT,
     Change,
     Counts,
     KeptChunk,
@@ -20,6 +21,7 @@ from rag.store import (
     NewChunk,
     NewDocument,
     Operation,
+    check_layout,
     is_set,
     partition_of,
     text_digest,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 _OPERATIONS: tuple[Operation, ...] = ("add", "vector", "remove")
 _CONNECT_S = 5.0
-# The layout of the tables: from 1 on documents have no labels but their own.
-_LAYOUT = 1
 _SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {schema}.documents (
@@ -83,6 +83,8 @@ class PostgresStore:
         async with self._pool.acquire() as connection, connection.transaction():
             await self._alone(connection)
             await connection.execute(self._sql(_SCHEMA))
+            found = await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout"))
+            check_layout(found or 0, f"the schema {self._schema} of the store")
 
     async def _alone(self, connection: Any) -> None:
         """Until the transaction ends nobody else writes to this source."""
@@ -156,9 +158,9 @@ class PostgresStore:
         """See `Store.inherit`."""
         async with self._pool.acquire() as connection, connection.transaction():
             await self._alone(connection)
-            if await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout")) == _LAYOUT:
+            if await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout")) == LAYOUT:
                 return 0
-            await connection.execute(self._sql("INSERT INTO {schema}.layout VALUES ($1)"), _LAYOUT)
+            await connection.execute(self._sql("INSERT INTO {schema}.layout VALUES ($1)"), LAYOUT)
             rows = await connection.fetch(self._sql("SELECT id, labels FROM {schema}.documents WHERE labels <> '[]'"))
             inheriting = [row[0] for row in rows if is_set(row[1], labels)]
             await connection.execute(

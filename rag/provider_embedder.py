@@ -10,9 +10,9 @@ from rag.recent import Recent
 
 if TYPE_CHECKING:
     import numpy as np
-    from contract.caller import Caller
     from numpy.typing import NDArray
 
+    from contract.caller import Caller
     from contract.embedding import Vectors
 
 BATCH = 64

@@ -18,7 +18,6 @@ from rag.store import NOTHING, may_see, partition_of
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-
     from contract.passages import Passage
     from rag.chunkers import Chunking
     from rag.collection import Collection, Found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rag.store import (
+    LAYOUT,
     Change,
     Counts,
     KeptChunk,
@@ -19,6 +20,7 @@ from rag.store import (
     NewChunk,
     NewDocument,
     Operation,
+    check_layout,
     is_set,
     partition_of,
     text_digest,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BUSY_TIMEOUT_S = 30.0
 _VARIABLES = 500
-# The layout of the file: from 1 on documents have no labels but their own.
-_LAYOUT = 1
 _OPERATIONS: tuple[Operation, ...] = ("add", "vector", "remove")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -78,6 +78,12 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        (layout,) = connection.execute("PRAGMA user_version").fetchone()
+        try:
+            check_layout(layout, f"the store {self._path}")
+        except OSError:
+            connection.close()
+            raise
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)
@@ -287,9 +293,9 @@ def _put(connection: sqlite3.Connection, document: NewDocument, sight: frozenset
 
 def _inherit(connection: sqlite3.Connection, labels: Sequence[str]) -> int:
     def work() -> int:
-        if connection.execute("PRAGMA user_version").fetchone()[0] >= _LAYOUT:
+        if connection.execute("PRAGMA user_version").fetchone()[0] >= LAYOUT:
             return 0
-        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        connection.execute(f"PRAGMA user_version = {LAYOUT}")
         found = connection.execute("SELECT id, labels FROM documents WHERE labels <> '[]'").fetchall()
         inheriting = [name for name, kept in found if is_set(kept, labels)]
         for name in inheriting:

@@ -87,11 +87,24 @@ class Counts(msgspec.Struct, frozen=True):
     unembedded: int
 
 
+# The layout of what a source keeps, in each store: from 1 on documents have no labels but their own.
+LAYOUT = 1
+
+
+def check_layout(found: int, where: str) -> None:
+    """Raises `OSError` for a later version's store: this one would not see what that one means, and write nonsense."""
+    if found > LAYOUT:
+        raise OSError(
+            f"{where} is of a later version (layout {found}; this one knows {LAYOUT}): start that version, or remove "
+            "it while nothing runs: documents of folders and pages are read again, those handed in are not"
+        )
+
+
 class Store(Protocol):
     """One source's. Vectors are kept as float16 by the digest of what was embedded and the embedder's name."""
 
     async def open(self) -> None:
-        """Makes what is missing. Raises `OSError` or what the database raises."""
+        """Makes what is missing. Raises `OSError`, as for a later version's, or what the database raises."""
         ...
 
     async def close(self) -> None:

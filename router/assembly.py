@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contract.phases import Decision
-
 from router.intents.decide import Ambiguity, Intent, Router, RoutingPolicy
 from router.intents.rules import Condition, Rule
 
 if TYPE_CHECKING:
     from config.routers import RouterConfig, RuleConfig, ThenConfig
+    from contract.embedding import Vectors
     from contract.work import WorkPool
-    from rag.async_embedder import AsyncEmbedder
 
 
-def open_router(
-    name: str, config: RouterConfig, embedder: AsyncEmbedder | None, pool: WorkPool | None = None
-) -> Router:
+def open_router(name: str, config: RouterConfig, embedder: Vectors | None, pool: WorkPool | None = None) -> Router:
     """One router, not yet started. `embedder` is for its intents, which are learned in `pool`."""
     ambiguous, cost = config.ambiguous, config.cost
     policy = RoutingPolicy(

@@ -13,14 +13,13 @@ from random import Random
 from typing import NamedTuple
 
 from contract.attempt import Attempt
-from contract.provider import Provider, UpstreamCall
-from contract.ticket import Ticket
-
 from contract.deltas import Delta, Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from contract.patience import asks_to_think, thinks
+from contract.provider import Provider, UpstreamCall
 from contract.service_tier import asked_tier
+from contract.ticket import Ticket
 from contract.unsettled import Unsettled
 from router.clockwork import Clockwork
 from router.failure import explain_timeout

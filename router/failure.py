@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from contract.attempt import Attempt
-from contract.provider import UpstreamCall
-
 from contract.errors import (
     AllTargetsFailed,
     BudgetSpent,
@@ -21,6 +19,7 @@ from contract.errors import (
     UnsupportedFeature,
     UpstreamError,
 )
+from contract.provider import UpstreamCall
 from router.policy import RETRIED, RoutePolicy
 
 MAX_RETRY_AFTER_S = 120.0

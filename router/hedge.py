@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 from contract.attempt import Attempt
-
 from router.run import Run
 
 R = TypeVar("R")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from contract.provider import Provider
-
 from contract.errors import NO_PRICE
 from contract.exchange import Exchange
+from contract.provider import Provider
 from router.clockwork import Clockwork
 from router.health import HealthBook, Permit
 from router.policy import RoutePolicy, TargetPolicy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import msgspec
-from contract.dialect import Unsupported
 
+from contract.dialect import Unsupported
 from contract.errors import ErrorKind
 from contract.patience import Timeouts
 from router.shorten import Way

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from contract.provider import Provider
-from contract.reply import Reply
-
 from contract.deltas import Delta
 from contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
+from contract.provider import Provider
+from contract.reply import Reply
 from contract.unsettled import Transcript
 from router.blame import blame
 from router.failure import record_cancelled, record_failure

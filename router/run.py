@@ -7,9 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from contract.attempt import Attempt
-from contract.provider import Provider, UpstreamCall
-from contract.trace_context import new_span_id
-
 from contract.errors import (
     BudgetSpent,
     ContextWindowExceeded,
@@ -23,6 +20,8 @@ from contract.errors import (
     UpstreamError,
 )
 from contract.exchange import Exchange
+from contract.provider import Provider, UpstreamCall
+from contract.trace_context import new_span_id
 from contract.unsettled import Transcript
 from router.blame import blame
 from router.clockwork import Clockwork

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from config import load
+from gateway.assembly.configuration import load
 from gateway.process.app import Server, make_server
 
 KEY = "test-key"

@@ -32,6 +32,12 @@ class Recording:
         """All that was asked, as JSON with its letters as they are."""
         return json.dumps(self.bodies, ensure_ascii=False)
 
+    def forget(self) -> None:
+        """What it was asked, and what it was to answer."""
+        self.bodies.clear()
+        self.answers.clear()
+        self.finish = "stop"
+
     def message(self, body: dict[str, Any]) -> dict[str, Any]:
         answer = self.answers.pop(0) if self.answers else last_words
         made = answer(body)

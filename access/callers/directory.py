@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from contract.caller import Caller
-from contract.rules import NANO, Bound, Rule, Scope, What
 from pydantic import ValidationError
 
 from access.callers.keys import KeyRing, StoredCallers, TokenCallers
@@ -26,7 +24,9 @@ from config.access import (
 )
 from config.findings import bare, quote
 from config.units import write_rate
+from contract.caller import Caller
 from contract.errors import Unauthenticated
+from contract.rules import NANO, Bound, Rule, Scope, What
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -19,9 +19,8 @@ from contract.errors import NotAllowed, Unauthenticated, UnknownModel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from contract.caller import Caller
-
     from access.callers.stored_keys import StoredKey, StoredKeys
+    from contract.caller import Caller
 
 _NO_KEY = "Send a key in 'Authorization: Bearer', 'x-api-key' or 'x-goog-api-key'"
 _UNKNOWN = "The API key is not known here"

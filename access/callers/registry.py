@@ -18,6 +18,7 @@ from sqlalchemy import delete, insert, select, update
 from access.callers.conflicts import InTheWay, NotThere
 from access.callers.stored_keys import OTHER_PEPPER, PREFIX, Party, StoredKey, digest_of, make_key, mark_of, read_record
 from access.database.tables import KEYS, META, PARTIES
+from access.ledger.entry import VERSION
 from config.secret import masked
 
 if TYPE_CHECKING:
@@ -113,11 +114,12 @@ class Registry:
             if not new and known is None:
                 raise NotThere(f"there is no {kind} {name} in the database")
             if new:
-                row = {"kind": kind, "name": name, "options": options, "created_ms": int(self._clock() * 1000)}
+                created_ms = int(self._clock() * 1000)
+                row = {"kind": kind, "name": name, "options": options, "created_ms": created_ms, "version": VERSION}
                 await connection.execute(insert(PARTIES), [row])
             else:
                 where = (PARTIES.c.kind == kind, PARTIES.c.name == name)
-                await connection.execute(update(PARTIES).where(*where).values(options=options))
+                await connection.execute(update(PARTIES).where(*where).values(options=options, version=VERSION))
             detail = {"options": _told(options), "before": _told(known.options) if known is not None else None}
             await self._audit.append(connection, (actor, f"{kind}.{'create' if new else 'change'}", name), detail)
 
@@ -170,6 +172,7 @@ class Registry:
             "expires_ms": made.expires_ms or None,
             "revoked_ms": None,
             "replaces": made.replaces or None,
+            "version": VERSION,
         }
         await connection.execute(insert(KEYS), [row])
         return msgspec.structs.replace(made, id=identity, digest=row["digest"], created_ms=row["created_ms"]), key

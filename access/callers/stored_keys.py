@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import structlog
@@ -55,13 +55,21 @@ class Party(msgspec.Struct, frozen=True):
     options: str
 
 
+# Of the copy on disk. It is one higher where a key that is read without a new field would be good for more.
+COPY_FORM = 1
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """All that the database says of who may call, as of `confirmed` (seconds since 1970)."""
+    """All that the database says of who may call, as of `confirmed` (seconds since 1970).
+
+    `version` counts the changes of callers; `form` is that of the copy on disk.
+    """
 
     version: int
     confirmed: float
     keys: tuple[StoredKey, ...] = ()
     parties: tuple[Party, ...] = ()
+    form: Annotated[int, msgspec.Meta(ge=1, le=COPY_FORM)] = COPY_FORM
 
 
 def read_record(row: Mapping[Any, Any]) -> StoredKey | None:
@@ -144,6 +152,7 @@ class StoredKeys:
         self._saved = 0.0
         self._problem = ""
         self._wrong = False
+        self._unreadable = 0
         self.changed = 0
         """Counts the copies: whoever keeps something made from one sees that it is old."""
 
@@ -176,6 +185,11 @@ class StoredKeys:
         return self._clock() - self._snapshot.confirmed if self._problem else 0.0
 
     @property
+    def unreadable(self) -> int:
+        """How many rows of keys can't be read: they stay in the database, and their keys are refused."""
+        return self._unreadable
+
+    @property
     def problem(self) -> str:
         """Why the database can't be asked; empty where it can."""
         return self._problem
@@ -190,7 +204,8 @@ class StoredKeys:
         if self._problem:
             known = f"keys are as of {self.unconfirmed_s:.0f} s ago" if self._snapshot.confirmed else "no key is known"
             return f"the database can't be asked ({self._problem}); {known}"
-        return f"ready, {len(self._by_id)} keys"
+        refused = f", {self._unreadable} that can't be read and are refused" if self._unreadable else ""
+        return f"ready, {len(self._by_id)} keys{refused}"
 
     def find(self, key: str) -> StoredKey:
         """The record of a key that is good now. Raises `Unauthenticated`, or `Unavailable` where nobody knows."""
@@ -267,6 +282,7 @@ class StoredKeys:
             keys = [read_record(row) for row in (await connection.execute(select(KEYS))).mappings()]
             rows = await connection.execute(select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options))
             parties = tuple(Party(str(kind), str(name), str(options)) for kind, name, options in rows)
+        self._unreadable = keys.count(None)
         self._take(Snapshot(version, self._clock(), tuple(each for each in keys if each is not None), parties))
         await asyncio.to_thread(self._save)
 
@@ -298,5 +314,8 @@ class StoredKeys:
                 structlog.get_logger().error("the copy of the keys on disk is not signed by this pepper, and not used")
                 return
             self._take(msgspec.json.decode(body, type=Snapshot))
-        except (OSError, msgspec.MsgspecError):
+        except OSError:
             return
+        except msgspec.MsgspecError:
+            # Signed by us, so of a later version. The file stays until the database has given another.
+            structlog.get_logger().error("the copy of the keys on disk is of another version, and not used")

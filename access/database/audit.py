@@ -18,6 +18,7 @@ import msgspec
 from sqlalchemy import func, insert, select
 
 from access.database.tables import AUDIT
+from access.ledger.entry import VERSION
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -96,7 +97,7 @@ class Audit:
         number, previous = await _last(connection)
         values = (number + 1, int(self._clock() * 1000), *words, previous)
         row = dict(zip((column.name for column in _COLUMNS), (*values, _hash(values)), strict=True))
-        await connection.execute(insert(AUDIT), [row])
+        await connection.execute(insert(AUDIT), [{**row, "version": VERSION}])
         return number + 1
 
     async def rows(self, *, before: int | None = None, limit: int = 100) -> list[AuditRow]:

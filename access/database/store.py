@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from access.database.problems import SchemaTooNew
+from access.ledger.entry import VERSION
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-STEPS = ("0001",)
+# One module each in `migrations/versions`.
+STEPS = tuple(f"{number:04}" for number in range(1, VERSION + 1))
 HEAD = STEPS[-1]
 DEADLINE_S = 5.0
 _LOCK = 0x6761_7465

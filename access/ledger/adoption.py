@@ -1,22 +1,33 @@
-"""What becomes of the journal of a process that died, beside its rows."""
+"""What becomes of the files of processes that died: their rows go to the database, and what can't be read aside."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
+
+from access.ledger.aside import WHOLE, Aside, Stat, is_still, locked, replace, stat_of
+from access.ledger.entry import PICO, Entry, Reservation
+from access.ledger.lines import Unreadable, read_journal
+from access.ledger.rows import insert, oldest_id
+from access.limits.counters import SPEND, Demand, Settlement, Unreachable
 from contract.rules import NANO
 
-from access.ledger.entry import PICO, Entry, Reservation
-from access.limits.counters import SPEND, Demand, Settlement, Unreachable
+if TYPE_CHECKING:
+    from access.database.store import Database
 
 Settle: TypeAlias = Callable[[str, Sequence[Settlement]], Awaitable[object]]
+BATCH = 500
+# So many of those who ended last may not have been settled when their process died.
+MOST_UNSETTLED = 2_000
 
 
-async def settle_ended(settle: Settle | None, ended: Sequence[tuple[Reservation, Entry]]) -> None:
+async def settle_ended(settle: Settle | None, ended: Iterable[tuple[Reservation, Entry]]) -> None:
     """Tells counters that outlive a process what it may not have told them; who has settled changes nothing."""
     for reservation, row in ended:
         if settle is None or row.cost is None or not reservation.cost:
@@ -31,10 +42,69 @@ async def settle_ended(settle: Settle | None, ended: Sequence[tuple[Reservation,
                 await settle(row.id, told)
 
 
-def put_away(path: Path, unread: int) -> None:
-    """All that can be read of a journal is in the database."""
-    if not unread:
+class Adoption:
+    """Brings files to the database, one at a time. Raises as a database, or `OSError`."""
+
+    def __init__(self, database: Database, aside: Aside, retention_days: int) -> None:
+        self._database = database
+        self._aside = aside
+        self._retention_days = retention_days
+        # The counters' own, where they outlive a process.
+        self.settle: Settle | None = None
+
+    async def adopt(self, path: Path) -> None:
+        """The journal of a process that died."""
+        unreadable = await self._read(path)
+        await asyncio.to_thread(self._put_away, path, unreadable)
+
+    def _put_away(self, path: Path, unreadable: list[Unreadable]) -> None:
+        # First what can't be read: a process that is killed in between reads both once more.
+        self._aside.keep(path, unreadable)
         path.unlink(missing_ok=True)
-        return
-    structlog.get_logger().error("a journal has lines that are no entries", file=str(path), lines=unread)
-    path.rename(path.with_suffix(".unread"))
+
+    async def take_again(self) -> None:
+        """What was kept aside, as far as this version can read it: it may be a later one, or somebody has mended it."""
+        for path in await asyncio.to_thread(self._aside.unseen):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                # Who has the lock is another process, and adds to it.
+                if not (locked(file) and is_still(file, path)):
+                    continue
+                if path.suffix == WHOLE:
+                    # Its rows are in the database, or were swept from there since: those don't count again.
+                    unreadable = await self._read(path, oldest_id(self._retention_days))
+                    await asyncio.to_thread(self._put_away, path, unreadable)
+                else:
+                    before = stat_of(path)
+                    unreadable = await self._read(path)
+                    await asyncio.to_thread(self._keep_rest, path, before, unreadable)
+        await asyncio.to_thread(self._aside.look)
+
+    def _keep_rest(self, path: Path, before: Stat, unreadable: list[Unreadable]) -> None:
+        lines = [each.data for each in unreadable]
+        # Who has changed it meanwhile finds what they wrote: it is read again.
+        if stat_of(path) != before:
+            return
+        if not lines or sum(map(len, lines)) + len(lines) < before[2]:
+            replace(path, lines)
+        if lines:
+            structlog.get_logger().warning("lines of a journal still can't be read", kept=str(path), lines=len(lines))
+            self._aside.seen(path)
+
+    async def _read(self, path: Path, oldest: str = "") -> list[Unreadable]:
+        """Its rows go to the database, from `oldest` on; gives what can't be read."""
+        unreadable: list[Unreadable] = []
+        under_way: dict[str, Reservation] = {}
+        ended: deque[tuple[Reservation, Entry]] = deque(maxlen=MOST_UNSETTLED)
+        for entries, broken in read_journal(path, BATCH, under_way, ended):
+            unreadable += broken
+            if new := [each for each in entries if each.id >= oldest]:
+                await insert(self._database, new)
+        unknown = [each.as_entry() for each in under_way.values() if each.id >= oldest]
+        # Those whose row has come another way are known, and stay as they are.
+        count = sum([await insert(self._database, unknown[at : at + BATCH]) for at in range(0, len(unknown), BATCH)])
+        await settle_ended(self.settle, [*ended, *((each, each.as_entry()) for each in under_way.values())])
+        if count:
+            structlog.get_logger().error(
+                "a process died with requests under way: what they had reserved counts as spent", requests=count
+            )
+        return unreadable

@@ -1,4 +1,12 @@
-"""A finished request as the ledger has it: one row for the request, one for each attempt."""
+"""A finished request as the ledger has it: one row for the request, one for each attempt.
+
+These structs are the source of the journal's lines and of the tables' columns (`access.database.tables`). A new column:
+
+1. a field with a default at the end of `Entry` (or of `Begun`, where it is known when a request begins, or of
+   `AttemptEntry`), and its value in the function that makes it, below;
+2. `VERSION` one higher, and a migration of that number that adds the column with the same default;
+3. its test, and its row in docs/access.md.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +14,18 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
-from contract.rules import NANO
+from msgspec.inspect import Metadata, StructType, type_info
 
 from contract.deltas import Usage
+from contract.rules import NANO
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
-
     from contract.exchange import Exchange
+
+# Of the tables, which is the number of their last migration, and so of the lines and rows that are written now. A line
+# or row without a version is of version 1, which Gatehouse 0.1.0 wrote.
+VERSION = 2
 
 # Whose a request is, and what of it is counted: columns of the ledger, and groups and sums of its reports.
 WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
@@ -25,8 +37,6 @@ UNKNOWN = "unknown"
 MOST_TOKENS = 10**12
 MOST_PICOS = 100_000 * PICO
 _MOST_MS = 2**31 - 1
-_LONGEST = {"request_id": 160, "key": 128, "user": 128, "surface": 64, "model": 256, "target": 256, "error": 64}
-
 
 # How a request ended that nobody saw the end of: its process died. Its cost is the most that it may have been.
 NOBODY_KNOWS = "unknown"
@@ -37,16 +47,23 @@ Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Moment: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
+# The length is the column's. A line may hold more, as SQLite does: that is no reason to keep a row out of the ledger.
+Text16: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 16})]
+Text32: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 32})]
+Text64: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 64})]
+Text128: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 128})]
+Text160: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 160})]
+Text256: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 256})]
 
 
-class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
-    """One call to one target."""
+class AttemptEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One call to one target. Its version is that of its request."""
 
     number: Small
-    target: str
-    reason: str
+    target: Text256
+    reason: Text16
     status: Small
-    error: str
+    error: Text64
     input: Count
     output: Count
     cache_read: Count
@@ -57,26 +74,34 @@ class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
     duration_ms: Small
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One request. `cost` is in trillionths of a dollar, None where a price is not known."""
+class Begun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What is known of a request when it begins: the fields that its reservation and its row share."""
 
     id: Id
-    request_id: str
-    trace_id: str
+    request_id: Text160
+    trace_id: Text32
     at_ms: Moment
-    organisation: str
-    team: str
-    app: str
-    key: str
-    user: str
-    surface: str
-    model: str
-    target: str
+    organisation: Text128
+    team: Text128
+    app: Text128
+    key: Text128
+    user: Text128
+    surface: Text64
+    model: Text256
+    target: Text256
+    # One of a later version is not decoded: what its fields mean nobody knows here.
+    version: Annotated[int, msgspec.Meta(ge=1, le=VERSION)] = 1
+
+
+class Entry(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", tag="row"):
+    """One request. `cost` is in trillionths of a dollar, None where a price is not known."""
+
     status: Small
-    outcome: str
-    error: str
-    cache: str
+    outcome: Text16
+    error: Text64
+    cache: Text16
     stream: bool
+    attempts: tuple[AttemptEntry, ...] = ()
     input: Count
     output: Count
     cache_read: Count
@@ -85,7 +110,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     cost: Count | None
     estimated: bool
     duration_ms: Small
-    attempts: tuple[AttemptEntry, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """Without its attempts, for the table."""
@@ -94,7 +118,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return row
 
 
-class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="reserved"):
+class Reservation(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", tag="reserved"):
     """A request that is under way, with what it may cost at most: what is known of it if its process dies.
 
     `cost` is in billionths of a dollar, None where nothing was reserved and so nobody knows; `target` is empty before
@@ -102,18 +126,6 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
     end of each.
     """
 
-    id: Id
-    request_id: str
-    trace_id: str
-    at_ms: Moment
-    organisation: str
-    team: str
-    app: str
-    key: str
-    user: str
-    surface: str
-    model: str
-    target: str
     stream: bool
     cost: Count | None = None
     budgets: tuple[tuple[str, Count, Count], ...] = ()
@@ -121,13 +133,20 @@ class Reservation(msgspec.Struct, frozen=True, gc=False, tag_field="line", tag="
     def as_entry(self) -> Entry:
         """Its row, where nobody saw its end."""
         cost = None if self.cost is None else min(self.cost * (PICO // NANO), MOST_PICOS)
-        counts = (0, 0, 0, 0, 0, cost, True, 0)
-        attempt = AttemptEntry(1, self.target, "first", 0, NOBODY_KNOWS, *counts)
-        return Entry(
-            self.id, self.request_id, self.trace_id, self.at_ms, self.organisation, self.team, self.app, self.key,
-            self.user, self.surface, self.model, self.target, 0, NOBODY_KNOWS, "process_died", "off", self.stream,
-            *counts, (attempt,),
-        )  # fmt: skip
+        counts: dict[str, Any] = {
+            **dict.fromkeys(("status", "input", "output", "cache_read", "cache_write", "reasoning", "duration_ms"), 0),
+            "cost": cost,
+            "estimated": True,
+        }
+        attempt = AttemptEntry(number=1, target=self.target, reason="first", error=NOBODY_KNOWS, **counts)
+        known = {name: getattr(self, name) for name in Begun.__struct_fields__}
+        ended: dict[str, Any] = {
+            "outcome": NOBODY_KNOWS,
+            "error": "process_died",
+            "cache": "off",
+            "attempts": (attempt,),
+        }
+        return Entry(**known, **counts, **ended, stream=self.stream)
 
 
 def reservation_of(
@@ -139,77 +158,68 @@ def reservation_of(
     budgets: tuple[tuple[str, int, int], ...] = (),
 ) -> Reservation:
     """What is kept of a request before its end, in the words of its row."""
-    caller = exchange.caller
-    return Reservation(
-        exchange.ledger_id,
-        _short("request_id", exchange.id),
-        exchange.trace_id,
-        exchange.started_ns // 1_000_000,
-        caller.organisation if caller else "",
-        caller.team if caller else "",
-        caller.app if caller else "",
-        _short("key", caller.key) if caller else "",
-        user_of(exchange),
-        exchange.surface[:64],
-        _short("model", exchange.model) if exchange.route else UNKNOWN,
-        _short("target", target),
-        stream,
-        cost,
-        budgets,
-    )
+    return Reservation(**_begun(exchange, target), stream=stream, cost=cost, budgets=budgets)
 
 
 def entry_of(exchange: Exchange) -> Entry:
     """What is kept of a request. Its usage is that of all attempts together, as is its cost."""
     attempts = tuple(_attempt(each) for each in exchange.attempts)
-    caller = exchange.caller
     return Entry(
-        exchange.ledger_id,
-        _short("request_id", exchange.id),
-        exchange.trace_id,
-        exchange.started_ns // 1_000_000,
-        caller.organisation if caller else "",
-        caller.team if caller else "",
-        caller.app if caller else "",
-        _short("key", caller.key) if caller else "",
-        user_of(exchange),
-        exchange.surface[:64],
-        # A model that is none is its caller's own text, which would also add a row to the sums for each.
-        _short("model", exchange.model) if exchange.route else UNKNOWN,
-        _short("target", exchange.target),
-        exchange.status,
-        exchange.outcome,
-        _short("error", exchange.error),
-        exchange.cache.kind if exchange.cache is not None else "off",
-        exchange.stream,
-        sum(each.input for each in attempts),
-        sum(each.output for each in attempts),
-        sum(each.cache_read for each in attempts),
-        sum(each.cache_write for each in attempts),
-        sum(each.reasoning for each in attempts),
-        None if any(each.cost is None for each in attempts) else sum(each.cost or 0 for each in attempts),
-        any(each.estimated for each in attempts),
-        _milliseconds(exchange.started, exchange.ended),
-        attempts,
+        **_begun(exchange, exchange.target),
+        status=exchange.status,
+        outcome=exchange.outcome,
+        error=_short("error", exchange.error),
+        cache=exchange.cache.kind if exchange.cache is not None else "off",
+        stream=exchange.stream,
+        attempts=attempts,
+        input=sum(each.input for each in attempts),
+        output=sum(each.output for each in attempts),
+        cache_read=sum(each.cache_read for each in attempts),
+        cache_write=sum(each.cache_write for each in attempts),
+        reasoning=sum(each.reasoning for each in attempts),
+        cost=None if any(each.cost is None for each in attempts) else sum(each.cost or 0 for each in attempts),
+        estimated=any(each.estimated for each in attempts),
+        duration_ms=_milliseconds(exchange.started, exchange.ended),
     )
+
+
+def _begun(exchange: Exchange, target: str) -> dict[str, Any]:
+    """The fields of `Begun`."""
+    caller = exchange.caller
+    return {
+        "id": exchange.ledger_id,
+        "request_id": _short("request_id", exchange.id),
+        "trace_id": exchange.trace_id,
+        "at_ms": exchange.started_ns // 1_000_000,
+        "organisation": caller.organisation if caller else "",
+        "team": caller.team if caller else "",
+        "app": caller.app if caller else "",
+        "key": _short("key", caller.key) if caller else "",
+        "user": user_of(exchange),
+        "surface": exchange.surface[:64],
+        # A model that is none is its caller's own text, which would also add a row to the sums for each.
+        "model": _short("model", exchange.model) if exchange.route else UNKNOWN,
+        "target": _short("target", target),
+        "version": VERSION,
+    }
 
 
 def _attempt(attempt: Attempt) -> AttemptEntry:
     usage = attempt.usage or Usage()
     return AttemptEntry(
-        attempt.number,
-        _short("target", attempt.target),
-        attempt.reason,
-        attempt.status,
-        _short("error", attempt.error),
-        _tokens(usage.input),
-        _tokens(usage.output),
-        _tokens(usage.cache_read),
-        _tokens(usage.cache_write),
-        _tokens(usage.reasoning),
-        None if attempt.unpriced else min(max(0, picos(attempt.cost)), MOST_PICOS),
-        attempt.estimated,
-        _milliseconds(attempt.started, attempt.ended),
+        number=attempt.number,
+        target=_short("target", attempt.target),
+        reason=attempt.reason,
+        status=attempt.status,
+        error=_short("error", attempt.error),
+        input=_tokens(usage.input),
+        output=_tokens(usage.output),
+        cache_read=_tokens(usage.cache_read),
+        cache_write=_tokens(usage.cache_write),
+        reasoning=_tokens(usage.reasoning),
+        cost=None if attempt.unpriced else min(max(0, picos(attempt.cost)), MOST_PICOS),
+        estimated=attempt.estimated,
+        duration_ms=_milliseconds(attempt.started, attempt.ended),
     )
 
 
@@ -233,4 +243,15 @@ def user_of(exchange: Exchange) -> str:
 
 def _short(column: str, text: str) -> str:
     """As much as the column holds; PostgreSQL takes no NUL."""
-    return text.replace("\0", "")[: _LONGEST[column]].encode("utf-8", "replace").decode()
+    return text.replace("\0", "")[: _LENGTHS[column]].encode("utf-8", "replace").decode()
+
+
+def lengths(row: type[msgspec.Struct]) -> dict[str, int]:
+    """How many characters the columns of a row hold that are texts with a length of their own."""
+    info = type_info(row)
+    assert isinstance(info, StructType)
+    typed = ((field.name, field.type) for field in info.fields)
+    return {name: kind.extra["length"] for name, kind in typed if isinstance(kind, Metadata) and kind.extra}
+
+
+_LENGTHS = lengths(Entry)

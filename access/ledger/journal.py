@@ -13,18 +13,16 @@ import fcntl
 import os
 import secrets
 import time
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
 import msgspec
 
+from access.ledger.aside import Aside, private, write_all
 from access.ledger.entry import Entry, Reservation
+from access.ledger.lines import Unreadable, read_lines
 
-_DECODER = msgspec.json.Decoder(Entry)
-_RESERVATIONS = msgspec.json.Decoder(Reservation)
-_RESERVED = b'{"line":"reserved",'
 _ENCODER = msgspec.json.Encoder()
 # What has been taken is cut off when it is so long.
 COMPACT_BYTES = 1 << 20
@@ -39,6 +37,9 @@ class Journal:
         """Raises `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self.aside = Aside(folder)
+        # Of what `take` gave last.
+        self._unreadable: list[Unreadable] = []
         self.path, self._file = self._make(b"")
         self._read = 0
         self._written = 0
@@ -51,12 +52,12 @@ class Journal:
     def _make(self, data: bytes) -> tuple[Path, FileIO]:
         path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.journal"
         unseen = path.with_suffix(".new")
-        file = open(unseen, "a+b", buffering=0, opener=_private)  # noqa: SIM115 - open as long as the process
+        file = open(unseen, "a+b", buffering=0, opener=private)  # noqa: SIM115 - open as long as the process
         try:
             # Whoever holds the lock is alive. Under its own name nobody ever sees the file without it: another process
             # would take it for one that was left behind.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write_all(file, data)
+            write_all(file, data)
             unseen.rename(path)
         except OSError:
             unseen.unlink(missing_ok=True)
@@ -104,7 +105,7 @@ class Journal:
             self._file.truncate(self._written)
         self._torn = True
         try:
-            _write_all(self._file, data)
+            write_all(self._file, data)
         except OSError:
             self._file.truncate(self._written)
             self._torn = False
@@ -119,11 +120,17 @@ class Journal:
 
     def take(self, most: int) -> tuple[list[Entry], int]:
         """The oldest entries that have not been taken, and the place after them; see `taken`."""
-        entries, place, _ = _read(self._file.fileno(), self._read, most, self._written)
-        return entries, place
+        found = read_lines(self._file.fileno(), self._read, most, self._written)
+        self._unreadable = found.unreadable
+        return found.entries, found.place
 
     def taken(self, place: int) -> int:
-        """What stands before `place` is in the database; so many bytes more than before."""
+        """What stands before `place` is in the database; so many bytes more than before.
+
+        What of it can't be read is kept aside. Raises `OSError` where it can't: then nothing is taken.
+        """
+        self.aside.keep(self.path, self._unreadable)
+        self._unreadable = []
         size, self._read = place - self._read, place
         if self._read == self._written and not self._under_way:
             # Nothing old is left behind: a row that has been swept from the database since would count again.
@@ -209,69 +216,3 @@ class Journal:
                     continue  # its process lives, or another reads it
                 if path.exists():
                     yield path
-
-
-def _private(path: str, flags: int) -> int:
-    """Who has called whom is for nobody else of this machine."""
-    return os.open(path, flags, 0o600)
-
-
-def _write_all(file: FileIO, data: bytes) -> None:
-    sent = 0
-    while sent < len(data):
-        sent += file.write(data[sent:] if sent else data) or 0
-
-
-def read_journal(
-    path: Path,
-    most: int,
-    under_way: dict[str, Reservation] | None = None,
-    ended: deque[tuple[Reservation, Entry]] | None = None,
-) -> Iterator[tuple[list[Entry], int]]:
-    """All entries of a file, so many at a time, each time with the number of lines that are none.
-
-    What was not wholly written when its process died is left out. `under_way` has at the end who began and did not
-    end, `ended` those who did.
-    """
-    place = 0
-    begun = under_way if under_way is not None else {}
-    with path.open("rb") as file:
-        while True:
-            entries, after, broken = _read(file.fileno(), place, most, None, begun)
-            if after == place:
-                return
-            place = after
-            for each in entries:
-                before = begun.pop(each.id, None)
-                if before is not None and ended is not None:
-                    ended.append((before, each))
-            yield entries, broken
-
-
-def _read(
-    descriptor: int, place: int, most: int, end: int | None = None, begun: dict[str, Reservation] | None = None
-) -> tuple[list[Entry], int, int]:
-    """Whole lines from a place on, the place after them, and how many of them are neither entries nor who has `begun`.
-
-    A row comes after the beginning of its request: whoever has both is for the caller to tell.
-    """
-    size = 64 * 1024
-    while True:
-        wanted = size if end is None else min(size, end - place)
-        data = os.pread(descriptor, wanted, place)
-        lines = data.split(b"\n")[:most] if data.count(b"\n") >= most else data.split(b"\n")[:-1]
-        if lines or len(data) < size:
-            break
-        size *= 4
-    entries: list[Entry] = []
-    broken = 0
-    for line in filter(None, lines):
-        try:
-            if not line.startswith(_RESERVED):
-                entries.append(_DECODER.decode(line))
-            elif begun is not None:
-                reservation = _RESERVATIONS.decode(line)
-                begun[reservation.id] = reservation
-        except msgspec.MsgspecError:
-            broken += 1
-    return entries, place + sum(len(line) + 1 for line in lines), broken

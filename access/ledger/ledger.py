@@ -11,16 +11,16 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from access.database.problems import SchemaTooNew
-from access.ledger.adoption import Settle, put_away, settle_ended
-from access.ledger.entry import COUNTS, NOBODY_KNOWS, WHOSE, Entry, Reservation, entry_of
-from access.ledger.journal import Journal, read_journal
+from access.ledger.adoption import Adoption, Settle
+from access.ledger.entry import Entry, Reservation, entry_of
+from access.ledger.journal import Journal
+from access.ledger.rows import insert, sweep
 
 if TYPE_CHECKING:
     from access.database.store import Database
@@ -38,15 +38,11 @@ ASK_S = 2.0
 BATCH = 500
 # So many rows are written to the disk in one go.
 MOST_AT_ONCE = 2_000
-# So many of those who ended last may not have been settled when their process died.
-MOST_UNSETTLED = 2_000
 # While the disk is full, this is how often it is tried again, and so much is held in memory.
 FULL_S = 1.0
 MOST_HELD = 200_000
 LONGEST_PAUSE_S = 5.0
 SWEEP_S = 3600.0
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 
 class Ledger:
@@ -64,6 +60,7 @@ class Ledger:
         self._adopting = asyncio.Lock()
         # The counters' own, where they outlive a process.
         self.settle: Settle | None = None
+        self._adoption: Adoption | None = None
         self._heard = -math.inf
         self._problem = ""
         self._pause_s = 0.0
@@ -75,6 +72,7 @@ class Ledger:
         """Opens the journal. `problem` is why the database can't be asked now, if it can't. Raises `OSError`."""
         self._problem = problem
         self._journal = Journal(self._folder)
+        self._adoption = Adoption(self._database, self._journal.aside, self._retention_days)
         # Apart: neither a slow database nor a slow disk keeps what is finished in memory, and no load keeps what the
         # dead have left from the database.
         loops = (self._keep_on_disk(), self._keep_synced(), self._keep_in_database(), self._keep_tidy())
@@ -106,6 +104,11 @@ class Ledger:
         return self._lost
 
     @property
+    def unreadable_lines(self) -> int:
+        """Lines of journals in this folder, all processes', that are kept aside: their rows are in no database."""
+        return self._journal.aside.lines if self._journal is not None else 0
+
+    @property
     def problem(self) -> str:
         """What keeps rows from the database or the disk; empty where nothing does."""
         told = []
@@ -113,6 +116,8 @@ class Ledger:
             told.append(f"waits for its database ({self._problem}), {self.waiting_bytes} bytes on disk")
         if self._full:
             told.append(f"its journal can't be written, {len(self._held) + len(self._waiting)} rows are in memory only")
+        if self.unreadable_lines and self._journal is not None:
+            told.append(f"{self.unreadable_lines} lines of journals can't be read ({self._journal.aside.where})")
         return "; ".join(told)
 
     @property
@@ -189,6 +194,9 @@ class Ledger:
             try:
                 await self._database.prepare()
                 await self.adopt()
+                if self._journal is not None:
+                    # Another process may have kept some.
+                    await asyncio.to_thread(self._journal.aside.look)
                 if time.monotonic() - swept > SWEEP_S:
                     await sweep(self._database, self._retention_days)
                     swept = time.monotonic()
@@ -279,11 +287,12 @@ class Ledger:
 
         Nobody else does at the same time: who has waited for another knows that it is done. Raises as a database.
         """
-        journal = self._journal
-        if journal is None:
+        journal, adoption = self._journal, self._adoption
+        if journal is None or adoption is None:
             return
         async with self._adopting:
             await self._database.prepare()
+            adoption.settle = self.settle
             # For another, not for the work: what an outage has left may be much, and would begin anew each time.
             until = time.monotonic() + ADOPTING_S
             while True:
@@ -291,119 +300,14 @@ class Ledger:
                     if mine:
                         with contextlib.closing(journal.left_behind()) as paths:
                             for path in paths:
-                                await self._adopt(path)
+                                await adoption.adopt(path)
+                        await adoption.take_again()
                         return
                 if time.monotonic() > until:
                     raise TimeoutError
                 await asyncio.sleep(0.05)
 
-    async def _adopt(self, path: Path) -> None:
-        unread, under_way = 0, dict[str, Reservation]()
-        ended: deque[tuple[Reservation, Entry]] = deque(maxlen=MOST_UNSETTLED)
-        for entries, broken in read_journal(path, BATCH, under_way, ended):
-            unread += broken
-            if entries:
-                await insert(self._database, entries)
-        unknown = [each.as_entry() for each in under_way.values()]
-        # Those whose row has come another way are known, and stay as they are.
-        count = sum([await insert(self._database, unknown[at : at + BATCH]) for at in range(0, len(unknown), BATCH)])
-        await settle_ended(self.settle, [*ended, *((each, each.as_entry()) for each in under_way.values())])
-        if count:
-            structlog.get_logger().error(
-                "a process died with requests under way: what they had reserved counts as spent", requests=count
-            )
-        put_away(path, unread)
-
 
 def _named(error: Exception) -> str:
     """The kind of an error, and what it says where it is ours."""
     return str(error) if isinstance(error, SchemaTooNew) else type(error).__name__
-
-
-async def insert(database: Database, entries: Sequence[Entry]) -> int:
-    """Adds the rows that are not there yet, and their sums by hour, in one transaction. Gives how many were new."""
-    from sqlalchemy import insert as insert_into
-    from sqlalchemy import select
-
-    from access.database.tables import ATTEMPTS, REQUESTS
-
-    unique = {each.id: each for each in entries}
-    async with asyncio.timeout(10), database.engine.begin() as connection:
-        if database.is_sqlite:
-            await database.lock(connection)
-        known = await connection.execute(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(list(unique))))
-        for (identity,) in known:
-            del unique[identity]
-        if not unique:
-            return 0
-        await connection.execute(insert_into(REQUESTS), [each.row() for each in unique.values()])
-        attempts = [{"request": each.id, **_fields(attempt)} for each in unique.values() for attempt in each.attempts]
-        if attempts:
-            await connection.execute(insert_into(ATTEMPTS), attempts)
-        await _add_up(database, connection, list(unique.values()))
-    return len(unique)
-
-
-def _fields(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
-
-
-FAILURES = frozenset({"error", "cut", NOBODY_KNOWS})
-_MOST = 2**63 - 1
-_SUMS = (*COUNTS, "cost")
-
-
-async def _add_up(database: Database, connection: Any, entries: Sequence[Entry]) -> None:
-    """The sums by hour."""
-    from sqlalchemy import BigInteger, case, literal_column
-
-    from access.database.tables import HOURS
-
-    if database.is_sqlite:
-        from sqlalchemy.dialects.sqlite import insert as upsert
-    else:
-        from sqlalchemy.dialects.postgresql import insert as upsert  # type: ignore[assignment]
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for each in entries:
-        key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in WHOSE))
-        new = (1, each.outcome in FAILURES, each.cost is None, each.input, each.output, each.cache_read,
-               each.cache_write, each.reasoning, each.cost or 0)  # fmt: skip
-        so_far = sums.get(key, [0] * len(_SUMS))
-        sums[key] = [min(old + int(more), _MOST) for old, more in zip(so_far, new, strict=True)]
-    statement = upsert(HOURS)
-    # A sum that the column can't hold would keep every other row from the database.
-    full = {name: HOURS.c[name] > literal_column(str(_MOST), BigInteger) - statement.excluded[name] for name in _SUMS}
-    added = {
-        name: case((full[name], literal_column(str(_MOST), BigInteger)), else_=HOURS.c[name] + statement.excluded[name])
-        for name in _SUMS
-    }
-    statement = statement.on_conflict_do_update(index_elements=["hour_ms", *WHOSE], set_=added)
-    # In one order, so that replicas never wait for each other in a circle.
-    rows = [
-        dict(zip(("hour_ms", *WHOSE, *_SUMS), (*key, *values), strict=True)) for key, values in sorted(sums.items())
-    ]
-    await connection.execute(statement, rows)
-
-
-async def sweep(database: Database, retention_days: int, now: float | None = None) -> int:
-    """Removes single requests that are too old, a few thousand at a time; the sums by hour stay."""
-    from sqlalchemy import delete, select
-
-    from access.database.tables import ATTEMPTS, REQUESTS
-
-    oldest = f"{int((now or time.time()) * 1e9) - retention_days * DAY_MS * 1_000_000:016x}"
-    removed = 0
-    while True:
-        async with database.engine.begin() as connection:
-            if database.is_sqlite:
-                await database.lock(connection)
-            found = await connection.execute(
-                select(REQUESTS.c.id).where(REQUESTS.c.id < oldest).order_by(REQUESTS.c.id).limit(2000)
-            )
-            ids = [row[0] for row in found]
-            if not ids:
-                return removed
-            await connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.request.in_(ids)))
-            await connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(ids)))
-        removed += len(ids)
-        await asyncio.sleep(0.05)

@@ -313,6 +313,8 @@ async def _all(database: Database, statement: Any) -> Sequence[Any]:
 
 def _row(row: Any) -> dict[str, Any]:
     made = dict(row._mapping)
+    # Ours alone.
+    made.pop("version", None)
     if made["cost"] is not None:
         made["cost"] = _text(_dollars(made["cost"]))
         if made.get("outcome") == NOBODY_KNOWS:

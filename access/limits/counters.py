@@ -99,10 +99,14 @@ class Money(msgspec.Struct):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """`problem` is why not all can be counted now, for people; with `only_money` that concerns budgets alone."""
+    """`problem` is why not all can be counted now, for people; with `only_money` that concerns budgets alone.
+
+    `damaged` says that single counters can't be read: only who needs one of them is concerned.
+    """
 
     problem: str = ""
     only_money: bool = True
+    damaged: str = ""
 
 
 class Counters(Protocol):

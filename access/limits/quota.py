@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
-from contract.rules import Bound
 
 from access.ledger.entry import user_of
 from access.limits.counters import (
@@ -37,17 +36,18 @@ from access.limits.counters import (
 from access.limits.estimate import Size, size_of
 from access.limits.periods import Calendar
 from access.limits.sqlite_counters import SqliteCounters
-from access.limits.ticket import MOST_COST, SLOTTED, Charged, QuotaTicket, nanos, noun_of
+from access.limits.ticket import MOST_COST, SLOTTED, QuotaTicket, nanos, noun_of
 from contract.deltas import Usage
 from contract.errors import PriceUnknown, Unavailable
 from contract.messages import ChatRequest, EmbeddingRequest
+from contract.rules import Bound
 from contract.service_tier import STANDARD
 
 if TYPE_CHECKING:
-    from contract.attempt import Attempt
-
     from access.ledger.entry import Reservation
     from access.ledger.prices import Prices
+    from access.limits.reservations import Charged, HoldsSlots
+    from contract.attempt import Attempt
     from contract.exchange import Exchange
 
 _SIZED = frozenset({"tokens", "input_tokens", "output_tokens", "spend"})
@@ -87,7 +87,7 @@ class Quota:
         self._calendar = Calendar()
         self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()
-        self._holding: set[QuotaTicket] = set()
+        self._holding: set[HoldsSlots] = set()
         self._renewing: asyncio.Task[None] | None = None
         # The counters of budgets whose end this process has told of.
         self._told: set[str] = set()
@@ -293,13 +293,13 @@ class Quota:
         if first and self._warned is not None:
             self._warned(bound, min(share for share in bound.rule.warn if share >= 1), Spent(demand.key, spent, spent))
 
-    def hold(self, ticket: QuotaTicket) -> None:
+    def hold(self, ticket: HoldsSlots) -> None:
         """Keeps a ticket's slots as long as it lives: an answer may take longer than a lease."""
         self._holding.add(ticket)
         if self._renewing is None:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
 
-    def let_go(self, ticket: QuotaTicket) -> None:
+    def let_go(self, ticket: HoldsSlots) -> None:
         """It is over."""
         self._holding.discard(ticket)
 

@@ -49,7 +49,8 @@ GRACE_S = 1.5
 MOST_LATE = 100_000
 MOST_KNOWN = 20_000
 MOST_HEARD = 200
-# All keys of one script must lie on one node of a cluster.
+# All keys of one script must lie on one node of a cluster. A version that keeps them in another form takes another name
+# here, and reads what was spent from the ledger: a value of another form would fail its script, and so all requests.
 PREFIX = "gatehouse:{quota}:"
 EPOCH = f"{PREFIX}epoch"
 REPLICAS = f"{PREFIX}replicas"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from access.limits.counters import (
     RATE,
@@ -49,12 +50,19 @@ _TIDY_US = 6 * 3_600_000_000
 R = TypeVar("R")
 _MONEY = msgspec.json.Decoder(Money)
 _HELD = msgspec.json.Decoder(dict[str, int])
+_DECODED: dict[int, Callable[[Any], Any]] = {SPEND: _MONEY.decode, SLOTS: _HELD.decode, RATE: int}
+# The form of the rows, in the file's `user_version`; 0 is 0.1.0's, the same. New fields of `Money` have defaults.
+FORM = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, kind INTEGER, value BLOB, at INTEGER) WITHOUT ROWID"
 )
 
 _ALL = 2**53
 _FORGET = "DELETE FROM counters WHERE at < ? OR (kind <> ? AND at < ?)"
+
+
+class _Spoilt(Unreachable):
+    """The row of this key can't be read."""
 
 
 class _Rows(MutableMapping[str, Any]):
@@ -64,13 +72,21 @@ class _Rows(MutableMapping[str, Any]):
         self._connection = connection
         self._kinds = kinds
         self._now = now
+        # The keys of rows that could be read, or are not there.
+        self.read: set[str] = set()
 
     def __getitem__(self, key: str) -> Any:
         row = self._connection.execute("SELECT value FROM counters WHERE key = ?", (key,)).fetchone()
+        self.read.add(key)
         if row is None:
             raise KeyError(key)
         kind = self._kinds[key]
-        return _MONEY.decode(row[0]) if kind == SPEND else _HELD.decode(row[0]) if kind == SLOTS else int(row[0])
+        try:
+            return _DECODED[kind](row[0])
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            # It may be money: it stays as it is, and whoever needs it is refused, or counts alone.
+            self.read.discard(key)
+            raise _Spoilt(key) from None
 
     def __setitem__(self, key: str, value: Any) -> None:
         raw = value if isinstance(value, int) else msgspec.json.encode(value)
@@ -98,11 +114,16 @@ class SqliteCounters:
     def __init__(
         self, path: Path, clock: Callable[[], int] = now_us, *, waits: bool = False, replicas: int = 1
     ) -> None:
-        """With `waits` nobody spends before `seed` has been called. `replicas` is how many processes share the file."""
+        """With `waits` nobody spends before `seed` has been called. `replicas` is how many processes share the file.
+
+        Raises `ValueError` for the file of a later version, and `sqlite3.Error`.
+        """
         self.replicas = replicas
         self._waits = waits
         # What is wrong with the file, as its last step has shown.
         self._broken = ""
+        # The keys of rows that can't be read.
+        self._spoilt: set[str] = set()
         self._tried = 0
         self._replaced = False
         self._late: list[tuple[str, Sequence[Settlement]]] = []
@@ -114,11 +135,23 @@ class SqliteCounters:
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
+        self._check_form()
         self._connection.execute(_SCHEMA)
         self._file = os.stat(path)
         self._tidied = 0
         self._tidy(clock())
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _check_form(self) -> None:
+        (form,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if form > FORM:
+            self._connection.close()
+            raise ValueError(
+                f"the counters in {self._path} are of a later version (form {form}; this one knows {FORM}): start that "
+                "version, or remove the file while nothing runs: with server.database budgets are read from the ledger"
+            )
+        if form < FORM:
+            self._connection.execute(f"PRAGMA user_version = {FORM}")
 
     @property
     def condition(self) -> Condition:
@@ -128,7 +161,13 @@ class SqliteCounters:
         if self._broken:
             problem = f"the counters' file in server.data can't be written ({self._broken})"
             return Condition(problem, only_money=False)
-        return Condition(WAITS) if self._waits else Condition()
+        damaged = ""
+        if self._spoilt:
+            damaged = (
+                f"{len(self._spoilt)} rows of the counters' file in server.data can't be read, so whoever has these "
+                "limits or budgets is refused: stop the gateway, and remove the file"
+            )
+        return Condition(WAITS if self._waits else "", damaged=damaged)
 
     def _try_again(self) -> None:
         """Who is not ready is asked nothing: it would never find out that the file is well again."""
@@ -161,6 +200,10 @@ class SqliteCounters:
         for pause_s in PAUSES_S:
             try:
                 return self._settle(request, settlements)
+            except _Spoilt:
+                # Time alone does not mend it.
+                self._late.append((request, settlements))
+                raise
             except Unreachable:
                 try:
                     await asyncio.sleep(pause_s)
@@ -180,9 +223,21 @@ class SqliteCounters:
         return self._step(kinds, now, lambda rows: settle(rows, request, settlements, now))
 
     def _tell_late(self) -> None:
-        while self._late and not self._waits:
-            self._settle(*self._late[-1])
-            self._late.pop()
+        if self._waits or not self._late:
+            return
+        spoilt = self._spoilt
+        late = [each for each in self._late if not any(one.demand.key in spoilt for one in each[1])]
+        # Those wait until somebody's step has read their rows.
+        self._late = [each for each in self._late if each not in late] if spoilt else []
+        while late:
+            try:
+                self._settle(*late[-1])
+            except _Spoilt:
+                self._late.append(late[-1])
+            except Unreachable:
+                self._late += late
+                raise
+            late.pop()
 
     def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
         """Sets what budgets had spent (`before` a time), where nobody has counted it here."""
@@ -190,7 +245,12 @@ class SqliteCounters:
 
         def write(rows: _Rows) -> None:
             for each in seeds:
-                money = seeded(rows.get(each.key), each, now, before)
+                try:
+                    money = seeded(rows.get(each.key), each, now, before)
+                except _Spoilt as error:
+                    # The others' budgets don't wait for it.
+                    self._note(error)
+                    continue
                 if money is not None:
                     rows[each.key] = money
 
@@ -202,7 +262,7 @@ class SqliteCounters:
         try:
             # Reading waits for nobody.
             money = _Rows(self._connection, {key: SPEND}, 0).get(key)
-        except sqlite3.Error:
+        except (sqlite3.Error, _Spoilt):
             return _ALL
         return money.total() if money is not None else 0
 
@@ -215,11 +275,14 @@ class SqliteCounters:
             raise Unreachable(self._broken)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            done = act(_Rows(self._connection, kinds, now))
+            rows = _Rows(self._connection, kinds, now)
+            done = act(rows)
             self._connection.execute("COMMIT")
         except BaseException as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            if isinstance(error, _Spoilt):
+                self._note(error)
             if isinstance(error, sqlite3.Error):
                 # Others hold the file for too long, or the disk is full.
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -227,7 +290,16 @@ class SqliteCounters:
                 raise Unreachable(str(error)) from None
             raise
         self._broken = ""
+        # It may have been mended, or forgotten.
+        if self._spoilt:
+            self._spoilt -= rows.read
         return done
+
+    def _note(self, error: _Spoilt) -> None:
+        key = str(error)
+        if key not in self._spoilt:
+            self._spoilt.add(key)
+            structlog.get_logger().error("a row of the counters' file can't be read", counter=key)
 
     def _is_the_same(self) -> bool:
         """Whether the file that is open is still the one of its name."""

@@ -8,24 +8,22 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
-from contract.finding import Finding
-from contract.rules import NANO, Allowance, Bound, Rule
 
 from access.ledger.entry import reservation_of
 from access.limits.counters import SLOTS, SPEND, Demand, Settlement, Standing
 from access.limits.estimate import USUAL_ANSWER, Size, size_of, size_with
 from contract.deltas import Usage
 from contract.errors import NO_PRICE, BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
+from contract.finding import Finding
 from contract.messages import ChatRequest, EmbeddingRequest
+from contract.rules import NANO, Allowance, Bound, Rule
 from contract.service_tier import asked_tier
 
 if TYPE_CHECKING:
+    from access.limits.reservations import Charged, Reservations
     from contract.attempt import Attempt
-
-    from access.limits.quota import Quota
     from contract.exchange import Exchange
 
-Charged = tuple[Bound, Demand]
 _TOKENS = frozenset({"tokens", "input_tokens", "output_tokens"})
 SLOTTED = frozenset({"parallel", "streams"})
 _KIND_OF_LIMIT = {"requests": "requests", "tokens": "tokens", "input_tokens": "tokens", "output_tokens": "tokens"}
@@ -40,7 +38,7 @@ class QuotaTicket:
     )  # fmt: skip
 
     def __init__(
-        self, quota: Quota, exchange: Exchange, request: ChatRequest | EmbeddingRequest, size: Size | None
+        self, quota: Reservations, exchange: Exchange, request: ChatRequest | EmbeddingRequest, size: Size | None
     ) -> None:
         """`size` is that of `request`, None where no rule needs it."""
         self._quota = quota

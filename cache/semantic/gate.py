@@ -7,16 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
 from cache.semantic.answers import same_answer
+from cache.semantic.look import Look
 from contract.errors import GatehouseError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from cache.semantic.learner import Learner
     from cache.semantic.nearest import Candidate, Nearest
     from cache.semantic.shared import SharedQuestions
@@ -25,17 +22,6 @@ if TYPE_CHECKING:
 
 # So many hits are remembered with how sure they were, for whoever says that one was wrong.
 _RECENT = 4096
-
-
-class Look(msgspec.Struct):
-    """One look-up. `give` says that the candidate's answer may be given."""
-
-    question: str
-    partition: str
-    version: str
-    vector: NDArray[np.float32]
-    candidate: Candidate | None
-    give: bool
 
 
 class SemanticGate:

@@ -17,7 +17,7 @@ from cache.tier import DEADLINE_S, PAUSE_S, Place
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from cache.semantic.gate import Look
+    from cache.semantic.look import Look
     from cache.semantic.nearest import Nearest
 
 _AT_ONCE = 200

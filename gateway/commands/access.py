@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from access.ledger.aligned import aligned
+from config.folders import data_folder
 from gateway.commands.options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def usage(
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
     """What was used and what it cost, by whole hours, from the ledger."""
-    _with_database(config)
+    settings, _ = _with_database(config)
 
     from access.ledger import reports
 
@@ -249,6 +250,18 @@ def usage(
         requests = "1 request was" if died == 1 else f"{died} requests were"
         told = f"{requests} under way when a process of the gateway died: {at_most:f} $ of the cost is the most that"
         typer.echo(f"{told} they may have cost (outcome unknown)", err=True)
+    _tell_kept_aside(settings)
+
+
+def _tell_kept_aside(settings: Config) -> None:
+    """What is missing in the sums, as far as this machine knows."""
+    from access.ledger.aside import Aside
+
+    aside = Aside(data_folder(settings.server) / "journal")
+    aside.look()
+    if aside.lines:
+        told = f"{aside.lines} lines of journals of this machine can't be read, and are in no sum"
+        typer.echo(f"{told}: {aside.where}", err=True)
 
 
 @audit.command("list")

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from contract.caller import Caller
-
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text

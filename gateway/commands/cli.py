@@ -31,7 +31,7 @@ from gateway.commands.options import (
 if TYPE_CHECKING:
     from config import Config
 
-PACKAGES = ("gateway", "router", "guardrails", "cache", "rag", "observability", "config")
+PACKAGES = ("gateway", "guardrails", "access", "rag", "cache", "router", "observability", "config", "contract")
 
 app = typer.Typer(
     name="gatehouse",
@@ -52,7 +52,7 @@ app.add_typer(eval_commands, name="eval")
 
 def main() -> None:
     """Runs the command line."""
-    stranger = foreign_package(Path(__file__).resolve().parents[1])
+    stranger = foreign_package(Path(__file__).resolve().parents[2])
     if stranger:
         sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
         sys.exit(1)
@@ -143,7 +143,7 @@ def config_show(
 @config_commands.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the file, for editors."""
-    from config import schema
+    from gateway.assembly.configuration import schema
 
     typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
 
@@ -151,7 +151,7 @@ def config_schema() -> None:
 @config_commands.command("docs")
 def config_docs() -> None:
     """Print the reference of all settings as Markdown."""
-    from config import manual
+    from gateway.assembly.configuration import manual
 
     typer.echo(manual(), nl=False)
 

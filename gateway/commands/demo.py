@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from config import load
 from contract.errors import InternalFault
+from gateway.assembly.configuration import load
 from gateway.process.app import Server, make_server
 from observability.logs import configure_logging
 from observability.waterfall import waterfall
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from contract.exchange import Exchange
 
-CONFIG = Path(__file__).resolve().parents[1] / "config" / "examples" / "demo.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "examples" / "demo.yaml"
 KEY = "gatehouse-demo"
 PREPARE_S = 120.0
 QUESTION = "How many pages a minute does the A300 print?"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from contract.caller import Caller
 
+from contract.caller import Caller
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text

@@ -45,7 +45,7 @@ def load_config_to_run(path: Path) -> Config:
 def load_config_with_places(path: Path) -> tuple[Config, Places]:
     """The same, and where everything stands in the file."""
     from config import ConfigError
-    from config.loading import load_with_places
+    from gateway.assembly.configuration import load_with_places
 
     try:
         return load_with_places(path)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from contract.caller import Caller
 
+from contract.caller import Caller
 from contract.errors import Unavailable
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
@@ -23,10 +23,9 @@ from router.intents.decide import about
 from router.intents.difficulty import difficulty
 
 if TYPE_CHECKING:
+    from config.root import Config
     from contract.phases import Decision
     from contract.reply import Reply
-
-    from config.root import Config
     from router.intents.decide import Router
 
 NONE = "none"

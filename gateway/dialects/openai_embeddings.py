@@ -7,8 +7,8 @@ from array import array
 from typing import Any
 
 import msgspec
-from contract.dialect import WireOptions, WireRequest
 
+from contract.dialect import WireOptions, WireRequest
 from contract.errors import GatehouseError, InvalidRequest, MalformedReply
 from contract.messages import EmbeddingRequest, Embeddings
 from gateway.dialects import fields

@@ -9,13 +9,12 @@ from contract.phases import Answer, AugmentedRequest, Decision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from contract.phases import GuardedCalls, MakesAnswer
-    from contract.reply import OutputFilter, Reply
-
     from contract.exchange import Exchange
     from contract.guards import Again
     from contract.messages import ChatRequest, EmbeddingRequest, Tool
     from contract.passages import Passage
+    from contract.phases import GuardedCalls, MakesAnswer
+    from contract.reply import OutputFilter, Reply
     from contract.unsettled import Unsettled
 
 

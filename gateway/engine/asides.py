@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from contract.caller import Caller
 
 from access.ledger.prices import settle_request
 from contract.answering import words_of
+from contract.caller import Caller
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest

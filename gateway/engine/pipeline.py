@@ -13,9 +13,9 @@
     guard output  checks of the whole answer, which may ask again; then
                   the pump's filters: masked values put back last        guardrails, gateway/engine/pump.py
 
-A phase that the config leaves out is one of `gateway/engine/absent.py`, which does nothing. What the cache stores is the
-answer as the model gave it: the output filters run over it for each caller anew. Trace, metrics and log read the
-exchange after the reply has gone; `Unsettled` holds what has to be settled then.
+A phase that the config leaves out is one of `gateway/engine/absent.py`, which does nothing. The cache stores an answer as
+the model gave it: the output filters run over it for each caller anew. Trace, metrics and log read the exchange after
+the reply has gone; `Unsettled` holds what has to be settled then.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from contract.phases import Answer, Context, Decision, OwnTools, Recall, Routing
 
 from access.callers.keys import KeyRing, Shown, allowed_models, unknown_model
 from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from contract.guards import Guards
 from contract.held import check_whole
 from contract.messages import ChatRequest
+from contract.phases import Answer, Context, Decision, OwnTools, Recall, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
 from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_QUOTA, NO_RECALL, NO_ROUTING, NO_TOOLS, Unguarded
@@ -45,14 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from contract.caller import Caller
-    from contract.phases import GuardedCalls
-    from contract.reply import Reply
-    from contract.ticket import Ticket
-
     from contract.deltas import Delta
     from contract.exchange import Exchange
     from contract.guards import Guarded
-    from contract.messages import EmbeddingRequest, Embeddings
+    from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+    from contract.phases import GuardedCalls
+    from contract.reply import Reply
+    from contract.ticket import Ticket
     from contract.unsettled import Unsettled
     from gateway.engine.asides import Asides
     from router.dispatch import Dispatcher

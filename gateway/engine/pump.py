@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from contract.reply import OutputFilter, Reply
-
     from contract.deltas import Delta
     from contract.exchange import Exchange
+    from contract.reply import OutputFilter, Reply
 
 
 class Pump:

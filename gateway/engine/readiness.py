@@ -18,7 +18,7 @@ def impaired(accounts: Accounts) -> dict[str, str]:
     found: dict[str, str] = {}
     if accounts.ledger is not None and accounts.ledger.problem:
         found["ledger"] = accounts.ledger.problem
-    if accounts.keys is not None and accounts.keys.problem:
+    if accounts.keys is not None and (accounts.keys.problem or accounts.keys.unreadable):
         found["keys"] = accounts.keys.status()
     if problem := accounts.counters.condition.problem:
         found["limits"] = problem
@@ -28,6 +28,8 @@ def impaired(accounts: Accounts) -> dict[str, str]:
                 f"{len(refused)} of {all_apps} apps are refused, for their limits or budgets can't be counted: "
                 f"{', '.join(refused[:5])}{', ...' if len(refused) > 5 else ''}"
             )
+    if damaged := accounts.counters.condition.damaged:
+        found["counters"] = damaged
     return found
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from cache.answers import AnswerCache
-    from config.caches import CacheConfig
     from contract.passages import ContextQuality
     from guardrails.personal.search import TaggerThread
     from rag.async_embedder import AsyncEmbedder
@@ -154,15 +153,10 @@ class Resources:
         """All of them by their models' names."""
         return [(model, embedder) for (model, _), embedder in self._embedders.items()]
 
-    def cache(self, name: str, config: CacheConfig, redis_url: str | None) -> AnswerCache:
-        """The answers of a cache: they outlive a reload that leaves it as it is."""
-        key = (name, config.tiers, config.ttl, config.semantic)
+    def cache(self, key: object, make: Callable[[], AnswerCache]) -> AnswerCache:
+        """The answers of the cache that `key` describes: they outlive a reload that leaves it as it is."""
         if key not in self._caches:
-            from cache.assembly import open_cache
-
-            redis = self.redis(redis_url) if redis_url is not None else None
-            embedder = self.embedder() if config.semantic is not None else None
-            self._caches[key] = open_cache(name, config, redis, embedder)
+            self._caches[key] = make()
         return self._caches[key]
 
     def traffic(self, guardrail: str) -> dict[str, Traffic]:

@@ -17,10 +17,9 @@ from contract.messages import ChatRequest, Message, Reasoning, Text, Tool, ToolC
 from contract.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
+    from contract.exchange import Exchange
     from contract.phases import GuardedCalls, OwnTools
     from contract.reply import Reply
-
-    from contract.exchange import Exchange
 
 
 Ask = Callable[[ChatRequest], Awaitable["Reply"]]

@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 
 from access.opening import open_accounts
 from config.listening import is_loopback, split_listen
-from config.loading import load
 from config.problems import ConfigError
 from config.references import stamp
 from gateway import __version__
 from gateway.admin.api import admin_api
 from gateway.admin.plane import AdminPlane
 from gateway.assembly.building import build
+from gateway.assembly.configuration import load
 from gateway.engine.resources import Resources
 from gateway.engine.runtime import Runtime
 from gateway.process.admin_server import AdminServer

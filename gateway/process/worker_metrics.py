@@ -38,6 +38,8 @@ HIGHEST_GAUGES = frozenset(
         # 1 for each state that any worker's breaker is in, so two states of a target can be 1.
         b"gatehouse_breaker_state",
         b"gatehouse_keys_unconfirmed_seconds",
+        # Of a folder that workers share.
+        b"gatehouse_ledger_undecodable_lines",
         # That of the worker that was started last.
         b"process_start_time_seconds",
         b"python_info",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from contract.provider import UpstreamCall
-
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.embedding import Embeds
 from contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
 from contract.held import check_held
 from contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
+from contract.provider import UpstreamCall
 from contract.tokens import estimate_tokens
 from contract.work import WorkPool
 from gateway.providers.quoting import (

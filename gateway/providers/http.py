@@ -23,7 +23,6 @@ from gateway.providers.tunnel import open_tunnel
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
-
     from contract.egress import Proxy
     from contract.errors import TimeoutPhase
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from contract.dialect import WireOptions
 
+from contract.dialect import WireOptions
 from contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
 from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
@@ -20,13 +20,12 @@ from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from contract.dialect import Dialect, ReplyReader, Unsupported, WireRequest
-    from contract.provider import UpstreamCall
-
     from contract.deltas import Delta
+    from contract.dialect import Dialect, ReplyReader, Unsupported, WireRequest
     from contract.egress import Proxy
     from contract.errors import TimeoutPhase
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
+    from contract.provider import UpstreamCall
     from gateway.providers.credentials import Credentials, Key
     from gateway.providers.response import Response
 

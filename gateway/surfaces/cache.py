@@ -14,9 +14,8 @@ from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMetho
 from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
-    from contract.caller import Caller
-
     from cache.tier import Purge
+    from contract.caller import Caller
     from contract.exchange import Exchange
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine, Runtime

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-from contract.dialect import InboundCall
 
+from contract.dialect import InboundCall
 from contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.surfaces.bodies import SMALL, bounded
 from gateway.surfaces.conduct import Whole, note_error, run_request
@@ -20,9 +20,8 @@ from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.opening import Opening
 
 if TYPE_CHECKING:
-    from contract.dialect import Dialect, ReplyWriter
-
     from contract.deltas import Delta
+    from contract.dialect import Dialect, ReplyWriter
     from contract.exchange import Exchange
     from contract.messages import ChatRequest
     from contract.unsettled import Unsettled

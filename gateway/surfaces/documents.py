@@ -16,7 +16,6 @@ from gateway.surfaces.conduct import Whole, run_request
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-
     from contract.exchange import Exchange
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine, Runtime

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from contract.rules import Allowance
-
     from contract.errors import GatehouseError
     from contract.exchange import CacheNote, Exchange
     from contract.messages import Loss
+    from contract.rules import Allowance
     from gateway.surfaces.http import Headers
 
 LONGEST_RETRY_AFTER_S = 120

@@ -14,9 +14,8 @@ from gateway.surfaces.headers import stream_headers
 from gateway.surfaces.keepalive import KeepAlive, sign_of_life
 
 if TYPE_CHECKING:
-    from contract.dialect import Dialect
-
     from contract.deltas import Delta
+    from contract.dialect import Dialect
     from contract.exchange import Exchange
     from contract.messages import ChatRequest
     from gateway.surfaces.http import HttpCall

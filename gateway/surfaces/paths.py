@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
 from contract.dialect import InboundCall
-
 from contract.errors import NotAllowed, RequestError, UnknownPath, WrongMethod
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens

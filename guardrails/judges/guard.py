@@ -8,20 +8,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from contract.finding import Finding
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason
+from contract.finding import Finding
 from contract.messages import Message, Text
 from contract.stock import OWN_DIALECT, StockReply
 from contract.work import WorkPool, caller_of
 from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:
-    from contract.reply import Reply
-
     from contract.exchange import Exchange
     from contract.guards import Again
     from contract.messages import ChatRequest
+    from contract.reply import Reply
     from guardrails.formats.forms import Form
     from guardrails.verdict import Policy
 

@@ -22,9 +22,8 @@ from guardrails.personal.patterns import Span, Taken
 from guardrails.words_of import Author, rewrite, unread_parts
 
 if TYPE_CHECKING:
-    from contract.finding import Stage
-
     from contract.exchange import Exchange
+    from contract.finding import Stage
     from contract.guards import Again
     from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch

@@ -15,7 +15,6 @@ from rag.tools.fetch import fetch
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-
     from contract.work import WorkPool
     from rag.source import Source
 

@@ -10,7 +10,6 @@ from rag.recent import Recent
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-
     from rag.tools.kinds import ReadingTool
 
 RECENT = 256

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-from contract.phases import Decision
 
 from contract.answering import question_to, words_of
 from contract.errors import GatehouseError
 from contract.messages import ChatRequest
+from contract.phases import Decision
 from contract.work import WorkPool
 from router.intents.classifier import IntentClassifier, train
 from router.intents.difficulty import ShareLimit, difficulty

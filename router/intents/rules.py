@@ -14,10 +14,9 @@ from contract.language import language
 from contract.prompt_tokens import prompt_tokens
 
 if TYPE_CHECKING:
-    from contract.phases import Decision
-
     from contract.exchange import Exchange
     from contract.messages import ChatRequest
+    from contract.phases import Decision
 
 Clock = Callable[[], datetime.datetime]
 

@@ -10,16 +10,17 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from config.guardrails import GUARDRAIL_KINDS
+from config.guardrails import GuardrailBase
 from contract.context_block import write_block
 from contract.passages import Passage
-from tests.integration.test_guardrails import ask
+from gateway.assembly.catalog import KINDS
+from tests.asking import ask
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 TABLE = Path(__file__).resolve().parents[2] / "var" / "guardrail-matrix.md"
 TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
@@ -52,6 +53,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         "The pump carries a warranty.",
     ),
 }
+GUARDRAIL_KINDS = cast("dict[str, type[GuardrailBase]]", KINDS.structs("guardrails"))
 SIDES = [(kind, side) for kind, struct in GUARDRAIL_KINDS.items() for side in sorted(struct.sides)]
 SURFACES = ("openai", "anthropic", "gemini")
 
@@ -74,14 +76,8 @@ observe: {{log: "off"}}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(_yaml(upstream.port), tmp_path_factory.mktemp("matrix")) as running:
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(_yaml(recorder.port), tmp_path_factory.mktemp("matrix")) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from config import load
+from gateway.assembly.configuration import load
 from gateway.commands.ingest import ingest
 from tests.live import Gateway, running_gateway
 from tests.processes import until

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
-from tests.integration.test_cache import ask
+from tests.configs import assert_refused
+from tests.integration.cache.cached import ask
 from tests.live import Gateway, running_gateway
 
 YAML = """
@@ -87,10 +87,7 @@ def spent(gateway: Gateway) -> float:
     ],
 )
 def test_bad_prices_are_refused(tmp_path: Path, prices: str, wanted: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(f"version: 1\nproviders: {{p: {{kind: simulated}}}}\nprices: {prices}\n")
-    with pytest.raises(ConfigError, match=wanted):
-        load(path, environ={})
+    assert_refused(tmp_path, f"version: 1\nproviders: {{p: {{kind: simulated}}}}\nprices: {prices}\n", wanted)
 
 
 SURFACES = {

@@ -18,13 +18,15 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
 from access.ledger.pricing import prices_of
-from config import Config, load, schema
-from config.loading import load_with_places
+from config import Config
 from config.models import ModelConfig
 from config.shape import fields, walk
 from config.struct import Ref
+from gateway.assembly.catalog import KINDS
+from gateway.assembly.configuration import load, load_with_places, schema
 from gateway.commands.advice import advise
 from tests.live import running_gateway
+from tests.plugins.skips import does_not_apply
 from tests.reports.vendors import Request, Upstream, plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +111,7 @@ def complete(part: dict[str, Any]) -> dict[str, Any]:
 def _named_and_missing(document: dict[str, Any]) -> set[tuple[str, str]]:
     found = {
         (ref.section, spot.value.partition("/")[0] if ref.prefix else spot.value)
-        for spot in walk(Config, _tuples(document))
+        for spot in walk(Config, _tuples(document), KINDS)
         for ref in spot.markers
         if isinstance(ref, Ref) and isinstance(spot.value, str) and spot.value != ref.wildcard
     }
@@ -167,7 +169,7 @@ def test_a_gateway_that_runs_it_answers(block: Block, folder: Path) -> None:
     path, document = completed(block, folder)
     config = load(path, environment(path))
     if not config.models:
-        pytest.skip("it has no model")
+        does_not_apply("the example has no model")
     upstream = Upstream(answering)
     try:
         yaml = folder / "run.yaml"

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.plugins.skips import does_not_apply
 from tests.processes import (
     HANG_S,
     Fleet,
@@ -128,7 +129,7 @@ def test_never_more_run_at_once_than_may_and_no_slot_is_lost(counted: Counted) -
 
 def test_what_a_killed_worker_had_reserved_is_not_spent_by_others(counted: Counted) -> None:
     if counted.workers == 1:
-        pytest.skip("nobody would be left")
+        does_not_apply("no worker would be left")
     fleet, up = counted.fleet, counted.up
     up.reset()
     workers = psutil.Process(fleet.process.pid).children()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 CUT = "An answer that was cut off is of no form, even where its beginning parses"
 VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all else is asked again"
@@ -44,22 +44,9 @@ observe: {log: "off"}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(YAML.replace("PORT", str(upstream.port)), tmp_path_factory.mktemp("formats")) as running:
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(YAML.replace("PORT", str(recorder.port)), tmp_path_factory.mktemp("formats")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
-    upstream.finish = "stop"
 
 
 def _ask(gateway: Gateway, model: str) -> Answer:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from config import ConfigError, load
-from tests.integration.test_guardrails import ask
+from tests.asking import ask, words
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -39,22 +38,10 @@ MAIL = "jane.doe@example.org"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    yaml = YAML.format(port=upstream.port, guards="[pii, attacks]")
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yaml = YAML.format(port=recorder.port, guards="[pii, attacks]")
     with running_gateway(yaml, tmp_path_factory.mktemp("judged")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -78,20 +65,7 @@ def test_a_judge_that_says_nothing_of_use_is_a_broken_guardrail(gateway: Gateway
 
 
 def test_a_judge_before_the_masking_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(YAML.format(port=1, guards="[attacks, pii]"))
-    with pytest.raises(ConfigError, match="put pii before attacks"):
-        load(path, environ={})
-
-
-def _words(answer: Any, stream: bool) -> str:
-    assert answer.status == 200, answer.body
-    if not stream:
-        return str(answer.json()["choices"][0]["message"]["content"])
-    import json
-
-    lines = [line[6:] for line in answer.body.decode().splitlines() if line.startswith("data: {")]
-    return "".join(json.loads(line)["choices"][0]["delta"].get("content") or "" for line in lines)
+    assert_refused(tmp_path, YAML.format(port=1, guards="[attacks, pii]"), "put pii before attacks")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -100,20 +74,23 @@ def test_names_that_the_caller_did_not_send_are_masked_in_answers(
 ) -> None:
     upstream.answers.append(lambda _: "Ask our colleague Katharina Hoffmann in Berlin. She will help you. Goodbye!")
     answer = ask(gateway, "openai", "names", "Whom do I ask?", stream=stream)
-    assert _words(answer, stream) == "Ask our colleague [PERSON] in Berlin. She will help you. Goodbye!"
+    assert words(answer, "openai", stream=stream) == "Ask our colleague [PERSON] in Berlin. She will help you. Goodbye!"
     assert b"Hoffmann" not in answer.body
     # The caller's own come back.
     text = "My name is Katharina Hoffmann, say my name."
-    assert _words(ask(gateway, "openai", "names", text, stream=stream), stream) == text
+    assert words(ask(gateway, "openai", "names", text, stream=stream), "openai", stream=stream) == text
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_statements_that_differ_each_time_are_found(gateway: Gateway, upstream: Recording, stream: bool) -> None:
     same = "The bridge was built by Karl Meier in 1871."
     upstream.answers += [lambda _: same, lambda _: "It was Karl Meier who built the bridge in 1871.", lambda _: same]
-    assert _words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), stream) == same
+    assert words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), "openai", stream=stream) == same
     upstream.answers += [lambda _: same, lambda _: "Otto Lang built it in 1902.", lambda _: "In 1950, by Ann Roe."]
-    assert _words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), stream) == "I am not sure."
+    assert (
+        words(ask(gateway, "openai", "sure", "Who built it?", stream=stream), "openai", stream=stream)
+        == "I am not sure."
+    )
 
 
 def test_what_comes_from_outside_is_marked_as_such(gateway: Gateway, upstream: Recording) -> None:

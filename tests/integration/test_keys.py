@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from access.database.store import Database
-from config import load
 from gateway.admin.administration import Administration
+from gateway.assembly.configuration import load
 from tests.live import Answer, Gateway, running_gateway
 from tests.unit.access.test_jwt import jwk, key_set, private, raw_token, token
 

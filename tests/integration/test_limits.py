@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
-from tests.integration.test_guardrails import ask
+from tests.asking import ask
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
 
 YAML = """
@@ -77,10 +77,9 @@ def test_each_app_has_its_own_and_who_has_none_is_told_none(gateway: Gateway) ->
     ],
 )
 def test_bad_limits_are_refused(tmp_path: Path, limits: str, wanted: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(
+    assert_refused(
+        tmp_path,
         "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {m: {targets: [p/m]}}\n"
-        f"apps: {{a: {{keys: [a-key-of-some-length], limits: {limits}}}}}\n"
+        f"apps: {{a: {{keys: [a-key-of-some-length], limits: {limits}}}}}\n",
+        wanted,
     )
-    with pytest.raises(ConfigError, match=wanted):
-        load(path, environ={})

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
+from gateway.assembly.configuration import load
+from tests.configs import assert_refused
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -115,25 +116,17 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(recorder: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("looks")
     (folder / "sales.csv").write_text("month,total\n2024-01,7\n2024-02,9\n")
-    with running_gateway(YAML.format(port=upstream.port, web=web.port), folder) as running:
+    with running_gateway(YAML.format(port=recorder.port, web=web.port), folder) as running:
         documents = [{"id": name, "text": text} for name, text in DOCUMENTS.items()]
         assert running.request("POST", "/v1/sources/notes/documents", {"documents": documents}).status == 200
         yield running
 
 
 @pytest.fixture(autouse=True)
-def clean(upstream: Recording, web: Web) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def clean(web: Web) -> None:
     web.asked.clear()
     web.posted.clear()
     web.person = "His wife is Emily Doe."
@@ -277,13 +270,12 @@ def test_an_endpoint_that_says_nothing_leaves_the_order(gateway: Gateway, web: W
     ],
 )
 def test_bad_contexts_are_refused(tmp_path: Path, context: str, words: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(
+    yaml = (
         "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {plain: {targets: [p/m]}, x: {pipeline: x}}\n"
         f"sources: {{s: {{kind: documents}}}}\npipelines: {{x: {{answer: plain, context: {context}}}}}\n"
     )
-    if not words:
-        load(path, environ={})
-        return
-    with pytest.raises(ConfigError, match=words):
-        load(path, environ={})
+    if words:
+        assert_refused(tmp_path, yaml, words)
+    else:
+        (tmp_path / "g.yaml").write_text(yaml)
+        load(tmp_path / "g.yaml", environ={})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 from tests.services import RedisServer, redis_server
 
 YAML = """
@@ -39,12 +39,6 @@ MAIL = "jane.doe@example.org"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(Path(tmp_path_factory.mktemp("redis"))) as running:
         yield running
@@ -63,12 +57,6 @@ def gateways(
             return
         with running_gateway(yaml, folder) as second:
             yield first, second
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
 
 
 def say(gateway: Gateway, text: str, conversation: str = "", key: str = "test-key", **more: Any) -> Any:

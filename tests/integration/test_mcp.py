@@ -15,8 +15,7 @@ import uvicorn
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
-from tests.integration.test_guardrails import ask
-from tests.integration.test_tools import calling
+from tests.asking import ask, calling
 from tests.live import free_port, running_gateway
 from tests.recording import recording_upstream
 

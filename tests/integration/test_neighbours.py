@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_tools import calling
+from tests.asking import calling
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 NEIGHBOUR = "A neighbour's guardrails answer while another caller's long texts and dripping tools are under way"
 YAML = """
@@ -109,12 +109,6 @@ def dripping() -> Iterator[Dripping]:
     server = Dripping()
     yield server
     server.close()
-
-
-@pytest.fixture
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
 
 
 @pytest.fixture

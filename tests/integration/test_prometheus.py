@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import time
 import urllib.parse
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.live import Gateway, free_port, running_gateway
+from tests.services import binary
 
 CONFIG = """
 version: 1
@@ -33,11 +32,7 @@ def ask(port: int, query: str) -> list[Any]:
 
 
 def test_prometheus_scrapes_the_gateway(tmp_path: Path) -> None:
-    binary = shutil.which("prometheus")
-    if binary is None:
-        if os.environ.get("CI"):
-            pytest.fail("prometheus is missing: apt-get install -y prometheus")
-        pytest.skip("prometheus is not installed: apt-get install -y prometheus")
+    prometheus = binary("prometheus", "prometheus")
     with running_gateway(CONFIG, tmp_path) as gateway:
         _requests(gateway)
         port = free_port()
@@ -47,7 +42,7 @@ def test_prometheus_scrapes_the_gateway(tmp_path: Path) -> None:
         )
         process = subprocess.Popen(
             [
-                binary,
+                prometheus,
                 f"--config.file={tmp_path}/prometheus.yml",
                 f"--storage.tsdb.path={tmp_path}/data",
                 f"--web.listen-address=127.0.0.1:{port}",

@@ -307,3 +307,28 @@ def test_tables_of_a_later_version_end_the_start(tmp_path: Path, up: Upstream) -
         assert fleet.process.wait(30) != 0
     assert "of a later version (step 9999" in fleet.log
     assert count(database) == 1
+
+
+@TRUE
+def test_lines_of_journals_that_cannot_be_read_are_told_everywhere(tmp_path: Path, up: Upstream) -> None:
+    """After a downgrade: a later version has left its journal."""
+    folder = tmp_path / "data" / "journal"
+    folder.mkdir(parents=True)
+    line = b'{"line":"row","version":99,"user":"Anna Schmidt"}\n'
+    (folder / "1-dead.journal").write_bytes(line)
+    with started(tmp_path, up, f", database: 'sqlite:///{tmp_path}/gatehouse.db'") as fleet:
+        until(lambda: "degraded" in fleet.get()[1], 20)
+        status, told = fleet.get()
+        assert (status, told["status"]) == (200, "degraded")
+        assert told["degraded"] == {"ledger": f"1 lines of journals can't be read ({folder}/*.undecodable)"}
+        metrics = asyncio.run(ask(fleet.port, b"", path="/metrics")).body.decode()
+        assert "gatehouse_ledger_undecodable_lines 1.0" in metrics
+        log = fleet.log
+        assert "of version 99, and this one knows" in log
+        assert "Schmidt" not in log
+        config = next(tmp_path.glob("gatehouse-*.yaml"))
+        command = [sys.executable, "-m", "gateway", "usage", "--config", str(config)]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        assert f"1 lines of journals of this machine can't be read, and are in no sum: {folder}" in said.stderr
+        (folder / "1-dead.undecodable").unlink()
+        until(lambda: is_well(fleet), 30)

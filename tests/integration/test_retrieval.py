@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.integration.test_guardrails import ask
-from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.asking import ask
+from tests.live import Answer, Gateway
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -46,23 +45,10 @@ DOCUMENTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(YAML.format(port=upstream.port), tmp_path_factory.mktemp("retrieval")) as running:
-        answer = post(running, "/v1/sources/notes/documents", {"documents": DOCUMENTS})
-        assert answer.json() == {"added": 3, "changed": 0, "unchanged": 0, "chunks": 3, "failed": [], "notes": []}
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def gateway(gateway: Gateway) -> Gateway:
+    answer = post(gateway, "/v1/sources/notes/documents", {"documents": DOCUMENTS})
+    assert answer.json() == {"added": 3, "changed": 0, "unchanged": 0, "chunks": 3, "failed": [], "notes": []}
+    return gateway
 
 
 def post(gateway: Gateway, path: str, body: Any, key: str = "test-key") -> Answer:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
-from tests.integration.test_cache import ask, kind, ready, words
-from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.configs import assert_refused
+from tests.integration.cache.cached import ask, kind, ready, words
+from tests.live import Gateway
+from tests.processes import until
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -62,28 +61,12 @@ observe: {{log: "off"}}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(YAML.format(port=upstream.port), tmp_path_factory.mktemp("routing")) as running:
-        ready(running)
-        until = time.monotonic() + 60
-        while "3 intents from 15 examples" not in running.request("GET", "/health").body.decode():
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        documents = [{"id": "toner.md", "text": "Turn the toner to the left and change it."}]
-        assert running.request("POST", "/v1/sources/notes/documents", {"documents": documents}).status == 200
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def gateway(gateway: Gateway) -> Gateway:
+    ready(gateway)
+    until(lambda: "3 intents from 15 examples" in gateway.request("GET", "/health").body.decode())
+    documents = [{"id": "toner.md", "text": "Turn the toner to the left and change it."}]
+    assert gateway.request("POST", "/v1/sources/notes/documents", {"documents": documents}).status == 200
+    return gateway
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -155,12 +138,11 @@ def test_it_works_under_guardrails_too(gateway: Gateway, upstream: Recording) ->
     ],
 )
 def test_bad_routers_are_refused(tmp_path: Path, router: str, wanted: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(
+    assert_refused(
+        tmp_path,
         "version: 1\nproviders: {p: {kind: simulated}}\nguardrails: {w: {kind: secrets}}\n"
         "models: {plain: {targets: [p/m]}, piped: {pipeline: x}}\n"
         "pipelines: {x: {answer: plain, route: r}, guarded: {answer: plain, guard_input: [w]}}\n"
-        f"routers: {{r: {router}}}\n"
+        f"routers: {{r: {router}}}\n",
+        wanted,
     )
-    with pytest.raises(ConfigError, match=wanted):
-        load(path, environ={})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -39,12 +39,6 @@ observe: {{log: "off"}}
 """
 PATH = "/v1/sources/minutes"
 SECRET = "The merger costs nine millions."
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -45,13 +45,7 @@ observe: {{log: "off"}}
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(recorder: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("tables")
     connection = sqlite3.connect(folder / "shop.db")
     connection.execute("CREATE TABLE orders (region TEXT, amount REAL, secret TEXT)")
@@ -61,14 +55,8 @@ def gateway(upstream: Recording, tmp_path_factory: pytest.TempPathFactory) -> It
     connection.commit()
     connection.close()
     (folder / "sales.csv").write_text("month,total\n2024-01,7\n2024-02,9\n")
-    with running_gateway(YAML.format(port=upstream.port), folder) as running:
+    with running_gateway(YAML.format(port=recorder.port), folder) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def clean(upstream: Recording) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
 
 
 def ask(gateway: Gateway, model: str, *turns: str, key: str = "test-key") -> Any:
@@ -174,10 +162,9 @@ def test_a_question_that_stands_alone_is_not_rewritten(gateway: Gateway, upstrea
     ],
 )
 def test_bad_sources_are_refused(tmp_path: Path, source: str, words: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(
+    assert_refused(
+        tmp_path,
         "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {plain: {targets: [p/m]}}\n"
-        f"sources: {{s: {source}}}\n"
+        f"sources: {{s: {source}}}\n",
+        words,
     )
-    with pytest.raises(ConfigError, match=words):
-        load(path, environ={})

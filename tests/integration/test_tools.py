@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from config import ConfigError, load
-from tests.integration.test_guardrails import ask
+from tests.asking import ask, calling
+from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording, recording_upstream
+from tests.recording import Recording
 
 YAML = """
 version: 1
@@ -99,33 +99,16 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Recording]:
-    with recording_upstream() as recording:
-        yield recording
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    yaml = YAML.format(port=upstream.port, web=web.port)
+def gateway(recorder: Recording, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    yaml = YAML.format(port=recorder.port, web=web.port)
     with running_gateway(yaml, tmp_path_factory.mktemp("tools")) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def clean(upstream: Recording, web: Web) -> None:
-    upstream.bodies.clear()
-    upstream.answers.clear()
+def clean(web: Web) -> None:
     web.asked.clear()
     web.weather = "Sunny, 20 degrees."
-
-
-def calling(*calls: tuple[str, dict[str, Any]]) -> Any:
-    """An answer that calls tools."""
-    made = [
-        {"index": n, "id": f"c{n}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-        for n, (name, arguments) in enumerate(calls)
-    ]
-    return lambda _: {"content": "Let me see. ", "tool_calls": made}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -247,7 +230,4 @@ def test_tools_get_values_by_name_and_their_results_are_guarded(
     ],
 )
 def test_bad_tools_are_refused(tmp_path: Path, tool: str, words: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(f"version: 1\ntools: {{t: {tool}}}\n")
-    with pytest.raises(ConfigError, match=words):
-        load(path, environ={})
+    assert_refused(tmp_path, f"version: 1\ntools: {{t: {tool}}}\n", words)

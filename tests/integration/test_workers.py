@@ -21,6 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live import free_port
+from tests.plugins.skips import does_not_apply
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -242,7 +243,7 @@ def test_ipv6(folder: Path) -> None:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
     except OSError:
-        pytest.skip("no IPv6 here")
+        does_not_apply("this machine has no IPv6")
     with serving(folder, host="::1") as parent:
         assert parent.pid() in {child.pid for child in parent.children()}
 

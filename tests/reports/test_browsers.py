@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 from tests.live import Answer
 from tests.reports.vendors import House, house, response, user
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
 from contract.egress import DIRECT, Egress, from_environment, read_proxy
+from gateway.assembly.configuration import load
 from observability.webhook import post_event
 from rag.documents.pieces import Unreadable
 from rag.tools.fetch import FetchFailed, fetch

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
-from config.loading import load_with_places
+from config import ConfigError
+from gateway.assembly.configuration import load, load_with_places
 from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
 

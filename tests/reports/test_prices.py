@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from access.ledger.pricing import left_out
-from config import Config, load
-from config.loading import load_with_places
+from config import Config
 from contract.errors import NO_PRICE
+from gateway.assembly.configuration import load, load_with_places
 from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
 from tests.live import Answer, running_gateway

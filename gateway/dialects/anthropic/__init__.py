@@ -10,7 +10,6 @@ from gateway.dialects.anthropic.writers import StreamWriter, WholeWriter
 
 if TYPE_CHECKING:
     from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
-
     from contract.errors import GatehouseError, UpstreamError
     from contract.messages import ChatRequest
 

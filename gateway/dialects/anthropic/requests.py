@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from contract.dialect import WireOptions, WireRequest
 
+from contract.dialect import WireOptions, WireRequest
 from contract.errors import InvalidRequest
 from contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.dialects import fields

@@ -11,7 +11,6 @@ from gateway.dialects.gemini_generate.writers import ArrayWriter, StreamWriter, 
 
 if TYPE_CHECKING:
     from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
-
     from contract.errors import GatehouseError, UpstreamError
     from contract.messages import ChatRequest
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
-from contract.dialect import WireOptions, WireRequest
 
+from contract.dialect import WireOptions, WireRequest
 from contract.errors import InvalidRequest, MalformedReply, UnsupportedFeature
 from contract.messages import EmbeddingRequest, Embeddings
 from gateway.dialects import fields

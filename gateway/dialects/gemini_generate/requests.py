@@ -6,8 +6,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
-from contract.dialect import InboundCall, WireOptions, WireRequest
 
+from contract.dialect import InboundCall, WireOptions, WireRequest
 from contract.errors import InvalidRequest
 from contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
 from gateway.dialects import fields

@@ -12,7 +12,6 @@ from gateway.dialects.gemini_generate.names import camel
 
 if TYPE_CHECKING:
     from contract.dialect import InboundCall
-
     from contract.messages import ChatRequest
 
 

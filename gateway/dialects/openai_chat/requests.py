@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import msgspec
-from contract.dialect import WireOptions, WireRequest
 
+from contract.dialect import WireOptions, WireRequest
 from contract.errors import InvalidRequest
 from contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFormat, Tool, ToolChoice
 from gateway.dialects import fields

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from contract.caller import Caller
-from contract.rules import NANO, Rule
 from redis.asyncio import Redis
 from sqlalchemy import select
 
@@ -18,18 +16,20 @@ from access.callers.directory import Directory
 from access.database.store import Database
 from access.database.tables import HOURS
 from access.ledger.entry import Entry
-from access.ledger.ledger import insert
+from access.ledger.rows import insert
 from access.limits import redis_counters
 from access.limits.counters import DAY_US, RATE, SLOTS, SPEND, Demand, MemoryCounters, Seed, Settlement
 from access.limits.quota import Quota
 from access.limits.redis_counters import PREFIX, RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
 from access.opening import open_accounts
-from config import load
 from config.root import Config
+from contract.caller import Caller
 from contract.deltas import Delta, Usage
 from contract.exchange import Exchange
+from contract.rules import NANO, Rule
 from contract.unsettled import Transcript, Unsettled
+from gateway.assembly.configuration import load
 from router.reply import note_usage
 from tests.services import RedisServer, redis_server
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling

@@ -13,18 +13,22 @@ from typing import Any, cast
 
 import pytest
 import structlog
-from contract.caller import Caller
-from sqlalchemy import event
+from sqlalchemy import event, select, update
 
 from access.callers.conflicts import NotThere
 from access.callers.directory import Directory, check_key_options, check_options, narrowed
-from access.callers.stored_keys import Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
+from access.callers.registry import Registry
+from access.callers.stored_keys import COPY_FORM, Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
+from access.database.audit import Audit
 from access.database.store import Database
+from access.database.tables import KEYS
 from access.ledger.entry import entry_of
-from config import Config, ConfigError, load
+from config import Config, ConfigError
+from contract.caller import Caller
 from contract.errors import Unauthenticated, Unavailable
 from contract.exchange import Exchange
 from gateway.admin.administration import Administration, KeyView, Kind
+from gateway.assembly.configuration import load
 from observability.logs import LogFormat, configure_logging
 from rag.source import Source
 from rag.tools.kinds import SourceTool
@@ -304,3 +308,39 @@ def test_a_copy_on_disk_is_taken_as_we_wrote_it_and_not_for_long(tmp_path: Path)
     now[0] += 3601
     with pytest.raises(Unavailable):
         opened().find(key)
+
+
+def test_the_row_of_a_key_that_cannot_be_read_stays_and_is_told(tmp_path: Path) -> None:
+    """Its key is refused; the others are good."""
+
+    async def run() -> None:
+        database = Database(f"sqlite:///{tmp_path}/gatehouse.db")
+        registry = Registry(database, b"p" * 32, Audit(database))
+        _, good = await registry.create_key("test", "one")
+        spoilt, bad = await registry.create_key("test", "one")
+        async with database.engine.begin() as connection:
+            await connection.execute(update(KEYS).where(KEYS.c.id == spoilt.id).values(created_ms="soon"))
+        keys = StoredKeys(database, b"p" * 32, tmp_path / "keys.copy", 3600)
+        assert await keys.refresh()
+        assert keys.find(good)
+        with pytest.raises(Unauthenticated):
+            keys.find(bad)
+        assert (keys.unreadable, keys.status()) == (1, "ready, 1 keys, 1 that can't be read and are refused")
+        async with database.engine.connect() as connection:
+            assert len((await connection.execute(select(KEYS.c.id))).all()) == 2
+        await database.close()
+
+    asyncio.run(run())
+
+
+def test_a_copy_on_disk_of_a_later_version_is_not_used(tmp_path: Path) -> None:
+    """It may narrow a key by what this one does not know."""
+    key, pepper, path = "gh-abcdefghij-secret", b"p" * 32, tmp_path / "keys.copy"
+    good = StoredKey("abcdefghij", digest_of(key, pepper), "one")
+    for form, used in ((COPY_FORM, True), (COPY_FORM + 1, False)):
+        keys = StoredKeys(cast(Any, None), pepper, path, 3600, lambda: 1000.0)
+        keys._take(Snapshot(7, 1000.0, (good,), form=form))
+        keys._save()
+        opened = StoredKeys(cast(Any, None), pepper, path, 3600, lambda: 1000.0)
+        opened._load()
+        assert (opened._snapshot.version == 7) is used

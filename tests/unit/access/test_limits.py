@@ -10,9 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from contract.attempt import Attempt
-from contract.caller import Caller
-from contract.rules import NANO, Bound, Rule
 from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -35,10 +32,13 @@ from access.limits.quota import Quota
 from access.limits.redis_counters import RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
 from access.limits.ticket import QuotaTicket
+from contract.attempt import Attempt
+from contract.caller import Caller
 from contract.deltas import Usage
 from contract.errors import BudgetSpent, GatehouseError, NotAllowed, TooManyRequests, Unavailable
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from contract.rules import NANO, Bound, Rule
 from contract.unsettled import Unsettled
 from tests.services import RedisServer
 

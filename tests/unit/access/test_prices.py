@@ -6,11 +6,11 @@ import datetime
 from decimal import Decimal
 
 import pytest
-from contract.attempt import Attempt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from access.ledger.prices import Prices, Rates, Vendor
+from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.exchange import CacheNote, Exchange
 from contract.unsettled import Unsettled

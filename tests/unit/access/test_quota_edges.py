@@ -7,17 +7,16 @@ import json
 from decimal import Decimal
 
 import pytest
-from contract.attempt import Attempt
-from contract.caller import Caller
-from contract.dialect import WireOptions
-from contract.rules import NANO, Bound, Rule
 
 from access.ledger.entry import entry_of
 from access.ledger.prices import Prices, Rates, Vendor
 from access.limits.counters import LEASE_US, MemoryCounters
 from access.limits.estimate import size_of
 from access.limits.quota import Quota
+from contract.attempt import Attempt
+from contract.caller import Caller
 from contract.deltas import Delta, Usage
+from contract.dialect import WireOptions
 from contract.errors import BudgetSpent, NotAllowed, OwnLimitReached, TooManyRequests
 from contract.exchange import Exchange
 from contract.messages import (
@@ -32,6 +31,7 @@ from contract.messages import (
     ResponseFormat,
     Text,
 )
+from contract.rules import NANO, Bound, Rule
 from contract.unsettled import Transcript, Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat

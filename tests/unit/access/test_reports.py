@@ -7,6 +7,7 @@ import datetime
 import io
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 from access.database.store import Database
 from access.ledger import reports
 from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, Entry
-from access.ledger.ledger import insert
 from access.ledger.reports import Line, read_time
+from access.ledger.rows import insert
 from tests.databases import emptied
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -41,10 +42,13 @@ AFEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChe
 
 def entry(at_ms: int, number: int = 0, app: str = "app", user: str = "", cost: int | None = 1000) -> Entry:
     identity = f"{at_ms * 1_000_000 + number % 1_000_000:016x}{number:016x}"
+    counts: dict[str, Any] = {"input": 10, "output": 5, "cache_read": 1, "cache_write": 2, "reasoning": 3, "cost": cost}
+    shared: dict[str, Any] = {**counts, "target": "p/m", "status": 200, "error": "", "estimated": False}
+    attempt = AttemptEntry(number=1, reason="first", duration_ms=6, **shared)
     return Entry(
-        identity, f"r{number}", "t", at_ms, "org", "team", app, "key", user, "openai.chat", "m", "p/m", 200, "ok", "",
-        "off", False, 10, 5, 1, 2, 3, cost, False, 7,
-        (AttemptEntry(1, "p/m", "first", 200, "", 10, 5, 1, 2, 3, cost, False, 6),),
+        id=identity, request_id=f"r{number}", trace_id="t", at_ms=at_ms, organisation="org", team="team", app=app,
+        key="key", user=user, surface="openai.chat", model="m", outcome="ok", cache="off", stream=False, duration_ms=7,
+        attempts=(attempt,), **shared,
     )  # fmt: skip
 
 

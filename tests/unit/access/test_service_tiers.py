@@ -6,19 +6,20 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from contract.attempt import Attempt
-from contract.rules import NANO
 
 from access.ledger.prices import Prices, Rates, Vendor
 from access.limits.counters import MemoryCounters
 from access.limits.estimate import size_of
 from access.limits.quota import Quota
-from config import ConfigError, load
+from config import ConfigError
+from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from contract.rules import NANO
 from contract.service_tier import asked_tier, tier_name
 from contract.unsettled import Unsettled
+from gateway.assembly.configuration import load
 
 ONE_TIER = pytest.mark.guarantee(
     "money", "An answer costs what its service tier costs, and is unpriced without a price"

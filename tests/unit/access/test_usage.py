@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from contract.attempt import Attempt
 
 from access.ledger.prices import complete_usage
 from access.limits.estimate import size_of
+from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.messages import ChatRequest, Message, Text
 from contract.unsettled import Transcript

@@ -8,19 +8,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from contract.caller import Caller
-from contract.phases import Answer, MakesAnswer
 
 from cache.answers import AnswerCache
 from cache.eviction import Kind
 from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.tier import Tiers
+from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta
 from contract.errors import CutShort
 from contract.exchange import Exchange
 from contract.messages import CacheControl, ChatRequest, Message, Text
 from contract.passages import Passage
+from contract.phases import Answer, MakesAnswer
 from contract.unsettled import Unsettled
 
 

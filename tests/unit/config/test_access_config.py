@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from gateway.assembly.configuration import load
+from tests.configs import refusal
 
 HEAD = "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {m: {targets: [p/m]}}\n"
 WRONG = [
@@ -54,11 +55,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "place", "said"), WRONG, ids=[each[2] + str(n) for n, each in enumerate(WRONG)])
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, place: str, said: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(HEAD + text + "\n")
-    with pytest.raises(ConfigError) as raised:
-        load(path, environ={})
-    told = raised.value.render(color=False)
+    error = refusal(tmp_path, HEAD + text + "\n")
+    told = error.render(color=False)
     assert place in told, told
     assert said in told, told
     assert any(f":{line}:" in told for line in (4, 5)), told

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 
 HARMLESS = [
     'admin: {keys: {olga: {key: "${K}", role: viewer}}, wrong: 1}',

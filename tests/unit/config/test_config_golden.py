@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 
 GOLDEN = Path(__file__).parent / "golden"
 ENVIRON = {"OPENAI_API_KY": "sk-environment-secret", "EMPTY": ""}

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from config import ConfigError, OpenAIConfig, load, show, show_json
+from config import ConfigError, OpenAIConfig, show, show_json
 from config.document import read_document
 from config.references import References
+from gateway.assembly.configuration import load
 
 SECRETS = {
     "PLAIN": "sk-live-from-the-environment-9x7q",

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import ConfigError, load
 from config.units import (
     parse_duration,
     parse_percentage,
@@ -15,6 +14,7 @@ from config.units import (
     write_size,
     write_tokens,
 )
+from tests.configs import refusal
 
 numbers = st.one_of(
     st.integers(0, 10**9).map(str),
@@ -98,10 +98,7 @@ def test_tokens_survive_writing(count: int) -> None:
     ],
 )
 def test_what_was_meant(tmp_path: Path, text: str, meant: str) -> None:
-    path = tmp_path / "g.yaml"
-    path.write_text(f"version: 1\nproviders: {{p: {{kind: simulated}}}}\n{text}\n")
-    with pytest.raises(ConfigError) as raised:
-        load(path, {})
-    problem = raised.value.problems[0]
+    error = refusal(tmp_path, f"version: 1\nproviders: {{p: {{kind: simulated}}}}\n{text}\n")
+    problem = error.problems[0]
     assert problem.suggestion == f"did you mean {meant}?"
     assert problem.line == 3

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, load
+from config import ConfigError
+from gateway.assembly.configuration import load
 
 FRAME = """
 version: 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import load
 from config.problems import ConfigError
+from gateway.assembly.configuration import load
 
 FILE = "version: 1\nproviders: {o: {kind: openai, %s}}\nmodels: {o: {targets: [o/m]}}\n"
 

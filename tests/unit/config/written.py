@@ -9,9 +9,10 @@ from pydantic.fields import FieldInfo
 
 from config.prices import Listed
 from config.secret import Secret
-from config.shape import fields, kinds, unwrap
+from config.shape import choices, fields, unwrap
 from config.struct import Checked, Read, Ref, Struct
 from config.units import Unit
+from gateway.assembly.catalog import KINDS
 
 # Names that every configuration here has, by section.
 NAMES = {
@@ -38,6 +39,9 @@ _TEXTS: dict[str, list[str | None]] = {
 
 def value_of(annotation: Any, markers: tuple[Any, ...] = (), name: str = "", depth: int = 0) -> st.SearchStrategy[Any]:
     """What may stand where a field of this type is read."""
+    by_kind = choices(annotation, KINDS)
+    if by_kind:
+        return st.one_of([struct_of(struct, depth + 1) for struct in by_kind.values()])
     annotation, markers = unwrap(annotation, markers)
     for marker in markers:
         if isinstance(marker, Unit):
@@ -56,9 +60,6 @@ def value_of(annotation: Any, markers: tuple[Any, ...] = (), name: str = "", dep
 
 def _by_type(annotation: Any, markers: tuple[Any, ...], name: str, depth: int) -> st.SearchStrategy[Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
-    choices = kinds(annotation)
-    if choices:
-        return st.one_of([struct_of(struct, depth + 1) for struct in choices.values()])
     if isinstance(annotation, type) and issubclass(annotation, Struct):
         return struct_of(annotation, depth + 1)
     if origin is Literal:

@@ -10,13 +10,13 @@ from typing import Any
 import anthropic.types
 import msgspec
 import pytest
-from contract.dialect import Dialect, InboundCall, WireOptions
 from google.genai import types as google
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.dialect import Dialect, InboundCall, WireOptions
 from contract.errors import GatehouseError, InvalidRequest, UpstreamError
 from contract.messages import (
     ChatRequest,

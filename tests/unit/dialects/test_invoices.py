@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from contract.attempt import Attempt
-from contract.dialect import Dialect
 
 from access.ledger.prices import Prices, Vendor
+from contract.attempt import Attempt
 from contract.deltas import Usage
+from contract.dialect import Dialect
 from contract.exchange import Exchange
 from contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages

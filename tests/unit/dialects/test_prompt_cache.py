@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from contract.dialect import InboundCall, WireOptions
 
+from contract.dialect import InboundCall, WireOptions
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from contract.dialect import InboundCall
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.dialect import InboundCall
 from contract.errors import InvalidRequest
 from contract.messages import ChatRequest
 from contract.prompt_tokens import MANY_MESSAGES, prompt_tokens

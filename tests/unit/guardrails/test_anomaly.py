@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from contract.caller import Caller
 
+from contract.caller import Caller
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from guardrails.anomaly import REMEMBERED, AnomalyGuard, Traffic

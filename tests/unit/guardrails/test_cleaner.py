@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from guardrails.canonical import views
 from guardrails.classified import InjectionClassifier
 from guardrails.heads import Vectors, load_head
-from guardrails.outside import REMOVED
+from guardrails.injection import REMOVED
 
 SENTENCE_ONLY = "A document with one sentence that attacks loses that sentence and keeps all others"
 KEPT = [

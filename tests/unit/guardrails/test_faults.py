@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from contract.caller import Caller
 
+from contract.caller import Caller
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain

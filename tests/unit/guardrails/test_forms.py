@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from contract.reply import Reply
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.deltas import FinishReason
 from contract.messages import ChatRequest
+from contract.reply import Reply
 from contract.work import WorkPool
 from guardrails.formats.forms import ChoiceForm, Form, JsonForm, PatternForm, PythonForm, SqlForm, YamlForm
 from guardrails.judges.guard import FormJudge, Judgement

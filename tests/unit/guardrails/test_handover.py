@@ -8,13 +8,14 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from contract.caller import Caller
 
+from contract.caller import Caller
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
-from guardrails.handover import PHRASES, Handover, HandoverGuard
+from guardrails.handover import PHRASES, HandoverGuard
 from guardrails.verdict import Policy
+from guardrails.webhook import Handover
 
 
 def _request(*turns: str) -> ChatRequest:

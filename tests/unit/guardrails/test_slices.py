@@ -7,10 +7,10 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from contract.caller import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.caller import Caller
 from contract.errors import BodyTooLarge, TooManyRequests
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from contract.attempt import Attempt
-from contract.caller import Caller
-from contract.trace_context import new_span_id
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from contract.attempt import Attempt
+from contract.caller import Caller
 from contract.deltas import Usage
 from contract.exchange import Exchange, Outcome, Step
 from contract.messages import Loss
+from contract.trace_context import new_span_id
 
 SECRETS = ("sk-secret", "my phone number", "the caller's own words")
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from contract.attempt import Attempt
-from contract.provider import Provider, UpstreamCall
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.attempt import Attempt
 from contract.context_block import write_block
 from contract.deltas import Delta
 from contract.errors import ServerFault, Unavailable, UnsupportedFeature, UpstreamNotFound
@@ -28,6 +27,7 @@ from contract.messages import (
 )
 from contract.passages import Passage
 from contract.patience import Timeouts
+from contract.provider import Provider, UpstreamCall
 from contract.tokens import estimate_tokens
 from contract.unsettled import Transcript
 from gateway.providers.extractive import ExtractiveProvider, answer

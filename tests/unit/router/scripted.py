@@ -9,13 +9,13 @@ from random import Random
 from typing import Any, TypeVar
 
 import msgspec
-from contract.provider import Provider, UpstreamCall
-from contract.reply import Reply
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Message, Text
+from contract.provider import Provider, UpstreamCall
+from contract.reply import Reply
 from contract.unsettled import Unsettled
 from router.dispatch import Dispatcher
 from router.health import HealthBook

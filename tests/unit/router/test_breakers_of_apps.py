@@ -6,11 +6,11 @@ import asyncio
 from random import Random
 
 import pytest
-from contract.attempt import Attempt
-from contract.caller import Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.attempt import Attempt
+from contract.caller import Caller
 from contract.errors import (
     ConnectFailed,
     CredentialRefused,

@@ -6,7 +6,6 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from contract.reply import Reply
 
 from contract.errors import (
     AllTargetsFailed,
@@ -27,6 +26,7 @@ from contract.errors import (
 )
 from contract.exchange import Exchange
 from contract.patience import Timeouts
+from contract.reply import Reply
 from contract.unsettled import Unsettled
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 from tests.unit.router.scripted import EMBEDDING, REQUEST, Outcome, Stage, breaks, ends, fails, play, says

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from contract.attempt import Attempt
-from contract.provider import UpstreamCall
 
+from contract.attempt import Attempt
 from contract.errors import (
     AllTargetsFailed,
     CredentialRefused,
@@ -18,6 +17,7 @@ from contract.errors import (
     UpstreamError,
 )
 from contract.patience import Timeouts
+from contract.provider import UpstreamCall
 from contract.unsettled import Transcript
 from router.failure import _CURES, combine, explain_timeout
 from router.policy import RoutePolicy

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract.caller import Caller
-from contract.phases import Decision
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from contract.caller import Caller
 from contract.errors import Unavailable
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from contract.phases import Decision
 from router.intents import classifier
 from router.intents.classifier import train
 from router.intents.decide import Ambiguity, Intent, Router, RoutingPolicy, options_of

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 from anthropic.types import message_create_params
-from contract.dialect import InboundCall, WireOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from contract.dialect import InboundCall, WireOptions
 from contract.errors import InvalidRequest, UnsupportedFeature
 from contract.messages import (
     Audio,

@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from contract.dialect import InboundCall, WireOptions
 from google.genai import types as google
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.deltas import Delta, Usage
+from contract.dialect import InboundCall, WireOptions
 from contract.errors import (
     ContextWindowExceeded,
     CredentialRefused,

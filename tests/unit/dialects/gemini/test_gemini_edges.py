@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 import pytest
-from contract.dialect import InboundCall, WireOptions
 from google.genai import types as google
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.dialect import InboundCall, WireOptions
 from contract.errors import InvalidRequest, MalformedReply, Refusal, ServerFault
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Image, Message, Text, Tool, ToolResult
 from gateway.dialects.gemini_generate import (

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from contract.dialect import InboundCall, WireOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from contract.deltas import ChoiceDelta, Delta, TokenLogprob, Usage
+from contract.dialect import InboundCall, WireOptions
 from contract.errors import (
     ContextWindowExceeded,
     CredentialRefused,

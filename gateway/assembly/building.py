@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
-from contract.caller import Caller
 
 from access.callers.directory import Directory, key_sets
 from access.callers.keys import TokenCallers
@@ -26,6 +25,7 @@ from config.providers import (
     SimulatedConfig,
 )
 from config.sources import SqlConfig, WebConfig
+from contract.caller import Caller
 from contract.egress import read_proxy
 from contract.work import WorkPool
 from gateway.assembly import catalog
@@ -41,8 +41,7 @@ from router.policies import route_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from contract.phases import Context, OwnTools, Recall, Routing
-    from contract.provider import Provider
+    from redis.asyncio import Redis
 
     from cache.answers import AnswerCache
     from config.providers import ProviderConfig
@@ -53,6 +52,8 @@ if TYPE_CHECKING:
     from contract.egress import Egress, Proxy
     from contract.embedding import Vectors
     from contract.guards import Guards
+    from contract.phases import Context, OwnTools, Recall, Routing
+    from contract.provider import Provider
     from contract.work import WorkPool
     from gateway.engine.resources import Resources
     from rag.quality import QualityJudge
@@ -120,9 +121,25 @@ async def build(config: Config, resources: Resources) -> Engine:
 
 
 def _caches(config: Config, resources: Resources) -> dict[str, AnswerCache]:
-    redis = config.server.redis
-    url = redis.reveal() if redis is not None else None
-    return {name: resources.cache(name, each, url) for name, each in config.caches.items()}
+    return {name: _answers(config, name, resources) for name in config.caches}
+
+
+def _answers(config: Config, name: str, resources: Resources) -> AnswerCache:
+    from cache.assembly import open_cache
+
+    cache, redis = config.caches[name], _redis(config, resources)
+    key = (name, cache.tiers, cache.ttl, cache.semantic)
+    if cache.semantic is None:
+        return resources.cache(key, lambda: open_cache(name, cache, redis))
+    from rag.nearest import MemoryIndex
+
+    embedder = resources.embedder()
+    return resources.cache(key, lambda: open_cache(name, cache, redis, embedder, MemoryIndex))
+
+
+def _redis(config: Config, resources: Resources) -> Redis | None:
+    url = config.server.redis
+    return resources.redis(url.reveal()) if url is not None else None
 
 
 async def _provider(
@@ -346,11 +363,12 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
 
 
 def _recall(config: Config, pipeline: str, sources: Mapping[str, Source], resources: Resources) -> Recall:
-    if config.pipelines[pipeline].recall is None:
+    name = config.pipelines[pipeline].recall
+    if name is None:
         return NO_RECALL
     from cache.assembly import open_recall
 
-    return open_recall(config, pipeline, sources, resources)
+    return open_recall(config, pipeline, sources, _answers(config, name, resources), _redis(config, resources))
 
 
 async def _reading_tools(

@@ -1,0 +1,176 @@
+"""Lines of journals that this version can't read: kept byte for byte beside the journals until one can read them.
+
+`<journal>.undecodable` has them, one a line. They are of a later version, as after a downgrade, or damaged. They are
+read again at each start and whenever somebody has changed the file; those that can be read then go to the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import structlog
+
+from access.ledger.lines import Unreadable
+
+SUFFIX = ".undecodable"
+# What 0.1.0 left of a damaged journal: all of it, the lines that it had brought to the database too.
+WHOLE = ".unread"
+_MOST_PLACES = 20
+_AT_ONCE = 1 << 20
+Stat: TypeAlias = tuple[int, int, int]
+
+
+class Aside:
+    """What is kept aside in a folder that all processes of a machine share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # How many lines each file has, as of when.
+        self._counts: dict[Path, tuple[Stat, int]] = {}
+        self._seen: dict[Path, Stat] = {}
+
+    @property
+    def lines(self) -> int:
+        """How many there are, as of the last `look`."""
+        return sum(count for _, count in self._counts.values())
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"{self._folder}/*{SUFFIX}"
+
+    def keep(self, journal: Path, lines: Sequence[Unreadable]) -> None:
+        """Adds lines of a journal, and logs it. Equal lines are there once. Raises `OSError`, and then adds none."""
+        if not lines:
+            return
+        path = self._append(journal.with_suffix(SUFFIX), [each.data for each in lines])
+        whys = sorted({each.why for each in lines})
+        structlog.get_logger().error(
+            "lines of a journal can't be read: they are kept aside",
+            file=str(journal),
+            kept=str(path),
+            lines=len(lines),
+            first_bytes=[each.place for each in lines[:_MOST_PLACES]],
+            why=whys[:_MOST_PLACES],
+        )
+        self.look()
+
+    def _append(self, path: Path, lines: Sequence[bytes]) -> Path:
+        with self._open(path) as (path, file):
+            before = file.read()
+            known = set(before.split(b"\n"))
+            new = [each for each in dict.fromkeys(lines) if each not in known]
+            # Somebody may have changed it by hand.
+            gap = b"\n" if before and not before.endswith(b"\n") else b""
+            try:
+                write_all(file, gap + b"".join([each + b"\n" for each in new]))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(len(before))
+                raise
+        return path
+
+    @contextlib.contextmanager
+    def _open(self, path: Path) -> Iterator[tuple[Path, FileIO]]:
+        """The file, ours alone; another one while somebody else has it."""
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            with FileIO(descriptor, "r+b") as file:
+                if locked(file) and is_still(file, path):
+                    yield path, file
+                    return
+            path = path.with_stem(f"{path.stem}-{secrets.token_hex(2)}")
+
+    def unseen(self) -> list[Path]:
+        """The files that are new or changed since `seen`, or that nobody here has looked at yet."""
+        found = sorted([*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(f"*{WHOLE}")])
+        return [each for each in found if _is_file(each) and self._seen.get(each) != stat_of(each)]
+
+    def seen(self, path: Path) -> None:
+        """It is not read again before it changes."""
+        with contextlib.suppress(OSError):
+            self._seen[path] = stat_of(path)
+
+    def look(self) -> None:
+        """Counts again what has changed."""
+        counts = {}
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if _is_file(path):
+                    before = self._counts.get(path)
+                    known = before is not None and before[0] == stat_of(path)
+                    counts[path] = before if before is not None and known else (stat_of(path), _count(path))
+        self._counts = counts
+
+
+def replace(path: Path, lines: Iterable[bytes]) -> None:
+    """Puts other lines in the place of those of a file; without any it goes. Raises `OSError`: then nothing changed."""
+    part = path.with_suffix(".part")
+    count = 0
+    try:
+        with open(part, "wb", opener=private) as file:
+            for count, line in enumerate(lines, 1):  # noqa: B007 - also after the loop
+                file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if count:
+            part.replace(path)
+        else:
+            path.unlink()
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def locked(file: IO[Any] | FileIO) -> bool:
+    """Whether the file is ours alone now, until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def is_still(file: IO[Any] | FileIO, path: Path) -> bool:
+    """Whether the open file is the one of that name: another may have been put in its place."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
+
+
+def private(path: str, flags: int) -> int:
+    """Opens a file that is for nobody else of this machine: who has called whom is in it."""
+    return os.open(path, flags, 0o600)
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """However many writes that takes. Raises `OSError`: then some of it may be there."""
+    sent = 0
+    while sent < len(data):
+        sent += file.write(data[sent:] if sent else data) or 0
+
+
+def _is_file(path: Path) -> bool:
+    return not path.is_symlink() and path.is_file()
+
+
+def stat_of(path: Path) -> Stat:
+    """What tells a changed file from what it was: its number, its time and its size."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _count(path: Path) -> int:
+    count, last = 0, b"\n"
+    with path.open("rb") as file:
+        while data := file.read(_AT_ONCE):
+            count += data.count(b"\n")
+            last = data[-1:]
+    return count + (last != b"\n")

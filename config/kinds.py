@@ -1,0 +1,176 @@
+"""Components by `kind`: their configs stand beside them, and are imported when a file names them.
+
+The envelope (`kind`, the entry's name) is read first; the kind says which struct reads the options. Which kinds there
+are is the composition root's to say, and that of packages that are installed beside Gatehouse.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, ValidationInfo
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+
+from config.findings import wrong
+from config.struct import Component
+
+# Other packages offer components under `gatehouse.guardrails`, `gatehouse.tools`, ...
+ENTRY_POINTS = "gatehouse"
+# Where a schema has every kind of a seam: `schema` puts them in.
+PLACEHOLDER = "x-gatehouse-seam"
+
+
+@dataclass(frozen=True)
+class Seam:
+    """The kinds of one seam as `module:Class`, and the class that each of them is made from."""
+
+    base: str
+    kinds: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One kind, where it is defined, and the package that brings it; empty for our own."""
+
+    seam: str
+    kind: str
+    place: str
+    package: str = ""
+
+
+class Kinds:
+    """What kinds there are. Ours come first: no package can take the place of one of them."""
+
+    def __init__(self, seams: Mapping[str, Seam]) -> None:
+        self._seams = seams
+        self._loaded: dict[tuple[str, str], type[Component]] = {}
+        self._plugins: dict[str, dict[str, EntryPoint]] | None = None
+
+    @property
+    def seams(self) -> list[str]:
+        """Their names."""
+        return list(self._seams)
+
+    def struct(self, seam: str, kind: object) -> type[Component] | None:
+        """The config of a kind; None where there is none. Raises pydantic's error for a plug-in that is broken."""
+        if not isinstance(kind, str):
+            return None
+        known = self._loaded.get((seam, kind))
+        if known is None:
+            place = self._seams[seam].kinds.get(kind)
+            plugin = self._plugins_of(seam).get(kind) if place is None else None
+            if place is not None:
+                known = _load(place)
+            elif plugin is not None:
+                known = self._load_plugin(seam, plugin)
+            else:
+                return None
+            self._loaded[(seam, kind)] = known
+        return known
+
+    def names(self, seam: str) -> list[str]:
+        """All kinds of a seam, ours first."""
+        return [*self._seams[seam].kinds, *(each for each in self._plugins_of(seam))]
+
+    def structs(self, seam: str) -> dict[str, type[Component]]:
+        """The config of every kind that can be loaded."""
+        found: dict[str, type[Component]] = {}
+        for kind in self.names(seam):
+            try:
+                struct = self.struct(seam, kind)
+            except ValueError:
+                continue
+            if struct is not None:
+                found[kind] = struct
+        return found
+
+    def offers(self) -> Iterator[Offer]:
+        """Everything there is, by seam: for people."""
+        for seam, known in self._seams.items():
+            yield from (Offer(seam, kind, place) for kind, place in known.kinds.items())
+            for kind, plugin in self._plugins_of(seam).items():
+                package = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist is not None else "unknown"
+                yield Offer(seam, kind, plugin.value, package)
+
+    def _plugins_of(self, seam: str) -> dict[str, EntryPoint]:
+        # Looking through the installed packages takes some 20 ms: only where a kind is none of ours.
+        if self._plugins is None:
+            self._plugins = {
+                each: {point.name: point for point in entry_points(group=f"{ENTRY_POINTS}.{each}")}
+                for each in self._seams
+            }
+        return {kind: point for kind, point in self._plugins[seam].items() if kind not in self._seams[seam].kinds}
+
+    def _load_plugin(self, seam: str, plugin: EntryPoint) -> type[Component]:
+        try:
+            found = plugin.load()
+        except Exception as error:
+            # Whatever a stranger's module raises, the file's other mistakes are told as well.
+            message = f"the plug-in {plugin.value} can't be loaded: {type(error).__name__}: {error}"
+            raise wrong(message, "install what it needs, or ask its author") from error
+        base = _load(self._seams[seam].base)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise wrong(f"the plug-in {plugin.value} is no {base.__name__}", "ask its author") from None
+        return found
+
+
+def _load(place: str) -> type[Component]:
+    module, _, name = place.partition(":")
+    found: type[Component] = getattr(importlib.import_module(module), name)
+    return found
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """Marks a field that holds a component's config. `usual` is the kind of one that names none."""
+
+    seam: str
+    usual: str = ""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Reads the kind, then the options by the kind's own struct."""
+        return core_schema.with_info_plain_validator_function(
+            self._read,
+            serialization=core_schema.plain_serializer_function_ser_schema(_write, info_arg=True),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A place that is filled with all kinds of the seam, which only `config.display.schema` knows."""
+        return {PLACEHOLDER: self.seam}
+
+    def kind_of(self, value: Mapping[str, Any]) -> object:
+        """The kind that a mapping names, or the usual one."""
+        return value.get("kind", self.usual or None)
+
+    def _read(self, value: Any, info: ValidationInfo) -> Component:
+        if isinstance(value, Component):
+            return value
+        kinds = (info.context or {}).get("kinds")
+        if not isinstance(kinds, Kinds):
+            raise TypeError("a config is read with its kinds as context: see `config.load`")
+        if not isinstance(value, Mapping):
+            raise PydanticKnownError("model_type", {"class_name": "Component"})
+        if "kind" not in value:
+            if not self.usual:
+                raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
+            value = {"kind": self.usual, **value}
+        struct = kinds.struct(self.seam, value["kind"])
+        if struct is None:
+            context = {"discriminator": "'kind'", "tag": str(value["kind"]), "expected_tags": ""}
+            raise PydanticKnownError("union_tag_invalid", context)
+        return struct.model_validate(value, context=info.context)
+
+
+def _write(value: Component, info: SerializationInfo) -> dict[str, Any]:
+    return value.model_dump(
+        mode=info.mode, by_alias=info.by_alias, exclude_none=info.exclude_none, exclude_defaults=info.exclude_defaults
+    )
+
+
+def seam_of(markers: tuple[Any, ...]) -> OfKind | None:
+    """The mark of a component's field among a field's markers."""
+    return next((each for each in markers if isinstance(each, OfKind)), None)

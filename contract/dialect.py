@@ -1,0 +1,137 @@
+"""The seam of the dialects: one wire format in four pure directions."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from contract.deltas import Delta
+from contract.errors import GatehouseError, UpstreamError
+from contract.messages import ChatRequest, Loss
+
+Unsupported = Literal["drop", "refuse"]
+
+
+class WireOptions(msgspec.Struct, frozen=True):
+    """How a request is to be written: the upstream's model id, streamed or not, and what to do with what can't be said.
+
+    `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one;
+    `prompt_cache` that marks are to be placed where the vendor keeps prefixes up to a mark. `max_tokens` is the name of
+    the bound of an OpenAI answer; empty: as `native` says. `nine_letter_ids`: ids of tool calls are to be of nine.
+    """
+
+    model: str
+    stream: bool
+    version: str = ""
+    unsupported: Unsupported = "drop"
+    native: bool = True
+    prompt_cache: bool = False
+    max_tokens: str = ""
+    nine_letter_ids: bool = False
+
+
+class WireRequest(msgspec.Struct, frozen=True):
+    """A request as bytes: the path below the provider's base URL, further headers, and what was lost in writing it.
+
+    `lists` are headers of this request alone, to be joined with the provider's own; `names` the caller's names of tools
+    by those that were sent in their place.
+    """
+
+    path: str
+    body: bytes
+    headers: dict[str, str] = {}
+    losses: tuple[Loss, ...] = ()
+    lists: dict[str, tuple[str, ...]] = {}
+    names: dict[str, str] = {}
+
+
+class InboundCall(msgspec.Struct, frozen=True):
+    """What an HTTP request says beside its body: a model and streaming in the path (Gemini), an API version."""
+
+    model: str = ""
+    stream: bool = False
+    version: str = ""
+
+
+class ReplyReader(Protocol):
+    """Bytes of a provider in, deltas out. Pure and incremental: any split of the bytes gives the same deltas.
+
+    Terminal markers (`[DONE]`, `message_stop`) are not deltas.
+    """
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas completed by `data`. Raises `UpstreamError` for an error event or for what can't be read."""
+        ...
+
+    def finish(self) -> list[Delta]:
+        """The end of the bytes: what is left. Raises `CutShort` when the dialect's own end has not been seen."""
+        ...
+
+    def unread(self) -> str | None:
+        """The words in what came and was not given as deltas, for an answer that broke off; None where nothing came."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether the dialect's own end has been seen, so that nothing further need be waited for."""
+        ...
+
+
+class ReplyWriter(Protocol):
+    """Deltas in, bytes for the caller out. For a whole answer `feed` collects and `finish` gives the body."""
+
+    content_type: str
+
+    @property
+    def losses(self) -> list[Loss]:
+        """What of the answer the dialect could not say, known at its end."""
+        ...
+
+    def opening(self, delta: Delta) -> bytes:
+        """A frame for a stream that has begun without a word: says nothing, binds to nothing. Empty: there is none."""
+        ...
+
+    def feed(self, deltas: list[Delta]) -> bytes:
+        """What can be sent now; may be empty."""
+        ...
+
+    def finish(self) -> bytes:
+        """The clean end."""
+        ...
+
+    def fail(self, error: GatehouseError, request_id: str) -> bytes:
+        """The dialect's error event in a stream that has begun. Never a clean end."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire format in four pure directions, plus its errors."""
+
+    name: str
+
+    def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
+        """Raises `InvalidRequest` naming the field."""
+        ...
+
+    def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
+        """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+        ...
+
+    def reply_reader(self, *, stream: bool) -> ReplyReader:
+        """A reader for one reply."""
+        ...
+
+    def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
+        """A writer for one reply, streamed as the request says. `raw` allows forwarding the deltas' raw bytes;
+        `opened` says that another writer's `opening` has gone out.
+        """
+        ...
+
+    def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
+        """A provider's answer of status >= 400 as an error. Header names are in lower case."""
+        ...
+
+    def write_error(self, error: GatehouseError, request_id: str) -> bytes:
+        """The body of an error answer."""
+        ...

@@ -1,0 +1,1 @@
+"""The path of a request, and what a process holds to serve it."""
