@@ -13,9 +13,9 @@
     guard output  checks of the whole answer, which may ask again; then
                   the pump's filters: masked values put back last        guardrails, gateway/engine/pump.py
 
-A phase that the config leaves out is one of `gateway/engine/absent.py`, which does nothing. The cache stores an answer as
-the model gave it: the output filters run over it for each caller anew. Trace, metrics and log read the exchange after
-the reply has gone; `Unsettled` holds what has to be settled then.
+A phase that the config leaves out is one of `gateway/engine/absent.py`, which does nothing. The cache stores an answer
+as the model gave it: the output filters run over it for each caller anew. Trace, metrics and log read the exchange
+after the reply has gone; `Unsettled` holds what has to be settled then.
 """
 
 from __future__ import annotations
