@@ -26,6 +26,10 @@ AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
 
 
+# The trace of a request that comes without one.
+_NEW = ("", "", 1)
+
+
 class CacheNote(msgspec.Struct, frozen=True):
     """What the cache did. `shared` is an answer that was under way for another; `why` says why nothing was kept.
 
@@ -96,7 +100,7 @@ class Exchange:
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
         self.surface = surface
-        self.trace_id, self.parent_span_id, self.trace_flags = read_traceparent(traceparent)
+        self.trace_id, self.parent_span_id, self.trace_flags = read_traceparent(traceparent) if traceparent else _NEW
         self.trace_state = tracestate if self.parent_span_id else ""
         if not self.trace_id:
             self.trace_id = noise[:16].hex()

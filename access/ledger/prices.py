@@ -239,14 +239,15 @@ class Prices:
 
 
 async def settle_request(
-    exchange: Exchange, unsettled: Unsettled, prices: Prices, finished: Callable[[Exchange], None]
+    exchange: Exchange, unsettled: Unsettled, prices: Prices, finished: Callable[[Exchange], None] | None
 ) -> None:
-    """The end of a request: what it has cost, its row by `finished`, its ticket. Never raises `Exception`."""
+    """The end of a request: what it has cost, its row by `finished` (None: none are kept), its ticket. Never raises."""
     try:
         if unsettled.due:
             prices.settle(exchange, unsettled)
         # Its row first: whenever the process dies, no budget holds less than the ledger says.
-        finished(exchange)
+        if finished is not None:
+            finished(exchange)
         if unsettled.ticket is not None:
             await unsettled.ticket.settle(exchange)
     except Exception as error:

@@ -29,12 +29,13 @@ from contract.caller import Caller
 from contract.egress import read_proxy
 from contract.work import WorkPool
 from gateway.assembly import catalog
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_QUOTA, NO_RECALL, NO_ROUTING, NO_TOOLS
+from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.engine.asides import Asides
-from gateway.engine.pipeline import Pipeline, Route
+from gateway.engine.pipeline import NO_QUOTA, Pipeline, Route
 from gateway.engine.runtime import Engine
 from gateway.providers.credentials import Credentials
-from gateway.providers.remote import Endpoint, RemoteProvider
+from gateway.providers.endpoint import Endpoint
+from gateway.providers.remote import RemoteProvider
 from router.dispatch import Dispatcher
 from router.policies import route_policy
 

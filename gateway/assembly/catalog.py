@@ -13,7 +13,7 @@ from config.kinds import Kinds, Seam
 
 if TYPE_CHECKING:
     from contract.dialect import Dialect
-    from gateway.providers.remote import EmbeddingDialect
+    from gateway.providers.endpoint import EmbeddingDialect
 
 SEAMS = {
     "providers": Seam(

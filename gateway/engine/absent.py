@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from contract.phases import Answer, AugmentedRequest, Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from contract.exchange import Exchange
     from contract.guards import Again
     from contract.messages import ChatRequest, EmbeddingRequest, Tool
@@ -16,13 +14,6 @@ if TYPE_CHECKING:
     from contract.phases import GuardedCalls, MakesAnswer
     from contract.reply import OutputFilter, Reply
     from contract.unsettled import Unsettled
-
-
-class NoQuota:
-    """Nobody is limited."""
-
-    async def admit(self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]) -> None:
-        """No ticket."""
 
 
 class Unguarded:
@@ -140,7 +131,6 @@ class NoTools:
 
 
 _NO_NAMES: frozenset[str] = frozenset()
-NO_QUOTA = NoQuota()
 NO_GUARDS = NoGuards()
 NO_ROUTING = NoRouting()
 NO_RECALL = NoRecall()

@@ -34,7 +34,7 @@ from contract.messages import ChatRequest
 from contract.phases import Answer, Context, Decision, OwnTools, Recall, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_QUOTA, NO_RECALL, NO_ROUTING, NO_TOOLS, Unguarded
+from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS, Unguarded
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
 from router.dispatch import AS_IT_IS, Changes
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from contract.ticket import Ticket
     from contract.unsettled import Unsettled
     from gateway.engine.asides import Asides
-    from router.dispatch import Dispatcher
-    from router.reply import CommittedReply
+    from router.dispatch import CommittedReply, Dispatcher
 
     Opening = Callable[[Delta], None]
     Reveal = Callable[[ChatRequest], ChatRequest]
@@ -69,6 +68,16 @@ class Admits(Protocol):
     ) -> Ticket | None:
         """The request's ticket; None where nothing limits it."""
         ...
+
+
+class NoQuota:
+    """Nobody is limited: stands in place of the quota."""
+
+    async def admit(self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]) -> None:
+        """No ticket."""
+
+
+NO_QUOTA = NoQuota()
 
 
 class Route(msgspec.Struct, frozen=True):

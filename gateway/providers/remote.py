@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from contract.dialect import WireOptions
 from contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
@@ -14,62 +12,24 @@ from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
-from gateway.providers.body_kind import body_kind
-from gateway.providers.http import MAX_ANSWER_BYTES, ConnectionPool
+from gateway.providers.endpoint import EmbeddingDialect, Endpoint, Settle
+from gateway.providers.http import ConnectionPool
+from gateway.providers.response import Response, body_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contract.deltas import Delta
-    from contract.dialect import Dialect, ReplyReader, Unsupported, WireRequest
+    from contract.dialect import Dialect, ReplyReader, WireRequest
     from contract.egress import Proxy
     from contract.errors import TimeoutPhase
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from contract.provider import UpstreamCall
     from gateway.providers.credentials import Credentials, Key
-    from gateway.providers.response import Response
 
 MAX_ERROR_BYTES = 256 * 1024
 # Of the values that are taken out of errors: shorter ones are words as well.
 SHORTEST_SECRET = 6
-
-
-class Settle(Protocol):
-    """What a provider does with an error of its answer before anybody else sees it."""
-
-    def __call__(self, error: UpstreamError, *, answered: bool) -> UpstreamError:
-        """`answered`: the answer had begun."""
-        ...
-
-
-class EmbeddingDialect(Protocol):
-    """The two pure directions of an embeddings call."""
-
-    def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
-        """Raises `UnsupportedFeature`."""
-        ...
-
-    def read_embed_reply(self, body: bytes) -> Embeddings:
-        """Raises `MalformedReply`."""
-        ...
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where and how a provider is reached. `auth` is the header of the key, `scheme` what stands before it."""
-
-    base_url: str
-    auth: str = "authorization"
-    scheme: str = "Bearer "
-    headers: dict[str, str] = {}
-    version: str = ""
-    native: bool = True
-    unsupported: Unsupported = "drop"
-    path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
-    models: dict[str, str] = {}  # our model id -> the provider's
-    prompt_cache: bool = False
-    max_answer: int = MAX_ANSWER_BYTES
-    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
-    nine_letter_ids: bool = False
 
 
 class RemoteProvider:
@@ -94,6 +54,8 @@ class RemoteProvider:
         self._wire = dialect
         self._endpoint = endpoint
         self._credentials = credentials
+        # Of several keys each call picks the next.
+        self._only_key = credentials.key(1) if len(credentials.secrets) == 1 else None
         self._embeddings = embeddings
         self._connect_s = connect_s
         self._pool = ConnectionPool(
@@ -134,7 +96,7 @@ class RemoteProvider:
         attempt = call.attempt
         attempt.dialect = self.dialect
         attempt.losses = wire.losses
-        key = self._credentials.pick()
+        key = self._only_key or self._credentials.pick()
         attempt.key = key.number
         head = self._head(wire, call, key)
         for name, values in wire.lists.items():
@@ -269,6 +231,10 @@ class RemoteProvider:
         return self._pool.address
 
 
+# With which an answer is whole only if it has called, or not at all.
+_BREAKING = frozenset({"tool_calls", "malformed", "error"})
+
+
 def _unpack(response: Response) -> None:
     """Sees to it that the body is read as it was before it was packed. Raises `MalformedReply`."""
     if response.raw_headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
@@ -325,7 +291,7 @@ class RemoteReply:
         self._response = response
         self._transcript = call.transcript
         self._settle = settle
-        self._endings = Endings()
+        self._endings: Endings | None = None
         self._names = names
         self._loop = asyncio.get_running_loop()
         self._timeouts = call.timeouts
@@ -402,7 +368,15 @@ class RemoteReply:
         return self._reader
 
     def _checked(self, deltas: list[Delta]) -> list[Delta]:
-        deltas = self._endings.take(deltas)
+        endings = self._endings
+        if endings is None:
+            for delta in deltas:
+                for choice in delta.choices:
+                    if choice.tool_calls or choice.extra or choice.finish in _BREAKING:
+                        # Its end is to be held against what came before it.
+                        endings = self._endings = Endings()
+        if endings is not None:
+            deltas = endings.take(deltas)
         return put_back(deltas, self._names) if self._names else deltas
 
     def _break_off(self, error: UpstreamError | None) -> None:

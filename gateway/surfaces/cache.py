@@ -11,7 +11,7 @@ import msgspec
 
 from config.units import parse_duration
 from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
-from gateway.surfaces.conduct import Whole, run_request
+from gateway.surfaces.request import Whole, run_request
 
 if TYPE_CHECKING:
     from cache.tier import Purge
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.request import WritesErrors
 
 _PATH = re.compile(r"/v1/cache(?:/(?P<entry>[0-9a-f]{32}))?\Z")
 

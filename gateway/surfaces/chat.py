@@ -12,12 +12,11 @@ import msgspec
 from contract.dialect import InboundCall
 from contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.surfaces.bodies import SMALL, bounded
-from gateway.surfaces.conduct import Whole, note_error, run_request
 from gateway.surfaces.costing import CostedReply
-from gateway.surfaces.headers import stream_headers
 from gateway.surfaces.http import read_cache_control
 from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.opening import Opening
+from gateway.surfaces.request import Whole, note_error, run_request, stream_headers
 
 if TYPE_CHECKING:
     from contract.deltas import Delta
@@ -56,7 +55,10 @@ class ChatSurface:
         exchange.config = engine.digest
         await engine.pipeline.identify(call.shown(), exchange)
         exchange.user = exchange.user or call.user
-        body = await self._bodies.receive(call, exchange, engine.max_body)
+        body = await call.read_body(engine.max_body) if call.has_plain_json else None
+        if body is None or body[:1] != b"{":
+            # Packed, in another charset, or behind a byte order mark.
+            body = await self._bodies.receive(call, exchange, engine.max_body, body)
         if len(body) <= SMALL:
             request = self._dialect.read_request(body, inbound)
         else:

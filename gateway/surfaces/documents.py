@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
-from gateway.surfaces.conduct import Whole, run_request
+from gateway.surfaces.request import Whole, run_request
 
 if TYPE_CHECKING:
     from contract.caller import Caller
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
-    from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.request import WritesErrors
     from rag.ingest import Item
     from rag.source import Source
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from contract.deltas import Usage
-from gateway.surfaces.conduct import Whole, WritesErrors, run_request
+from gateway.surfaces.request import Whole, WritesErrors, run_request
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange

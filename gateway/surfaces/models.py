@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from access.callers.keys import unknown_model
-from gateway.surfaces.conduct import Whole, run_request
+from gateway.surfaces.request import Whole, run_request
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.request import WritesErrors
 
 # Models are names in a config and have no birthday; clients want one.
 _CREATED = 1_767_225_600

@@ -19,13 +19,13 @@ from gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from gateway.surfaces.bodies import BodyReader
 from gateway.surfaces.cache import CacheSurface
 from gateway.surfaces.chat import ChatSurface
-from gateway.surfaces.conduct import WritesErrors, run_request
 from gateway.surfaces.documents import DocumentSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.models import ModelSurface
 from gateway.surfaces.nearby import explain, served_as
 from gateway.surfaces.origins import METHODS
+from gateway.surfaces.request import WritesErrors, run_request
 from gateway.surfaces.tokens import TokenSurface
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Paths:
         messages = ChatSurface(runtime, self._anthropic, "POST /v1/messages", bodies)
         count = TokenSurface(runtime, "POST /v1/messages/count_tokens", self._anthropic, count_tokens_reply, bodies)
         embeddings = EmbeddingSurface(runtime, "POST /v1/embeddings", bodies)
-        self._posts: dict[str, Endpoint] = {}
+        self.posts: dict[str, Endpoint] = {}
         self._chat, self._embeddings = chat, embeddings
         self._mount("openai", "/v1/chat/completions", partial(chat.serve, inbound=InboundCall()))
         self._mount("openai", "/v1/embeddings", partial(embeddings.serve, wire=OpenAIEmbeddings()))
@@ -82,13 +82,13 @@ class Paths:
         self._gemini_embed = EmbeddingSurface(runtime, name + "embedContent", bodies)
 
     def _mount(self, vendor: str, path: str, endpoint: Endpoint) -> None:
-        self._posts[path] = endpoint
-        self._posts[f"/{vendor}{path}"] = endpoint
+        self.posts[path] = endpoint
+        self.posts[f"/{vendor}{path}"] = endpoint
 
     def find(self, method: str, path: str) -> Endpoint | None:
         """The endpoint; one that answers 404 or 405 for a path near ours; None for a path that is none of ours."""
         if method == "POST":
-            endpoint = self._posts.get(path)
+            endpoint = self.posts.get(path)
             if endpoint is not None:
                 return endpoint
         if method == "OPTIONS" and (path == "*" or _OURS.match(path) or served_as(path)):
@@ -110,7 +110,7 @@ class Paths:
             return endpoint
         meant = served_as(path)
         if meant is not None and meant != path:
-            endpoint = self._posts.get(meant) if method == "POST" else None
+            endpoint = self.posts.get(meant) if method == "POST" else None
             endpoint = endpoint or self._find_by_pattern(method, meant)
             if endpoint is not None:
                 return partial(_under_its_name, endpoint, meant)
@@ -133,7 +133,7 @@ class Paths:
             if method != "GET":
                 return self._wrong_method(path, "GET, HEAD")
             return partial(self._list_models, models)
-        return self._wrong_method(path, "POST") if path in self._posts else None
+        return self._wrong_method(path, "POST") if path in self.posts else None
 
     def _find_azure(self, model: str, what: str, method: str, path: str) -> Endpoint:
         if method != "POST":

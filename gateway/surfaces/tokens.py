@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from contract.prompt_tokens import prompt_tokens
 from gateway.surfaces.bodies import bounded
-from gateway.surfaces.conduct import Whole, run_request
+from gateway.surfaces.request import Whole, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.bodies import BodyReader
-    from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.request import WritesErrors
 
 
 class TokenSurface:

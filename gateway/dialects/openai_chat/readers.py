@@ -192,13 +192,19 @@ class WholeReader(WholeBody):
 
     def finish(self) -> list[Delta]:
         """The one delta."""
-        delta = Letters().join(read_completion(self.body()))
+        delta = read_completion(self.body())
+        if not delta.raw:
+            delta = Letters().join(delta)
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
         if {each.index for each in delta.choices} != {each.index for each in delta.choices if each.finish}:
             raise CutShort("The provider's answer has no finish reason")
         self.done = True
-        return [quote_words(settle_calls(delta, {}), {each.index: [each.text] for each in delta.choices if each.text})]
+        if any(each.tool_calls for each in delta.choices):
+            delta = settle_calls(delta, {})
+        if any(each.citations for each in delta.choices):
+            delta = quote_words(delta, {each.index: [each.text] for each in delta.choices if each.text})
+        return [delta]
 
 
 def read_completion(data: bytes, *, begun: bool = False) -> Delta:
@@ -465,7 +471,7 @@ def _read_choice(choice: _Choice, extra: dict[str, Any] | None, own: dict[str, A
     reason = choice.finish_reason
     finish: FinishReason = ""
     if reason:
-        finish = finish_of(reason, _FINISH)
+        finish = _FINISH.get(reason) or finish_of(reason, _FINISH)
         if reason not in _FINISH:
             own = {**(own or {}), "finish_reason": reason}
     if choice.content_filter_results or choice.stop_reason or choice.matched_stop or choice.native_finish_reason:

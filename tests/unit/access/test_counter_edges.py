@@ -30,7 +30,7 @@ from contract.exchange import Exchange
 from contract.rules import NANO, Rule
 from contract.unsettled import Transcript, Unsettled
 from gateway.assembly.configuration import load
-from router.reply import note_usage
+from router.dispatch import note_usage
 from tests.services import RedisServer, redis_server
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling
 from tests.unit.access.test_reports import entry

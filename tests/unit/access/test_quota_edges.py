@@ -35,7 +35,7 @@ from contract.rules import NANO, Bound, Rule
 from contract.unsettled import Transcript, Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
-from router.reply import note_usage
+from router.dispatch import note_usage
 
 FAR_US = 10**16
 # A token of an answer costs a tenth of a cent, one of a prompt a thousandth of that.

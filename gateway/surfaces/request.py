@@ -1,8 +1,10 @@
-"""What every surface does around an answer: its record's begin and end, and errors in the surface's own shape."""
+"""What every surface does around an answer: the record's begin and end, the headers, errors in the surface's shape."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -12,15 +14,23 @@ from access.ledger.prices import settle_request
 from contract.errors import GatehouseError, InternalFault, Refusal, RequestError, Unavailable
 from contract.exchange import Exchange
 from contract.unsettled import Unsettled
-from gateway.surfaces.headers import error_headers, reply_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from decimal import Decimal
 
+    from contract.exchange import CacheNote
+    from contract.messages import Loss
+    from contract.rules import Allowance
     from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.http import Headers, HttpCall
 
 CLIENT_CLOSED = 499
+LONGEST_RETRY_AFTER_S = 120
+# Names of fields are the caller's own: as many as a header can hold.
+MOST_LOSSES = 20
+LONGEST_LOSS = 80
+_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.\[\]-]")
 
 
 class WritesErrors(Protocol):
@@ -79,7 +89,9 @@ async def run_request(runtime: Runtime, call: HttpCall, surface: str, dialect: W
                     await _await_shared_call(unsettled)
             finally:
                 try:
-                    await settle_request(exchange, unsettled, engine.prices, runtime.resources.accounts.finished)
+                    accounts = runtime.resources.accounts
+                    finished = accounts.finished if accounts.ledger is not None else None
+                    await settle_request(exchange, unsettled, engine.prices, finished)
                 finally:
                     runtime.recorder.finish(exchange)
 
@@ -113,3 +125,82 @@ def note_departure(exchange: Exchange, why: str = "") -> None:
     exchange.outcome = "cancelled"
     if why:
         exchange.outcome, exchange.error, exchange.error_message = "cut", "slow_reader", why
+
+
+def reply_headers(exchange: Exchange, content_type: str) -> Headers:
+    """Ids, what answered and how; for an answer whole or streamed, a success or an error."""
+    request_id = exchange.id.encode("latin-1")
+    headers = [
+        (b"content-type", content_type.encode("latin-1")),
+        (b"x-request-id", request_id),
+        (b"request-id", request_id),
+        (b"x-gatehouse-attempts", b"%d" % len(exchange.attempts)),
+        (b"x-gatehouse-cache", b"off" if exchange.cache is None else exchange.cache.kind.encode("latin-1")),
+        (b"x-gatehouse-overhead-ms", b"%.2f" % (exchange.overhead_s(time.perf_counter()) * 1000)),
+    ]
+    if exchange.target:
+        headers.append((b"x-gatehouse-model", exchange.target.encode("utf-8")))
+    if exchange.route:
+        headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
+    if exchange.cache is not None:
+        headers += _cache_headers(exchange.cache)
+    for attempt in exchange.attempts:
+        if attempt.losses and attempt.chosen:
+            headers.append((b"x-gatehouse-losses", _written_losses(attempt.losses)))
+    for kind, allowance in exchange.allowances.items():
+        headers += _limit_headers(kind.encode("latin-1"), allowance)
+    if exchange.cost is not None:
+        headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
+    return headers
+
+
+def _written_losses(losses: tuple[Loss, ...]) -> bytes:
+    names = [_IN_NAMES.sub("?", loss.field[:LONGEST_LOSS]) for loss in losses[:MOST_LOSSES]]
+    more = ["..."] if len(losses) > MOST_LOSSES else []
+    return ", ".join(dict.fromkeys(names + more)).encode("latin-1")
+
+
+def _limit_headers(kind: bytes, allowance: Allowance) -> Headers:
+    return [
+        (b"x-ratelimit-limit-" + kind, b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-" + kind, b"%d" % max(0, allowance.left)),
+        (b"x-ratelimit-reset-" + kind, b"%ds" % math.ceil(allowance.reset_s)),
+    ]
+
+
+def written_dollars(cost: Decimal) -> str:
+    """Plain digits, without an exponent and without needless zeros."""
+    return f"{cost.normalize():f}"
+
+
+def _cache_headers(note: CacheNote) -> Headers:
+    headers: Headers = []
+    if note.entry:
+        headers.append((b"x-gatehouse-cache-entry", note.entry.encode("latin-1")))
+        headers.append((b"age", b"%d" % note.age_s))
+    if note.similarity:
+        headers.append((b"x-gatehouse-cache-similarity", b"%.4f" % note.similarity))
+    if note.why:
+        headers.append((b"x-gatehouse-cache-why", note.why.encode("latin-1")))
+    return headers
+
+
+def stream_headers(exchange: Exchange, content_type: str) -> Headers:
+    """The same for a stream, which no proxy may hold back."""
+    headers = reply_headers(exchange, content_type)
+    headers += ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+    return headers
+
+
+def error_headers(exchange: Exchange, error: GatehouseError, status: int) -> Headers:
+    """The same for an error, with what the SDKs need to know about trying again."""
+    headers = reply_headers(exchange, "application/json")
+    wait = error.retry_after_s
+    if wait is None and status == 503:
+        wait = 1.0
+    if wait is not None and status in (429, 503):
+        headers.append((b"retry-after", b"%d" % min(LONGEST_RETRY_AFTER_S, max(1, math.ceil(wait)))))
+    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.told]
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    return headers
