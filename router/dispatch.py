@@ -132,9 +132,8 @@ class Dispatcher:
 
         plan = self._plan(policy, exchange, None, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        run = Run(
-            policy, plan, exchange, self._works, embed, AttemptOptions(False, unsettled.transcripts, cover, False)
-        )
+        options = AttemptOptions(False, unsettled.transcripts, cover, thinks=False)
+        run = Run(policy, plan, exchange, self._works, embed, options)
         return await self._outcome(run, policy, exchange, _keep)
 
     def _plan(

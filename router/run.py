@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from secrets import token_hex
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+import msgspec
+
 from contract.attempt import Attempt
 from contract.errors import (
     NO_PRICE,
@@ -22,6 +24,7 @@ from contract.errors import (
     UpstreamError,
 )
 from contract.exchange import Exchange
+from contract.patience import Timeouts
 from contract.provider import Provider, UpstreamCall
 from contract.unsettled import Transcript
 from router.blame import blame
@@ -172,6 +175,20 @@ class Plan:
         return target, self._providers[target.provider], permit
 
 
+def cut_to_deadline(full: Timeouts, left_s: float, *, stream: bool) -> Timeouts:
+    """`full` where `left_s` are left for all attempts: up to a stream's first token, else for the whole answer."""
+    if not stream:
+        return full if left_s >= full.total_s else msgspec.structs.replace(full, total_s=max(0.0, left_s))
+    if left_s >= max(full.first_token_s, full.alive_first_token_s):
+        return full
+    left_s = max(0.0, left_s)
+    return msgspec.structs.replace(
+        full,
+        first_token_s=min(full.first_token_s, left_s),
+        alive_first_token_s=min(full.alive_first_token_s, left_s),
+    )
+
+
 class AttemptOptions(NamedTuple):
     """How the attempts are made: streamed or not, where their transcripts go, what each must be covered by before it is
     made, and whether their models are to think before the first word (None: as each does by itself).
@@ -273,9 +290,8 @@ class Run(Generic[R]):
     async def _attempt(self, target: TargetPolicy, provider: Provider, permit: Permit, attempt: Attempt) -> R:
         options = self._options
         stream, thinks = options.stream, target.thinks if options.thinks is None else options.thinks
-        full = timeouts = self._policy.fitted[stream, thinks]
-        if self._deadline != math.inf:
-            timeouts = full.cut(self._deadline - attempt.started, stream=stream)
+        full = self._policy.fitted[stream, thinks]
+        timeouts = cut_to_deadline(full, self._deadline - attempt.started, stream=stream)
         self._started = True
         permit.bound(timeouts, full, stream=stream, thinks=thinks)
         attempt.timeout_s = timeouts.total_s
