@@ -18,7 +18,7 @@ from gateway.dialects.endings import finish_of
 from gateway.dialects.failures import read_body, said, words_within
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
-from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
+from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers, settle_calls
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
 from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
 from gateway.dialects.openai_chat.parts import flatten, has_parts
@@ -174,15 +174,6 @@ class StreamReader:
                     self._quotes += len(choice.citations)
                     delta = quote_words(delta, self._said)
             deltas.append(delta)
-
-
-def settle_calls(delta: Delta, numbers: dict[int, CallNumbers], *, streams: bool = False) -> Delta:
-    """The delta with its tool calls numbered; without its raw bytes if they say otherwise."""
-    for choice in delta.choices:
-        if choice.index not in numbers:
-            numbers[choice.index] = CallNumbers(streams=streams)
-    choices = tuple([numbers[choice.index].settle(choice) for choice in delta.choices])
-    return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")
 
 
 class WholeReader(WholeBody):
