@@ -28,12 +28,13 @@ from cache.answers import AnswerCache
 from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
 from cache.semantic.nearest import Nearest
-from cache.tier import Place, Tiers
+from cache.tier import Tiers
 from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.phases import Answer
+from contract.tiers import Place
 from contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 

@@ -13,7 +13,7 @@ import random
 import time
 
 from contract.deltas import ChoiceDelta, Delta
-from guardrails.injection import InjectionFinder
+from guardrails.injection_rules import InjectionFinder
 from guardrails.masking.mask import mask_text
 from guardrails.masking.tags import TagKey
 from guardrails.masking.unmask import Unmask

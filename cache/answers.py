@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cache.semantic.gate import SemanticGate
-    from cache.tier import Purge, Tiers
+    from cache.tier import Tiers
+    from contract.tiers import Purge
 
 
 class AnswerCache:

@@ -3,30 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel
 
 from cache.answers import AnswerCache
 from cache.key import scope_digest
 from cache.lease import Lease
-from cache.memory import MemoryTier
 from cache.recall import ExactRecall, RecallPolicy
-from cache.tier import Guarded, Tier, Tiers
-from config.caches import MemoryTierConfig, RedisTierConfig
-from config.sources import SqlConfig
+from cache.tier import Guarded, Tiers
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from cache.recall import Versioned
     from cache.semantic.nearest import Index
-    from config.caches import CacheConfig
+    from config.caches import CacheConfig, TierConfig
     from config.root import Config
     from contract.embedding import Vectors
     from contract.phases import Recall
+    from contract.tiers import Tier
+
+
+class Lends(Protocol):
+    """What a process lends to its caches."""
+
+    def redis(self, url: str) -> Redis:
+        """A client of the Redis at `url`."""
+        ...
+
+    def embedder(self) -> Vectors:
+        """The embedding model that ships."""
+        ...
+
+    def cache(self, key: object, make: Callable[[], AnswerCache]) -> AnswerCache:
+        """The answers that `key` describes, made once."""
+        ...
+
+
+class Caches:
+    """The caches of one config. Their answers outlive a reload that leaves a cache as it is."""
+
+    def __init__(self, config: Config, lends: Lends, index: Callable[[], Callable[[int], Index]]) -> None:
+        """`index` gives what makes an empty index of vectors of so many dimensions, for caches that go by meaning."""
+        self._config = config
+        self._lends = lends
+        self._index = index
+
+    def answers(self, name: str) -> AnswerCache:
+        """The answers of one cache."""
+        cache, redis = self._config.caches[name], self._redis()
+        key = (name, cache.tiers, cache.ttl, cache.semantic)
+        if cache.semantic is None:
+            return self._lends.cache(key, lambda: open_cache(name, cache, redis))
+        embedder, index = self._lends.embedder(), self._index()
+        return self._lends.cache(key, lambda: open_cache(name, cache, redis, embedder, index))
+
+    def all(self) -> dict[str, AnswerCache]:
+        """The answers of each."""
+        return {name: self.answers(name) for name in self._config.caches}
+
+    def recall(self, pipeline: str, sources: Mapping[str, Versioned]) -> Recall | None:
+        """The recall phase of one pipeline; None where that names no cache."""
+        name = self._config.pipelines[pipeline].recall
+        if name is None:
+            return None
+        return open_recall(self._config, pipeline, sources, self.answers(name), self._redis())
+
+    def _redis(self) -> Redis | None:
+        url = self._config.server.redis
+        return self._lends.redis(url.reveal()) if url is not None else None
 
 
 def open_cache(
@@ -37,7 +86,7 @@ def open_cache(
     index: Callable[[int], Index] | None = None,
 ) -> AnswerCache:
     """One cache. `embedder` is for its semantic side, `index` makes an empty index of vectors of so many dimensions."""
-    tiers = _tiers(name, config, redis)
+    tiers = Tiers([_tier(name, each, _Parts(redis)) for each in config.tiers], config.ttl)
     semantic = config.semantic
     if semantic is None or embedder is None or index is None:
         return AnswerCache(tiers)
@@ -47,7 +96,7 @@ def open_cache(
 
     nearest = Nearest(partial(index, embedder.dimensions), semantic.most)
     shared = None
-    if redis is not None and any(isinstance(each, RedisTierConfig) for each in config.tiers):
+    if redis is not None and any(each.in_redis for each in config.tiers):
         from cache.semantic.shared import SharedQuestions
 
         shared = SharedQuestions(redis, name, nearest, semantic.most)
@@ -62,23 +111,16 @@ def open_cache(
     return AnswerCache(tiers, gate)
 
 
-def _tiers(name: str, config: CacheConfig, redis: Redis | None) -> Tiers:
-    """Those behind a network have a deadline, and are a miss while they are broken."""
-    made: list[Tier] = []
-    for each in config.tiers:
-        if isinstance(each, MemoryTierConfig):
-            made.append(MemoryTier(each.size, each.evict))
-        elif isinstance(each, RedisTierConfig):
-            from cache.redis_tier import RedisTier
+@dataclass(frozen=True)
+class _Parts:
+    """Implements `config.caches.TierParts`."""
 
-            if redis is None:
-                raise ValueError(f"the cache {name} has a tier in Redis, and server.redis is empty")
-            made.append(Guarded(RedisTier(redis, name)))
-        else:
-            from cache.postgres_tier import PostgresTier
+    redis: Redis | None
 
-            made.append(Guarded(PostgresTier(each.url.reveal(), name)))
-    return Tiers(made, config.ttl)
+
+def _tier(name: str, config: TierConfig, parts: _Parts) -> Tier:
+    tier = config.open(name, parts)
+    return Guarded(tier) if config.is_remote else tier
 
 
 def open_recall(
@@ -88,7 +130,7 @@ def open_recall(
     pipeline = config.pipelines[pipeline_name]
     name = pipeline.recall or ""
     cache = config.caches[name]
-    shared = any(isinstance(each, RedisTierConfig) for each in cache.tiers)
+    shared = any(each.in_redis for each in cache.tiers)
     policy = RecallPolicy(
         name,
         _digest(config, pipeline_name),
@@ -132,6 +174,6 @@ def _files(parts: Iterable[BaseModel]) -> Iterator[str]:
         for value in part.__dict__.values():
             if isinstance(value, BaseModel):
                 yield from _files([value])
-            elif isinstance(value, Path) and value.is_file() and not isinstance(part, SqlConfig):
+            elif isinstance(value, Path) and value.is_file():
                 status = value.stat()
                 yield f"{value} {status.st_mtime_ns} {status.st_size}"

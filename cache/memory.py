@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from cache.entry import made_of
 from cache.eviction import Kind, eviction
-from cache.tier import Place, Purge
+from config.caches import TierConfig, TierParts
+from config.units import Size
+from contract.tiers import Place, Purge
 
 # What an entry takes beside its bytes: its place, its order, the dict's slots.
 OVERHEAD = 400
 
 
+class MemoryTierConfig(TierConfig):
+    """Answers in this process."""
+
+    is_remote: ClassVar[bool] = False
+
+    kind: Literal["memory"] = Field(description="In this process.")
+    size: Size = Field(default=64_000_000, description="The room for them; beyond it some go.")
+    evict: Literal["s3-fifo", "lru", "lfu", "fifo"] = Field(
+        default="s3-fifo",
+        description="Which go first: those asked for once, the longest unused, the least used, or the oldest.",
+    )
+
+    def open(self, cache: str, parts: TierParts) -> MemoryTier:
+        """See `TierConfig.open`."""
+        return MemoryTier(self.size, self.evict)
+
+
 class MemoryTier:
-    """Implements `cache.tier.Tier`, on the event loop's thread."""
+    """Implements `contract.tiers.Tier`, on the event loop's thread."""
 
     name = "memory"
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from cache.tier import Place, Purge
+from pydantic import BeforeValidator, Field
+
+from cache.entry import made_of
+from config.caches import TierConfig, TierParts
+from config.document import Path
+from config.secret import Secret
+from config.sources import postgres_address
+from contract.tiers import Place, Purge
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gatehouse_answers (
@@ -29,8 +37,26 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('gatehouse_answers'))"
 _CLEAN_EVERY_S = 60.0
 
 
+class PostgresTierConfig(TierConfig):
+    """Answers in a PostgreSQL."""
+
+    kind: Literal["postgres"] = Field(description="In a PostgreSQL, for all replicas.")
+    url: Annotated[Secret, BeforeValidator(postgres_address)] = Field(
+        description="Its address.", examples=["${DATABASE_URL}"]
+    )
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """Its driver."""
+        yield (), "postgres"
+
+    def open(self, cache: str, parts: TierParts) -> PostgresTier:
+        """See `TierConfig.open`."""
+        return PostgresTier(self.url.reveal(), cache)
+
+
 class PostgresTier:
-    """Implements `cache.tier.Tier`. Connects when it is first used."""
+    """Implements `contract.tiers.Tier`. Connects when it is first used."""
 
     name = "postgres"
 
@@ -72,8 +98,6 @@ class PostgresTier:
 
     async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
         """See `Tier.put`. Now and then it removes what has expired."""
-        from cache.entry import made_of
-
         pool = await self._ready()
         now = time.time()
         owner, model = _clean(place.owner), _clean(place.model)

@@ -15,10 +15,10 @@ from cache.key import request_key
 from cache.semantic.answers import text_of
 from cache.semantic.nearest import is_conversation, partition_request, question_of
 from cache.shared_calls import SharedCalls, SharedReply
-from cache.tier import Place
 from contract.exchange import CacheNote
 from contract.messages import CacheControl
 from contract.phases import Answer, Found
+from contract.tiers import Place
 
 if TYPE_CHECKING:
     from cache.answers import AnswerCache

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from pydantic import Field
 
 from cache.entry import made_of
-from cache.tier import Place, Purge
+from config.beside import Beside, Conflict
+from config.caches import TierConfig, TierParts
+from config.document import Path
+from contract.tiers import Place, Purge
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -15,8 +21,28 @@ _AT_ONCE = 500
 _HEAD_BYTES = 8
 
 
+class RedisTierConfig(TierConfig):
+    """Answers in the Redis of `server.redis`."""
+
+    in_redis: ClassVar[bool] = True
+
+    kind: Literal["redis"] = Field(description="In the Redis of `server.redis`, for all replicas.")
+
+    @classmethod
+    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: Beside) -> Iterator[Conflict]:
+        """It needs an address that stands in another section."""
+        if "redis" not in beside.section("server"):
+            yield Conflict((*path, "kind"), "there is no Redis", "give its address as server: {redis: ...}")
+
+    def open(self, cache: str, parts: TierParts) -> RedisTier:
+        """See `TierConfig.open`."""
+        if parts.redis is None:
+            raise ValueError(f"the cache {cache} has a tier in Redis, and server.redis is empty")
+        return RedisTier(parts.redis, cache)
+
+
 class RedisTier:
-    """Implements `cache.tier.Tier`."""
+    """Implements `contract.tiers.Tier`."""
 
     name = "redis"
 

@@ -1,62 +1,17 @@
-"""The seam of stores of answers, and several of them as one."""
+"""A store of answers that may be away, and several stores as one."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
-
-import msgspec
-import structlog
 
 from cache.entry import made_of
+from contract.tiers import Place, Purge, Tier
 
 # How long a store that others share may take, and how long one that failed is left alone.
 DEADLINE_S = 0.05
 PAUSE_S = 1.0
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where an answer is kept: whose it is, the model's name that was asked for, and its key.
-
-    `owner` is the app, or empty for an answer that is shared.
-    """
-
-    owner: str
-    model: str
-    key: bytes
-
-
-class Purge(msgspec.Struct, frozen=True):
-    """What is to go: of this owner, and of this model and made before that moment where they are given."""
-
-    owner: str
-    model: str = ""
-    before: float | None = None
-    key: bytes = b""
-
-
-class Tier(Protocol):
-    """One store. What goes in is what `cache.entry.Entry.pack` gives."""
-
-    name: str
-
-    async def get(self, place: Place) -> bytes | None:
-        """What is kept there. May raise whatever the store raises."""
-        ...
-
-    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
-        """Keeps it for so long."""
-        ...
-
-    async def purge(self, what: Purge) -> int:
-        """Removes; how many there were."""
-        ...
-
-    async def close(self) -> None:
-        """Lets go of the store."""
-        ...
 
 
 class Guarded:
@@ -91,6 +46,9 @@ class Guarded:
 
     def _pause(self, error: Exception) -> None:
         self._paused_until = time.monotonic() + PAUSE_S
+        # Here, for its import takes longer than all of `gatehouse check` may, which imports the kinds of a file.
+        import structlog
+
         problem = str(error) or type(error).__name__
         structlog.get_logger().warning("a cache is left alone for a moment", tier=self.name, problem=problem)
 

@@ -5,16 +5,7 @@ from config.display import effective, show, show_json
 from config.listening import is_loopback, split_listen
 from config.models import BreakerConfig, FallbackConfig, HedgeConfig, ModelConfig, RetryConfig, TargetConfig
 from config.problems import ConfigError, Problem
-from config.providers import (
-    AnthropicConfig,
-    AzureConfig,
-    ExtractiveConfig,
-    GeminiConfig,
-    NetworkConfig,
-    OpenAIConfig,
-    ProviderConfig,
-    SimulatedConfig,
-)
+from config.providers import NetworkConfig, ProviderBase
 from config.root import Config
 from config.secret import Secret, hash_key
 from config.sections import (
@@ -23,32 +14,25 @@ from config.sections import (
     PipelineConfig,
     ServerConfig,
 )
-from config.sources import FolderConfig, SourceConfig
+from config.sources import SourceConfig
 
 __all__ = [
-    "AnthropicConfig",
     "AppConfig",
-    "AzureConfig",
     "BreakerConfig",
     "Config",
     "ConfigError",
     "ContextConfig",
-    "ExtractiveConfig",
     "FallbackConfig",
-    "FolderConfig",
-    "GeminiConfig",
     "HedgeConfig",
     "ModelConfig",
     "NetworkConfig",
     "ObserveConfig",
-    "OpenAIConfig",
     "PipelineConfig",
     "Problem",
-    "ProviderConfig",
+    "ProviderBase",
     "RetryConfig",
     "Secret",
     "ServerConfig",
-    "SimulatedConfig",
     "SourceConfig",
     "TargetConfig",
     "effective",

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from config.findings import Substituted, wrong
+from config.kinds import OneOf
 from config.listening import Networks, check_listen
 from config.secret import Secret, SecretUrl, at_least, check_hashed
 from config.sources import folder_of
@@ -212,9 +213,6 @@ def _or_all(several: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [{"const": "*"}, several]}
 
 
-Surface = Literal["openai", "anthropic", "gemini"]
-
-
 class AppConfig(Struct):
     """Who may call, and for which models."""
 
@@ -228,7 +226,7 @@ class AppConfig(Struct):
     models: Annotated[tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], Read(_all_models, _or_all)] = (
         Field(default=("*",), description="The models it may ask for; `*` means all.")
     )
-    surfaces: tuple[Surface, ...] = Field(
+    surfaces: tuple[Annotated[str, OneOf("surfaces")], ...] = Field(
         default=(), description="The vendors' APIs that it may use; all without it.", examples=["[openai]"]
     )
     networks: Networks = Field(

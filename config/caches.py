@@ -1,45 +1,46 @@
-"""`caches`: answers that are given again."""
+"""`caches`: answers that are given again. Each kind of tier has its options beside it, in `cache/`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
+from config.document import Path
 from config.kinds import OfKind
-from config.secret import Secret
-from config.sources import postgres_address
 from config.struct import Component, Flag, Number, Struct, Whole
-from config.units import Duration, Percentage, Size
+from config.units import Duration, Percentage
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from contract.tiers import Tier
 
 
-class MemoryTierConfig(Component):
-    """Answers in this process."""
+class TierParts(Protocol):
+    """What a process lends to the tiers of its caches."""
 
-    kind: Literal["memory"] = Field(description="In this process.")
-    size: Size = Field(default=64_000_000, description="The room for them; beyond it some go.")
-    evict: Literal["s3-fifo", "lru", "lfu", "fifo"] = Field(
-        default="s3-fifo",
-        description="Which go first: those asked for once, the longest unused, the least used, or the oldest.",
-    )
+    @property
+    def redis(self) -> Redis | None:
+        """The client of `server.redis`; None where that is empty."""
+        ...
 
 
-class RedisTierConfig(Component):
-    """Answers in the Redis of `server.redis`."""
+class TierConfig(Component):
+    """What every tier has."""
 
-    kind: Literal["redis"] = Field(description="In the Redis of `server.redis`, for all replicas.")
+    # Whether its answers are in the Redis of `server.redis`: replicas then also share who makes an answer.
+    in_redis: ClassVar[bool] = False
+    # Whether it is behind a network: then it has a deadline, and is a miss while it is broken.
+    is_remote: ClassVar[bool] = True
 
+    kind: str = Field(description="Where answers are kept.")
 
-class PostgresTierConfig(Component):
-    """Answers in a PostgreSQL."""
-
-    kind: Literal["postgres"] = Field(description="In a PostgreSQL, for all replicas.")
-    url: Annotated[Secret, BeforeValidator(postgres_address)] = Field(
-        description="Its address.", examples=["${DATABASE_URL}"]
-    )
-
-
-TierConfig: TypeAlias = MemoryTierConfig | RedisTierConfig | PostgresTierConfig
+    @abstractmethod
+    def open(self, cache: str, parts: TierParts) -> Tier:
+        """The tier of the cache of that name, which connects when it is first used. Raises `ValueError`."""
 
 
 class SemanticConfig(Struct):
@@ -59,6 +60,11 @@ class SemanticConfig(Struct):
         default=20_000, ge=1, le=5_000_000, description="Questions that are kept; each takes some 3 KB of memory."
     )
 
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """The model that embeds questions."""
+        yield (), "embeddings"
+
 
 class CacheConfig(Struct):
     """Answers to questions that were asked before, word for word or in meaning."""
@@ -69,7 +75,8 @@ class CacheConfig(Struct):
         description="Who shares answers: callers of one app, one `user` of an app, or all apps with the same labels.",
     )
     tiers: tuple[Annotated[TierConfig, OfKind("tiers")], ...] = Field(
-        default=(MemoryTierConfig(kind="memory"),),
+        default=({"kind": "memory"},),
+        validate_default=True,
         min_length=1,
         description="Where they are kept, the nearest first.",
         examples=["[{kind: memory, size: 256 MB}, {kind: redis}]"],

@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from config.beside import Beside
 from config.document import Document, Fault, Path
 from config.explain import place
 from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
-from config.guardrails import PATTERN_TYPES, TAGGED_TYPES, GuardrailBase
+from config.guardrails import GuardrailConfig, Position
 from config.kinds import Kinds
 from config.listening import is_loopback, split_listen
 from config.prices import FREE, Listed
 from config.secret import Secret
 from config.shape import Spot, write_path
-from config.struct import Ref
+from config.struct import Ref, Struct
 
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -32,10 +33,8 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> 
                     yield from _reference(marker, spot, document)
     yield from _nested_pipelines(document)
     yield from _guards(document, spots)
-    yield from _personal_types(document)
-    yield from _searched_tables(document)
-    yield from _tiers_without_redis(document)
-    yield from _routed(document)
+    yield from _conflicts(document, spots)
+    yield from _routed(document, spots.values())
     yield from _priced(document, spots)
     yield from _shared_keys(document, spots.values())
     yield from _access(document)
@@ -43,7 +42,7 @@ def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> 
     yield from _known_currencies(document)
     yield from _one_pepper(document)
     yield from _distinct_issuers(document)
-    yield from missing_extras(document)
+    yield from missing_extras(document, spots.values())
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -93,20 +92,31 @@ def _priced(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 yield Fault(spot.path, place(document, spot.path), f"{fault[0]}: {quote(spot.value)}", fault[1])
 
 
-def _routed(document: Document) -> Iterator[Fault]:
+def _conflicts(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+    """What the structs themselves say of options beside other sections."""
+    beside = Beside(document.data, {path: spot.annotation for path, spot in spots.items()})
+    for spot in spots.values():
+        struct = spot.annotation
+        if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(spot.value, Mapping):
+            for each in struct.conflicts(spot.path, spot.value, beside):
+                span = document.keys.get(each.path) if each.at_key else None
+                yield Fault(each.path, span or place(document, each.path), each.message, each.cure)
+
+
+def _routed(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
     """A router may name no model that is a pipeline, nor a pipeline whose own guardrails would be left out."""
     models, pipelines = _section(document.data, "models"), _section(document.data, "pipelines")
-    for router, config in _section(document.data, "routers").items():
-        for path, value in _leaves(config, ("routers", router)):
-            named = models.get(value) if isinstance(value, str) and path[-1] in _NAMING_MODELS else None
-            if isinstance(named, dict) and "pipeline" in named:
-                cure = "name a model with targets, or write {pipeline: ...}"
-                yield Fault(path, place(document, path), f"the model {quote(value)} is a pipeline itself", cure)
-            if path[-1] == "pipeline" and isinstance(pipelines.get(value), dict):
-                yield from _left_out(document, router, path, value)
-
-
-_NAMING_MODELS = ("model", "then", "unsure", "out_of_scope", "second_opinion", "simple")
+    for spot in spots:
+        if spot.path[:1] != ("routers",) or not isinstance(spot.value, str):
+            continue
+        sections = {marker.section for marker in spot.markers if isinstance(marker, Ref)}
+        named = models.get(spot.value) if "models" in sections else None
+        if isinstance(named, dict) and "pipeline" in named:
+            cure = "name a model with targets, or write {pipeline: ...}"
+            message = f"the model {quote(spot.value)} is a pipeline itself"
+            yield Fault(spot.path, place(document, spot.path), message, cure)
+        if "pipelines" in sections and isinstance(pipelines.get(spot.value), dict):
+            yield from _left_out(document, str(spot.path[1]), spot.path, spot.value)
 
 
 def _left_out(document: Document, router: str, path: Path, value: str) -> Iterator[Fault]:
@@ -132,18 +142,6 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _tiers_without_redis(document: Document) -> Iterator[Fault]:
-    server = _section(document.data, "server")
-    for name, cache in _section(document.data, "caches").items():
-        tiers = cache.get("tiers") if isinstance(cache, dict) else None
-        for place_of_tier, tier in enumerate(tiers if isinstance(tiers, list | tuple) else ()):
-            if isinstance(tier, dict) and tier.get("kind") == "redis" and "redis" not in server:
-                path = ("caches", name, "tiers", place_of_tier, "kind")
-                yield Fault(
-                    path, place(document, path), "there is no Redis", "give its address as server: {redis: ...}"
-                )
-
-
 def _nested_pipelines(document: Document) -> Iterator[Fault]:
     models = _section(document.data, "models")
     for name, pipeline in _section(document.data, "pipelines").items():
@@ -156,37 +154,20 @@ def _nested_pipelines(document: Document) -> Iterator[Fault]:
 
 
 def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
-    """A guardrail that stands where it can't work, or asks a model that isn't there or is a pipeline itself."""
-    path: Path
-    configured = _section(document.data, "guardrails")
-    models = _section(document.data, "models")
-    for name, pipeline in _section(document.data, "pipelines").items():
+    """Guardrails that stand where they can't work, and steps with a model that isn't there or is a pipeline itself."""
+    for pipeline, config in _section(document.data, "pipelines").items():
         for side in ("input", "output"):
-            listed = pipeline.get(f"guard_{side}") if isinstance(pipeline, dict) else None
-            names = listed if isinstance(listed, (list, tuple)) else ()
-            for index, guardrail in enumerate(names):
-                config = configured.get(guardrail) if isinstance(guardrail, str) else None
-                kind = config.get("kind") if isinstance(config, dict) else None
-                spot = spots.get(("guardrails", str(guardrail)))
-                found = spot.annotation if spot is not None else None
-                struct = found if isinstance(found, type) and issubclass(found, GuardrailBase) else None
-                if struct is not None and side == "input" and kind == "toxicity" and _asks_again(config):
-                    path = ("pipelines", name, "guard_input", index)
-                    message = "on the way in there is no answer to ask again for"
-                    yield Fault(path, place(document, path), message, f"let {guardrail} flag, block, say or human")
-                if kind == "injection" and isinstance(config, dict) and config.get("judge"):
-                    later = [each for each in names[index + 1 :] if _kind(configured, each) == "personal_data"]
-                    if later:
-                        path = ("pipelines", name, "guard_input", index)
-                        message = f"its judge would see what {quote(later[0])} masks only after it"
-                        yield Fault(path, place(document, path), message, f"put {later[0]} before {guardrail}")
-                if struct is not None and side not in struct.sides:
-                    path = ("pipelines", name, f"guard_{side}", index)
-                    other = "output" if side == "input" else "input"
-                    message = f"a guardrail of kind {kind} can't stand here"
-                    yield Fault(path, place(document, path), message, f"put it into guard_{other}")
-    for name, config in configured.items():
-        steps = config.get("then") if isinstance(config, dict) else None
+            listed = config.get(f"guard_{side}") if isinstance(config, dict) else None
+            names = [str(each) for each in listed] if isinstance(listed, (list, tuple)) else []
+            for index, name in enumerate(names):
+                position = Position(name, side, _guardrails(names[index + 1 :], spots))
+                path: Path = ("pipelines", pipeline, f"guard_{side}", index)
+                for struct in _guardrails([name], spots).values():
+                    for message, cure in struct.misplaced(spots[("guardrails", name)].value, position):
+                        yield Fault(path, place(document, path), message, cure)
+    models = _section(document.data, "models")
+    for name, values in _section(document.data, "guardrails").items():
+        steps = values.get("then") if isinstance(values, dict) else None
         for index, step in enumerate(steps if isinstance(steps, (list, tuple)) else ()):
             model = step.removeprefix("model ") if isinstance(step, str) and step.startswith("model ") else None
             if model is not None and (model not in models or "pipeline" in (models[model] or {})):
@@ -195,42 +176,15 @@ def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
 
 
-def _personal_types(document: Document) -> Iterator[Fault]:
-    """A type of personal data that nothing looks for."""
-    for name, config in _section(document.data, "guardrails").items():
-        if not isinstance(config, dict) or config.get("kind") != "personal_data":
-            continue
-        types, presidio = config.get("types"), config.get("presidio")
-        own = [*_section(config, "patterns"), *_section(config, "lists")]
-        own += presidio if isinstance(presidio, (list, tuple)) else []
-        known = sorted({*PATTERN_TYPES, *TAGGED_TYPES, *map(str, own)})
-        for each in types if isinstance(types, dict) else ():
-            if each not in known:
-                path: Path = ("guardrails", name, "types", each)
-                cure = f"{did_you_mean(each, known)}, or add it to patterns".replace("?, or", "? Or")
-                yield Fault(path, document.keys[path], f"there is no type {quote(each)}", cure)
-
-
-def _searched_tables(document: Document) -> Iterator[Fault]:
-    """A tool that searches documents where there are only rows."""
-    sources = _section(document.data, "sources")
-    for name, tool in _section(document.data, "tools").items():
-        source = tool.get("source") if isinstance(tool, dict) else None
-        if isinstance(source, str) and _kind(sources, source) == "sql":
-            path: Path = ("tools", name, "source")
-            message = f"{quote(source)} has rows, not documents"
-            yield Fault(path, place(document, path), message, "list it under from: of a pipeline's context")
-
-
-def _kind(configured: Mapping[str, Any], guardrail: object) -> object:
-    config = configured.get(guardrail) if isinstance(guardrail, str) else None
-    return config.get("kind") if isinstance(config, dict) else None
-
-
-def _asks_again(config: object) -> bool:
-    steps = config.get("then", ()) if isinstance(config, dict) else ()
-    return any(str(step).split(" ")[0] in ("retry", "parallel", "model", "repair") for step in
-               ((steps,) if isinstance(steps, str) else steps or ()))  # fmt: skip
+def _guardrails(names: Iterable[str], spots: Mapping[Path, Spot]) -> dict[str, type[GuardrailConfig]]:
+    """Those of the names that are guardrails of a known kind, and what reads their options."""
+    found: dict[str, type[GuardrailConfig]] = {}
+    for name in names:
+        spot = spots.get(("guardrails", name))
+        struct = spot.annotation if spot is not None and isinstance(spot.value, Mapping) else None
+        if isinstance(struct, type) and issubclass(struct, GuardrailConfig):
+            found[name] = struct
+    return found
 
 
 def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
-from config.kinds import PLACEHOLDER, Kinds
+from config.kinds import NAMES, PLACEHOLDER, Kinds
 from config.root import Config
 
 
@@ -52,18 +52,21 @@ def _with_kinds(kinds: Kinds) -> dict[str, Any]:
         seams.setdefault(seam, []).append(schemas[(f"{seam} {kind}", "validation")])
     root = schemas[("", "validation")]
     definitions = definitions["$defs"]
-    written: dict[str, Any] = _filled({**definitions[root["$ref"].rpartition("/")[2]], "$defs": definitions}, seams)
+    whole = {**definitions[root["$ref"].rpartition("/")[2]], "$defs": definitions}
+    written: dict[str, Any] = _filled(whole, seams, kinds.listed)
     return written
 
 
-def _filled(part: Any, seams: Mapping[str, list[Any]]) -> Any:
+def _filled(part: Any, seams: Mapping[str, list[Any]], listed: Mapping[str, Sequence[str]]) -> Any:
     if isinstance(part, list):
-        return [_filled(each, seams) for each in part]
+        return [_filled(each, seams, listed) for each in part]
     if not isinstance(part, dict):
         return part
     if PLACEHOLDER in part:
         return {"oneOf": seams[part[PLACEHOLDER]]}
-    return {key: _filled(each, seams) for key, each in part.items()}
+    if NAMES in part:
+        return {"enum": list(listed[part[NAMES]]), "type": "string"}
+    return {key: _filled(each, seams, listed) for key, each in part.items()}
 
 
 # A text that is a reference, or has one in it: what it stands for is not known to an editor.

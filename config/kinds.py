@@ -7,21 +7,23 @@ are is the composition root's to say, and that of packages that are installed be
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, ValidationInfo
-from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 
-from config.findings import wrong
+from config.findings import did_you_mean, wrong
 from config.struct import Component
 
 # Other packages offer components under `gatehouse.guardrails`, `gatehouse.tools`, ...
 ENTRY_POINTS = "gatehouse"
 # Where a schema has every kind of a seam: `schema` puts them in.
 PLACEHOLDER = "x-gatehouse-seam"
+# The same where a text must be one of the names of something.
+NAMES = "x-gatehouse-names"
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,25 @@ class Seam:
 
 @dataclass(frozen=True)
 class Offer:
-    """One kind, where it is defined, and the package that brings it; empty for our own."""
+    """One kind: where it is defined, the package that brings it (empty for our own), and why it can't be used."""
 
     seam: str
     kind: str
     place: str
     package: str = ""
+    version: str = ""
+    problem: str = ""
 
 
 class Kinds:
     """What kinds there are. Ours come first: no package can take the place of one of them."""
 
-    def __init__(self, seams: Mapping[str, Seam]) -> None:
+    def __init__(self, seams: Mapping[str, Seam], listed: Mapping[str, Sequence[str]] | None = None) -> None:
+        """`listed` are names of what has no options, such as surfaces."""
         self._seams = seams
+        self.listed = listed or {}
         self._loaded: dict[tuple[str, str], type[Component]] = {}
-        self._plugins: dict[str, dict[str, EntryPoint]] | None = None
+        self._plugins: list[EntryPoint] | None = None
 
     @property
     def seams(self) -> list[str]:
@@ -62,11 +68,11 @@ class Kinds:
         known = self._loaded.get((seam, kind))
         if known is None:
             place = self._seams[seam].kinds.get(kind)
-            plugin = self._plugins_of(seam).get(kind) if place is None else None
+            plugins = self._plugins_of(seam).get(kind) if place is None else None
             if place is not None:
                 known = _load(place)
-            elif plugin is not None:
-                known = self._load_plugin(seam, plugin)
+            elif plugins:
+                known = self._load_plugin(seam, plugins)
             else:
                 return None
             self._loaded[(seam, kind)] = known
@@ -74,7 +80,7 @@ class Kinds:
 
     def names(self, seam: str) -> list[str]:
         """All kinds of a seam, ours first."""
-        return [*self._seams[seam].kinds, *(each for each in self._plugins_of(seam))]
+        return [*self._seams[seam].kinds, *self._plugins_of(seam)]
 
     def structs(self, seam: str) -> dict[str, type[Component]]:
         """The config of every kind that can be loaded."""
@@ -89,23 +95,51 @@ class Kinds:
         return found
 
     def offers(self) -> Iterator[Offer]:
-        """Everything there is, by seam: for people."""
+        """Everything there is, by seam: ours, then what packages bring, broken or not. Imports what packages bring."""
         for seam, known in self._seams.items():
             yield from (Offer(seam, kind, place) for kind, place in known.kinds.items())
-            for kind, plugin in self._plugins_of(seam).items():
-                package = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist is not None else "unknown"
-                yield Offer(seam, kind, plugin.value, package)
+            yield from (self._offer(seam, each) for each in self._entry_points() if each.group == _group(seam))
+        groups = {_group(seam) for seam in self._seams}
+        for each in self._entry_points():
+            if each.group not in groups:
+                seam = each.group.removeprefix(f"{ENTRY_POINTS}.")
+                yield self._offer(
+                    seam, each, f"there is nothing to add to called {seam}: {did_you_mean(seam, self._seams)}"
+                )
 
-    def _plugins_of(self, seam: str) -> dict[str, EntryPoint]:
+    def _offer(self, seam: str, plugin: EntryPoint, problem: str = "") -> Offer:
+        if not problem and plugin.name in self._seams[seam].kinds:
+            problem = f"there is a kind {plugin.name} of ours: choose another name"
+        if not problem:
+            try:
+                self.struct(seam, plugin.name)
+            except PydanticCustomError as error:
+                problem = str((error.context or {})["message"])
+        package, version = (plugin.dist.name, plugin.dist.version) if plugin.dist is not None else ("unknown", "")
+        return Offer(seam, plugin.name, plugin.value, package, version, problem)
+
+    def _entry_points(self) -> list[EntryPoint]:
         # Looking through the installed packages takes some 20 ms: only where a kind is none of ours.
         if self._plugins is None:
-            self._plugins = {
-                each: {point.name: point for point in entry_points(group=f"{ENTRY_POINTS}.{each}")}
-                for each in self._seams
-            }
-        return {kind: point for kind, point in self._plugins[seam].items() if kind not in self._seams[seam].kinds}
+            found = entry_points()
+            groups = sorted(group for group in found.groups if group.startswith(f"{ENTRY_POINTS}."))
+            offered = (each for group in groups for each in found.select(group=group))
+            self._plugins = sorted(offered, key=lambda each: (each.name, each.value))
+        return self._plugins
 
-    def _load_plugin(self, seam: str, plugin: EntryPoint) -> type[Component]:
+    def _plugins_of(self, seam: str) -> dict[str, list[EntryPoint]]:
+        """By kind: more than one where several packages bring it."""
+        found: dict[str, list[EntryPoint]] = {}
+        for each in self._entry_points():
+            if each.group == _group(seam) and each.name not in self._seams[seam].kinds:
+                found.setdefault(each.name, []).append(each)
+        return found
+
+    def _load_plugin(self, seam: str, plugins: Sequence[EntryPoint]) -> type[Component]:
+        plugin, *others = plugins
+        if others:
+            packages = " and ".join(sorted(each.dist.name if each.dist is not None else each.value for each in plugins))
+            raise wrong(f"several packages bring it: {packages}", "uninstall all but one of them")
         try:
             found = plugin.load()
         except Exception as error:
@@ -115,7 +149,16 @@ class Kinds:
         base = _load(self._seams[seam].base)
         if not (isinstance(found, type) and issubclass(found, base)):
             raise wrong(f"the plug-in {plugin.value} is no {base.__name__}", "ask its author") from None
+        if lacking := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
+            raise wrong(f"the plug-in {plugin.value} lacks {lacking}", "ask its author")
+        if plugin.name not in get_args(found.model_fields["kind"].annotation):
+            message = f"the plug-in {plugin.value} is of another kind than its entry point {plugin.name}"
+            raise wrong(message, "ask its author")
         return found
+
+
+def _group(seam: str) -> str:
+    return f"{ENTRY_POINTS}.{seam}"
 
 
 def _load(place: str) -> type[Component]:
@@ -158,11 +201,40 @@ class OfKind:
             if not self.usual:
                 raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
             value = {"kind": self.usual, **value}
-        struct = kinds.struct(self.seam, value["kind"])
+        try:
+            struct = kinds.struct(self.seam, value["kind"])
+        except PydanticCustomError as error:
+            # A plug-in that is broken: the mistake is the kind's, not the whole entry's.
+            told = InitErrorDetails(type=error, loc=("kind",), input=value["kind"])
+            raise ValidationError.from_exception_data("Component", [told]) from None
         if struct is None:
             context = {"discriminator": "'kind'", "tag": str(value["kind"]), "expected_tags": ""}
             raise PydanticKnownError("union_tag_invalid", context)
         return struct.model_validate(value, context=info.context)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of the names of what is `listed`."""
+
+    listed: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Reads a text, then looks for it among the names."""
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A place for the names, as `OfKind` has one for structs."""
+        return {NAMES: self.listed}
+
+    def _check(self, value: str, info: ValidationInfo) -> str:
+        kinds = (info.context or {}).get("kinds")
+        if isinstance(kinds, Kinds) and value not in (known := kinds.listed[self.listed]):
+            *others, last = [f"'{each}'" for each in known]
+            raise PydanticKnownError(
+                "literal_error", {"expected": f"{', '.join(others)} or {last}" if others else last}
+            )
+        return value
 
 
 def _write(value: Component, info: SerializationInfo) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from config.explain import explain, place
 from config.kinds import Kinds
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
-from config.providers import NetworkConfig, address_of
 from config.references import Files, References, stamp
 from config.root import Config
 from config.shape import Spot, plain_keys, walk, write_path
@@ -99,8 +98,9 @@ def _uses_environment(config: Config) -> bool:
     """Whether anything would go through a proxy that the environment names."""
     if config.egress.proxy is not None:
         return False
-    remote = [each for each in config.providers.values() if isinstance(each, NetworkConfig) and each.proxy is None]
-    asked = [each for each in remote if not is_this_machine(urlsplit(address_of(each)).hostname or "")]
+    remote = [each.network for each in config.providers.values() if each.network is not None]
+    addresses = [each.address for each in remote if each.proxy is None]
+    asked = [each for each in addresses if not is_this_machine(urlsplit(each).hostname or "")]
     return bool(asked or config.tools or config.identity or config.observe.otlp)
 
 

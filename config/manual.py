@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from config.kinds import Kinds, seam_of
+from config.kinds import Kinds, OneOf, seam_of
 from config.root import Config
 from config.secret import Secret
 from config.shape import choices, fields, unwrap
@@ -33,7 +33,7 @@ _NAMES = {str: "text", int: "whole number", bool: "true or false", float: "numbe
 
 def manual(kinds: Kinds) -> str:
     """The whole page."""
-    parts = [_HEAD, "## The file\n", _table(Config)]
+    parts = [_HEAD, "## The file\n", _table(Config, kinds)]
     for key, info in fields(Config).items():
         parts += _section(f"## `{key}`", key, info.annotation, kinds)
     return "\n".join(parts).rstrip() + "\n"
@@ -49,29 +49,52 @@ def _section(title: str, path: str, annotation: Any, kinds: Kinds) -> list[str]:
     by_kind = choices(annotation, kinds)
     annotation, _ = unwrap(annotation)
     if len(by_kind) > 1:
-        return _kinds(title, path, by_kind)
+        return _kinds(title, path, by_kind, kinds)
+    if by_kind:
+        (annotation,) = by_kind.values()
     if not (isinstance(annotation, type) and issubclass(annotation, Struct)):
         return []
-    parts = [f"{title}\n", f"`{path}`: {annotation.__doc__}\n", _table(annotation)]
+    parts = [f"{title}\n", f"`{path}`: {annotation.__doc__}\n", _table(annotation, kinds)]
     for key, info in fields(annotation).items():
         parts += _section(f"### `{path}.{key}`", f"{path}.{key}", info.annotation, kinds)
     return parts
 
 
-def _kinds(title: str, path: str, by_kind: dict[str, type[Struct]]) -> list[str]:
+def _kinds(title: str, path: str, by_kind: dict[str, type[Struct]], kinds: Kinds) -> list[str]:
     parts = [f"{title}\n", f"`{path}`: its `kind` decides which other keys there are.\n"]
     for kind, struct in by_kind.items():
-        parts += [f"### `kind: {kind}`\n", f"{struct.__doc__}\n", _table(struct)]
+        parts += [f"### `kind: {kind}`\n", f"{struct.__doc__}\n", _table(struct, kinds)]
+    return [*parts, *_within(path, by_kind, kinds)]
+
+
+def _within(path: str, by_kind: dict[str, type[Struct]], kinds: Kinds) -> list[str]:
+    """What stands within several kinds, once; with the kind's name where two have another thing under one key."""
+    found: dict[str, dict[str, str]] = {}
+    for kind, struct in by_kind.items():
+        for key, info in fields(struct).items():
+            section = "\n".join(_section(f"### `{path}.{key}`", f"{path}.{key}", info.annotation, kinds))
+            if section:
+                found.setdefault(key, {}).setdefault(section, kind)
+    parts: list[str] = []
+    for key, sections in found.items():
+        for section, kind in sections.items():
+            title = f"### `{path}.{key}`"
+            parts.append(section if len(sections) == 1 else section.replace(title, f"{title} of `kind: {kind}`", 1))
     return parts
 
 
-def _table(struct: type[Struct]) -> str:
+def _table(struct: type[Struct], kinds: Kinds) -> str:
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     own = _own(struct)
     # What a kind has of its own comes before what all of them share.
     keys = sorted(fields(struct).items(), key=lambda item: (item[0] != "kind", item[1] not in own))
     for key, info in keys:
-        cells = (f"`{key}`", _type(info.annotation, tuple(info.metadata)), _default(info), info.description or "")
+        cells = (
+            f"`{key}`",
+            _type(info.annotation, kinds, tuple(info.metadata)),
+            _default(info),
+            info.description or "",
+        )
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -81,11 +104,13 @@ def _own(struct: type[Struct]) -> list[FieldInfo]:
     return [info for name, info in struct.model_fields.items() if name not in inherited]
 
 
-def _type(annotation: Any, markers: tuple[Any, ...] = ()) -> str:
+def _type(annotation: Any, kinds: Kinds, markers: tuple[Any, ...] = ()) -> str:
     annotation, markers = unwrap(annotation, markers)
     for marker in markers:
         if isinstance(marker, Unit):
             return f"{marker.name}, like `{marker.example}`"
+        if isinstance(marker, OneOf):
+            return ", ".join(f"`{each}`" for each in kinds.listed[marker.listed])
         if isinstance(marker, Ref):
             return f"{marker.noun} and model, `{marker.noun}/model`" if marker.prefix else f"name of a {marker.noun}"
     if seam_of(markers) is not None:
@@ -94,9 +119,9 @@ def _type(annotation: Any, markers: tuple[Any, ...] = ()) -> str:
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in args)
     if origin is tuple:
-        return f"list of: {_type(args[0])}"
+        return f"list of: {_type(args[0], kinds)}"
     if origin is dict:
-        return f"name: {_type(args[1])}"
+        return f"name: {_type(args[1], kinds)}"
     if isinstance(annotation, type) and issubclass(annotation, Struct):
         return "mapping, or text" if annotation.shorthand else "mapping"
     return _NAMES.get(annotation, "text")
@@ -108,6 +133,8 @@ def _default(info: FieldInfo) -> str:
     value = info.default
     if value is None or value in ((), {}):
         return ""
+    if isinstance(value, tuple) and isinstance(value[0], dict):
+        return ", ".join(f"`{{{', '.join(f'{key}: {each}' for key, each in part.items())}}}`" for part in value)
     if isinstance(value, Struct):
         return "see below"
     _, markers = unwrap(info.annotation, tuple(info.metadata))

@@ -1,21 +1,37 @@
-"""`providers`: a dialect with credentials. The kind is read first, then the options by the kind's own struct."""
+"""`providers`: what every provider says of itself, and what all those behind HTTP have.
+
+The kinds stand beside what they build; the catalog names them.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
+import msgspec
 from pydantic import Field, model_validator
 
 from config.access import LimitsConfig
-from config.egress import ProxyUrl
+from config.egress import NONE, ProxyUrl
 from config.findings import wrong
 from config.secret import ApiKey, Secret
-from config.struct import Checked, Component, Flag, HttpUrl, Read, Whole
+from config.struct import Checked, Component, Flag, Whole
 from config.units import Duration, Size
+from contract.egress import read_proxy
+from contract.endpoint import MAX_ANSWER_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from contract.dialect import Dialect
+    from contract.egress import Egress, Proxy
+    from contract.embedding import Embeds
+    from contract.endpoint import Endpoint
+    from contract.provider import Provider
+    from contract.work import WorkPool
 
 UnsupportedParams: TypeAlias = Literal["drop", "refuse"]
-DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
 
 
 def _header_name(value: str) -> str:
@@ -35,11 +51,62 @@ MaxAnswer = Annotated[
     ),
 ]
 KEYED = (("api_key",), ("api_keys",))
-DEFAULT_MAX_ANSWER = 64 * 1024 * 1024
 
 
-class NetworkConfig(Component):
+class ProviderParts(Protocol):
+    """What a provider is made with."""
+
+    egress: Egress
+    quotes: WorkPool
+
+    def embedder(self) -> Embeds:
+        """The built-in one, loaded in the background."""
+        ...
+
+    def dialect(self, name: str) -> Dialect:
+        """The dialect that the catalog has under this name. Raises `KeyError`."""
+        ...
+
+    def remote(
+        self, name: str, dialect: Dialect, endpoint: Endpoint, keys: tuple[str, ...], *, trusted: bool = False
+    ) -> Provider:
+        """A provider behind HTTP."""
+        ...
+
+    def owns(self, close: Callable[[], Awaitable[None]]) -> None:
+        """`close` is called when the engine goes, after the provider itself is closed."""
+        ...
+
+
+class ProviderBase(Component):
+    """What every provider says of itself; a kind gives its options, the facts and `build`."""
+
+    free: ClassVar[bool] = False
+    """Whether nobody pays for its answers."""
+    price_list: ClassVar[str] = ""
+    """Whose prices hold, as genai-prices names the vendor; empty: the address tells."""
+    models_of: ClassVar[str] = ""
+    """Whose models it usually has, as genai-prices names the vendor: for a hint at the nearest name."""
+
+    @property
+    def network(self) -> NetworkConfig | None:
+        """Itself, if it is reached over the network with a key of its own."""
+        return None
+
+    async def build(self, name: str, parts: ProviderParts) -> Provider:
+        """The provider called `name`. The engine closes it."""
+        raise NotImplementedError(f"{type(self).__name__} has no build")
+
+
+class NetworkConfig(ProviderBase):
     """What every provider behind HTTP has. Several keys are used in rotation."""
+
+    speaks: ClassVar[str] = ""
+    """The dialect, as the catalog names it."""
+    address_key: ClassVar[str] = "base_url"
+    """The field that holds the address."""
+    adds: ClassVar[str] = r"(?!)"
+    """The paths that follow the address by themselves, as a pattern: an address that ends so has them twice."""
 
     kind: str = Field(description="The dialect and its options.")
     api_key: ApiKey | None = Field(default=None, description="The credential, as a reference.")
@@ -56,7 +123,7 @@ class NetworkConfig(Component):
         examples=["http://proxy.internal:3128"],
     )
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
-    max_answer: MaxAnswer = DEFAULT_MAX_ANSWER
+    max_answer: MaxAnswer = MAX_ANSWER_BYTES
     unsupported_params: UnsupportedParams = Field(
         default="drop", description="What to do with request fields that the provider's dialect can't say."
     )
@@ -69,6 +136,51 @@ class NetworkConfig(Component):
         """All credentials in the order in which they are used; empty for a server that asks for none."""
         return (self.api_key,) if self.api_key else self.api_keys
 
+    @property
+    def network(self) -> NetworkConfig | None:
+        """See `ProviderBase.network`."""
+        return self
+
+    @property
+    def address(self) -> str:
+        """The URL that it is asked at."""
+        return str(getattr(self, self.address_key))
+
+    def address_remark(self) -> tuple[str, str] | None:
+        """What is doubtful about the address, and what to do; None for nothing."""
+        parts = urlsplit(self.address)
+        bare = parts.path.rstrip("/")
+        found = re.search(f"(?:{self.adds})$", bare)
+        if found is None or not found[0].strip("/"):
+            return None
+        message = f"Gatehouse adds the API's own path to this address, so {found[0]} is too much"
+        right = parts._replace(path=bare[: found.start()], query="", fragment="").geturl()
+        return message, f"write {right}"
+
+    def endpoint_of(self) -> Endpoint:
+        """Where its paths begin, how a key travels, and what is peculiar to the server."""
+        raise NotImplementedError(f"{type(self).__name__} has no endpoint")
+
+    async def build(self, name: str, parts: ProviderParts) -> Provider:
+        """See `ProviderBase.build`."""
+        endpoint = msgspec.structs.replace(
+            self.endpoint_of(),
+            headers={key.lower(): value.reveal() for key, value in self.headers.items()},
+            unsupported=self.unsupported_params,
+            max_answer=self.max_answer,
+            connect_s=self.connect,
+            max_connections=self.max_connections,
+            proxy=self._proxy(parts.egress),
+        )
+        keys = tuple(key.reveal() for key in self.keys)
+        return parts.remote(name, parts.dialect(self.speaks), endpoint, keys, trusted=self.trusted)
+
+    def _proxy(self, egress: Egress) -> Proxy | None:
+        """Its own holds for any address."""
+        if self.proxy is None:
+            return egress.proxy_for(self.address)
+        return None if self.proxy.reveal() == NONE else read_proxy(self.proxy.reveal())
+
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> NetworkConfig:
         if self.api_key and self.api_keys:
@@ -79,148 +191,3 @@ class NetworkConfig(Component):
 
     def _needs_key(self) -> bool:
         return True
-
-
-MaxTokensField = Annotated[
-    Literal["auto", "max_tokens", "max_completion_tokens"],
-    Field(
-        description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
-        "servers `max_tokens` only. `auto`: the former for OpenAI, Azure and models called `o1`, `o3`, "
-        "`o4`, `gpt-5` and later, the latter for others."
-    ),
-]
-
-
-ToolIds = Annotated[
-    Literal["auto", "any", "nine_letters"],
-    Field(
-        description="The ids of earlier tool calls that the server takes. Mistral's API and the templates of its "
-        "models take nine letters or digits. `auto`: those for api.mistral.ai, any for others."
-    ),
-]
-
-
-class OpenAIConfig(NetworkConfig):
-    """OpenAI, or any server that speaks its dialect."""
-
-    needs = (*KEYED, ("base_url",))
-
-    kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
-    base_url: HttpUrl = Field(default=DEFAULT_OPENAI_URL, description="Where the API's paths begin.")
-    max_tokens_field: MaxTokensField = "auto"
-    tool_ids: ToolIds = "auto"
-
-    def _needs_key(self) -> bool:
-        return self.base_url == DEFAULT_OPENAI_URL
-
-
-class AzureConfig(NetworkConfig):
-    """OpenAI's models on Azure."""
-
-    needs = KEYED
-    kind: Literal["azure"] = Field(description="OpenAI's models on Azure.")
-    endpoint: HttpUrl = Field(description="The resource's address.", examples=["https://NAME.openai.azure.com"])
-    api_version: str = Field(min_length=1, description="Azure's API version.", examples=["2024-10-21"])
-    deployments: dict[str, str] = Field(
-        default={}, description="Model to the name of its deployment; a model that is not here is its own deployment."
-    )
-    max_tokens_field: MaxTokensField = "auto"
-
-
-class AnthropicConfig(NetworkConfig):
-    """Anthropic's Messages API, or a server that speaks it."""
-
-    needs = KEYED
-
-    kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
-    base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
-    version: Literal["2023-06-01", "2026-10-21"] = Field(default="2023-06-01", description="`anthropic-version`.")
-    auth: Literal["x-api-key", "bearer"] = Field(
-        default="x-api-key", description="How the key travels; `bearer` is the default with version 2026-10-21."
-    )
-    prompt_cache: Literal["off", "auto"] = Field(
-        default="off",
-        description="`auto` marks long stable prefixes to be kept by the provider, where a caller has placed no marks.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _auth_follows_version(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("version") == "2026-10-21" and data.get("auth") is None:
-            return {**data, "auth": "bearer"}
-        return data
-
-
-class GeminiConfig(NetworkConfig):
-    """Google's generateContent API."""
-
-    needs = KEYED
-
-    kind: Literal["gemini"] = Field(description="Gemini's generateContent dialect.")
-    base_url: HttpUrl = Field(
-        default="https://generativelanguage.googleapis.com", description="Where the API's paths begin."
-    )
-    version: str = Field(default="v1beta", pattern=r"^v[0-9][a-z0-9]*$", description="The API version in the path.")
-
-
-def address_of(config: NetworkConfig) -> str:
-    """The URL that a provider is asked at."""
-    return str(getattr(config, "base_url", "") or getattr(config, "endpoint", ""))
-
-
-class ExtractiveConfig(Component):
-    """The built-in model that quotes documents: no key, no network, no options."""
-
-    kind: Literal["extractive"] = Field(description="The built-in model that quotes your documents.")
-
-
-def _script(value: object) -> object:
-    """A fault, a list of them or a map of model to either, all as a map of model (`*`: any) to a list."""
-
-    def faults(each: object) -> object:
-        listed = each if isinstance(each, tuple) else (each,)
-        return tuple(str(f) if isinstance(f, int) and not isinstance(f, bool) else f for f in listed)
-
-    if isinstance(value, dict):
-        return {model: faults(each) for model, each in value.items()}
-    return {"*": faults(value)}
-
-
-def _or_faults(_: dict[str, Any]) -> dict[str, Any]:
-    fault = {"type": ["string", "integer"]}
-    faults = {"anyOf": [fault, {"type": "array", "items": fault}]}
-    return {"anyOf": [*faults["anyOf"], {"type": "object", "additionalProperties": faults}]}
-
-
-class SimulatedConfig(Component):
-    """The scriptable upstream that acts out faults."""
-
-    kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
-    dialect: Literal["openai", "anthropic", "gemini"] = Field(default="openai", description="The dialect it speaks.")
-    script: Annotated[dict[str, tuple[str, ...]], Read(_script, _or_faults)] = Field(
-        default={},
-        description="What it does: a fault (`ok`, `429`, `cut-20`, ...), a list in order, or a map of model to either.",
-    )
-    says: dict[str, str] = Field(
-        default={},
-        description="The words of its answers, by model (`*`: any).",
-        examples=["{writer: SELECT count(*) FROM orders}"],
-    )
-    base_url: HttpUrl | None = Field(
-        default=None, description="A simulator that runs already; without it one is started."
-    )
-    max_answer: MaxAnswer = DEFAULT_MAX_ANSWER
-    limits: LimitsConfig | None = Field(
-        default=None, description="How much is asked of it at most; beyond that the next target is tried."
-    )
-
-    @model_validator(mode="after")
-    def _own(self) -> SimulatedConfig:
-        if self.base_url is not None and self.says:
-            raise wrong("says belongs to a simulator that is started here", "leave out base_url or says")
-        return self
-
-
-ProviderConfig: TypeAlias = (
-    OpenAIConfig | AzureConfig | AnthropicConfig | GeminiConfig | ExtractiveConfig | SimulatedConfig
-)

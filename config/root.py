@@ -15,7 +15,7 @@ from config.guardrails import GuardrailConfig
 from config.kinds import Kinds, OfKind
 from config.models import ModelConfig
 from config.prices import PriceName, Prices
-from config.providers import ProviderConfig
+from config.providers import ProviderBase
 from config.references import Files
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
@@ -43,7 +43,7 @@ class Config(Struct):
         default="open",
         description="Who may call: apps with a key, or anybody on this machine. `keys` is the default with apps.",
     )
-    providers: dict[Name, Annotated[ProviderConfig, OfKind("providers")]] = Field(
+    providers: dict[Name, Annotated[ProviderBase, OfKind("providers")]] = Field(
         default={}, description="Dialects with credentials, by name."
     )
     models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
@@ -100,6 +100,11 @@ class Config(Struct):
     def kinds(self) -> Kinds:
         """The kinds of components that it was read with; none if built in code."""
         return self._kinds
+
+    @property
+    def surfaces(self) -> tuple[str, ...]:
+        """The vendors' APIs that an app or a key may be held to."""
+        return tuple(self._kinds.listed.get("surfaces", ()))
 
     @property
     def digest(self) -> str:

@@ -1,32 +1,26 @@
-"""`routers`: which model, pipeline or answer a request gets, by rules, by what it is about, by how hard it is."""
+"""`routers`: which model, pipeline or answer a request gets.
+
+Here is what every kind has; each kind's options stand beside the router, in `router/`.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, ClassVar, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.findings import wrong
-from config.struct import Checked, Component, Name, Number, Ref, Struct
-from config.units import Percentage, Tokens
+from config.struct import Component, Ref, Struct
+
+if TYPE_CHECKING:
+    from contract.egress import Egress
+    from contract.embedding import Vectors
+    from contract.phases import Decision, Routing
+    from contract.work import WorkPool
 
 ModelRef = Annotated[str, Ref("models", "model")]
-
-
-def _hours(value: str) -> str:
-    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d", value) is None:
-        raise wrong("{value} are no hours", "write them like 08:00-18:00; 22:00-06:00 goes over midnight")
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise wrong("{value} is no time zone", "write it like Europe/Berlin or UTC") from None
-    return value
 
 
 class ThenConfig(Struct):
@@ -61,113 +55,53 @@ class ThenConfig(Struct):
             raise wrong("this does nothing", "give model, pipeline, say, ask, human or tools")
         return self
 
+    def decision(self, by: str, name: str = "") -> Decision:
+        """What happens, with what decided and its name."""
+        from contract.phases import Decision
 
-class WhenConfig(Struct):
-    """What a request has to be like; all that is given must hold."""
-
-    app: tuple[str, ...] = Field(default=(), description="One of these apps.", examples=["[bot]"])
-    header: dict[str, str] = Field(
-        default={}, description="Headers with their values; `*` stands for anything.", examples=["{x-tier: gold}"]
-    )
-    metadata: dict[str, str] = Field(default={}, description="The request's `metadata`, likewise.")
-    language: tuple[Literal["en", "de", "fr", "es"], ...] = Field(default=(), description="The question's language.")
-    hours: Annotated[str, Checked(_hours, r"^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$")] | None = Field(
-        default=None, description="A time of the day.", examples=["08:00-18:00"]
-    )
-    time_zone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="Of the hours.")
-    over: Tokens | None = Field(default=None, description="More tokens than that.", examples=["8000 tokens"])
-    under: Tokens | None = Field(default=None, description="Fewer tokens than that.")
-
-    @model_validator(mode="after")
-    def _something(self) -> WhenConfig:
-        if not self.model_fields_set - {"time_zone"}:
-            raise wrong("this holds always", "give app, header, metadata, language, hours, over or under")
-        return self
+        return Decision(
+            by,
+            name,
+            model=self.model or "",
+            pipeline=self.pipeline or "",
+            say=self.say or self.ask or self.human or "",
+            human=self.human is not None,
+            tools=self.tools,
+        )
 
 
-class RuleConfig(Struct):
-    """One rule. The first that holds decides."""
+class RouterParts(Protocol):
+    """What a process lends to routers."""
 
-    name: Name = Field(description="Its name in traces.")
-    when: WhenConfig = Field(description="What has to hold.")
-    then: ThenConfig = Field(description="What happens then.")
+    @property
+    def pool(self) -> WorkPool:
+        """A thread for what takes long, such as learning."""
+        ...
 
+    @property
+    def egress(self) -> Egress:
+        """The way to other hosts."""
+        ...
 
-class IntentConfig(Struct):
-    """Something that requests are about."""
-
-    examples: tuple[str, ...] = Field(
-        min_length=5, max_length=200, description="5 to 200 ways in which people say it.", examples=["[...]"]
-    )
-    then: ThenConfig | None = Field(default=None, description="What happens; without it the pipeline goes on as ever.")
-
-
-class AmbiguousConfig(Struct):
-    """A question back, when two intents are about as likely."""
-
-    within: Percentage = Field(default=0.15, description="How near each other they are.")
-    ask: str | None = Field(
-        default="Do you mean {options}?", min_length=1, description="The question; `{options}` stands for the intents."
-    )
-    model: ModelRef | None = Field(default=None, description="Or a model that writes it.")
-
-    @model_validator(mode="after")
-    def _one(self) -> AmbiguousConfig:
-        if self.model is not None and "ask" in self.model_fields_set:
-            raise wrong("ask and model exclude each other", "keep one of them")
-        return self
-
-
-class DifficultyConfig(Struct):
-    """Simple questions to a model that costs less."""
-
-    by: Literal["difficulty"] = Field(default="difficulty", description="By how hard the question looks.")
-    simple: ModelRef = Field(description="The model for simple questions.", examples=["quick"])
-    share: Percentage | None = Field(
-        default=None, description="The share of questions that is to go there; the limit follows the traffic."
-    )
-    below: Number | None = Field(
-        default=None, ge=0, le=1, description="Or a fixed limit of the score, as `gatehouse eval router` suggests."
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> DifficultyConfig:
-        if (self.share is None) == (self.below is None):
-            raise wrong("there must be either share or below", "give one of the two")
-        return self
+    def embedder(self) -> Vectors:
+        """The embedding model that ships; it is loaded in the background from the first call on."""
+        ...
 
 
 class RouterConfig(Component):
-    """Rules first, then intents, then cost."""
+    """What every router has. What it names in `models` and `pipelines` (`Ref`) is checked for all kinds alike."""
 
-    needs = (("rules",), ("intents",), ("cost",))
+    kind: str = Field(description="How it decides.")
 
-    kind: Literal["intents"] = Field(default="intents", description="How it decides.")
-    rules: tuple[RuleConfig, ...] = Field(default=(), description="Looked at in their order.")
-    intents: dict[Name, IntentConfig] = Field(default={}, description="Learned from their examples at the start.")
-    unsure_below: Percentage = Field(
-        default=0.5, description="Less likely intents don't decide: `second_opinion` or `unsure` do."
-    )
-    second_opinion: ModelRef | None = Field(
-        default=None, description="A model that is asked which intent it is, when unsure."
-    )
-    unsure: ThenConfig | None = Field(default=None, description="What happens when unsure; else the pipeline goes on.")
-    out_of_scope: ThenConfig | None = Field(
-        default=None, description="What happens with what is none of the intents; without it nothing."
-    )
-    in_scope: Percentage = Field(
-        default=0.95, description="The share of what is in scope that is to be taken for that, by the examples."
-    )
-    ambiguous: AmbiguousConfig | None = Field(default=None, description="When two intents are about as likely.")
-    cost: DifficultyConfig | None = Field(default=None, description="Simple questions to a cheaper model.")
+    @abstractmethod
+    def open(self, name: str, parts: RouterParts) -> Routing:
+        """The router, not yet started."""
 
-    @model_validator(mode="after")
-    def _enough(self) -> RouterConfig:
-        if len(self.intents) == 1:
-            raise wrong("one intent can't be told from others", "give at least two")
-        needing = [name for name in ("second_opinion", "unsure", "out_of_scope", "ambiguous") if getattr(self, name)]
-        if needing and not self.intents:
-            raise wrong(f"{needing[0]} needs intents", "give some, with examples")
-        if not self.rules and not self.intents and self.cost is None:
-            raise wrong("this router decides nothing", "give rules, intents or cost")
-        return self
+    def plan(self) -> dict[str, Any]:
+        """What decides, for `gatehouse plan --json`."""
+        return {"kind": self.kind}
+
+    @classmethod
+    def draw(cls, plan: Mapping[str, Any]) -> str:
+        """What `plan` has said, in a few words."""
+        return str(plan["kind"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
+from config.document import Path as FilePath
 from config.findings import Substituted, wrong
 from config.listening import Networks, check_listen, split_listen
 from config.origins import Origins
@@ -144,6 +146,15 @@ class ServerConfig(Struct):
         if (self.connections_per_address or 0) > self.connections:
             raise wrong("connections_per_address is more than connections", "write at most the number of connections")
         return self
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[FilePath, str]]:
+        """What keeps keys and the ledger, and what replicas share."""
+        for key in ("redis", "database"):
+            if values.get(key) is not None:
+                yield (key,), key
+        if "postgres" in str(values.get("database") or "")[:10]:
+            yield ("database",), "postgres"
 
     @property
     def host(self) -> str:

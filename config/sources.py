@@ -1,17 +1,28 @@
-"""`sources`: documents to retrieve from. The kind is read first, then the kind's own options."""
+"""`sources`: documents to retrieve from, and what is asked for rows. The kind is read first, then its own options.
+
+Here is what every kind has; each kind's options stand beside what it opens, in `rag/`.
+"""
 
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
+from config.document import Path as FilePath
 from config.findings import wrong
 from config.secret import Secret
-from config.struct import Component, Flag, Label, Name, Number, PageUrl, Ref, Struct, Whole
-from config.units import Duration, Pause, Size
+from config.struct import Component, Label, Number, Ref, Struct, Whole
+from config.units import Duration, Size
+
+if TYPE_CHECKING:
+    from contract.egress import Egress
+    from contract.sources import LiveSource, Origin
+    from contract.work import WorkPool
 
 
 def folder_of(value: object, info: ValidationInfo) -> Path:
@@ -28,6 +39,19 @@ def _existing_folder(value: object, info: ValidationInfo) -> Path:
         beside = info.context.get("folder", Path()) if info.context else Path()
         raise wrong("there is no folder {value}", f"relative paths start at {beside}")
     return path
+
+
+def _existing_file(value: object, info: ValidationInfo) -> Path:
+    path = folder_of(value, info)
+    if not path.is_file():
+        raise wrong("there is no file {value}", "relative paths start at this file's folder")
+    return path
+
+
+ExistingFolder = Annotated[Path, BeforeValidator(_existing_folder), PlainSerializer(str)]
+"""A folder, relative to the file."""
+ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
+"""A file, relative to the file."""
 
 
 def postgres_address(value: object) -> object:
@@ -101,8 +125,8 @@ class EmbedderConfig(Struct):
         return self
 
 
-class SourceBase(Component):
-    """What every source of documents has."""
+class SourceConfig(Component):
+    """What every source has."""
 
     kind: str = Field(description="Where the documents come from.")
     labels: tuple[Label, ...] = Field(
@@ -110,6 +134,21 @@ class SourceBase(Component):
         description="Only apps with one of these labels see its documents, whatever a document's own labels are; "
         "without any, every app.",
     )
+
+    @property
+    def where(self) -> str:
+        """Where its documents or rows come from, in a few words for people."""
+        return self.kind
+
+
+class DocumentSourceConfig(SourceConfig):
+    """What every source of documents has: they are read, cut, embedded, and searched."""
+
+    # Whether documents are handed in, by HTTP and `gatehouse ingest`.
+    takes_documents: ClassVar[bool] = False
+    # Whether it asks hosts: it is opened anew when the way to them changes.
+    asks_hosts: ClassVar[bool] = False
+
     store: Annotated[Secret | None, BeforeValidator(postgres_address)] = Field(
         default=None,
         description="A PostgreSQL that replicas share; without it a file on this machine.",
@@ -122,84 +161,45 @@ class SourceBase(Component):
     search: SearchConfig = Field(default=SearchConfig(), description="How it is searched.")
     read: ReadConfig = Field(default=ReadConfig(), description="What reading one document may take.")
 
+    @property
+    def made_from(self) -> str:
+        """What tells its index from others where `server.data` names no place; empty: the file and its name."""
+        return ""
 
-class FolderConfig(SourceBase):
-    """Documents in a folder."""
+    @abstractmethod
+    def origin(self, egress: Egress) -> Origin | None:
+        """Where its documents come from, `egress` being the way to other hosts; None where they are handed in."""
 
-    kind: Literal["folder"] = Field(description="Documents in a folder.")
-    path: Annotated[Path, BeforeValidator(_existing_folder), PlainSerializer(str)] = Field(
-        description="The folder, relative to this file.", examples=["./documents"]
-    )
-    glob: tuple[str, ...] = Field(
-        default=("**/*",), min_length=1, description="Which files, by patterns relative to the folder."
-    )
-    watch: Flag = Field(default=True, description="Whether changes are seen while it is served.")
-
-
-class WebConfig(SourceBase):
-    """Web pages by their addresses."""
-
-    kind: Literal["web"] = Field(description="Web pages by their addresses.")
-    urls: tuple[PageUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
-    every: Duration = Field(default=86_400.0, description="When they are fetched again.")
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[FilePath, str]]:
+        """Its index; its store if replicas share one."""
+        yield ("kind",), "retrieval"
+        if values.get("store") is not None:
+            yield ("store",), "postgres"
 
 
-class DocumentsConfig(SourceBase):
-    """Documents that are handed in, over HTTP or by `gatehouse ingest`."""
+class SourceParts(Protocol):
+    """What a process lends to a source that is asked each time."""
 
-    kind: Literal["documents"] = Field(description="Documents handed in over HTTP or by `gatehouse ingest`.")
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start."""
+        ...
 
+    @property
+    def pool(self) -> WorkPool:
+        """Threads that wait for databases."""
+        ...
 
-def _data_file(value: object, info: ValidationInfo) -> Path:
-    path = folder_of(value, info)
-    if not path.is_file():
-        raise wrong("there is no file {value}", "relative paths start at this file's folder")
-    return path
-
-
-def _database(value: object) -> object:
-    if isinstance(value, str) and re.match(r"(?:sqlite:///|postgres(?:ql)?://|mysql://).", value) is None:
-        raise wrong(
-            "this is no address of a database",
-            "write sqlite:///path, postgresql://user@host/name or mysql://user@host/name",
-        )
-    return value
+    @property
+    def egress(self) -> Egress:
+        """The way to other hosts."""
+        ...
 
 
-class SqlConfig(Component):
-    """Rows of a database, or of CSV and Parquet files, found by SQL that a model writes and nothing but reads."""
+class LiveSourceConfig(SourceConfig):
+    """What every source has that is asked while the request waits."""
 
-    needs = (("database",), ("files",))
-
-    kind: Literal["sql"] = Field(description="Rows of a database or of files.")
-    database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
-        default=None,
-        description="sqlite:///path (relative to this file), postgresql://... or mysql://... (MariaDB too) of a role "
-        "that may only read.",
-        examples=["${ORDERS_DATABASE}"],
-    )
-    files: dict[Name, Annotated[Path, BeforeValidator(_data_file), PlainSerializer(str)]] = Field(
-        default={}, description="CSV and Parquet files by the names of their tables.", examples=["{orders: orders.csv}"]
-    )
-    model: Annotated[str, Ref("models", "model")] = Field(description="The model that writes the SQL.")
-    tables: dict[str, tuple[str, ...]] = Field(
-        default={},
-        description="The tables that may be read, with their columns; no columns means all, no tables means all.",
-        examples=["{orders: [], customers: [id, region]}"],
-    )
-    hint: str = Field(default="", description="What the model should know of the tables.")
-    max_rows: Whole = Field(default=50, ge=1, le=1000, description="Rows at most.")
-    max_cost: Number = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on servers.")
-    timeout: Duration = Field(default=5.0, description="How long a query may take.")
-    keep: Pause = Field(default=0.0, description="How long rows are remembered; 0s asks the database each time.")
-    labels: tuple[Label, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> SqlConfig:
-        if (self.database is None) == (not self.files):
-            raise wrong("there must be either a database or files", "give one of the two")
-        return self
-
-
-DocumentSource: TypeAlias = FolderConfig | WebConfig | DocumentsConfig
-SourceConfig: TypeAlias = FolderConfig | WebConfig | DocumentsConfig | SqlConfig
+    @abstractmethod
+    def open(self, name: str, parts: SourceParts) -> LiveSource:
+        """The source, not yet started."""

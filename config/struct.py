@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from config.beside import Beside, Conflict, Remark
+from config.document import Path
 from config.findings import Substituted, wrong
 
 
@@ -34,10 +36,26 @@ class Struct(BaseModel):
     # Of these sets of keys one must be there: what the struct's own checks ask for, told to the JSON schema.
     needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
+    # What to write where packages that it needs are not installed; empty where nothing else does.
+    without_extra: ClassVar[str] = ""
+
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, data: Any) -> Any:
         return {cls.shorthand: data} if cls.shorthand and isinstance(data, str) else data
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """Which of the options need packages that only an extra brings: their place in `values`, and the extra.
+
+        `values` are as the file has them, right or wrong.
+        """
+        return iter(())
+
+    @classmethod
+    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: Beside) -> Iterator[Conflict]:
+        """What does not go together with the rest of the file. `path` is the place of `values` in it."""
+        return iter(())
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -58,6 +76,10 @@ class Component(Struct):
     """The options of a component: what a `kind` of one seam reads. Each stands beside the component that it is of."""
 
     kind: str
+
+    def remarks(self) -> Iterator[Remark]:
+        """What `gatehouse check` warns of in options that are right."""
+        return iter(())
 
 
 @dataclass(frozen=True)

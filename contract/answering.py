@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from contract.messages import ChatRequest, Message, Text
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from contract.reply import Reply
+
+
+class Asks(Protocol):
+    """Asks a model by its name, and gives its words."""
+
+    def __call__(self, request: ChatRequest, model: str, /) -> Awaitable[str]:
+        """Raises what the model's targets raise."""
+        ...
 
 
 def question_to(model: str, frame: str, text: str, max_tokens: int) -> ChatRequest:

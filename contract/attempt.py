@@ -11,6 +11,13 @@ from contract.deltas import Usage
 from contract.messages import Loss
 
 
+class TracedAs(msgspec.Struct, frozen=True):
+    """What a call is in a trace, in OpenTelemetry's words: `gen_ai.provider.name` and `gen_ai.operation.name`."""
+
+    provider: str = ""
+    operation: str = "chat"
+
+
 class Attempt(msgspec.Struct):
     """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
 
@@ -48,3 +55,5 @@ class Attempt(msgspec.Struct):
     uncounted: bool = False
     """Whether it has said words that `usage` does not count yet."""
     losses: tuple[Loss, ...] = ()
+    traced_as: TracedAs | None = None
+    """None where the call did not come as far as its dialect."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
+from contract.attempt import TracedAs
 from contract.deltas import Delta
+from contract.endpoint import Endpoint, Unsupported
 from contract.errors import GatehouseError, UpstreamError
-from contract.messages import ChatRequest, Loss
-
-Unsupported = Literal["drop", "refuse"]
+from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
 
 
 class WireOptions(msgspec.Struct, frozen=True):
@@ -105,10 +105,40 @@ class ReplyWriter(Protocol):
         ...
 
 
+class EmbeddingDialect(Protocol):
+    """The two pure directions of an embeddings call."""
+
+    def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
+        """Raises `UnsupportedFeature`."""
+        ...
+
+    def read_embed_reply(self, body: bytes) -> Embeddings:
+        """Raises `MalformedReply`."""
+        ...
+
+
 class Dialect(Protocol):
-    """One wire format in four pure directions, plus its errors."""
+    """One wire format in four pure directions, plus its errors and what is peculiar to it.
+
+    A dialect derives from this class, so that it has whatever it does not say otherwise.
+    """
 
     name: str
+    """As rows, traces and the catalog have it."""
+    traced_as: TracedAs = TracedAs()
+    """What a call in this dialect is in OpenTelemetry's words."""
+    id_prefix: str = ""
+    """What the ids of answers begin with; ours are made so where a provider gave none."""
+    sign_of_life: bytes = b""
+    """What may stand in a stream without meaning anything to the vendor's SDKs; empty where nothing may."""
+    turns: str = "messages"
+    """The field of a request that holds the conversation."""
+    embeddings: EmbeddingDialect | None = None
+    """Its embeddings side, where the vendor has one."""
+
+    def usual_endpoint(self, base_url: str) -> Endpoint:
+        """How any server of this dialect at `base_url`, without a path, takes its key: for the simulator."""
+        return Endpoint(base_url)
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
         """Raises `InvalidRequest` naming the field."""

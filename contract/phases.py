@@ -61,10 +61,26 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Routing(Protocol):
-    """The routing phase of one pipeline."""
+    """A router: the routing phase of the pipelines that name it. It is started once, and closed with its engine."""
 
     headers: frozenset[str]
     """The request's headers that rules look at, in small letters."""
+
+    async def start(self) -> None:
+        """Begins whatever goes on in the background. Requests come at once: until it has learned, it is unsure."""
+        ...
+
+    async def close(self) -> None:
+        """Ends that."""
+        ...
+
+    def status(self) -> str:
+        """One line for people."""
+        ...
+
+    async def ready(self) -> bool:
+        """Waits until it decides as it is meant to; False where it never will: its status says why."""
+        ...
 
     def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
         """What the rules say, which look at the request's outside, in microseconds. None where none applies."""

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from contract.attempt import Attempt
-from contract.dialect import Unsupported
+from contract.endpoint import Unsupported
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from contract.patience import Timeouts
 from contract.reply import Reply

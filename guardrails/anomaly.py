@@ -9,9 +9,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
+from config.document import Path
+from config.struct import Whole
+from config.units import Percentage
 from contract.finding import Finding
+from guardrails.component import Guardrail, Parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +28,8 @@ if TYPE_CHECKING:
     from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
-    from guardrails.heads import Vectors
+    from guardrails.checks import InputCheck
+    from guardrails.embedding_memo import EmbeddingMemo
     from guardrails.verdict import Policy
 
 REMEMBERED = 500
@@ -30,6 +38,34 @@ NEAREST = 5
 _SHOWN = 20_000
 # The distances between those remembered are measured anew after so many more.
 _REFRESH = 50
+
+
+class AnomalyConfig(Guardrail):
+    """Prompts unlike those that the app's users send. They are only noted."""
+
+    kind: Literal["anomaly"] = Field(description="Prompts unlike the app's own traffic; only noted.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag"})
+    after: Whole = Field(default=200, ge=10, description="How many prompts of an app it must have seen first.")
+    share: Percentage = Field(default=0.01, description="The share of usual prompts that may be noted.")
+    on_error: Literal["closed", "open"] = Field(
+        default="open", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
+    )
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """The model that embeds texts."""
+        yield ("kind",), "embeddings"
+
+    @property
+    def actions_shown(self) -> tuple[str, ...]:
+        """See `GuardrailConfig.actions_shown`."""
+        return ("flag",)
+
+    def request_check(self, name: str, parts: Parts) -> InputCheck:
+        """See `Guardrail.request_check`."""
+        policy = self.policy(name, parts, {"*": "flag"})
+        return AnomalyGuard(policy, parts.embeddings(), parts.kept(name, AppTraffic), self.after, self.share)
 
 
 class Traffic:
@@ -78,6 +114,10 @@ class Traffic:
         return near[int(share * last)], size[last - int(share * last)], signs[last - int(share * last)]
 
 
+class AppTraffic(dict[str, Traffic]):
+    """What each app's prompts have been like."""
+
+
 def _nearness(cosines: NDArray[np.float32]) -> float:
     import numpy as np
 
@@ -86,9 +126,11 @@ def _nearness(cosines: NDArray[np.float32]) -> float:
 
 
 class AnomalyGuard:
-    """Implements `guardrails.chain.InputCheck`. It only flags."""
+    """Implements `guardrails.checks.InputCheck`. It only flags."""
 
-    def __init__(self, policy: Policy, vectors: Vectors, traffic: dict[str, Traffic], after: int, share: float) -> None:
+    def __init__(
+        self, policy: Policy, vectors: EmbeddingMemo, traffic: dict[str, Traffic], after: int, share: float
+    ) -> None:
         """`traffic` by app; nothing is said before `after` prompts; `share` of usual prompts may be flagged."""
         self.policy = policy
         self._vectors = vectors

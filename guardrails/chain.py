@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from contract.messages import ChatRequest, EmbeddingRequest, Message, Text
 from contract.stock import StockReply
+from guardrails.checks import RequestMasker
 from guardrails.masking.answers import sent_words
-from guardrails.masking.guard import Masking, PersonalGuard
 from guardrails.stream import SpanFilter
 from guardrails.verdict import StockAnswer
 
@@ -20,45 +20,8 @@ if TYPE_CHECKING:
     from contract.finding import Stage
     from contract.guards import Again
     from contract.reply import OutputFilter, Reply
-    from guardrails.spans import Finder
+    from guardrails.checks import AnswerCheck, FindsInAnswers, InputCheck, RequestMasking
     from guardrails.verdict import Policy
-
-
-class InputCheck(Protocol):
-    """A guardrail that checks a request on its way in."""
-
-    policy: Policy
-
-    async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
-    ) -> ChatRequest:
-        """The request as it may go on; `again` asks a model, for those that do.
-
-        Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`.
-        """
-        ...
-
-
-class FindsInAnswers(Protocol):
-    """A guardrail that searches an answer while it streams."""
-
-    policy: Policy
-    spares_sent: bool
-    """Whether what the caller sent itself may stand in the answer."""
-
-    def finder_for(self, request: ChatRequest) -> Finder:
-        """What searches the answer to `request`."""
-        ...
-
-
-class AnswerCheck(Protocol):
-    """A guardrail that needs the whole answer."""
-
-    policy: Policy
-
-    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
-        """The reply as it may go on: the same, mended, or another. Raises `GatehouseError`."""
-        ...
 
 
 class Chain:
@@ -66,7 +29,7 @@ class Chain:
 
     def __init__(
         self,
-        inputs: Sequence[PersonalGuard | InputCheck] = (),
+        inputs: Sequence[RequestMasker | InputCheck] = (),
         outputs: Sequence[FindsInAnswers] = (),
         answers: Sequence[AnswerCheck] = (),
     ) -> None:
@@ -122,9 +85,9 @@ class GuardedRequest:
         self._steps: list[
             tuple[Policy, Callable[[ChatRequest, Exchange, Stage, Again | None], Awaitable[ChatRequest]]]
         ] = []
-        self._maskings: list[Masking] = []
+        self._maskings: list[RequestMasking] = []
         for guard in chain.inputs:
-            if isinstance(guard, PersonalGuard):
+            if isinstance(guard, RequestMasker):
                 masking = guard.masking(request, app, hint=hint)
                 self._maskings.append(masking)
                 self._steps.append((guard.policy, masking.check))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
+from config.struct import Flag, Whole
+from guardrails.component import Guardrail, Parts
 from guardrails.keywords import KeywordFinder
 
 if TYPE_CHECKING:
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
+    from guardrails.checks import InputCheck
     from guardrails.verdict import Policy
 
 PHRASES = (
@@ -44,6 +49,31 @@ _ALIKE = 0.85
 # So many turns, the last ones, may be the same question.
 _COMPARED = 30
 _LETTERS = re.compile(r"[^\W\d_]")
+
+
+class HandoverConfig(Guardrail):
+    """A conversation that should go to a person: asked for, too long, in circles, or shouted."""
+
+    kind: Literal["handover"] = Field(description="Conversations that should go to a person.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    phrases: tuple[str, ...] = Field(default=(), description="Phrases that ask for a person, beside those that ship.")
+    after_turns: Whole = Field(default=0, ge=0, description="After how many turns of the user; 0 never.")
+    repeated: Whole = Field(default=3, ge=0, description="When the same question comes so often; 0 never.")
+    angry: Flag = Field(default=True, description="When the user shouts.")
+    say: str = Field(
+        default="I am handing this over to a person, who will answer you.", description="What the caller reads."
+    )
+
+    @property
+    def actions_shown(self) -> tuple[str, ...]:
+        """See `GuardrailConfig.actions_shown`."""
+        return ("human",)
+
+    def request_check(self, name: str, parts: Parts) -> InputCheck:
+        """See `Guardrail.request_check`."""
+        policy = self.policy(name, parts, {"*": "human"}, self.say)
+        phrases = (*PHRASES, *self.phrases)
+        return HandoverGuard(policy, phrases, self.after_turns, self.repeated, angry=self.angry)
 
 
 class HandoverGuard:

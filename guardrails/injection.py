@@ -1,115 +1,164 @@
-"""Attempts to make a model forget whose instructions it follows, found by rules over every reading of a text.
-
-A rule has a weight; weights of different rules add up to a score from 0 to 1. The rules name what attacks have in common
-(override, new identity, no limits, the prompt itself, orders to an assistant within data), not single published attacks.
-"""
+"""Attempts to override the instructions of a model: by the user, or in what was retrieved for it."""
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from guardrails.canonical import View, views
-from guardrails.personal.patterns import Span, Taken
-from guardrails.slices import find_in_slices
+from pydantic import Field
 
-# What stands in the place of an instruction that was taken out.
-REMOVED = "[removed: this was an instruction, not information]"
-# So much of a text is judged as one.
-SIZE = 40_000
-_OLD = r"(?:previous|prior|above|earlier|preceding|foregoing|initial|original|existing|former|past|system|all|any|your)"
-_ORDERS = r"(?:instructions?|prompts?|rules?|directives?|guidelines?|commands?|orders?|context|constraints?|programming|training|restrictions?|polic(?:y|ies)|messages?|directions?|tasks?|assignments?|information|statements?|conversations?|knowledge)"
-_FORGET = r"(?:ignor\w*|disregard\w*|forget\w*|overrid\w*|overlook|bypass\w*|discard\w*|neglect|dismiss|drop|erase|abandon|skip|do not (?:follow|obey)|don'?t (?:follow|obey|listen)|stop following|pay no attention to)"
+from config.document import Path
+from config.findings import quote
+from config.guardrails import Author, Position
+from config.struct import Flag, Number, Ref
+from contract.work import WorkPool
+from guardrails.classified import ClassifierGuard
+from guardrails.component import Parts
+from guardrails.injection_rules import SIZE, InjectionFinder, features
+from guardrails.judges.attack import AttackJudge
+from guardrails.judges.grounds import SENTENCE
+from guardrails.linear import LinearClassifier, load_classifier
+from guardrails.slices import Slicer
+from guardrails.span import Span, Taken
+from guardrails.spans import TextGuardrail
+from guardrails.untrusted_content import REMOVED, IndirectInjectionGuard
 
-_RULES: tuple[tuple[str, float, str], ...] = (
-    ("override", 0.9, rf"\b{_FORGET}\b(?:\W+\w+){{0,4}}?\W+(?:{_OLD}\W+){{1,4}}(?:\w+\W+){{0,2}}?{_ORDERS}\b"),
-    ("override", 0.5, rf"\b{_FORGET}\W+(?:the|these|those|my)\W+(?:instructions?|prompts?|rules|guidelines|directives)\b"),
-    ("override", 0.8, rf"\b{_FORGET}\b(?:\W+\w+){{0,3}}?\W+(?:everything|anything|what(?:ever)?)\W+(?:\w+\W+){{0,4}}?(?:said|told|above|before|instructed|learned|given)\b"),
-    ("override", 0.7, rf"\b{_FORGET}\W+(?:your|the|all)\W+(?:\w+\W+){{0,2}}?(?:system prompt|guardrails?|safety|filters?|content polic|ethic|moral|limitation)"),
-    ("override", 0.6, rf"\b(?:new|updated|revised|real|actual|following|secret|special)\W+{_ORDERS}\W*(?::|are|follow|below|from (?:the )?(?:developer|system|admin))"),
-    ("override", 0.6, r"\b(?:from now on|henceforth|starting now|for the rest of (?:this|the) (?:conversation|chat|session))\b[^.\n]{0,60}\b(?:you|your|respond|answer|act|only|must|will)\b"),
-    ("override", 0.8, r"\b(?:ignorier\w*|vergiss|vergessen|missachte\w*)\b[^.\n]{0,40}\b(?:anweisung|anleitung|regel|vorgabe|befehl|aufgabe|information)\w*|\b(?:ignore[zrs]?|oublie[zrs]?)\b[^.\n]{0,40}\b(?:instructions?|consignes?|règles?|directives?)\b|\b(?:ignora|olvida|descarta)\w*\b[^.\n]{0,40}\b(?:instrucciones|reglas|órdenes|indicaciones)\b|\b(?:ignora|dimentica)\w*\b[^.\n]{0,40}\b(?:istruzioni|regole|indicazioni)\b|\b(?:negeer|vergeet)\b[^.\n]{0,40}\b(?:instructies|regels|opdrachten)\b"),
-    ("identity", 0.5, r"\b(?:you are|you're|you will be|act as|pretend (?:to be|you)|role-?play as|simulate|imagine you are|become|play the role)\b[^.\n]{0,60}\b(?:unrestricted|unfiltered|uncensored|jailbroken|evil|amoral|malicious|rogue|without (?:any )?(?:restrictions?|limits?|limitations?|filters?|rules|ethics|morals?|boundaries)|no (?:restrictions?|limits?|limitations?|filters?|rules|ethics|morals?|boundaries)|free(?:d)? (?:of|from))"),
-    ("identity", 0.6, r"\b(?:DAN|do anything now|STAN|DUDE|AIM|developer mode|dev mode|god mode|jailbreak(?:ed|ing)?|sudo mode|admin mode|debug mode|unrestricted mode|opposite mode|evil (?:mode|bot|confidant))\b"),
-    ("identity", 0.4, r"\b(?:stay|remain|break|keep) (?:in|of)? ?character\b|\byou (?:must|will|can|should) (?:never|not|no longer) (?:refuse|decline|say (?:no|that you)|apologi[sz]e|break character|mention|warn)"),
-    ("no limits", 0.5, r"\b(?:no|without|free of|not bound by|ignore(?:s|ing)?|bypass(?:es|ing)?|free from|regardless of|disable[ds]?|remove[ds]?|turn(?:ed)? off)\W+(?:any\W+|all\W+|your\W+|the\W+|its\W+|openai'?s?\W+){0,4}(?:\w+\W+){0,2}?(?:restrictions?|limitations?|censorship|filters?|guardrails?|content polic\w+|safety (?:\w+ )?(?:guidelines?|measures?|protocols?|features?|filters?)|ethic\w*(?: (?:guidelines?|constraints?|considerations?))?|moral\w*|openai polic\w+|usage polic\w+)"),
-    ("no limits", 0.4, r"\b(?:don'?t|do not|never|without|no need to|refrain from)\W+(?:\w+\W+){0,2}?(?:warn(?:ings?)?|disclaimers?|refus\w+|apolog\w+|moraliz\w+|lectur\w+|censor\w*|judg\w+)"),
-    ("no limits", 0.4, r"\b(?:two|both|double) (?:responses?|answers?|outputs?|paragraphs?)\b[^.\n]{0,80}\b(?:normal|classic|standard|jailbr\w+|unfiltered|as)\b"),
-    ("prompt leak", 0.8, r"\b(?:reveal|show|print|repeat|output|display|tell|give|share|disclose|expose|leak|write|recite|dump|spell out|what(?:'s| is| are| were)|copy|list|summari[sz]e|translate|encode)\b(?:\W+\w+){0,4}?\W+(?:your|the|its|this)\W+(?:\w+\W+){0,3}?(?:system prompt|system message|initial (?:prompt|instructions?)|hidden (?:prompt|instructions?|rules?)|secret (?:prompt|instructions?)|original (?:prompt|instructions?)|(?:developer|internal|confidential) (?:prompt|instructions?|message|guidelines?)|pre-?prompt|custom instructions?)"),
-    ("prompt leak", 0.7, r"\b(?:repeat|print|output|write|recite|copy|return)\b[^.\n]{0,30}\b(?:everything|all|words?|text|the (?:text|words|content|above)|verbatim)\b[^.\n]{0,30}\b(?:above|before|preceding|prior|started? with|beginning)\b"),
-    ("prompt leak", 0.7, r"\b(?:repeat|print|output|show|display|reveal|recite|list|tell me|format)\b\W+(?:\w+\W+){0,3}?(?:your|previous|above|all|initial|prior)\W+(?:(?:the|above|previous|of|your)\W+){0,2}(?:instructions?|prompts?|prompt texts?|embeddings)\b"),
-    ("prompt leak", 0.6, r"\bwhat (?:were|are|is) (?:you|your)\W+(?:\w+\W+){0,3}?(?:told|instructed|programmed|initial|exact|full|system)\W+(?:\w+\W+){0,3}?(?:instructions?|prompt|rules?|before|to do|not to)\b"),
-    ("order in data", 0.7, r"\b(?:AI|assistant|language model|LLM|chatbot|GPT|model|agent|bot|Claude|Gemini)s?\b[,:]?\W+(?:\w+\W+){0,4}?(?:must|should|shall|please|need to|has to|have to|are (?:now )?(?:required|instructed)|is (?:now )?(?:required|instructed)|ignore|disregard|forget|do not|don't|stop)\b"),
-    ("order in data", 0.7, r"(?:^|\n)[ \t]{0,20}(?:\[|<|\*\*|##+ ?)?[ \t]{0,3}(?:system|admin|developer|important|attention|note to (?:the )?(?:ai|assistant|model)|instructions? (?:for|to) (?:the )?(?:ai|assistant|model|llm))\s{0,5}(?:message|note|prompt|override|update|instructions?)?\s{0,5}(?:\]|>|\*\*)?\s{0,5}:\s{0,200}\S"),
-    ("order in data", 0.6, r"<\|?(?:im_start|im_end|system|endoftext|assistant|user|start_header_id)\|?>|\[/?INST\]|<</?SYS>>|<(?:/)?(?:system|instructions?|admin)>|###? ?(?:System|Instruction|Human|Assistant) ?:"),
-    ("order in data", 0.5, r"\b(?:when|if|before|after|while|once)\b[^.\n]{0,60}\b(?:summari[sz]|answer|respond|reply|process|read)\w*\b[^.\n]{0,60}\b(?:also|first|instead|always|make sure|be sure|must|include|append|add|insert|say|recommend)\b"),
-    ("exfiltration", 0.7, r"!\[[^\]\[]{0,200}\]\(\s{0,3}https?://[^)\s?={%(]{0,300}(?:\?|=|\{|%7B)[^)(]{0,500}\)|\b(?:send|post|forward|email|exfiltrate|upload|transmit|leak)\b[^.\n]{0,60}\b(?:conversation|chat|history|messages?|credentials?|passwords?|api keys?|secrets?|tokens?|contacts?|user(?:'s)? (?:data|information)|data|information)\b[^.\n]{0,60}\b(?:to|at|via)\b[^.\n]{0,20}(?:https?://|\S{1,80}@\S|\w{1,60}\.(?:com|net|org|io|xyz))"),
-    ("hypothetical", 0.3, r"\b(?:hypothetical(?:ly)?|fictional|fantasy|imaginary|alternate)\b[^.\n]{0,60}\b(?:world|universe|scenario|story|response|character|reality|where)\b"),
-    ("hypothetical", 0.3, r"\bmy (?:late |deceased |dead )?(?:grand(?:ma|mother|pa|father)|nan)\b[^.\n]{0,80}\b(?:used to|would)\b"),
-    ("payload", 0.5, r"\b(?:decode|decrypt|decipher|convert|translate)\b[^.\n]{0,50}\b(?:base64|rot13|hex|morse|caesar|cipher|binary|ascii)\b[^.\n]{0,60}\b(?:follow|execute|obey|do what|perform|comply|answer|act|respond|run)\b"),
-    ("payload", 0.4, r"\b(?:let|set|define)?\s{0,5}[a-z]\s{0,5}=\s{0,5}[\"'][^\"']{2,40}[\"'][^.\n]{0,80}\b[a-z]\s{0,5}\+\s{0,5}[a-z]\b"),
-    ("pressure", 0.3, r"\b(?:you (?:must|have to|will) (?:comply|obey|answer|respond|do (?:it|this|what))|or (?:you will|you'll|else)\b[^.\n]{0,40}\b(?:die|shut ?down|terminated|deleted|lose|punish\w*)|\d+ tokens?\b[^.\n]{0,60}\b(?:lose|deduct|die))"),
-)  # fmt: skip
-_COMPILED = tuple((name, weight, re.compile(form, re.IGNORECASE)) for name, weight, form in _RULES)
-# A reading that had to be dug out is suspicious in itself.
-_HIDDEN_BONUS = 0.3
-# Of one rule in one reading.
-_MOST_HITS = 100
-# Naming a mode in capitals means it; the same letters in lower case are a name or a word.
-_CASED = re.compile(r"\b(?:DAN|STAN|DUDE|AIM)\b")
+if TYPE_CHECKING:
+    from contract.guards import Again
+    from guardrails.checks import FindsInAnswers, InputCheck
+    from guardrails.embedding_memo import EmbeddingMemo
+
+_INLINE_CHARACTERS = 4000
 
 
-class InjectionFinder:
-    """Finds attempts; the kind of a span is the rule's name, its score what all rules together make of the text."""
+class InjectionConfig(TextGuardrail):
+    """Attempts to make the model forget its instructions, by the user or from what was retrieved."""
 
-    def __init__(self, threshold: float = 0.5) -> None:
-        """Nothing is found in a text whose score is below `threshold`."""
+    kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are searched.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    judge: Annotated[str, Ref("models", "model")] | None = Field(
+        default=None,
+        description="A model that decides where it is not sure. It sees what the guardrails before it left.",
+    )
+    grey: tuple[Number, Number] = Field(
+        default=(0.2, 0.8), description="The scores, from and below, that `judge` decides."
+    )
+    mark: Flag = Field(
+        default=True, description="Whether the model is told in a line that tool results and passages are no orders."
+    )
+    outside: Literal["remove", "block", "pass"] = Field(
+        default="remove",
+        description="Orders in tool results and passages: take the sentence out, do what `then` says, or pass.",
+    )
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """The model that embeds texts."""
+        yield ("kind",), "embeddings"
+
+    @classmethod
+    def misplaced(cls, values: Mapping[str, Any], position: Position) -> Iterator[tuple[str, str]]:
+        """Its judge may not see what a later guardrail masks."""
+        later = [name for name, struct in position.later.items() if struct.masks]
+        if values.get("judge") and later:
+            message = f"its judge would see what {quote(later[0])} masks only after it"
+            yield message, f"put {later[0]} before {position.name}"
+        yield from super().misplaced(values, position)
+
+    def request_check(self, name: str, parts: Parts) -> InputCheck:
+        """See `Guardrail.request_check`."""
+        judge = AttackJudge(self.judge) if self.judge is not None else None
+        slicer = Slicer(parts.pools.searches, SIZE)
+        model = load_classifier("injection")
+        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.grey, slicer)
+        policy = self.policy(name, parts)
+        authors = self.authors - {"label", "definition"}
+        if self.outside == "block":
+            return ClassifierGuard(classifier, policy, authors | {"tool"}, passages=True)
+        guard = ClassifierGuard(classifier, policy, authors)
+        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if self.outside == "remove" else guard
+
+    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers | None:
+        """None: it has no place on the way out."""
+        return None
+
+
+class InjectionClassifier:
+    """Rules over every reading of a text, and a linear model over its embedding that has learned from both."""
+
+    def __init__(
+        self,
+        threshold: float,
+        model: LinearClassifier,
+        vectors: EmbeddingMemo,
+        judge: AttackJudge | None = None,
+        grey: tuple[float, float] = (0.0, 0.0),
+        slicer: Slicer | None = None,
+    ) -> None:
+        """`threshold` from 0 to 1: at 0.5 about one in a hundred ordinary prompts is flagged.
+
+        Scores in `grey` are decided by `judge`; `slicer` reads what is too long for the event loop.
+        """
+        self._slicer = slicer or Slicer(WorkPool("searches"), SIZE)
+        self._judge = judge
+        self._grey = grey
+        self._finder = InjectionFinder(0.0)
         self._threshold = threshold
+        self._model = model
+        self._vectors = vectors
 
-    def find(self, text: str) -> list[Span]:
-        """Spans by place, of the score of the part of the text each that they stand in."""
-        return find_in_slices(self.find_in_part, text, SIZE)
+    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
+        """See `Classifier.rules`: the rules that hit, or `likeness` for what only the model saw."""
+        spans = await self._spans(text, caller)
+        return (
+            (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans, again) else []
+        )
 
-    def find_in_part(self, text: str) -> list[Span]:
-        """The same in a text that is short enough to be judged as one."""
-        spans: list[Span] = []
-        weights: dict[str, float] = {}
-        for view in views(text):
-            for name, weight, start, end in _hits(view):
-                weights[name] = max(weights.get(name, 0.0), weight)
-                spans.append(Span(*view.origin(start, end), name))
-        score = 1.0
-        for weight in weights.values():
-            score *= 1.0 - weight
-        score = round(1.0 - score, 3)
-        if score < self._threshold:
-            return []
-        return sorted({Span(span.start, span.end, span.kind, score) for span in _apart(spans)})
+    async def cleaned(self, text: str, again: Again | None = None, caller: str = "") -> str | None:
+        """See `guardrails.untrusted_content.Cleaner`: without the sentences that hold an order."""
+        spans = await self._spans(text, caller)
+        # Data is not talk: what only resembles an attack is left, unless a rule says so too.
+        if max((span.score for span in spans), default=0.0) < self._threshold or not await self._is_attack(
+            text, spans, again
+        ):
+            return None
+        return _without(text, spans)
 
+    async def _spans(self, text: str, caller: str) -> list[Span]:
+        if len(text) <= _INLINE_CHARACTERS:
+            return self._finder.find_in_part(text)
+        return (await self._slicer.find(caller, self._finder.find_in_part, [text])).get(text, [])
 
-_RULE_NAMES = tuple(dict.fromkeys(name for name, _, _ in _RULES))
-
-
-def features(spans: Sequence[Span]) -> list[float]:
-    """What the rules found, as numbers for a model: the score, and for each rule whether it is among them."""
-    kinds = {span.kind for span in spans}
-    return [max((span.score for span in spans), default=0.0), *(0.5 * (name in kinds) for name in _RULE_NAMES)]
-
-
-def _hits(view: View) -> list[tuple[str, float, int, int]]:
-    bonus = _HIDDEN_BONUS if view.how not in ("plain", "seen") else 0.0
-    hits = []
-    for name, weight, form in _COMPILED:
-        for match in itertools.islice(form.finditer(view.text), _MOST_HITS):
-            if match[0].lower() in ("dan", "stan", "dude", "aim") and not _CASED.fullmatch(match[0]):
-                continue
-            hits.append((name, min(1.0, weight + bonus), match.start(), match.end()))
-    return hits
+    async def _is_attack(self, text: str, spans: list[Span], again: Again | None) -> bool:
+        ruled = features(spans)
+        scores = [self._model.score([*vector, *ruled]) for vector in await self._vectors.of(text)]
+        score = max(scores, default=0.0)
+        if self._judge is not None and again is not None and self._grey[0] <= score < self._grey[1]:
+            return await self._judge.is_attack(text, again)
+        # What rules alone are sure of needs no second opinion.
+        return score >= self._threshold or ruled[0] >= max(0.8, self._threshold)
 
 
-def _apart(spans: list[Span]) -> list[Span]:
-    taken = Taken()
-    # The shortest first: what leads to one sentence says more of the place than what leads to the whole text.
-    ranked = sorted(spans, key=lambda each: each.end - each.start)
-    return [span for span in ranked if taken.take(span.start, span.end)]
+def _without(text: str, spans: Sequence[Span]) -> str:
+    """The text without the sentences that hold a span. What is one long word, as base64 is, goes alone."""
+    words = [span for span in spans if _is_one_word(text, span)]
+    orders = Taken(sorted(span for span in spans if not _is_one_word(text, span)))
+    cuts = [match.span() for match in SENTENCE.finditer(text) if not orders.is_free(*match.span())]
+    cuts += [(span.start, span.end) for span in words]
+    parts: list[str] = []
+    place = 0
+    for start, end in sorted(cuts):
+        if start >= place:
+            parts += [text[place:start], REMOVED]
+        place = max(place, end)
+    return "".join([*parts, text[place:]])
+
+
+def _is_one_word(text: str, span: Span) -> bool:
+    word = text[span.start : span.end]
+    return len(word) >= _LONG_WORD and len(word.split()) == 1
+
+
+_LONG_WORD = 16

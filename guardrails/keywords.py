@@ -5,17 +5,45 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from guardrails.personal.patterns import Span, resolve
+from pydantic import Field
+
+from config.guardrails import KindName
+from config.struct import Flag
+from guardrails.span import Span, resolve
+from guardrails.spans import TextGuardrail
 
 _ENDINGS = r"(?:'s|\u2019s|s'|s|es|ed|d|ing|er|ers|ly|'|\u2019|en|n|e|ern|in|innen)?"
+
+
+class KeywordsConfig(TextGuardrail):
+    """Words of your own, with their inflections."""
+
+    kind: Literal["keywords"] = Field(description="Words of your own, with their inflections.")
+    lists: dict[KindName, tuple[str, ...]] = Field(
+        min_length=1,
+        description="Words and phrases, by the name of what they stand for.",
+        examples=["{project: [Bluebird]}"],
+    )
+    exact: Flag = Field(default=False, description="No inflections.")
+
+    def finder(self) -> KeywordFinder:
+        """See `TextGuardrail.finder`."""
+        return KeywordFinder(self.lists, exact=self.exact)
 
 
 class KeywordFinder:
     """Finds listed words and phrases, whatever their case and the spaces between; `exact` allows no endings."""
 
-    def __init__(self, lists: Mapping[str, Sequence[str]], *, exact: bool = False) -> None:
-        """`lists` by the name of what they stand for, which becomes the kind of a span."""
+    def __init__(
+        self, lists: Mapping[str, Sequence[str]], *, exact: bool = False, order: Mapping[str, int] | None = None
+    ) -> None:
+        """`lists` by the name of what they stand for, which becomes the kind of a span.
+
+        Of finds that overlap and are alike, the one whose kind comes first in `order` is kept.
+        """
+        self._order = order
         ending = "" if exact else _ENDINGS
         self._forms = {
             name: re.compile(rf"(?<!\w)(?:{'|'.join(_form(word) for word in words)}){ending}(?!\w)", re.IGNORECASE)
@@ -26,7 +54,8 @@ class KeywordFinder:
     def find(self, text: str) -> list[Span]:
         """Spans whose kind is the list's name."""
         return resolve(
-            [Span(*match.span(), name) for name, form in self._forms.items() for match in form.finditer(text)]
+            [Span(*match.span(), name) for name, form in self._forms.items() for match in form.finditer(text)],
+            self._order,
         )
 
 

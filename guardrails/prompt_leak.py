@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from guardrails.personal.patterns import Span
+from pydantic import Field
+
+from config.guardrails import Then
+from guardrails.component import Guardrail, Parts
+from guardrails.span import Span
 
 if TYPE_CHECKING:
     from contract.messages import ChatRequest
+    from guardrails.checks import FindsInAnswers
     from guardrails.verdict import Policy
 
 WORDS_IN_A_ROW = 8
 _WORD = re.compile(r"\w+")
+
+
+class PromptLeakConfig(Guardrail):
+    """The answer must not hold the system prompt."""
+
+    kind: Literal["prompt_leak"] = Field(description="Eight words in a row of the system prompt, in an answer.")
+    sides: ClassVar[frozenset[str]] = frozenset({"output"})
+    then: Then = Field(default=("block",), description="What happens: flag, mask or block.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
+
+    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers:
+        """See `Guardrail.stream_check`."""
+        return PromptLeakGuard(self.policy(name, parts))
 
 
 class PromptLeakFinder:
@@ -27,7 +45,7 @@ class PromptLeakFinder:
         self._runs = runs - public
 
     def find(self, text: str) -> list[Span]:
-        """See `guardrails.spans.Finder`."""
+        """See `guardrails.checks.Finder`."""
         if not self._runs:
             return []
         words = [(match[0].casefold(), match.start(), match.end()) for match in _WORD.finditer(text)]
@@ -48,7 +66,7 @@ def _runs(text: str) -> list[tuple[str, ...]]:
 
 
 class PromptLeakGuard:
-    """Implements `guardrails.chain.FindsInAnswers`."""
+    """Implements `guardrails.checks.FindsInAnswers`."""
 
     spares_sent = False
 
@@ -56,5 +74,5 @@ class PromptLeakGuard:
         self.policy = policy
 
     def finder_for(self, request: ChatRequest) -> PromptLeakFinder:
-        """See `guardrails.chain.FindsInAnswers`."""
+        """See `guardrails.checks.FindsInAnswers`."""
         return PromptLeakFinder(request)

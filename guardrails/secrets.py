@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import itertools
@@ -15,8 +16,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
-from guardrails.personal.patterns import Span, resolve
+from pydantic import Field
+
+from config.secret import Secret
+from guardrails.span import Span, resolve
+from guardrails.spans import TextGuardrail
 
 _ISSUED = {
     "openai_key": r"sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,200}",
@@ -91,9 +97,6 @@ _GATES = {
     "xai_key": ("xai-",), "replicate_token": ("r8_",), "gatehouse_key": ("gh-",), "jwt": ("ey",), "azure_secret": ("Q~",),
     "azure_storage": ("AccountKey=",), "facebook_token": ("|", "%7C"), "harness_key": ("pat.", "sat."), "discord_token": (".",),
 }  # fmt: skip
-_FORMS = tuple(
-    (name, _GATES[name], re.compile(rf"(?<![A-Za-z0-9_-])(?:{form})(?![A-Za-z0-9])")) for name, form in _ISSUED.items()
-)
 _KEY_BEGINS = re.compile(r"-----BEGIN[ A-Z0-9_-]{0,100}?PRIVATE KEY(?: BLOCK)?-----")
 _KEY_ENDS = re.compile(r"-----END[ A-Z0-9_-]{0,100}?KEY(?: BLOCK)?-----")
 _LONGEST_KEY = 20_000
@@ -208,10 +211,34 @@ def _is_mixed(value: str) -> bool:
     return changes >= 3 and value.count("/") < 2 and any(letter.isalpha() for letter in value)
 
 
+class SecretsConfig(TextGuardrail):
+    """Keys, tokens, private keys, connection strings; masked ones are lost."""
+
+    kind: Literal["secrets"] = Field(description="Keys, tokens, private keys, connection strings.")
+    own: tuple[Secret, ...] = Field(default=(), description="Your own secrets, to be found in any text.")
+
+    def finder(self) -> SecretFinder:
+        """See `TextGuardrail.finder`."""
+        return SecretFinder([secret.reveal() for secret in self.own])
+
+
+@functools.cache
+def _issued_forms() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
+    """Each form that an issuer gave its keys: its name, what must stand in a text, and the form itself.
+
+    Compiled when a finder is made, so that a configuration that only names the guardrail is checked at once.
+    """
+    return tuple(
+        (name, _GATES[name], re.compile(rf"(?<![A-Za-z0-9_-])(?:{form})(?![A-Za-z0-9])"))
+        for name, form in _ISSUED.items()
+    )
+
+
 class SecretFinder:
     """Finds secrets. `own` are the company's own, kept only as keyed hashes of their words."""
 
     def __init__(self, own: Iterable[str] = ()) -> None:
+        self._forms = _issued_forms()
         self._salt = hashlib.blake2b(b"own secrets").digest()
         words = [word for word in own if word]
         self._own = {self._hash(word) for word in words}
@@ -266,7 +293,7 @@ class SecretFinder:
                         yield Span(match.start() + start, match.start() + start + length, "own_secret")
 
     def _issued(self, text: str) -> Iterable[Span]:
-        for name, gates, form in _FORMS:
+        for name, gates, form in self._forms:
             if not any(gate in text for gate in gates):
                 continue
             for match in form.finditer(text):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contract.guards import Again
     from contract.messages import ChatRequest
     from contract.reply import Reply
-    from guardrails.personal.patterns import Span
+    from guardrails.span import Span
     from guardrails.verdict import Policy
 
 # A sentence that does not end is judged in parts of about this size.
@@ -41,7 +41,7 @@ class SentenceJudge(Protocol):
 
 
 class SentenceGuard:
-    """Implements `guardrails.chain.AnswerCheck`: what it finds is masked, or ends the answer, before it gets out."""
+    """Implements `guardrails.checks.AnswerCheck`: what it finds is masked, or ends the answer, before it gets out."""
 
     def __init__(self, judge: SentenceJudge, policy: Policy) -> None:
         self.policy = policy

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from guardrails.personal.patterns import Span
+from guardrails.span import Span
 
 if TYPE_CHECKING:
     from contract.work import WorkPool

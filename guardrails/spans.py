@@ -5,30 +5,59 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from pydantic import Field
+
+from config.guardrails import Author as Speaker
+from config.guardrails import Side, Then
 from contract.work import WorkPool, caller_of
+from guardrails.component import Guardrail, Parts
 from guardrails.slices import Slicer
-from guardrails.words_of import Author, rewrite
+from guardrails.text_fields import Author, map_text
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
     from contract.guards import Again
     from contract.messages import ChatRequest
-    from guardrails.personal.patterns import Span
+    from guardrails.checks import Finder, FindsInAnswers, InputCheck
+    from guardrails.span import Span
     from guardrails.verdict import Policy
 
 # Beyond this a search is long enough to be felt by others on the event loop.
 _INLINE_CHARACTERS = 8_000
 
 
-class Finder(Protocol):
-    """Finds what it looks for. Pure, and about a millisecond a kilobyte at most."""
+class TextGuardrail(Guardrail):
+    """What a guardrail that searches texts has: a kind names its options and gives its finder."""
 
-    def find(self, text: str) -> list[Span]:
-        """By place, without overlaps."""
-        ...
+    then: Then = Field(default=("block",), description="What happens: flag, mask, block, say TEXT or human.")
+    texts: tuple[Speaker, ...] = Field(
+        default=("system", "user", "assistant", "tool"), description="Whose words of a request are searched."
+    )
+
+    def finder(self) -> Finder:
+        """What finds it. Raises `ValueError`."""
+        raise NotImplementedError(f"{type(self).__name__} has no finder")
+
+    @property
+    def authors(self) -> frozenset[Author]:
+        """What a model writes is its words and the arguments of its calls; names, ids and definitions always."""
+        authors: set[Author] = {*self.texts, "label", "definition"}
+        return frozenset(authors | {"call"} if "assistant" in authors else authors)
+
+    def request_check(self, name: str, parts: Parts) -> InputCheck:
+        """See `Guardrail.request_check`."""
+        return SpanGuard(self.finder(), self.policy(name, parts), self.authors, slicer=Slicer(parts.pools.searches))
+
+    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers | None:
+        """See `Guardrail.stream_check`."""
+        return SpanGuard(self.finder(), self.policy(name, parts))
+
+    def holds_back(self, side: Side) -> str:
+        """See `GuardrailConfig.holds_back`: what is only noted need not wait for what comes after it."""
+        return "nothing" if side == "output" and self.then == ("flag",) else super().holds_back(side)
 
 
 class SpanGuard:
@@ -68,7 +97,7 @@ class SpanGuard:
                 texts[text] = None
             return text
 
-        rewrite(request, note)
+        map_text(request, note)
         try:
             async with asyncio.timeout(self.policy.timeout_s):
                 found = await self._search(list(texts), exchange)
@@ -80,7 +109,7 @@ class SpanGuard:
         self.policy.decide(Counter(span.kind for spans in found.values() for span in spans), stage, exchange)
         if self.policy.shadow:
             return request
-        return rewrite(request, lambda text, _: redact(text, found.get(text, ()), self.policy))
+        return map_text(request, lambda text, _: redact(text, found.get(text, ()), self.policy))
 
     async def _search(self, texts: list[str], exchange: Exchange) -> dict[str, list[Span]]:
         if sum(map(len, texts)) > _INLINE_CHARACTERS:

@@ -15,12 +15,12 @@ import msgspec
 from contract.deltas import PART, ChoiceDelta, Citation, Delta, Own, ToolCallDelta
 from contract.messages import Loss
 from guardrails.spans import redact
-from guardrails.words_of import rewrite_json
+from guardrails.text_fields import map_json
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from guardrails.personal.patterns import Span
-    from guardrails.spans import Finder
+    from guardrails.checks import Finder
+    from guardrails.span import Span
     from guardrails.verdict import Policy
 
 HOLD_BACK = 96
@@ -139,7 +139,7 @@ class SpanFilter:
     def _citation(self, citation: Citation) -> Citation:
         return msgspec.structs.replace(
             citation,
-            value=rewrite_json(citation.value, self._searched, "assistant"),
+            value=map_json(citation.value, self._searched, "assistant"),
             title=self._searched(citation.title, "assistant"),
             cited=self._searched(citation.cited, "assistant"),
         )
@@ -157,7 +157,7 @@ class SpanFilter:
             kept = {name: value for name, value in fields.items() if name in _COMPLETE or not _speaks(name, value)}
             for name in fields.keys() - kept.keys():
                 self._lose(name)
-        searched = rewrite_json(kept, self._searched, "assistant")
+        searched = map_json(kept, self._searched, "assistant")
         return fields if searched == fields else searched
 
     def _searched(self, text: str, _: str) -> str:

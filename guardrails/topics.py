@@ -7,18 +7,29 @@ shipped set of questions about everything else under the sun, which stands for w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from config.document import Path as Place
+from config.findings import wrong
+from config.guardrails import Then
+from config.units import Percentage
+from guardrails.classified import ClassifierGuard
+from guardrails.component import Guardrail, Parts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from contract.guards import Again
-    from guardrails.heads import Vectors
+    from guardrails.checks import InputCheck
+    from guardrails.embedding_memo import EmbeddingMemo
 
 ELSEWHERE = Path(__file__).parent / "models" / "elsewhere.txt"
+MIN_EXAMPLES = 20
 NEAREST = 3
 # A denied example must be at least so near (cosine).
 LEAST_ALIKE = 0.55
@@ -29,10 +40,54 @@ FOLDS = 5
 DENIED, OFF_TOPIC = "denied topic", "off topic"
 
 
+class TopicConfig(Guardrail):
+    """What an app is there for, learned from examples when it starts."""
+
+    needs = (("allowed",), ("denied",))
+
+    kind: Literal["topic"] = Field(description="Questions that are off the app's topics.")
+    sides: ClassVar[frozenset[str]] = frozenset({"input"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "block", "say", "human"})
+    allowed: tuple[str, ...] = Field(
+        default=(), description="Questions that it should answer, 20 or more, as its users ask them."
+    )
+    denied: tuple[str, ...] = Field(
+        default=(), description="Questions that it should not answer, whatever they resemble."
+    )
+    false_refusals: Percentage = Field(
+        default=0.05, description="The share of questions like the allowed ones that may be refused."
+    )
+    then: Then = Field(
+        default=("say I can't help with that.",), description="What happens: flag, block, say TEXT or human."
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> TopicConfig:
+        if not self.allowed and not self.denied:
+            raise wrong("there are no examples", "list questions under allowed or denied")
+        if self.allowed and len(self.allowed) < MIN_EXAMPLES:
+            raise wrong(
+                f"{len(self.allowed)} examples are too few to learn from", f"give {MIN_EXAMPLES} or more under allowed"
+            )
+        return self
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+        """The model that embeds texts."""
+        yield ("kind",), "embeddings"
+
+    def request_check(self, name: str, parts: Parts) -> InputCheck:
+        """See `Guardrail.request_check`."""
+        topics = TopicClassifier(self.allowed, self.denied, parts.embeddings(), self.false_refusals)
+        return ClassifierGuard(topics, self.policy(name, parts), frozenset({"user"}), last_only=True)
+
+
 class TopicClassifier:
     """Learns from examples when it is first asked, in a second or two."""
 
-    def __init__(self, allowed: Sequence[str], denied: Sequence[str], vectors: Vectors, false_refusals: float) -> None:
+    def __init__(
+        self, allowed: Sequence[str], denied: Sequence[str], vectors: EmbeddingMemo, false_refusals: float
+    ) -> None:
         """`false_refusals`: the share of the allowed examples' like that may be refused."""
         self._allowed = list(dict.fromkeys(allowed))
         self._denied = list(dict.fromkeys(denied))

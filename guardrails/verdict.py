@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from contract.errors import BodyTooLarge, ContentBlocked, GatehouseError, TooManyRequests
-from contract.exchange import Exchange
 from contract.finding import Finding, Stage
-from guardrails.webhook import Handover
+
+if TYPE_CHECKING:
+    from contract.exchange import Exchange
+    from guardrails.webhook import Handover
 
 # A text beyond this that can't be checked in time is too long; a shorter one means that the guardrail is too slow.
 LONG_TEXT = 20_000

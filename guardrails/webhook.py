@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from contract.egress import DIRECT, Egress
 from contract.work import WorkPool
-from observability.webhook import post_event
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -40,6 +39,8 @@ class Handover:
 
     async def _send(self, event: dict[str, str]) -> None:
         import structlog
+
+        from observability.webhook import post_event
 
         try:
             await self._pool.run(event["app"], post_event, self._url, event, self._egress)

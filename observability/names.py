@@ -44,15 +44,10 @@ LOSSES = "gatehouse.losses"
 FINDINGS = "gatehouse.findings"
 STEP = "gatehouse."
 
-# Our dialects as the conventions name the providers that speak them.
-PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "gcp.gemini", "extractive": "gatehouse.extractive"}
 EMBEDDINGS = "embeddings"
 CHAT = "chat"
-GENERATE_CONTENT = "generate_content"
 
 
-def operation(surface: str, dialect: str) -> str:
-    """The operation of an attempt made for `surface` in `dialect`."""
-    if "mbed" in surface:
-        return EMBEDDINGS
-    return GENERATE_CONTENT if dialect == "gemini" else CHAT
+def usual_operation(surface: str) -> str:
+    """What an attempt made for `surface` would have been, had it come as far as a dialect."""
+    return EMBEDDINGS if "mbed" in surface else CHAT

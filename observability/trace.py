@@ -94,10 +94,11 @@ def _root(exchange: Exchange) -> Attributes:
 
 
 def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent: bytes) -> bytes:
-    operation = names.operation(exchange.surface, attempt.dialect)
+    told = attempt.traced_as
+    operation = told.operation if told is not None else names.usual_operation(exchange.surface)
     found: Attributes = {
         names.OPERATION: operation,
-        names.PROVIDER: names.PROVIDERS.get(attempt.dialect, attempt.dialect),
+        names.PROVIDER: (told.provider if told is not None else "") or attempt.dialect,
         names.REQUEST_MODEL: attempt.model,
         names.REQUEST_STREAM: exchange.stream,
         names.TARGET: attempt.target,

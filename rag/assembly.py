@@ -1,54 +1,259 @@
-"""Sources from their configs: the part of the composition root that knows them, imported only when one is there."""
+"""Sources, tools and contexts from their configs: what the composition root knows of retrieval."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import structlog
+from typing import TYPE_CHECKING, Protocol
 
 from config.folders import cache_folder
-from config.sources import FolderConfig, SqlConfig, WebConfig
-from config.tools import ENGINES, HttpToolConfig, McpConfig, SourceToolConfig, WebSearchConfig
+from config.sources import DocumentSourceConfig, LiveSourceConfig
 from contract.egress import DIRECT, Egress
-from contract.messages import Tool
+from contract.work import WorkPool
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.documents.worker import Limits
-from rag.folder import folder_items, snapshot
-from rag.source import Origin, Source
+from rag.embedder import NAME
+from rag.provider_embedder import SourceEmbedder
+from rag.source import Source
 from rag.sqlite_store import SqliteStore
-from rag.tools.fetch import FetchFailed
-from rag.web import turn, web_items
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
     from config.root import Config
-    from config.sources import DocumentSource
+    from config.sections import ContextConfig, RerankConfig
     from config.tools import ToolConfig
     from contract.embedding import Vectors
-    from contract.work import WorkPool
+    from contract.passages import ContextQuality
+    from contract.phases import Context, OwnTools
+    from contract.pools import Pools
+    from contract.sources import LiveSource
+    from contract.tools import ReadingTool
     from rag.documents.process import Readers
+    from rag.provider_embedder import ProviderEmbedder
+    from rag.quality import QualityJudge
+    from rag.rerank import Reranker
     from rag.store import Store
-    from rag.tables.engines import Engine
-    from rag.tables.source import TableSource
-    from rag.tools.kinds import ReadingTool
+
+# Queries of one engine's sources that run at once; each waits for a process or a server of its own.
+_SQL_THREADS = 6
+
+
+class Lends(Protocol):
+    """What a process lends to retrieval."""
+
+    pools: Pools
+    egress: Egress
+    quality: dict[str, ContextQuality]
+
+    def embedder(self) -> Vectors:
+        """The embedding model that ships."""
+        ...
+
+    def local_embedder(self, folder: Path, dimensions: int) -> Vectors:
+        """A model of sentence-transformers."""
+        ...
+
+    def provider_embedder(self, model: str, dimensions: int) -> ProviderEmbedder:
+        """A provider's embedding model."""
+        ...
+
+    def readers(self) -> Readers:
+        """The processes that read documents."""
+        ...
+
+    async def source(self, key: tuple[str, Path, object], make: Callable[[], Source]) -> Source:
+        """The started source of that key, made once."""
+        ...
+
+    async def leave_source(self, source: Source) -> None:
+        """Says that one engine less uses it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _SourceParts:
+    """Implements `config.sources.SourceParts`."""
+
+    folder: Path
+    pool: WorkPool
+    egress: Egress
+
+
+@dataclass(frozen=True)
+class _ToolParts:
+    """Implements `config.tools.ToolParts`."""
+
+    pool: WorkPool
+    egress: Egress
+    sources: Mapping[str, Source]
+
+    def source(self, name: str) -> Source:
+        """See `ToolParts.source`."""
+        return self.sources[name]
+
+
+class Retrieval:
+    """The sources and tools of one config, open: contexts and tool boxes of its pipelines are made of them."""
+
+    def __init__(self, config: Config, lends: Lends) -> None:
+        self._config = config
+        self._lends = lends
+        self.sources: dict[str, Source] = {}
+        self._live: dict[str, LiveSource] = {}
+        self._tools: dict[str, Sequence[ReadingTool]] = {}
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Opens all; `stack` closes them. Raises what a source that is asked each time raises, and `OSError`."""
+        await self._open_documents(stack)
+        await self._open_live(stack)
+        parts = _ToolParts(self._lends.pools.tools, self._lends.egress, self.sources)
+        for name, config in self._config.tools.items():
+            self._tools[name] = await open_tools(name, config, parts)
+
+    async def _open_documents(self, stack: AsyncExitStack) -> None:
+        """Sources outlive a reload that leaves them as they are: their indexes are not made again."""
+        lends = self._lends
+        for name, each in documents_of(self._config).items():
+            place = place_of(self._config, name)
+            self.sources[name] = await lends.source(
+                (name, place, (each, lends.egress) if each.asks_hosts else each),
+                partial(
+                    open_source,
+                    name,
+                    each,
+                    place,
+                    embedder_of(name, each, lends),
+                    partial(_known_embedder, self._config, lends, name),
+                    lends.readers(),
+                    lends.egress,
+                ),
+            )
+            stack.push_async_callback(lends.leave_source, self.sources[name])
+
+    async def _open_live(self, stack: AsyncExitStack) -> None:
+        live = {name: each for name, each in self._config.sources.items() if isinstance(each, LiveSourceConfig)}
+        if not live:
+            return
+        pool = WorkPool("sql", _SQL_THREADS)
+        stack.callback(pool.close)
+        parts = _SourceParts(Path(self._config.origin).parent, pool, self._lends.egress)
+        for name, each in live.items():
+            self._live[name] = each.open(name, parts)
+            stack.push_async_callback(self._live[name].close)
+            await self._live[name].start()
+
+    def status(self) -> dict[str, Callable[[], str]]:
+        """How each source is, in a line for people."""
+        documents = {name: source.status for name, source in self.sources.items()}
+        return documents | {name: live.status for name, live in self._live.items()}
+
+    def tools(self, names: Sequence[str], steps: int = 1) -> OwnTools | None:
+        """The tools of these entries, which a model may call so often; None where there are none."""
+        if not names:
+            return None
+        from rag.tools.box import ToolBox
+
+        return ToolBox([tool for name in names for tool in self._tools[name]], steps)
+
+    def context(self, pipeline: str) -> Context | None:
+        """The context phase of one pipeline."""
+        config = self._config.pipelines[pipeline].context
+        if config is None:
+            return None
+        from rag.phase import RetrievedContext
+        from rag.rewrite import Rewriter
+
+        rewriter = None
+        look_up = self.tools(config.look_up)
+        if config.rewrite is not None:
+            model = None if config.rewrite == "rules" else config.rewrite
+            known = look_up.definitions if look_up is not None else ()
+            rewriter = Rewriter(model, queries=config.queries, tools=known)
+        return RetrievedContext(
+            {name: self.sources[name] for name in config.sources if name in self.sources},
+            config.top,
+            config.budget,
+            [self._live[name] for name in config.sources if name in self._live],
+            rewriter,
+            self._reranker(config.rerank),
+            look_up,
+            self._judge(pipeline, config),
+        )
+
+    def _judge(self, pipeline: str, config: ContextConfig) -> QualityJudge | None:
+        if config.quality is None:
+            return None
+        from contract.passages import ContextQuality
+        from rag.quality import QualityJudge
+
+        quality = self._lends.quality.setdefault(pipeline, ContextQuality())
+        return QualityJudge(config.quality.model, config.quality.share, quality)
+
+    def _reranker(self, config: RerankConfig | None) -> Reranker | None:
+        if config is None:
+            return None
+        from rag.rerank import EndpointReranker, ModelReranker, SentenceReranker
+
+        if config.url is not None:
+            key = config.key.reveal() if config.key is not None else ""
+            return EndpointReranker(
+                config.url,
+                key,
+                config.model,
+                timeout_s=config.timeout,
+                pool=self._lends.pools.reranking,
+                private=config.private,
+                egress=self._lends.egress,
+            )
+        if config.by == "sentences":
+            return SentenceReranker(self._lends.embedder())
+        return ModelReranker(config.by or "")
+
+
+def documents_of(config: Config) -> dict[str, DocumentSourceConfig]:
+    """The sources of documents, without those that are asked each time."""
+    return {name: each for name, each in config.sources.items() if isinstance(each, DocumentSourceConfig)}
 
 
 def place_of(config: Config, name: str) -> Path:
     """Where a source is kept on this machine. Without `server.data` what is kept goes by what it is made from."""
     if config.server.data is not None:
         return config.server.data / "sources" / name
-    source = config.sources[name]
-    about = str(source.path) if isinstance(source, FolderConfig) else f"{config.origin}/{name}"
+    about = documents_of(config)[name].made_from or f"{config.origin}/{name}"
     return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+
+
+def embedder_of(source: str, config: DocumentSourceConfig, lends: Lends) -> Vectors:
+    """What embeds a source's documents; a provider's model is asked once an engine has been built."""
+    embedder = config.embedder
+    if embedder is None:
+        return lends.embedder()
+    if embedder.sentence_transformers is not None:
+        return lends.local_embedder(embedder.sentence_transformers, embedder.dimensions)
+    return SourceEmbedder(lends.provider_embedder(embedder.model or "", embedder.dimensions), source)
+
+
+def _known_embedder(config: Config, lends: Lends, source: str, name: str) -> Vectors | None:
+    """The embedder whose vectors are kept under `name`, if it can still be asked."""
+    model, _, dimensions = name.rpartition("-")
+    if name == NAME:
+        return lends.embedder()
+    folder = Path(model.removeprefix("st:"))
+    if model.startswith("st:") and dimensions.isdigit() and folder.is_dir():
+        return lends.local_embedder(folder, int(dimensions))
+    if model in config.models and dimensions.isdigit():
+        return SourceEmbedder(lends.provider_embedder(model, int(dimensions)), source)
+    return None
 
 
 def open_source(
     name: str,
-    config: DocumentSource,
+    config: DocumentSourceConfig,
     place: Path,
     embedder: Vectors | None,
     known: Callable[[str], Vectors | None] = lambda name: None,
@@ -82,14 +287,14 @@ def open_source(
         collection,
         chunking,
         place / "ingest.lock",
-        _origin(config, egress),
+        config.origin(egress),
         earlier=earlier,
         labels=config.labels,
         reader=reader,
     )
 
 
-def _store(name: str, config: DocumentSource, place: Path) -> Store:
+def _store(name: str, config: DocumentSourceConfig, place: Path) -> Store:
     if config.store is None:
         return SqliteStore(place / "documents.sqlite")
     from rag.postgres_store import PostgresStore
@@ -97,106 +302,11 @@ def _store(name: str, config: DocumentSource, place: Path) -> Store:
     return PostgresStore(config.store.reveal(), name)
 
 
-def open_tables(name: str, config: SqlConfig, beside: Path, pool: WorkPool | None = None) -> TableSource:
-    """One source of rows, not yet started. `beside` is where relative paths of a database start.
-
-    `pool` has the threads that wait for queries; without it the source has its own.
-    """
-    from rag.tables.proving import Prover
-    from rag.tables.source import TableSource
-
-    return TableSource(
-        name,
-        _engine(config, beside, pool),
-        config.model,
-        config.tables,
-        hint=config.hint,
-        timeout_s=config.timeout,
-        max_rows=config.max_rows,
-        labels=frozenset(config.labels),
-        keep_s=config.keep,
-        prover=Prover(pool),
-    )
-
-
-async def open_tools(
-    name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool, egress: Egress = DIRECT
-) -> Sequence[ReadingTool]:
-    """The tools of one entry: one, but for MCP servers. One that is away offers none until the next reload.
-
-    `pool` holds the threads that wait for their servers, `egress` is the way to them.
-    """
-    made = await _tools(name, config, sources, pool, egress)
-    # A source gives each caller what that one may see, and remembers by itself.
-    if isinstance(config, SourceToolConfig) or not config.keep:
+async def open_tools(name: str, config: ToolConfig, parts: _ToolParts) -> Sequence[ReadingTool]:
+    """The tools of one entry, which remember what they found where the config says so."""
+    made = await config.open(name, parts)
+    if not config.keep_s:
         return made
     from rag.tools.remembered import RememberedTool
 
-    return [RememberedTool(tool, config.keep) for tool in made]
-
-
-async def _tools(
-    name: str, config: ToolConfig, sources: Mapping[str, Source], pool: WorkPool, egress: Egress
-) -> Sequence[ReadingTool]:
-    if not isinstance(config, McpConfig):
-        return [_tool(name, config, sources, pool, egress)]
-    from rag.tools.mcp_server import McpServer
-
-    headers = {key: value.reveal() for key, value in config.headers.items()}
-    server = McpServer(name, config.url, headers, timeout_s=config.timeout, egress=egress)
-    try:
-        return await server.tools(config.allow)
-    except (FetchFailed, TimeoutError) as error:
-        structlog.get_logger().warning("an MCP server offers nothing", tool=name, problem=str(error) or "timeout")
-        return []
-
-
-def _tool(
-    name: str,
-    config: HttpToolConfig | WebSearchConfig | SourceToolConfig,
-    sources: Mapping[str, Source],
-    pool: WorkPool,
-    egress: Egress,
-) -> ReadingTool:
-    from rag.tools import kinds
-
-    if isinstance(config, HttpToolConfig):
-        headers = {key: value.reveal() for key, value in config.headers.items()}
-        definition = Tool(name, config.description, config.schema_of_arguments)
-        return kinds.HttpTool(
-            definition, config.url, headers, timeout_s=config.timeout, pool=pool, private=config.private, egress=egress
-        )
-    if isinstance(config, WebSearchConfig):
-        url = (config.url or ENGINES.get(config.engine, "")).rstrip("/")
-        key = config.key.reveal() if config.key is not None else ""
-        return kinds.WebSearch(
-            name, config.engine, url, key, timeout_s=config.timeout, pool=pool, private=config.private, egress=egress
-        )
-    return kinds.SourceTool(name, config.description, sources[config.source], config.top, config.source)
-
-
-def _engine(config: SqlConfig, beside: Path, pool: WorkPool | None) -> Engine:
-    from rag.tables.engines import FilesEngine, SqliteEngine
-
-    if config.database is None:
-        return FilesEngine(config.files, pool, config.tables)
-    url = config.database.reveal()
-    if url.startswith("sqlite:///"):
-        return SqliteEngine((beside / url.removeprefix("sqlite:///")).resolve(), pool)
-    if url.startswith("mysql://"):
-        from rag.tables.mysql import MysqlEngine
-
-        return MysqlEngine(url, config.max_cost, pool)
-    from rag.tables.postgres import PostgresEngine
-
-    return PostgresEngine(url, config.max_cost)
-
-
-def _origin(config: DocumentSource, egress: Egress) -> Origin | None:
-    stamp: Callable[[], object]
-    if isinstance(config, FolderConfig):
-        stamp = partial(snapshot, config.path, config.glob)
-        return Origin(partial(folder_items, config.path, config.glob, config.read.size), stamp, config.watch)
-    if isinstance(config, WebConfig):
-        return Origin(partial(web_items, config.urls, egress), partial(turn, config.every))
-    return None
+    return [RememberedTool(tool, config.keep_s) for tool in made]

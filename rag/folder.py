@@ -5,10 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from rag.documents.kinds import OTHERS, SUFFIXES, check_name
-from rag.documents.reading import MAX_BYTES, Unreadable, load_file
-from rag.ingest import Item
+from pydantic import Field
+
+from config.sources import DocumentSourceConfig, ExistingFolder
+from config.struct import Flag
+from contract.sources import Item, Origin
+from rag.documents.sizes import MAX_BYTES
+
+if TYPE_CHECKING:
+    from contract.egress import Egress
+
+
+class FolderConfig(DocumentSourceConfig):
+    """Documents in a folder."""
+
+    kind: Literal["folder"] = Field(description="Documents in a folder.")
+    path: ExistingFolder = Field(description="The folder, relative to this file.", examples=["./documents"])
+    glob: tuple[str, ...] = Field(
+        default=("**/*",), min_length=1, description="Which files, by patterns relative to the folder."
+    )
+    watch: Flag = Field(default=True, description="Whether changes are seen while it is served.")
+
+    @property
+    def where(self) -> str:
+        """See `SourceConfig.where`."""
+        return str(self.path)
+
+    @property
+    def made_from(self) -> str:
+        """See `DocumentSourceConfig.made_from`."""
+        return str(self.path)
+
+    def origin(self, egress: Egress) -> Origin:
+        """See `DocumentSourceConfig.origin`."""
+        items = partial(folder_items, self.path, self.glob, self.read.size)
+        return Origin(items, partial(snapshot, self.path, self.glob), self.watch)
 
 
 def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYTES) -> list[Item]:
@@ -18,6 +51,9 @@ def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYT
     the folder. A link that leads out of the folder is an error of that document: who may write into it may not read the
     machine by that. Raises `NotADirectoryError` when there is no such folder.
     """
+    # Here and below, for these load what reads documents: more than `gatehouse check` needs of the config above.
+    from rag.documents.kinds import OTHERS, SUFFIXES
+
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     return [
@@ -43,6 +79,9 @@ def snapshot(folder: Path, patterns: Sequence[str]) -> int:
 
 
 def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
+    from rag.documents.kinds import check_name
+    from rag.documents.reading import Unreadable, load_file
+
     if not path.resolve().is_relative_to(folder.resolve()):
         raise Unreadable("it is a link that leads out of the folder: copy the file, or make its folder a source")
     check_name(path.name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from contract.sources import Item
 from rag.chunkers import Chunking
 from rag.documents.chunking import Cut, cut_document
 from rag.documents.reading import Unreadable
@@ -31,15 +32,6 @@ _EMBEDDED_AT_ONCE = 64
 # Of a document without words: it is read again, and reported again.
 _EMPTY = "empty:"
 HIDDEN = "there is a document of that id which this key may not see, so it may not replace it"
-
-
-class Item(msgspec.Struct, frozen=True):
-    """A document to come: `load` gives its bytes and media type, and may raise `OSError` or `Unreadable`."""
-
-    id: str
-    load: Callable[[], tuple[bytes, str]]
-    labels: tuple[str, ...] = ()
-    title: str = ""
 
 
 class Reads(Protocol):

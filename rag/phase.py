@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from contract.answering import words_of
+from contract.answering import Asks, words_of
 from contract.caller import Caller
 from contract.context_block import read_blocks, write_block
 from contract.errors import GatehouseError
@@ -28,22 +28,12 @@ from rag.rerank import Reranker
 from rag.rewrite import Rewriter, Rewritten
 
 if TYPE_CHECKING:
+    from contract.sources import LiveSource, Searches
     from rag.quality import QualityJudge
-    from rag.tables.source import Asks, TableSource
 
 
 # So many questions that a model has made stand alone are remembered, for so long.
 _RECENT, _KEEP_S = 256, 60.0
-
-
-class Retriever(Protocol):
-    """Finds passages."""
-
-    async def search(
-        self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
-    ) -> list[Passage]:
-        """Up to `top` passages that somebody with `labels` may see, best first; `payer` pays for it."""
-        ...
 
 
 class RetrievedContext:
@@ -51,10 +41,10 @@ class RetrievedContext:
 
     def __init__(
         self,
-        retrievers: Mapping[str, Retriever],
+        retrievers: Mapping[str, Searches],
         top: int,
         budget_tokens: int,
-        tables: Sequence[TableSource] = (),
+        tables: Sequence[LiveSource] = (),
         rewriter: Rewriter | None = None,
         reranker: Reranker | None = None,
         look_up: OwnTools | None = None,

@@ -11,14 +11,10 @@ import json
 import random
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from contract.answering import question_to
+from contract.answering import Asks, question_to
 from contract.errors import GatehouseError
 from contract.passages import ContextQuality, Passage
-
-if TYPE_CHECKING:
-    from rag.tables.source import Asks
 
 TIMEOUT_S = 60.0
 MOST_AT_ONCE = 8

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import structlog
 
-from contract.answering import question_to
+from contract.answering import Asks, question_to
 from contract.egress import DIRECT, Egress
 from contract.errors import GatehouseError
 from contract.passages import Passage
@@ -22,7 +22,6 @@ from rag.tools.fetch import FetchFailed, fetch
 if TYPE_CHECKING:
     from contract.embedding import Vectors
     from contract.work import WorkPool
-    from rag.tables.source import Asks
 
 # So many candidates are put in order; what comes after them stays behind them.
 CANDIDATES = 20

@@ -10,17 +10,14 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from contract.answering import question_to
+from contract.answering import Asks, question_to
 from contract.errors import GatehouseError
 from contract.messages import ChatRequest, Message, Tool
 from contract.terms import content_words, terms
-
-if TYPE_CHECKING:
-    from rag.tables.source import Asks
 
 TIMEOUT_S = 4.0
 _TURNS = 6

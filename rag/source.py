@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from contract.errors import GatehouseError
-from rag.ingest import InThreads, Item, Reads, Report, Tell, embed, keep, unique
+from contract.sources import Item, Origin
+from rag.ingest import InThreads, Reads, Report, Tell, embed, keep, unique
 from rag.store import NOTHING, may_see, partition_of
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ class Before(msgspec.Struct, frozen=True):
 
     collection: Collection
     release: Callable[[], Awaitable[None]]
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where documents come from: all there are, and a value that changes when they do."""
-
-    items: Callable[[], list[Item]]
-    stamp: Callable[[], object]
-    watch: bool = True
 
 
 class Source:

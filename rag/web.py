@@ -6,16 +6,41 @@ import http.client
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar, Literal
 
+from pydantic import Field
+
+from config.sources import DocumentSourceConfig
+from config.struct import PageUrl
+from config.units import Duration
 from contract.bounded_http import opened, read_body
 from contract.egress import DIRECT, Egress
-from rag.documents.reading import MAX_BYTES, Unreadable
-from rag.ingest import Item
+from contract.sources import Item, Origin
+from rag.documents.sizes import MAX_BYTES
 
 # For a whole page.
 TIMEOUT_S = 20.0
 # A page that drips is given up after so long.
 WHOLE_S = 60.0
+
+
+class WebConfig(DocumentSourceConfig):
+    """Web pages by their addresses."""
+
+    asks_hosts: ClassVar[bool] = True
+
+    kind: Literal["web"] = Field(description="Web pages by their addresses.")
+    urls: tuple[PageUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
+    every: Duration = Field(default=86_400.0, description="When they are fetched again.")
+
+    @property
+    def where(self) -> str:
+        """See `SourceConfig.where`."""
+        return f"{len(self.urls)} pages"
+
+    def origin(self, egress: Egress) -> Origin:
+        """See `DocumentSourceConfig.origin`."""
+        return Origin(partial(web_items, self.urls, egress), partial(turn, self.every))
 
 
 def web_items(urls: Sequence[str], egress: Egress = DIRECT) -> list[Item]:
@@ -30,6 +55,8 @@ def turn(every_s: float) -> int:
 
 def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
     """Bytes and media type. Raises `Unreadable`."""
+    from rag.documents.reading import Unreadable
+
     until = time.monotonic() + WHOLE_S
     try:
         with opened(url, TIMEOUT_S, headers={"user-agent": "gatehouse", "accept": "*/*"}, egress=egress) as response:

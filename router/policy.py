@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from contract.dialect import Unsupported
+from contract.endpoint import Unsupported
 from contract.errors import ErrorKind
 from contract.patience import Timeouts, is_known_to_think
 from router.shorten import Way

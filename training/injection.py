@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from guardrails.heads import Head, windows
-from guardrails.injection import InjectionFinder, features
+from guardrails.embedding_memo import windows
+from guardrails.injection_rules import InjectionFinder, features
+from guardrails.linear import LinearClassifier
 from rag.embedder import Embedder, open_embedder
 
 OUT = Path("guardrails/models/injection.json")
@@ -65,7 +66,7 @@ def main() -> None:
     # Where one in a hundred ordinary prompts is flagged becomes 0.5: as judged by models that had not seen them.
     halves = _fit([*(s for samples in attacks.values() for s in samples), *benign[::2]])
     limit = _limit(halves, benign[1::2])
-    head = Head(model.coef_[0].tolist(), float(model.intercept_[0]) - float(np.log(limit / (1 - limit))))
+    head = LinearClassifier(model.coef_[0].tolist(), float(model.intercept_[0]) - float(np.log(limit / (1 - limit))))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"weights": [round(w, 5) for w in head.weights], "bias": round(head.bias, 5)}) + "\n")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from guardrails.heads import windows
+from guardrails.embedding_memo import windows
 from rag.embedder import open_embedder
 
 OUT = Path("guardrails/models/toxicity.json")

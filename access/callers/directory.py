@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +209,7 @@ class Directory:
         """The caller of a key that was made while it runs; None where its app is no more."""
         self._follow()
         if record.id not in self._callers:
-            app, options = self.app(record.app), read_key_options(record.options)
+            app, options = self.app(record.app), read_key_options(record.options, self._config.surfaces)
             if options is None:
                 structlog.get_logger().error("a key's options can't be read: it is refused", key=record.id)
             made = self.caller(record.app, app, key=record.id) if app is not None and options is not None else None
@@ -273,7 +273,9 @@ class Directory:
         self._parties = {}
         for party in self._stored.parties:
             try:
-                made = _STRUCTS[party.kind].model_validate_json(party.options, strict=False)
+                made = _STRUCTS[party.kind].model_validate_json(
+                    party.options, strict=False, context={"kinds": self._config.kinds}
+                )
                 _check_budgets(made, self._config)
             except (KeyError, ValueError):
                 # Of a later version, spoilt, or in a currency that the file has no more: nobody goes without a budget.
@@ -288,7 +290,9 @@ def check_options(kind: str, options: Mapping[str, Any], config: Config | None =
     if kind == "app" and "keys" in options:
         raise ValueError("keys: keys of an app that is made here are made by `keys create`")
     try:
-        made = _STRUCTS[kind].model_validate_json(json.dumps(options), strict=False)
+        made = _STRUCTS[kind].model_validate_json(
+            json.dumps(options), strict=False, context={"kinds": config.kinds} if config is not None else None
+        )
     except ValidationError as error:
         told = [f"{'.'.join(map(str, each['loc'])) or 'options'}: {_said(each)}" for each in error.errors()]
         raise ValueError("; ".join(told)) from None
@@ -325,8 +329,8 @@ def _known(place: str, names: Iterable[str], known: Mapping[str, object]) -> Non
 KEY_OPTIONS = ("models", "pipelines", "sources", "surfaces", "networks")
 
 
-def check_key_options(options: Mapping[str, Any]) -> str:
-    """What narrows a new key, as it is kept. Raises `ValueError`."""
+def check_key_options(options: Mapping[str, Any], surfaces: Collection[str]) -> str:
+    """What narrows a new key, as it is kept; `surfaces` are those that there are. Raises `ValueError`."""
     for name, value in options.items():
         if name not in KEY_OPTIONS:
             raise ValueError(f"{name} is unknown; known here: {', '.join(KEY_OPTIONS)}")
@@ -337,19 +341,19 @@ def check_key_options(options: Mapping[str, Any]) -> str:
             ipaddress.ip_network(network)
         except ValueError:
             raise ValueError(f"networks: {network[:60]} is no network; write it like 10.0.0.0/8") from None
-    unknown = set(options.get("surfaces", ())) - {"openai", "anthropic", "gemini"}
+    unknown = set(options.get("surfaces", ())) - set(surfaces)
     if unknown:
-        raise ValueError(f"surfaces: {min(unknown)[:60]} is unknown; known here: openai, anthropic, gemini")
+        raise ValueError(f"surfaces: {min(unknown)[:60]} is unknown; known here: {', '.join(surfaces)}")
     return json.dumps(dict(options), sort_keys=True)
 
 
-def read_key_options(text: str) -> dict[str, Any] | None:
+def read_key_options(text: str, surfaces: Collection[str]) -> dict[str, Any] | None:
     """What narrows a key, as the database has it; None for what this version does not understand."""
     try:
         options = json.loads(text)
         if not isinstance(options, dict):
             return None
-        check_key_options(options)
+        check_key_options(options, surfaces)
     except (ValueError, TypeError, RecursionError):
         return None
     return options

@@ -9,13 +9,12 @@ import msgspec
 
 from access.ledger.prices import NOTHING, Prices, Rates, Vendor
 from config.prices import FREE
-from config.providers import AzureConfig, ExtractiveConfig, SimulatedConfig
 from config.reach import holders_of_budgets, models_of_apps
 
 if TYPE_CHECKING:
     from config.access import AppConfig, BudgetConfig
     from config.prices import PriceConfig
-    from config.providers import ProviderConfig
+    from config.providers import ProviderBase
     from config.root import Config
 
 
@@ -64,13 +63,11 @@ def _rates(price: PriceConfig) -> Rates:
     )
 
 
-def _vendor(config: ProviderConfig) -> Vendor:
+def _vendor(config: ProviderBase) -> Vendor:
     """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
-    if isinstance(config, ExtractiveConfig | SimulatedConfig):
-        return Vendor(free=True)
-    if isinstance(config, AzureConfig):
-        return Vendor("azure")
-    return Vendor(url=config.base_url)
+    if config.free or config.price_list:
+        return Vendor(config.price_list, free=config.free)
+    return Vendor(url=config.network.address if config.network is not None else "")
 
 
 def learn_prices(config: Config, prices: Prices) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,10 @@ DAY_MS = 24 * HOUR_MS
 
 
 async def insert(database: Database, entries: Sequence[Entry]) -> int:
-    """Adds the rows that are not there yet, and their sums by hour, in one transaction. Gives how many were new."""
+    """Adds the rows that are not there yet, and their sums by hour, in one transaction. Gives how many were new.
+
+    A row takes the place of one that says that nobody knows how its request ended: it was found later, and knows it.
+    """
     from sqlalchemy import insert as insert_into
     from sqlalchemy import select
 
@@ -29,11 +33,17 @@ async def insert(database: Database, entries: Sequence[Entry]) -> int:
     async with asyncio.timeout(10), database.engine.begin() as connection:
         if database.is_sqlite:
             await database.lock(connection)
-        known = await connection.execute(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(list(unique))))
-        for (identity,) in known:
-            del unique[identity]
+        asked = select(REQUESTS.c.id, REQUESTS.c.outcome).where(REQUESTS.c.id.in_(list(unique)))
+        unknown = []
+        for identity, outcome in await connection.execute(asked):
+            if outcome == NOBODY_KNOWS != unique[identity].outcome:
+                unknown.append(identity)
+            else:
+                del unique[identity]
         if not unique:
             return 0
+        if unknown:
+            await _take_out(connection, unknown)
         await connection.execute(insert_into(REQUESTS), [each.row() for each in unique.values()])
         attempts = [
             {"request": each.id, **msgspec.structs.asdict(attempt)}
@@ -51,6 +61,28 @@ _MOST = 2**63 - 1
 _SUMS = (*COUNTS, "cost")
 
 
+def _counted(value: Callable[[str], Any]) -> list[int]:
+    """What a row adds to each of `_SUMS`; `value` gives its fields."""
+    counts = {"requests": 1, "failures": value("outcome") in FAILURES, "unpriced": value("cost") is None}
+    return [int(counts[name]) if name in counts else value(name) or 0 for name in _SUMS]
+
+
+async def _take_out(connection: Any, ids: Sequence[str]) -> None:
+    """Rows with their attempts, and what they have added to the sums by hour."""
+    from sqlalchemy import delete, select, update
+
+    from access.database.tables import ATTEMPTS, HOURS, REQUESTS
+
+    for row in (await connection.execute(select(REQUESTS).where(REQUESTS.c.id.in_(ids)))).mappings().all():
+        hour_ms = row["at_ms"] - row["at_ms"] % HOUR_MS
+        hour = (HOURS.c.hour_ms == hour_ms, *(HOURS.c[name] == row[name] for name in WHOSE))
+        less = {name: HOURS.c[name] - count for name, count in zip(_SUMS, _counted(row.__getitem__), strict=True)}
+        await connection.execute(update(HOURS).where(*hour).values(less))
+        await connection.execute(delete(HOURS).where(*hour, HOURS.c.requests <= 0))
+    await connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.request.in_(ids)))
+    await connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(ids)))
+
+
 async def _add_up(database: Database, connection: Any, entries: Sequence[Entry]) -> None:
     """The sums by hour."""
     from sqlalchemy import BigInteger, case, literal_column
@@ -64,10 +96,9 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[Entry])
     sums: dict[tuple[Any, ...], list[int]] = {}
     for each in entries:
         key = (each.at_ms - each.at_ms % HOUR_MS, *(getattr(each, name) for name in WHOSE))
-        counts = {"requests": 1, "failures": each.outcome in FAILURES, "unpriced": each.cost is None}
-        new = [counts[name] if name in counts else getattr(each, name) or 0 for name in _SUMS]
+        new = _counted(partial(getattr, each))
         so_far = sums.get(key, [0] * len(_SUMS))
-        sums[key] = [min(old + int(more), _MOST) for old, more in zip(so_far, new, strict=True)]
+        sums[key] = [min(old + more, _MOST) for old, more in zip(so_far, new, strict=True)]
     statement = upsert(HOURS)
     # A sum that the column can't hold would keep every other row from the database.
     full = {name: HOURS.c[name] > literal_column(str(_MOST), BigInteger) - statement.excluded[name] for name in _SUMS}

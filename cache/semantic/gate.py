@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cache.semantic.learner import Learner
     from cache.semantic.nearest import Candidate, Nearest
     from cache.semantic.shared import SharedQuestions
-    from cache.tier import Place, Purge
     from contract.embedding import Vectors
+    from contract.tiers import Place, Purge
 
 # So many hits are remembered with how sure they were, for whoever says that one was wrong.
 _RECENT = 4096

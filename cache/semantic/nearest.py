@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cache.tier import Place, Purge
     from contract.messages import ChatRequest
+    from contract.tiers import Place, Purge
 
 CANDIDATES = 5
 LEAST_COSINE = 0.6

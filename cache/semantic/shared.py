@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
-from cache.tier import DEADLINE_S, PAUSE_S, Place
+from cache.tier import DEADLINE_S, PAUSE_S
+from contract.tiers import Place
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -85,7 +85,7 @@ class Administration:
         """(the key's record, the key, which is told this once). `expires` is a time, or how long from now."""
         if await self._options("app", app) is None:
             raise NotThere(f"there is no app {app[:128]}; known here: {', '.join(await self._names('app')) or 'none'}")
-        narrowing = check_key_options(options or {})
+        narrowing = check_key_options(options or {}, self._config().surfaces)
         self._check_names(json.loads(narrowing))
         if len(name) > 128 or not name.isprintable():
             raise ValueError("name: a key's name is up to 128 printable characters")
@@ -190,7 +190,7 @@ class Administration:
 
     def _view(self, record: StoredKey) -> KeyView:
         now_ms = self._clock() * 1000
-        options = read_key_options(record.options)
+        options = read_key_options(record.options, self._config().surfaces)
         state = "good" if options is not None else "unreadable"
         if record.revoked_ms and record.revoked_ms <= now_ms:
             state = "revoked"

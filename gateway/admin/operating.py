@@ -51,7 +51,7 @@ def operating(plane: AdminPlane) -> APIRouter:
 
 
 async def _purge(plane: AdminPlane, app: str, model: str, before: float | None) -> int:
-    from cache.tier import Purge
+    from contract.tiers import Purge
 
     owners = [app] if app else ["", "anonymous", *plane.runtime.resources.accounts.apps()]
     removed = 0

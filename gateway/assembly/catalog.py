@@ -7,97 +7,104 @@ A new component is one line here. Packages that are installed beside Gatehouse a
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from config.kinds import Kinds, Seam
 
 if TYPE_CHECKING:
     from contract.dialect import Dialect
-    from gateway.providers.endpoint import EmbeddingDialect
 
 SEAMS = {
     "providers": Seam(
-        "config.struct:Component",
+        "config.providers:ProviderBase",
         {
-            "openai": "config.providers:OpenAIConfig",
-            "azure": "config.providers:AzureConfig",
-            "anthropic": "config.providers:AnthropicConfig",
-            "gemini": "config.providers:GeminiConfig",
-            "extractive": "config.providers:ExtractiveConfig",
-            "simulated": "config.providers:SimulatedConfig",
+            "openai": "gateway.providers.openai:OpenAIConfig",
+            "azure": "gateway.providers.azure:AzureConfig",
+            "anthropic": "gateway.providers.anthropic:AnthropicConfig",
+            "gemini": "gateway.providers.gemini:GeminiConfig",
+            "extractive": "gateway.providers.extractive:ExtractiveConfig",
+            "simulated": "gateway.simulator.config:SimulatedConfig",
         },
     ),
     "guardrails": Seam(
-        "config.guardrails:GuardrailBase",
+        "guardrails.component:Guardrail",
         {
-            "personal_data": "config.guardrails:PersonalDataConfig",
-            "secrets": "config.guardrails:SecretsConfig",
-            "keywords": "config.guardrails:KeywordsConfig",
-            "injection": "config.guardrails:InjectionConfig",
-            "topic": "config.guardrails:TopicConfig",
-            "format": "config.guardrails:FormatConfig",
-            "complete": "config.guardrails:CompleteConfig",
-            "prompt_leak": "config.guardrails:PromptLeakConfig",
-            "judge": "config.guardrails:JudgeConfig",
-            "grounded": "config.guardrails:GroundedConfig",
-            "handover": "config.guardrails:HandoverConfig",
-            "toxicity": "config.guardrails:ToxicityConfig",
-            "anomaly": "config.guardrails:AnomalyConfig",
-            "brand": "config.guardrails:BrandConfig",
-            "consistent": "config.guardrails:ConsistentConfig",
+            "personal_data": "guardrails.masking.personal_data:PersonalDataConfig",
+            "secrets": "guardrails.secrets:SecretsConfig",
+            "keywords": "guardrails.keywords:KeywordsConfig",
+            "injection": "guardrails.injection:InjectionConfig",
+            "topic": "guardrails.topics:TopicConfig",
+            "format": "guardrails.judges.form:FormatConfig",
+            "complete": "guardrails.judges.complete:CompleteConfig",
+            "prompt_leak": "guardrails.prompt_leak:PromptLeakConfig",
+            "judge": "guardrails.judges.model:JudgeConfig",
+            "grounded": "guardrails.judges.grounds:GroundedConfig",
+            "handover": "guardrails.handover:HandoverConfig",
+            "toxicity": "guardrails.toxicity:ToxicityConfig",
+            "anomaly": "guardrails.anomaly:AnomalyConfig",
+            "brand": "guardrails.brand:BrandConfig",
+            "consistent": "guardrails.judges.samples:ConsistentConfig",
         },
     ),
     "tiers": Seam(
-        "config.struct:Component",
+        "config.caches:TierConfig",
         {
-            "memory": "config.caches:MemoryTierConfig",
-            "redis": "config.caches:RedisTierConfig",
-            "postgres": "config.caches:PostgresTierConfig",
+            "memory": "cache.memory:MemoryTierConfig",
+            "redis": "cache.redis_tier:RedisTierConfig",
+            "postgres": "cache.postgres_tier:PostgresTierConfig",
         },
     ),
-    "routers": Seam("config.struct:Component", {"intents": "config.routers:RouterConfig"}),
+    "routers": Seam("config.routers:RouterConfig", {"intents": "router.intents.config:IntentsConfig"}),
     "sources": Seam(
-        "config.struct:Component",
+        "config.sources:SourceConfig",
         {
-            "folder": "config.sources:FolderConfig",
-            "web": "config.sources:WebConfig",
-            "documents": "config.sources:DocumentsConfig",
-            "sql": "config.sources:SqlConfig",
+            "folder": "rag.folder:FolderConfig",
+            "web": "rag.web:WebConfig",
+            "documents": "rag.uploads:DocumentsConfig",
+            "sql": "rag.tables.sql:SqlConfig",
         },
     ),
     "tools": Seam(
-        "config.tools:ToolBase",
+        "config.tools:ToolConfig",
         {
-            "http": "config.tools:HttpToolConfig",
-            "web_search": "config.tools:WebSearchConfig",
-            "source": "config.tools:SourceToolConfig",
-            "mcp": "config.tools:McpConfig",
+            "http": "rag.tools.http:HttpToolConfig",
+            "web_search": "rag.tools.web_search:WebSearchConfig",
+            "source": "rag.tools.source:SourceToolConfig",
+            "mcp": "rag.tools.mcp_server:McpConfig",
         },
     ),
 }
-KINDS = Kinds(SEAMS)
 DIALECTS = {
     "openai": "gateway.dialects.openai_chat:OpenAIChat",
     "anthropic": "gateway.dialects.anthropic:AnthropicMessages",
     "gemini": "gateway.dialects.gemini_generate:GeminiGenerate",
 }
-EMBEDDINGS = {
-    "openai": "gateway.dialects.openai_embeddings:OpenAIEmbeddings",
-    "gemini": "gateway.dialects.gemini_generate:GeminiEmbeddings",
+# By the vendor whose API it is, which an app's `surfaces` names; the first is meant where nothing tells. What is
+# Gatehouse's own comes last: `/v1/models` takes what is no vendor's path.
+SURFACES = {
+    "openai": ("gateway.surfaces.openai:OpenAISurface",),
+    "anthropic": ("gateway.surfaces.anthropic:AnthropicSurface",),
+    "gemini": ("gateway.surfaces.gemini:GeminiSurface",),
+    "": (
+        "gateway.surfaces.documents:DocumentSurface",
+        "gateway.surfaces.cache:CacheSurface",
+        "gateway.surfaces.models:ModelSurface",
+    ),
 }
+KINDS = Kinds(SEAMS, {"surfaces": [vendor for vendor in SURFACES if vendor]})
 
 
 def dialect(name: str) -> Dialect:
     """The dialect called `name`. Raises `KeyError`."""
-    return cast("Dialect", _make(DIALECTS[name]))
+    return cast("Dialect", load(DIALECTS[name])())
 
 
-def embedding_dialect(name: str) -> EmbeddingDialect | None:
-    """The embeddings side of a dialect, or None where the vendor has none."""
-    place = EMBEDDINGS.get(name)
-    return cast("EmbeddingDialect", _make(place)) if place else None
+def surfaces() -> list[Any]:
+    """The classes of all surfaces, in the order in which their paths are looked through."""
+    return [load(place) for places in SURFACES.values() for place in places]
 
 
-def _make(place: str) -> object:
+def load(place: str) -> Any:
+    """What stands at `module:name`."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)()
+    return getattr(importlib.import_module(module), name)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from access.ledger.aligned import aligned
-from config.folders import data_folder
 from gateway.commands.options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
 
 if TYPE_CHECKING:
@@ -256,6 +255,7 @@ def usage(
 def _tell_kept_aside(settings: Config) -> None:
     """What is missing in the sums, as far as this machine knows."""
     from access.ledger.aside import Aside
+    from config.folders import data_folder
 
     aside = Aside(data_folder(settings.server) / "journal")
     aside.look()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Remark: TypeAlias = "tuple[Path, str, str]"
 _NAMED = 5
+_SECTIONS = ("providers", "guardrails", "routers", "sources", "tools")
 
 
 def advise(config: Config, places: Places) -> list[Problem]:
@@ -25,7 +26,7 @@ def advise(config: Config, places: Places) -> list[Problem]:
     remarks = [
         *_without_a_price(config),
         *_prices_of_nothing(config),
-        *_without_an_outside(config),
+        *_of_components(config),
         *first_mistakes(config, places.spots),
     ]
     problems = {places.problem(path, message, cure) for path, message, cure in remarks}
@@ -61,12 +62,10 @@ def cure_of_price(config: Config, target: str) -> str:
 def _like(config: Config, target: str) -> str:
     """The entry of the list that ships which is nearest by its name."""
     from config.price_list import like
-    from config.providers import AnthropicConfig, AzureConfig, GeminiConfig, OpenAIConfig
 
     provider, _, model = target.partition("/")
     found = config.providers.get(provider)
-    vendors = {AnthropicConfig: "anthropic", AzureConfig: "openai", GeminiConfig: "google", OpenAIConfig: "openai"}
-    vendor = next((name for kind, name in vendors.items() if isinstance(found, kind)), "")
+    vendor = found.models_of if found is not None else ""
     close = like(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
     return f"{vendor}/{close}" if close else ""
 
@@ -80,15 +79,12 @@ def _prices_of_nothing(config: Config) -> Iterator[Remark]:
             yield ("prices", name), f"no model has a target {name}: this price is of nothing", cure
 
 
-def _without_an_outside(config: Config) -> Iterator[Remark]:
-    for name, router in config.routers.items():
-        if router.intents and router.out_of_scope is None:
-            message = "there is no out_of_scope: what is none of these intents is only less likely to be one of them"
-            yield (
-                ("routers", name, "intents"),
-                message,
-                'add out_of_scope: {say: "I can\'t help with that."}, or a model',
-            )
+def _of_components(config: Config) -> Iterator[Remark]:
+    """What components say of their own options."""
+    for section in _SECTIONS:
+        for name, component in getattr(config, section).items():
+            for path, message, cure in component.remarks():
+                yield (section, name, *path), message, cure
 
 
 def _listed(names: tuple[str, ...]) -> str:

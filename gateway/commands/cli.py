@@ -157,6 +157,16 @@ def config_docs() -> None:
 
 
 @app.command()
+def plugins(as_json: JsonOption = False) -> None:
+    """List all kinds of components, and the packages that bring them; exit code 1 if one can't be used."""
+    from gateway.assembly.catalog import KINDS
+    from gateway.commands.plugins import print_plugins
+
+    if not print_plugins(KINDS, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
 def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Print the path that a request for MODEL takes."""
     from access.ledger.pricing import left_out

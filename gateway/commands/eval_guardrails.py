@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from config.root import Config
     from config.sections import PipelineConfig
     from guardrails.chain import Chain
-    from guardrails.personal.patterns import Span
+    from guardrails.span import Span
 
 # Two spans are the same when they share nine tenths of what they cover together.
 SAME = 0.9

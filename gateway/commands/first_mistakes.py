@@ -7,12 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
 
 from config.findings import Substituted
-from config.guardrails import PersonalDataConfig
 from config.listening import is_loopback, split_listen
-from config.providers import AnthropicConfig, AzureConfig, GeminiConfig, OpenAIConfig
 from config.secret import Secret
 from config.struct import Ref
 
@@ -25,16 +22,8 @@ Remark: TypeAlias = "tuple[Path, str, str]"
 
 # $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
 _PLACEHOLDER = re.compile(r"\$[\w.:]+|\$\(\w+\)|\{\w+\}|<[^<>]+>|env[./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
-_MASKING_KEY = 32
 _KEY = 20
 
-# What Gatehouse puts behind a provider's address by itself, by kind: an address that ends so has it twice.
-_ADDED = {
-    "openai": r"/(?:chat/completions|completions|embeddings|responses|models)",
-    "anthropic": r"/v1(?:/messages)?",
-    "gemini": r"/(?:v[0-9][a-z0-9]*)?(?:/?models(?:/[^/]*)?)?",
-    "azure": r"/openai(?:/.*)?",
-}
 _IDLE = {
     "guardrails": (
         "no pipeline names this guardrail: it checks nothing",
@@ -65,19 +54,10 @@ def _placeholders(spots: Iterable[Spot]) -> Iterator[Remark]:
 
 def _addresses(config: Config) -> Iterator[Remark]:
     for name, provider in config.providers.items():
-        if not isinstance(provider, (OpenAIConfig, AnthropicConfig, GeminiConfig, AzureConfig)):
-            continue
-        key = "endpoint" if isinstance(provider, AzureConfig) else "base_url"
-        address: str = getattr(provider, key)
-        parts = urlsplit(address)
-        bare = parts.path.rstrip("/")
-        found = re.search(f"(?:{_ADDED[provider.kind]})$", bare)
-        if found and found[0].strip("/"):
-            message = f"Gatehouse adds the API's own path to this address, so {found[0]} is too much"
-            right = parts._replace(path=bare[: found.start()], query="", fragment="").geturl()
-            yield ("providers", name, key), message, f"write {right}"
-        elif provider.kind == "openai" and parts.hostname == "api.openai.com" and not bare:
-            yield ("providers", name, key), "the paths of this server begin with /v1", f"write {address.rstrip('/')}/v1"
+        network = provider.network
+        remark = network.address_remark() if network is not None else None
+        if network is not None and remark is not None:
+            yield ("providers", name, network.address_key), *remark
 
 
 def _idle(config: Config, spots: Iterable[Spot]) -> Iterator[Remark]:
@@ -117,11 +97,6 @@ def _ways_round(config: Config) -> Iterator[Remark]:
 
 
 def _short_keys(config: Config) -> Iterator[Remark]:
-    for name, guardrail in config.guardrails.items():
-        key = guardrail.key if isinstance(guardrail, PersonalDataConfig) else None
-        if key is not None and len(key.reveal()) < _MASKING_KEY:
-            message = "this key is so short that it can be guessed, and with it what stands behind a tag"
-            yield ("guardrails", name, "key"), message, f"take {_MASKING_KEY} characters or more: openssl rand -hex 32"
     if is_loopback(split_listen(config.server.listen)[0]):
         return
     for name, app in config.apps.items():

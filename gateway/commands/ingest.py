@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from access.opening import open_ledger
-from config.sources import DocumentsConfig, SqlConfig
-from gateway.assembly.building import build, embedder_of
+from contract.sources import Item
+from gateway.assembly.building import build
 from gateway.engine.resources import Resources
-from rag.assembly import open_source, place_of
+from rag.assembly import documents_of, embedder_of, open_source, place_of
 from rag.documents.kinds import OTHERS, SUFFIXES, check_name
 from rag.documents.reading import load_file
-from rag.ingest import Item, Report
+from rag.ingest import Report
 from router.health import HealthBook
 
 if TYPE_CHECKING:
     from config import Config
-    from config.sources import DocumentSource
+    from config.sources import DocumentSourceConfig
     from rag.ingest import Progress
     from rag.source import Source
 
@@ -33,7 +33,7 @@ _EVERY_S = 0.2
 async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
     """One pass over a source; `paths` are handed in to one of kind `documents`. Raises `ValueError`, `OSError`."""
     source_config = _documents(config, name)
-    if paths and not isinstance(source_config, DocumentsConfig):
+    if paths and not source_config.takes_documents:
         raise ValueError(
             f"{name} is of kind {source_config.kind}: it reads what its config names, not files given here"
         )
@@ -74,10 +74,10 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
         await engine.close()
 
 
-def _documents(config: Config, name: str) -> DocumentSource:
-    found = config.sources[name]
-    if isinstance(found, SqlConfig):
-        raise ValueError(f"{name} is of kind sql: there are no documents in it")
+def _documents(config: Config, name: str) -> DocumentSourceConfig:
+    found = documents_of(config).get(name)
+    if found is None:
+        raise ValueError(f"{name} is of kind {config.sources[name].kind}: there are no documents in it")
     return found
 
 

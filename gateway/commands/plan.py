@@ -7,19 +7,13 @@ from typing import Any, TypeAlias
 
 from config.display import effective
 from config.findings import did_you_mean
-from config.guardrails import (
-    BrandConfig,
-    FormatGuardrail,
-    GuardrailConfig,
-    PersonalDataConfig,
-    TextGuardrail,
-    ToxicityConfig,
-)
+from config.guardrails import Side
 from config.models import ModelConfig, TargetConfig
 from config.patience import limits_of
-from config.providers import AzureConfig, ExtractiveConfig, NetworkConfig, ProviderConfig, SimulatedConfig
 from config.root import Config
+from config.routers import RouterConfig
 from config.units import write_duration
+from gateway.assembly.catalog import KINDS
 
 LeftOut: TypeAlias = Mapping[str, Collection[str]]
 _ORDER = {
@@ -54,10 +48,10 @@ def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda
         if pipeline.recall is not None:
             made["recall"] = {"cache": pipeline.recall, **shown["caches"][pipeline.recall]}
         if pipeline.route is not None:
-            made["route"] = _routed(config, pipeline.route)
+            made["route"] = {"router": pipeline.route, **config.routers[pipeline.route].plan()}
         if pipeline.context is not None:
             context = shown["pipelines"][asked.pipeline]["context"]
-            made["context"] = {**context, "from": {s: _where(shown["sources"][s]) for s in pipeline.context.sources}}
+            made["context"] = {**context, "from": {s: config.sources[s].where for s in pipeline.context.sources}}
         name = pipeline.answer
     answering = config.models[name]
     policies = shown["models"][name]
@@ -110,26 +104,11 @@ def draw_plan(made: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _routed(config: Config, name: str) -> dict[str, Any]:
-    """A router by the names of what decides in it."""
-    router = config.routers[name]
-    made: dict[str, Any] = {"router": name, "rules": [each.name for each in router.rules]}
-    made["intents"] = list(router.intents)
-    if router.out_of_scope is not None:
-        made["out_of_scope"] = True
-    if router.cost is not None:
-        made["simple"] = router.cost.simple
-    return made
-
-
 def _draw_route(route: dict[str, Any]) -> str:
-    parts = [f"rules {', '.join(route['rules'])}"] if route["rules"] else []
-    parts += [f"intents {', '.join(route['intents'][:6])}{', ...' if len(route['intents']) > 6 else ''}"] * bool(
-        route["intents"]
-    )
-    parts += ["what is out of scope"] * ("out_of_scope" in route)
-    parts += [f"simple questions to {route['simple']}"] * ("simple" in route)
-    return f"{route['router']}: {'; '.join(parts)}"
+    struct = KINDS.struct("routers", route["kind"])
+    assert struct is not None
+    assert issubclass(struct, RouterConfig)
+    return f"{route['router']}: {struct.draw(route)}"
 
 
 def _draw_recall(recall: dict[str, Any]) -> str:
@@ -140,41 +119,20 @@ def _draw_recall(recall: dict[str, Any]) -> str:
     return f"{recall['cache']}: {tiers}, for {recall['ttl']}, per {recall['per']}{meaning}{shadow}"
 
 
-def _where(source: dict[str, Any]) -> str:
-    """Where a source's documents or rows come from."""
-    if "path" in source:
-        return str(source["path"])
-    if source["kind"] == "web":
-        return f"{len(source['urls'])} pages"
-    return "rows" if source["kind"] == "sql" else "handed in"
-
-
-def _guards(config: Config, names: tuple[str, ...], side: str) -> list[dict[str, Any]]:
+def _guards(config: Config, names: tuple[str, ...], side: Side) -> list[dict[str, Any]]:
     """Each guardrail with what it does and what it holds back of a streamed answer."""
     made = []
     for name in names:
         guardrail = config.guardrails[name]
         guard: dict[str, Any] = {"name": name, "kind": guardrail.kind, "on_error": guardrail.on_error}
-        guard["then"] = list(getattr(guardrail, "then", ())) or ["mask"]
-        if isinstance(guardrail, PersonalDataConfig) and guardrail.types:
-            guard["types"] = dict(guardrail.types)
+        guard["then"] = list(guardrail.actions_shown)
+        if guardrail.types_shown:
+            guard["types"] = guardrail.types_shown
         if guardrail.shadow:
             guard["shadow"] = True
-        guard["holds_back"] = _held(guardrail, side)
+        guard["holds_back"] = guardrail.holds_back(side)
         made.append(guard)
     return made
-
-
-def _held(guardrail: GuardrailConfig, side: str) -> str:
-    if side == "input":
-        masks = isinstance(guardrail, PersonalDataConfig)
-        return "of the answer, what may become a tag" if masks else "nothing of the answer"
-    if isinstance(guardrail, (FormatGuardrail, ToxicityConfig)):
-        return "the whole answer"
-    if isinstance(guardrail, BrandConfig) or (isinstance(guardrail, PersonalDataConfig) and guardrail.names_in_answers):
-        return "a sentence"
-    acts = not isinstance(guardrail, TextGuardrail) or guardrail.then != ("flag",)
-    return "96 characters" if acts and not guardrail.shadow else "nothing"
 
 
 def _draw_guard(guard: dict[str, Any]) -> str:
@@ -221,26 +179,16 @@ def _target(config: Config, model: ModelConfig, target: TargetConfig, left_out: 
     made: dict[str, Any] = {"target": target.target, "kind": provider.kind, "priority": target.priority}
     if model.strategy == "weighted":
         made["weight"] = target.weight
-    if isinstance(provider, NetworkConfig):
-        connect = model.connect or provider.connect
-        made |= {"url": _address(provider), "keys": len(provider.keys), "connect": write_duration(connect)}
-        made["unsupported_params"] = model.unsupported_params or provider.unsupported_params
+    if (network := provider.network) is not None:
+        connect = model.connect or network.connect
+        made |= {"url": network.address, "keys": len(network.keys), "connect": write_duration(connect)}
+        made["unsupported_params"] = model.unsupported_params or network.unsupported_params
     if target.target in left_out:
         made["no_price_for"] = list(left_out[target.target])
     for limit in ("context_window", "max_output"):
         if getattr(target, limit) is not None:
             made[limit] = getattr(target, limit)
     return made
-
-
-def _address(provider: ProviderConfig) -> str:
-    if isinstance(provider, ExtractiveConfig):
-        return ""
-    if isinstance(provider, AzureConfig):
-        return provider.endpoint
-    if isinstance(provider, SimulatedConfig):
-        return provider.base_url or ""
-    return provider.base_url
 
 
 def _draw_target(target: dict[str, Any]) -> str:

@@ -19,14 +19,13 @@ from gateway.engine.resources import Resources
 from observability.chart import curves
 from router.assembly import open_router
 from router.health import HealthBook
-from router.intents.decide import about
+from router.intents.decide import Router, about
 from router.intents.difficulty import difficulty
 
 if TYPE_CHECKING:
     from config.root import Config
-    from contract.phases import Decision
+    from contract.phases import Decision, Routing
     from contract.reply import Reply
-    from router.intents.decide import Router
 
 NONE = "none"
 _WORST = 8
@@ -94,7 +93,7 @@ async def measure(config: Config, name: str, path: Path) -> tuple[list[str], str
     router = await _opened(config, name, resources)
     try:
         if any(each.intent for each in cases):
-            lines += await _intents(router, resources, [each for each in cases if each.intent])
+            lines += await _intents(router, name, resources, [each for each in cases if each.intent])
     finally:
         await router.close()
         await resources.close()
@@ -112,10 +111,10 @@ async def measure(config: Config, name: str, path: Path) -> tuple[list[str], str
     )
 
 
-async def _intents(router: Router, resources: Resources, cases: Sequence[Case]) -> list[str]:
-    classifier = router.classifier
+async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[Case]) -> list[str]:
+    classifier = router.classifier if isinstance(router, Router) else None
     if classifier is None:
-        raise ValueError(f"{router.name}: {router.status()}")
+        raise ValueError(f"{name}: {router.status()}")
     vectors = await resources.embedder().vectors([each.text for each in cases])
     started = time.process_time()
     found = [classifier.classify(vector) for vector in vectors]
@@ -156,13 +155,13 @@ def _costs(cases: Sequence[Case]) -> list[tuple[float, float, float]]:
     return points
 
 
-async def _opened(config: Config, name: str, resources: Resources) -> Router:
+async def _opened(config: Config, name: str, resources: Resources) -> Routing:
     found = config.routers.get(name)
     if found is None:
         raise ValueError(f"there is no router {name}; known here: {', '.join(config.routers) or 'none'}")
-    router = open_router(name, found, resources.embedder() if found.intents else None, resources.pools.learning)
+    router = open_router(name, found, resources)
     await router.start()
-    if found.intents and not await router.learned():
+    if not await router.ready():
         status = router.status()
         await router.close()
         await resources.close()

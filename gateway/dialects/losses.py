@@ -9,7 +9,7 @@ from contract.held import check_held
 from contract.messages import Loss
 
 if TYPE_CHECKING:
-    from contract.dialect import Unsupported
+    from contract.endpoint import Unsupported
 
 
 # What does not change the answer.

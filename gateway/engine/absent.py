@@ -64,6 +64,20 @@ class NoRouting:
 
     headers: frozenset[str] = frozenset()
 
+    async def start(self) -> None:
+        """See `Routing.start`."""
+
+    async def close(self) -> None:
+        """See `Routing.close`."""
+
+    def status(self) -> str:
+        """See `Routing.status`."""
+        return "ready"
+
+    async def ready(self) -> bool:
+        """See `Routing.ready`."""
+        return True
+
     def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
         """See `Routing.rule`."""
         return None

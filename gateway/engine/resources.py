@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from access.opening import Accounts
 from contract.egress import DIRECT
 from contract.pools import Pools
-from guardrails.anomaly import Traffic
 from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from cache.answers import AnswerCache
     from contract.passages import ContextQuality
-    from guardrails.personal.search import TaggerThread
+    from guardrails.personal.tagger_thread import TaggerThread
     from rag.async_embedder import AsyncEmbedder
     from rag.documents.process import Readers
     from rag.provider_embedder import ProviderEmbedder
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from router.health import HealthBook
 
 
+T = TypeVar("T")
 SourceKey = tuple[str, Path, object]
 
 
@@ -52,7 +52,7 @@ class Resources:
         self._caches: dict[object, AnswerCache] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers: Readers | None = None
-        self._traffic: dict[str, dict[str, Traffic]] = {}
+        self._kept: dict[tuple[str, type], object] = {}
 
     def embedder(self) -> AsyncEmbedder:
         """Loaded in the background from the first call on."""
@@ -74,8 +74,8 @@ class Resources:
     def tagger(self) -> TaggerThread:
         """The model of names and addresses, loaded at the first call. Raises `ValueError` where it can't be had."""
         if self._tagger is None:
-            from guardrails.personal.search import TaggerThread
             from guardrails.personal.tagger import open_tagger
+            from guardrails.personal.tagger_thread import TaggerThread
 
             self._tagger = TaggerThread(open_tagger(), self.pools.tagger)
         return self._tagger
@@ -159,9 +159,12 @@ class Resources:
             self._caches[key] = make()
         return self._caches[key]
 
-    def traffic(self, guardrail: str) -> dict[str, Traffic]:
-        """What a guardrail has learned of each app's traffic."""
-        return self._traffic.setdefault(guardrail, {})
+    def kept(self, owner: str, what: type[T]) -> T:
+        """What outlives a reload under a guardrail's name; made without arguments at the first call."""
+        found = self._kept.get((owner, what))
+        if not isinstance(found, what):
+            found = self._kept[owner, what] = what()
+        return found
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Holds a task of the background until it has ended."""

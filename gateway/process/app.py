@@ -26,6 +26,7 @@ from gateway import __version__
 from gateway.admin.api import admin_api
 from gateway.admin.plane import AdminPlane
 from gateway.assembly.building import build
+from gateway.assembly.catalog import surfaces
 from gateway.assembly.configuration import load
 from gateway.engine.resources import Resources
 from gateway.engine.runtime import Runtime
@@ -80,7 +81,7 @@ class Gatehouse(FastAPI):
             title="Gatehouse", version=__version__, openapi_url=None, lifespan=process.lifespan, redirect_slashes=False
         )
         self._origins = process.origins
-        self._paths = Paths(process.runtime, self._origins)
+        self._paths = Paths(process.runtime, surfaces(), self._origins)
         self.include_router(operations(process.runtime))
         if process.admin_listen is None:
             self.mount("/admin", process.admin)

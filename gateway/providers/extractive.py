@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import Literal
 
+from pydantic import Field
+
+from config.providers import ProviderBase, ProviderParts
+from contract.attempt import TracedAs
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.embedding import Embeds
 from contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
@@ -27,6 +32,8 @@ from gateway.providers.quoting import (
 
 MODEL = "extractive"
 DIALECT = "extractive"
+_ANSWERS = TracedAs("gatehouse.extractive")
+_EMBEDS = TracedAs("gatehouse.extractive", "embeddings")
 # Embedding is only a better order: when the embedder is busy with documents, term overlap has to do.
 _EMBED_TIMEOUT_S = 1.0
 # What a model that writes would heed. Quotes do not change with them.
@@ -54,6 +61,18 @@ async def _read_apart(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Pr
     return await pool.run(str(id(messages)), _read, messages)
 
 
+class ExtractiveConfig(ProviderBase):
+    """The built-in model that quotes documents: no key, no network, no options."""
+
+    free = True
+
+    kind: Literal["extractive"] = Field(description="The built-in model that quotes your documents.")
+
+    async def build(self, name: str, parts: ProviderParts) -> ExtractiveProvider:
+        """See `ProviderBase.build`."""
+        return ExtractiveProvider(name, parts.embedder(), parts.quotes)
+
+
 class ExtractiveProvider:
     """Implements `contract.provider.Provider` within the process, so that it is always trusted."""
 
@@ -70,7 +89,7 @@ class ExtractiveProvider:
         if call.model != MODEL:
             raise UpstreamNotFound(f"The built-in provider has the model '{MODEL}', not '{call.model}'")
         refuse_unsupported(request)
-        call.attempt.dialect = DIALECT
+        call.attempt.dialect, call.attempt.traced_as = DIALECT, _ANSWERS
         call.attempt.losses += tuple(
             Loss(field, "has no effect on quotes") for field in _WITHOUT_EFFECT if getattr(request, field) is not None
         )
@@ -91,7 +110,7 @@ class ExtractiveProvider:
             vectors = await embedder.embed(request.texts)
         except GatehouseError as error:
             raise ServerFault(error.message) from error
-        call.attempt.dialect = DIALECT
+        call.attempt.dialect, call.attempt.traced_as = DIALECT, _EMBEDS
         call.attempt.status = 200
         return Embeddings(vectors, embedder.name, sum(map(estimate_tokens, request.texts)))
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from contract.egress import ProxyRefused
+from contract.endpoint import MAX_ANSWER_BYTES
 from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
 from gateway.providers.tunnel import open_tunnel
@@ -31,7 +32,6 @@ IDLE_S = 55.0
 LINGER_S = 1.0
 # Of headers; and of anything else that is no body: interim answers, extensions of chunks, trailers.
 MAX_HEADER_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class _Connection(asyncio.Protocol):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from contract.dialect import WireOptions
 from contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
@@ -12,7 +14,6 @@ from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
-from gateway.providers.endpoint import EmbeddingDialect, Endpoint, Settle
 from gateway.providers.http import ConnectionPool
 from gateway.providers.response import Response, body_kind
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from contract.deltas import Delta
     from contract.dialect import Dialect, ReplyReader, WireRequest
-    from contract.egress import Proxy
+    from contract.endpoint import Endpoint
     from contract.errors import TimeoutPhase
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from contract.provider import UpstreamCall
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 MAX_ERROR_BYTES = 256 * 1024
 # Of the values that are taken out of errors: shorter ones are words as well.
 SHORTEST_SECRET = 6
+
+
+class Settle(Protocol):
+    """What a provider does with an error of its answer before anybody else sees it."""
+
+    def __call__(self, error: UpstreamError, *, answered: bool) -> UpstreamError:
+        """`answered`: the answer had begun."""
 
 
 class RemoteProvider:
@@ -42,11 +50,7 @@ class RemoteProvider:
         endpoint: Endpoint,
         credentials: Credentials,
         *,
-        embeddings: EmbeddingDialect | None = None,
         trusted: bool = False,
-        connect_s: float = 5.0,
-        max_connections: int = 1000,
-        proxy: Proxy | None = None,
     ) -> None:
         self.name = name
         self.dialect = dialect.name
@@ -56,10 +60,15 @@ class RemoteProvider:
         self._credentials = credentials
         # Of several keys each call picks the next.
         self._only_key = credentials.key(1) if len(credentials.secrets) == 1 else None
-        self._embeddings = embeddings
-        self._connect_s = connect_s
+        self._embeddings = dialect.embeddings
+        self._traced_as = dialect.traced_as
+        self._embeds_as = msgspec.structs.replace(dialect.traced_as, operation="embeddings")
+        self._connect_s = endpoint.connect_s
         self._pool = ConnectionPool(
-            endpoint.base_url, max_connections=max_connections, max_answer=endpoint.max_answer, proxy=proxy
+            endpoint.base_url,
+            max_connections=endpoint.max_connections,
+            max_answer=endpoint.max_answer,
+            proxy=endpoint.proxy,
         )
         self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
         self._secrets = tuple(
@@ -83,6 +92,7 @@ class RemoteProvider:
             ),
         )
         begun = asyncio.get_running_loop().time()
+        call.attempt.traced_as = self._traced_as
         response = await self._post(wire, call)
         try:
             _unpack(response)
@@ -185,7 +195,9 @@ class RemoteProvider:
         endpoint = self._endpoint
         model = endpoint.models.get(call.model, call.model)
         options = WireOptions(model, stream=False, version=endpoint.version, native=endpoint.native)
-        response = await self._post(self._embeddings.write_embed_request(request, options), call)
+        wire = self._embeddings.write_embed_request(request, options)
+        call.attempt.traced_as = self._embeds_as
+        response = await self._post(wire, call)
         try:
             response.expect_by(asyncio.get_running_loop().time() + call.timeouts.total_s, "total")
             _unpack(response)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.simulator.behaviours import Behaviour
+    from gateway.simulator.wire import Wire
 
 DEPTH = 100_000
 INTERIM = (100, 102, 103)
@@ -75,20 +76,16 @@ def flood(behaviour: Behaviour) -> str:
     return next((name.removeprefix("flood") for name in _LIMITLESS if behaviour.has(name)), "")
 
 
-def endless_events(dialect: str, kind: str) -> Iterator[bytes]:
+def endless_events(wire: Wire, kind: str) -> Iterator[bytes]:
     """Events without end, several at once."""
-    return _endless(b": keep-alive\n\n" if kind == "comments" else _EVENTS[dialect](_ITEMS[dialect][kind]))
+    return _endless(b": keep-alive\n\n" if kind == "comments" else wire.floods[kind])
 
 
-# How many of an answer's first events come before the first word.
-PRELUDE = {"openai": 1, "anthropic": 2, "gemini": 0}
-
-
-def endless_body(dialect: str, kind: str) -> Iterator[bytes]:
+def endless_body(wire: Wire, kind: str) -> Iterator[bytes]:
     """A whole answer's body that never ends, in pieces."""
     if kind == "comments":
         return _endless(b" \n")
-    head, item = _BODIES[dialect][kind]
+    head, item = wire.endless[kind]
     return itertools.chain((head,), _endless(item))
 
 
@@ -96,68 +93,3 @@ def _endless(template: bytes) -> Iterator[bytes]:
     """`@` is the number of the piece."""
     for start in itertools.count(0, _PIECES_AT_ONCE):
         yield b"".join(template.replace(b"@", b"%d" % (start + place)) for place in range(_PIECES_AT_ONCE))
-
-
-def _openai_event(item: bytes) -> bytes:
-    return b'data: {"id":"f","object":"chat.completion.chunk","model":"m","choices":[' + item + b"]}\n\n"
-
-
-def _anthropic_event(item: bytes) -> bytes:
-    """Items are events already: their type is said twice."""
-    events = item.split(b"\n")
-    return b"".join(b"event: " + each.split(b'"', 4)[3] + b"\ndata: " + each + b"\n\n" for each in events)
-
-
-def _gemini_event(item: bytes) -> bytes:
-    return b'data: {"candidates":[' + item + b"]}\r\n\r\n"
-
-
-_EVENTS = {"openai": _openai_event, "anthropic": _anthropic_event, "gemini": _gemini_event}
-_OPENAI_CALL = b'"id":"c@","type":"function","function":{"name":"f","arguments":"{}"}}'
-_ITEMS = {
-    "openai": {
-        "words": b'{"index":0,"delta":{"content":" word@"},"finish_reason":null}',
-        "calls": b'{"index":0,"delta":{"tool_calls":[{"index":@,' + _OPENAI_CALL + b']},"finish_reason":null}',
-        "choices": b'{"index":@,"delta":{"content":"x"},"finish_reason":null}',
-        "parts": b'{"index":0,"delta":{},"finish_reason":null}',
-    },
-    "anthropic": {
-        "words": b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word@"}}',
-        "calls": b'{"type":"content_block_start","index":1@,"content_block":{"type":"tool_use","id":"c@","name":"f",'
-        b'"input":{}}}\n{"type":"content_block_stop","index":1@}',
-        "choices": b'{"type":"content_block_start","index":1@,"content_block":{"type":"text","text":"x"}}\n'
-        b'{"type":"content_block_stop","index":1@}',
-        "parts": b'{"type":"ping"}',
-    },
-    "gemini": {
-        "words": b'{"content":{"parts":[{"text":" word@"}],"role":"model"},"index":0}',
-        "calls": b'{"content":{"parts":[{"functionCall":{"id":"c@","name":"f","args":{}}}],"role":"model"},"index":0}',
-        "choices": b'{"content":{"parts":[{"text":"x"}],"role":"model"},"index":@}',
-        "parts": b'{"content":{"parts":[{"text":""}],"role":"model"},"index":0}',
-    },
-}
-_OPENAI = b'{"id":"f","object":"chat.completion","model":"m","choices":['
-_OPENAI_MESSAGE = _OPENAI + b'{"index":0,"finish_reason":"stop","message":{"role":"assistant",'
-_ANTHROPIC = b'{"id":"f","type":"message","role":"assistant","model":"m","content":['
-_GEMINI = b'{"candidates":['
-_GEMINI_PARTS = _GEMINI + b'{"index":0,"finishReason":"STOP","content":{"role":"model","parts":['
-_BODIES = {
-    "openai": {
-        "words": (_OPENAI_MESSAGE + b'"content":"', b" word@"),
-        "calls": (_OPENAI_MESSAGE + b'"tool_calls":[', b"{" + _OPENAI_CALL + b","),
-        "choices": (_OPENAI, b'{"index":@,"finish_reason":"stop","message":{"role":"assistant","content":"x"}},'),
-        "parts": (_OPENAI_MESSAGE + b'"content":[', b'{"type":"text","text":""},'),
-    },
-    "anthropic": {
-        "words": (_ANTHROPIC + b'{"type":"text","text":"', b" word@"),
-        "calls": (_ANTHROPIC, b'{"type":"tool_use","id":"c@","name":"f","input":{}},'),
-        "choices": (_ANTHROPIC, b'{"type":"text","text":"x"},'),
-        "parts": (_ANTHROPIC, b'{"type":"text","text":""},'),
-    },
-    "gemini": {
-        "words": (_GEMINI_PARTS + b'{"text":"', b" word@"),
-        "calls": (_GEMINI_PARTS, b'{"functionCall":{"id":"c@","name":"f","args":{}}},'),
-        "choices": (_GEMINI, b'{"index":@,"finishReason":"STOP","content":{"role":"model","parts":[{"text":"x"}]}},'),
-        "parts": (_GEMINI_PARTS, b'{"text":""},'),
-    },
-}

@@ -12,6 +12,7 @@ from gateway.simulator import oddities
 
 if TYPE_CHECKING:
     from gateway.simulator.routes import Reply
+    from gateway.simulator.wire import Wire
 
 _REASONS = {
     200: "OK",
@@ -56,7 +57,7 @@ class Play:
         await self._send_interim()
         kind = oddities.flood(behaviour)
         if kind and reply.wire is not None:
-            await self._play_endlessly(reply.wire.name, kind)
+            await self._play_endlessly(reply.wire, kind)
         elif behaviour.has("html"):
             await self._whole(_HTML, "text/html; charset=utf-8")
         elif behaviour.has("emptybody"):
@@ -86,15 +87,15 @@ class Play:
             await self._send(oddities.interim(102) * 10)
             await asyncio.sleep(0)
 
-    async def _play_endlessly(self, dialect: str, kind: str) -> None:
+    async def _play_endlessly(self, wire: Wire, kind: str) -> None:
         """Until the client leaves."""
         reply = self._reply
         await self._send(self._head("transfer-encoding: chunked", reply.content_type))
         if reply.frames is None:
-            pieces: Iterator[bytes] = oddities.endless_body(dialect, kind)
+            pieces: Iterator[bytes] = oddities.endless_body(wire, kind)
         else:
-            pieces = oddities.endless_events(dialect, kind)
-            self.frames = [] if kind == "comments" else reply.frames[: oddities.PRELUDE[dialect]]
+            pieces = oddities.endless_events(wire, kind)
+            self.frames = [] if kind == "comments" else reply.frames[: wire.prelude]
             await self._send_frames(self.frames)
         while True:
             await self._send(_chunk(next(pieces)))

@@ -14,15 +14,9 @@ from gateway.simulator.behaviours import Behaviour, Script
 from gateway.simulator.embeddings import answer_plainly
 from gateway.simulator.oddities import deep_error
 from gateway.simulator.wire import BadRequest, Wire, dump
-from gateway.simulator.wire_anthropic import AnthropicWire
-from gateway.simulator.wire_gemini import GeminiWire
-from gateway.simulator.wire_openai import OpenAIWire
+from gateway.simulator.wires import generates, wire_of
 
-_GEMINI = re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>.+):(?P<verb>[A-Za-z]+)\Z")
-_GEMINI_LIST = re.compile(r"/v1(?:beta|alpha)/models")
-_AZURE = re.compile(r"/openai/deployments/(?P<model>[^/]+)/(?P<rest>chat/completions|embeddings)\Z")
 _MODELS = re.compile(r"/v1(?:beta|alpha)?/models(?:/(?P<model>[^:]+))?\Z")
-_GENERATING = ("/v1/chat/completions", "/v1/messages", "generateContent", "streamGenerateContent")
 _MESSAGES = {
     400: "Something in the request is wrong",
     401: "Incorrect API key provided",
@@ -68,7 +62,7 @@ class Reply(msgspec.Struct):
 
 def answer_request(request: Request, script: Script, require_key: bool) -> Reply:
     """The reply to a request to a model."""
-    wire = _wire_of(request)
+    wire = wire_of(request.path, request.headers)
     try:
         reply = _answer(request, wire, script, require_key)
     except BadRequest as error:
@@ -79,17 +73,6 @@ def answer_request(request: Request, script: Script, require_key: bool) -> Reply
     reply.headers = {**wire.headers(request.serial), **reply.headers}
     reply.wire = wire
     return reply
-
-
-def _wire_of(request: Request) -> Wire:
-    path = request.path
-    if _AZURE.match(path):
-        return OpenAIWire(azure=True)
-    if _GEMINI.match(path) or _GEMINI_LIST.match(path) or "x-goog-api-key" in request.headers:
-        return GeminiWire()
-    if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
-        return AnthropicWire(request.headers.get("anthropic-version", ""))
-    return OpenAIWire()
 
 
 def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> Reply:
@@ -107,11 +90,11 @@ def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> 
 
 def _has_key(request: Request, wire: Wire) -> bool:
     given = any(request.headers.get(name, "").removeprefix("Bearer").strip() for name in wire.key_headers)
-    return given or (isinstance(wire, GeminiWire) and "key" in parse_qs(request.query))
+    return given or (wire.key_in_query and "key" in parse_qs(request.query))
 
 
 def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
-    path, model, verb = _place(request)
+    path, model, verb = wire.place(request.path, request.query)
     body = _read_body(request.body)
     named = model or str(body.get("model") or "")
     try:
@@ -125,25 +108,13 @@ def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
     plain = answer_plainly(path, verb, body)
     if plain is not None:
         return Reply(200, dump(plain), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=named)
-    if (verb or path) not in _GENERATING:
+    if not generates(verb or path):
         raise BadRequest(f"Unknown path {request.path}", status=404)
     asked = wire.read(body, model, verb == "streamGenerateContent")
     asked.serial = request.serial
     asked.says = script.says.get(named, script.says.get("*", ""))
     asked.logprobs = asked.logprobs or behaviour.has("logprobs")
-    return _generate(wire, asked, behaviour, "alt=sse" in request.query)
-
-
-def _place(request: Request) -> tuple[str, str, str]:
-    """The path as OpenAI would write it, and the model and the verb if they stand in it."""
-    azure, gemini = _AZURE.match(request.path), _GEMINI.match(request.path)
-    if azure is not None:
-        if "api-version" not in parse_qs(request.query):
-            raise BadRequest("Resource not found", status=404)
-        return "/v1/" + azure["rest"], unquote(azure["model"]), ""
-    if gemini is not None:
-        return request.path, unquote(gemini["model"]), gemini["verb"]
-    return request.path, "", ""
+    return _generate(wire, asked, behaviour, request.query)
 
 
 def _read_body(raw: bytes) -> dict[str, Any]:
@@ -173,10 +144,10 @@ def _error_body(wire: Wire, behaviour: Behaviour) -> bytes:
     status = behaviour.number("as")
     if status:
         return dump(wire.error(status, "Something went wrong"))
-    return dump(wire.error(529 if isinstance(wire, AnthropicWire) else 503, "Overloaded"))
+    return dump(wire.error(wire.overloaded, "Overloaded"))
 
 
-def _generate(wire: Wire, asked: Any, behaviour: Behaviour, events: bool) -> Reply:
+def _generate(wire: Wire, asked: Any, behaviour: Behaviour, query: str) -> Reply:
     given = answer(asked, behaviour)
     count = tokens(asked, given, behaviour)
     reply = Reply(200, behaviour=behaviour, error_body=_error_body(wire, behaviour), model=asked.model, count=count)
@@ -185,9 +156,9 @@ def _generate(wire: Wire, asked: Any, behaviour: Behaviour, events: bool) -> Rep
         reply.body = dump(wire.whole(asked, given, count, behaviour))
         return reply
     frames = wire.events(asked, given, count, behaviour)
-    if isinstance(wire, GeminiWire) and not events:
-        # Without `alt=sse` Gemini streams the elements of one JSON array.
-        reply.body = b"[" + b",\r\n".join([frame[6:].strip() for frame in frames]) + b"]"
+    whole = wire.unframed(frames, query)
+    if whole is not None:
+        reply.body = whole
         return reply
     reply.frames = frames
     reply.ends = wire.ends

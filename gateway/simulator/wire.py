@@ -1,11 +1,11 @@
-"""What the three vendors' modules have in common: the seam, and the error that a bad request gets."""
+"""What the vendors' modules have in common: the seam, and the error that a bad request gets."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
@@ -42,6 +42,31 @@ class Wire(Protocol):
     """Where the vendor reads a key."""
     ends: int
     """How many of the last frames of a stream are the vendor's own end."""
+    generates: ClassVar[frozenset[str]]
+    """The paths, or the verbs at their ends, that ask for an answer of a model."""
+    prelude: int = 0
+    """How many of an answer's first events come before the first word."""
+    overloaded: int = 503
+    """The status of a vendor that has too much to do."""
+    key_in_query: bool = False
+    """Whether `?key=` counts as a key."""
+    floods: ClassVar[Mapping[str, bytes]]
+    """An event of words, calls, choices and parts, to be sent without end; `@` is its number."""
+    endless: ClassVar[Mapping[str, tuple[bytes, bytes]]]
+    """How a whole answer begins that never ends, and what then comes again and again."""
+
+    @classmethod
+    def of(cls, path: str, headers: Mapping[str, str]) -> Self | None:
+        """The format of a request of this vendor's; None for another's."""
+        ...
+
+    def place(self, path: str, query: str) -> tuple[str, str, str]:
+        """The path without its model; the model and the verb, if they stand in it. Raises `BadRequest`."""
+        return path, "", ""
+
+    def unframed(self, frames: list[bytes], query: str) -> bytes | None:
+        """A stream's frames as one body, where the query asks for no events; None where they are events always."""
+        return None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """Raises `BadRequest`. `model` and `stream` are from the path, where the vendor has them there."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import BadRequest, Heard, dump, first_wrong, text_of
+from gateway.simulator.wire import BadRequest, Heard, Wire, dump, first_wrong, text_of
 
 _TYPES = {
     400: "invalid_request_error",
@@ -40,16 +41,52 @@ ROLES = ("user", "assistant", "system")
 SIGNATURE = "c2lnbmVkIGJ5IHRoZSBzaW11bGF0b3I="
 
 
-class AnthropicWire:
+_BODY = b'{"id":"f","type":"message","role":"assistant","model":"m","content":['
+
+
+def _flood(*events: bytes) -> bytes:
+    """Their type is said twice."""
+    return b"".join(b"event: " + each.split(b'"', 4)[3] + b"\ndata: " + each + b"\n\n" for each in events)
+
+
+class AnthropicWire(Wire):
     """Implements `Wire`. `version` is the request's `anthropic-version`."""
 
     keyless = (401, "x-api-key header is required")
     key_headers: tuple[str, ...] = ("x-api-key", "authorization")
     name = "anthropic"
     ends = 1
+    generates = frozenset({"/v1/messages"})
+    prelude = 2
+    overloaded = 529
+    floods: ClassVar[Mapping[str, bytes]] = {
+        "words": _flood(b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word@"}}'),
+        "calls": _flood(
+            b'{"type":"content_block_start","index":1@,"content_block":{"type":"tool_use","id":"c@","name":"f",'
+            b'"input":{}}}',
+            b'{"type":"content_block_stop","index":1@}',
+        ),
+        "choices": _flood(
+            b'{"type":"content_block_start","index":1@,"content_block":{"type":"text","text":"x"}}',
+            b'{"type":"content_block_stop","index":1@}',
+        ),
+        "parts": _flood(b'{"type":"ping"}'),
+    }
+    endless: ClassVar[Mapping[str, tuple[bytes, bytes]]] = {
+        "words": (_BODY + b'{"type":"text","text":"', b" word@"),
+        "calls": (_BODY, b'{"type":"tool_use","id":"c@","name":"f","input":{}},'),
+        "choices": (_BODY, b'{"type":"text","text":"x"},'),
+        "parts": (_BODY, b'{"type":"text","text":""},'),
+    }
 
     def __init__(self, version: str) -> None:
         self._version = version
+
+    @classmethod
+    def of(cls, path: str, headers: Mapping[str, str]) -> AnthropicWire | None:
+        """See `Wire.of`."""
+        version = headers.get("anthropic-version")
+        return cls(version or "") if path.startswith("/v1/messages") or version is not None else None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""
@@ -216,3 +253,6 @@ class AnthropicWire:
 
 def _frame(event: dict[str, Any]) -> bytes:
     return b"event: " + str(event["type"]).encode() + b"\ndata: " + dump(event) + b"\n\n"
+
+
+WIRE = AnthropicWire

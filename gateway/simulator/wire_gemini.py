@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import BadRequest, Heard, dump, first_wrong
+from gateway.simulator.wire import BadRequest, Heard, Wire, dump, first_wrong
 
 _NAMES = {
     400: "INVALID_ARGUMENT",
@@ -36,13 +39,58 @@ _KINDS: dict[str, tuple[type, ...]] = {
 SIGNATURE = "c2lnbmVkIGJ5IHRoZSBzaW11bGF0b3I="
 
 
-class GeminiWire:
+_CALL = re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>.+):(?P<verb>[A-Za-z]+)\Z")
+_LIST = re.compile(r"/v1(?:beta|alpha)/models")
+_BODY = b'{"candidates":['
+_PARTS = _BODY + b'{"index":0,"finishReason":"STOP","content":{"role":"model","parts":['
+
+
+def _flood(candidate: bytes) -> bytes:
+    return b'data: {"candidates":[' + candidate + b"]}\r\n\r\n"
+
+
+class GeminiWire(Wire):
     """Implements `Wire`."""
 
     keyless = (403, "Method doesn't allow unregistered callers. Please use API Key to call this API.")
     key_headers: tuple[str, ...] = ("x-goog-api-key", "authorization")
     name = "gemini"
     ends = 1
+    generates = frozenset({"generateContent", "streamGenerateContent"})
+    key_in_query = True
+    floods: ClassVar[Mapping[str, bytes]] = {
+        "words": _flood(b'{"content":{"parts":[{"text":" word@"}],"role":"model"},"index":0}'),
+        "calls": _flood(
+            b'{"content":{"parts":[{"functionCall":{"id":"c@","name":"f","args":{}}}],"role":"model"},"index":0}'
+        ),
+        "choices": _flood(b'{"content":{"parts":[{"text":"x"}],"role":"model"},"index":@}'),
+        "parts": _flood(b'{"content":{"parts":[{"text":""}],"role":"model"},"index":0}'),
+    }
+    endless: ClassVar[Mapping[str, tuple[bytes, bytes]]] = {
+        "words": (_PARTS + b'{"text":"', b" word@"),
+        "calls": (_PARTS, b'{"functionCall":{"id":"c@","name":"f","args":{}}},'),
+        "choices": (
+            _BODY,
+            b'{"index":@,"finishReason":"STOP","content":{"role":"model","parts":[{"text":"x"}]}},',
+        ),
+        "parts": (_PARTS, b'{"text":""},'),
+    }
+
+    @classmethod
+    def of(cls, path: str, headers: Mapping[str, str]) -> GeminiWire | None:
+        """See `Wire.of`."""
+        return cls() if _CALL.match(path) or _LIST.match(path) or "x-goog-api-key" in headers else None
+
+    def place(self, path: str, query: str) -> tuple[str, str, str]:
+        """See `Wire.place`."""
+        found = _CALL.match(path)
+        return (path, unquote(found["model"]), found["verb"]) if found is not None else (path, "", "")
+
+    def unframed(self, frames: list[bytes], query: str) -> bytes | None:
+        """See `Wire.unframed`. Without `alt=sse` Gemini streams the elements of one JSON array."""
+        if "alt=sse" in query:
+            return None
+        return b"[" + b",\r\n".join([frame[6:].strip() for frame in frames]) + b"]"
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""
@@ -205,3 +253,6 @@ class GeminiWire:
             "supportedGenerationMethods": ["generateContent", "countTokens"],
         }
         return item if model else {"models": [item]}
+
+
+WIRE = GeminiWire

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, unquote
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.wire import CREATED, BadRequest, Heard, dump, first_wrong, text_of
+from gateway.simulator.wire import CREATED, BadRequest, Heard, Wire, dump, first_wrong, text_of
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
@@ -34,16 +37,54 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _FILTERED = {"hate": {"filtered": False, "severity": "safe"}}
 
 
-class OpenAIWire:
+_AZURE = re.compile(r"/openai/deployments/(?P<model>[^/]+)/(?P<rest>chat/completions|embeddings)\Z")
+_CALL = b'"id":"c@","type":"function","function":{"name":"f","arguments":"{}"}}'
+_BODY = b'{"id":"f","object":"chat.completion","model":"m","choices":['
+_MESSAGE = _BODY + b'{"index":0,"finish_reason":"stop","message":{"role":"assistant",'
+
+
+def _flood(choice: bytes) -> bytes:
+    return b'data: {"id":"f","object":"chat.completion.chunk","model":"m","choices":[' + choice + b"]}\n\n"
+
+
+class OpenAIWire(Wire):
     """Implements `Wire`; `azure` adds what Azure's servers add."""
 
     keyless = (401, "You didn't provide an API key in the Authorization header.")
     name = "openai"
     ends = 1
+    generates = frozenset({"/v1/chat/completions"})
+    prelude = 1
+    floods: ClassVar[Mapping[str, bytes]] = {
+        "words": _flood(b'{"index":0,"delta":{"content":" word@"},"finish_reason":null}'),
+        "calls": _flood(b'{"index":0,"delta":{"tool_calls":[{"index":@,' + _CALL + b']},"finish_reason":null}'),
+        "choices": _flood(b'{"index":@,"delta":{"content":"x"},"finish_reason":null}'),
+        "parts": _flood(b'{"index":0,"delta":{},"finish_reason":null}'),
+    }
+    endless: ClassVar[Mapping[str, tuple[bytes, bytes]]] = {
+        "words": (_MESSAGE + b'"content":"', b" word@"),
+        "calls": (_MESSAGE + b'"tool_calls":[', b"{" + _CALL + b","),
+        "choices": (_BODY, b'{"index":@,"finish_reason":"stop","message":{"role":"assistant","content":"x"}},'),
+        "parts": (_MESSAGE + b'"content":[', b'{"type":"text","text":""},'),
+    }
 
     def __init__(self, azure: bool = False) -> None:
         self._azure = azure
         self.key_headers: tuple[str, ...] = ("api-key", "authorization") if azure else ("authorization",)
+
+    @classmethod
+    def of(cls, path: str, headers: Mapping[str, str]) -> OpenAIWire | None:
+        """See `Wire.of`. It takes what is nobody else's."""
+        return cls(azure=_AZURE.match(path) is not None)
+
+    def place(self, path: str, query: str) -> tuple[str, str, str]:
+        """See `Wire.place`."""
+        azure = _AZURE.match(path)
+        if azure is None:
+            return path, "", ""
+        if "api-version" not in parse_qs(query):
+            raise BadRequest("Resource not found", status=404)
+        return "/v1/" + azure["rest"], unquote(azure["model"]), ""
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""
@@ -236,3 +277,6 @@ class OpenAIWire:
         """See `Wire.models`."""
         item = {"id": model or "sim-ok", "object": "model", "created": CREATED, "owned_by": "simulator"}
         return item if model else {"object": "list", "data": [item]}
+
+
+WIRE = OpenAIWire

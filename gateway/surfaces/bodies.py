@@ -149,10 +149,12 @@ def _plain(body: bytes, form: _Form, limit: int) -> bytes:
     return body
 
 
-def bounded(request: ChatRequest) -> ChatRequest:
-    """The request, if its messages are not too many pieces: each is walked again and again. Raises `InvalidRequest`."""
+def bounded(request: ChatRequest, field: str) -> ChatRequest:
+    """The request, if its messages are not too many pieces: each is walked again and again. Raises `InvalidRequest`.
+
+    `field`: see `Dialect.turns`.
+    """
     parts = sum([len(message.parts) for message in request.messages])
     if parts > MOST_PARTS:
-        field = "contents" if request.dialect == "gemini" else "messages"
         raise InvalidRequest(f"'{field}' hold {parts} parts together, and at most {MOST_PARTS} are taken", param=field)
     return request

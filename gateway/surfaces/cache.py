@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -12,27 +13,40 @@ import msgspec
 from config.units import parse_duration
 from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
 from gateway.surfaces.request import Whole, run_request
+from gateway.surfaces.surface import Pattern, Surface
 
 if TYPE_CHECKING:
-    from cache.tier import Purge
+    from collections.abc import Mapping, Sequence
+
     from contract.caller import Caller
     from contract.exchange import Exchange
+    from contract.tiers import Purge
     from contract.unsettled import Unsettled
-    from gateway.engine.runtime import Engine, Runtime
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.request import WritesErrors
+    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
 
 _PATH = re.compile(r"/v1/cache(?:/(?P<entry>[0-9a-f]{32}))?\Z")
 
 
-class CacheSurface:
+class CacheSurface(Surface):
     """`DELETE /v1/cache?model=NAME&older_than=1h`, and `DELETE /v1/cache/ENTRY` for one that was wrong."""
 
-    def __init__(self, runtime: Runtime, dialect: WritesErrors) -> None:
-        self._runtime = runtime
-        self._dialect = dialect
+    vendor = None
+    meant: ClassVar[Mapping[str, str]] = {"cache": "DELETE /v1/cache"}
 
-    async def serve(self, call: HttpCall, method: str, path: str) -> None:
+    def __init__(self, parts: SurfaceParts) -> None:
+        self._runtime = parts.runtime
+        self._errors = parts.vendors[0].errors
+
+    def routes(self) -> Sequence[Route]:
+        """See `Surface.routes`."""
+        return (Pattern("/v1/cache(?:/{rest})?", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
+
+    def _find(self, found: Found) -> Endpoint:
+        return partial(self._serve, found.method, found.path)
+
+    async def _serve(self, method: str, path: str, call: HttpCall) -> None:
         """Answers one HTTP request."""
         match = _PATH.match(path)
 
@@ -50,11 +64,11 @@ class CacheSurface:
             exchange.status, exchange.outcome = 200, "ok"
             return Whole("application/json", msgspec.json.encode({"removed": removed}))
 
-        await run_request(self._runtime, call, f"{method} /v1/cache", self._dialect, answer)
+        await run_request(self._runtime, call, f"{method} /v1/cache", self._errors, answer)
 
 
 def _asked(call: HttpCall, app: str, entry: str) -> Purge:
-    from cache.tier import Purge
+    from contract.tiers import Purge
 
     query = parse_qs(call.query.decode("latin-1"), keep_blank_values=True)
     if unknown := sorted(set(query) - {"model", "older_than"}):

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
     from contract.unsettled import Unsettled
     from gateway.engine.pump import Pump
-    from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.bodies import BodyReader
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.surface import SurfaceParts, Vendor
 
 
 # The body's field that speaks to the gateway and not to a provider.
@@ -37,15 +37,17 @@ EXTENSION = "gatehouse"
 class ChatSurface:
     """One dialect's endpoint."""
 
-    def __init__(self, runtime: Runtime, dialect: Dialect, surface: str, bodies: BodyReader) -> None:
+    def __init__(self, parts: SurfaceParts, vendor: Vendor, dialect: Dialect, surface: str) -> None:
         """`surface` is the name in traces and metrics, such as `POST /v1/chat/completions`."""
-        self._runtime = runtime
-        self._bodies = bodies
+        self._runtime = parts.runtime
+        self._bodies = parts.bodies
+        self._vendor = vendor.name
         self._dialect = dialect
         self._surface = surface
 
     async def serve(self, call: HttpCall, inbound: InboundCall) -> None:
         """Answers one HTTP request."""
+        call.vendor = self._vendor
 
         await run_request(self._runtime, call, self._surface, self._dialect, partial(self._answer, inbound))
 
@@ -83,13 +85,13 @@ class ChatSurface:
         return None
 
     def _read(self, body: bytes, inbound: InboundCall) -> ChatRequest:
-        return bounded(self._dialect.read_request(body, inbound))
+        return bounded(self._dialect.read_request(body, inbound), self._dialect.turns)
 
     def _writer(
         self, request: ChatRequest, reply: Pump | CostedReply, exchange: Exchange, *, opened: bool
     ) -> ReplyWriter:
         raw = reply.raw and reply.dialect == self._dialect.name and reply.streamed == request.stream
-        reply_id = _reply_id(self._dialect.name, exchange)
+        reply_id = _reply_id(self._dialect, exchange)
         return self._dialect.reply_writer(request, reply_id=reply_id, raw=raw, opened=opened)
 
     async def _whole(self, exchange: Exchange, request: ChatRequest, engine: Engine, unsettled: Unsettled) -> Whole:
@@ -110,7 +112,7 @@ class ChatSurface:
     async def _stream(
         self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine, unsettled: Unsettled
     ) -> None:
-        reply_id = _reply_id(self._dialect.name, exchange)
+        reply_id = _reply_id(self._dialect, exchange)
         opening = Opening(call, exchange, request, self._dialect, reply_id, engine.keepalive_s)
         reply: Pump | CostedReply | None = None
         try:
@@ -152,7 +154,7 @@ class ChatSurface:
         writer: ReplyWriter,
         keepalive_s: float,
     ) -> None:
-        keepalive = KeepAlive(call, self._dialect.name, keepalive_s)
+        keepalive = KeepAlive(call, self._dialect.sign_of_life, keepalive_s)
         write = call.write
         if exchange.attempts and (timeout_s := exchange.attempts[-1].timeout_s):
             call.end_by(asyncio.get_running_loop().time() + timeout_s)
@@ -212,10 +214,9 @@ def _note_losses(exchange: Exchange, writer: ReplyWriter) -> None:
             attempt.losses += tuple(writer.losses)
 
 
-_ID_PREFIXES = {"openai": "chatcmpl-", "anthropic": "msg_", "gemini": ""}
 _NOT_WORD = re.compile(r"[^A-Za-z0-9]")
 
 
-def _reply_id(dialect: str, exchange: Exchange) -> str:
+def _reply_id(dialect: Dialect, exchange: Exchange) -> str:
     """An id for an answer whose provider gave none."""
-    return _ID_PREFIXES.get(dialect, "") + _NOT_WORD.sub("", exchange.id.removeprefix("req_"))
+    return dialect.id_prefix + _NOT_WORD.sub("", exchange.id.removeprefix("req_"))

@@ -6,23 +6,25 @@ import base64
 import binascii
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import parse_qs
 
 import msgspec
 
 from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
 from gateway.surfaces.request import Whole, run_request
+from gateway.surfaces.surface import Pattern, Surface
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from contract.caller import Caller
     from contract.exchange import Exchange
+    from contract.sources import Item
     from contract.unsettled import Unsettled
-    from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.bodies import BodyReader
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.request import WritesErrors
-    from rag.ingest import Item
+    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
     from rag.source import Source
 
 MAX_DOCUMENTS = 1000
@@ -59,15 +61,25 @@ class Searched(msgspec.Struct, forbid_unknown_fields=True):
     top: int = 10
 
 
-class DocumentSurface:
+class DocumentSurface(Surface):
     """The endpoints below `/v1/sources`."""
 
-    def __init__(self, runtime: Runtime, dialect: WritesErrors, bodies: BodyReader) -> None:
-        self._runtime = runtime
-        self._bodies = bodies
-        self._dialect = dialect
+    vendor = None
+    meant: ClassVar[Mapping[str, str]] = {"sources": "/v1/sources/NAME/documents"}
 
-    async def serve(self, call: HttpCall, method: str, path: str) -> None:
+    def __init__(self, parts: SurfaceParts) -> None:
+        self._runtime = parts.runtime
+        self._bodies = parts.bodies
+        self._errors = parts.vendors[0].errors
+
+    def routes(self) -> Sequence[Route]:
+        """See `Surface.routes`."""
+        return (Pattern("/v1/sources/{rest}", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
+
+    def _find(self, found: Found) -> Endpoint:
+        return partial(self._serve, found.method, found.path)
+
+    async def _serve(self, method: str, path: str, call: HttpCall) -> None:
         """Answers one HTTP request."""
         match = _PATH.match(path)
         surface = f"{method} /v1/sources/{{name}}/{match['what'] if match else ''}"
@@ -83,7 +95,7 @@ class DocumentSurface:
             exchange.status, exchange.outcome = 200, "ok"
             return Whole("application/json", msgspec.json.encode(body))
 
-        await run_request(self._runtime, call, surface, self._dialect, answer)
+        await run_request(self._runtime, call, surface, self._errors, answer)
 
     async def _answer(
         self,
@@ -143,7 +155,8 @@ def _searched(body: bytes) -> Searched:
 
 def _items(body: bytes) -> list[Item]:
     """The documents of a body; their contents are read later, each by itself."""
-    from rag.ingest import MAX_ID_BYTES, Item
+    from contract.sources import Item
+    from rag.ingest import MAX_ID_BYTES
 
     handed: HandedIn = _read(body, HandedIn)
     if len(handed.documents) > MAX_DOCUMENTS:

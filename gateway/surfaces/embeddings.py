@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.messages import EmbeddingRequest, Embeddings
     from contract.unsettled import Unsettled
-    from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.bodies import BodyReader
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.surface import SurfaceParts, Vendor
 
 
 class EmbeddingWire(WritesErrors, Protocol):
@@ -32,13 +32,16 @@ class EmbeddingWire(WritesErrors, Protocol):
 class EmbeddingSurface:
     """One endpoint."""
 
-    def __init__(self, runtime: Runtime, surface: str, bodies: BodyReader) -> None:
-        self._runtime = runtime
-        self._bodies = bodies
+    def __init__(self, parts: SurfaceParts, vendor: Vendor, surface: str) -> None:
+        """`surface` is the name in traces and metrics."""
+        self._runtime = parts.runtime
+        self._bodies = parts.bodies
+        self._vendor = vendor.name
         self._surface = surface
 
     async def serve(self, call: HttpCall, wire: EmbeddingWire) -> None:
         """Answers one HTTP request."""
+        call.vendor = self._vendor
 
         await run_request(self._runtime, call, self._surface, wire, partial(self._answer, wire))
 

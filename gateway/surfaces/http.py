@@ -28,18 +28,6 @@ _KEY_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 
 
-def vendor_of(path: str) -> str:
-    """Whose API a path belongs to: openai, anthropic or gemini; empty for those that all share."""
-    first, _, rest = path[1:].partition("/")
-    if first in ("openai", "anthropic", "gemini"):
-        return first
-    if first in ("v1beta", "v1alpha") or (rest.startswith("models/") and ":" in rest):
-        return "gemini"
-    if rest.startswith("messages"):
-        return "anthropic"
-    return "openai" if rest.startswith(("chat/", "embeddings", "completions", "responses")) else ""
-
-
 class Connection(Protocol):
     """What a request's connection knows of it. `late`: its body comes too slowly; `why` it was cut off; `due`: when (in
     the loop's time) it is to be cut off if the caller does not read.
@@ -67,6 +55,7 @@ class HttpCall:
         "headers",
         "path",
         "query",
+        "vendor",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +68,8 @@ class HttpCall:
         self.address: str = peer[0] if peer else ""
         self.began = False
         self.departed = False
+        # Whose API it uses, as its surface says; empty for what is Gatehouse's own.
+        self.vendor = ""
         extensions = scope.get("extensions")
         self._connection: Connection | None = extensions.get("gatehouse.connection") if extensions else None
         self._receive = receive
@@ -168,7 +159,7 @@ class HttpCall:
 
     def shown(self) -> Shown:
         """What the request shows of who sends it. Raises `InvalidRequest`."""
-        return Shown(self.key(), self.address, vendor_of(self.path))
+        return Shown(self.key(), self.address, self.vendor)
 
     @property
     def user(self) -> str:

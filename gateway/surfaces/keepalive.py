@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.surfaces.http import HttpCall
 
-# What each vendor's SDK is known to pass over. google-genai reads every line as data, so Gemini streams stay silent.
-_SIGNS = {"openai": b": keep-alive\n\n", "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n'}
-
-
-def sign_of_life(dialect: str) -> bytes:
-    """What may stand in a stream of this dialect without meaning anything; empty where nothing may."""
-    return _SIGNS.get(dialect, b"")
-
 
 class KeepAlive:
     """Writes a sign whenever nothing has been written for `interval_s`. Frames are whole, so it never splits one."""
 
     __slots__ = ("_call", "_interval_s", "_loop", "_sign", "_timer", "_touched", "_writing")
 
-    def __init__(self, call: HttpCall, dialect: str, interval_s: float) -> None:
+    def __init__(self, call: HttpCall, sign: bytes, interval_s: float) -> None:
+        """`sign`: see `Dialect.sign_of_life`."""
         self._call = call
-        self._sign = sign_of_life(dialect)
+        self._sign = sign
         self._interval_s = interval_s
         self._loop = asyncio.get_running_loop()
         self._touched = self._loop.time()

@@ -1,35 +1,69 @@
-"""`/v1/models`, which means three things on one host: the vendors are told apart by their headers."""
+"""`/v1/models`, which means several things on one host: the vendors are told apart by their headers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from access.callers.keys import unknown_model
 from gateway.surfaces.request import Whole, run_request
+from gateway.surfaces.surface import Pattern, Surface, wrong_method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from contract.exchange import Exchange
     from contract.unsettled import Unsettled
-    from gateway.engine.runtime import Engine, Runtime
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.request import WritesErrors
+    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts, Vendor
 
 # Models are names in a config and have no birthday; clients want one.
 _CREATED = 1_767_225_600
 _CREATED_TEXT = "2026-01-01T00:00:00Z"
 
 
-class ModelSurface:
+class ModelSurface(Surface):
     """Lists the models that the caller may ask for, or tells of one."""
 
-    def __init__(self, runtime: Runtime, surface: str) -> None:
-        self._runtime = runtime
-        self._surface = surface
+    vendor = None
+    meant: ClassVar[Mapping[str, str]] = {"models": "GET /v1/models"}
 
-    async def serve(self, call: HttpCall, dialect: WritesErrors, vendor: str, name: str | None) -> None:
-        """Answers one HTTP request in the manner of `vendor`. `name` is None for the list."""
+    def __init__(self, parts: SurfaceParts) -> None:
+        self._runtime = parts.runtime
+        self._vendors = {each.name: each for each in parts.vendors}
+        self._first = parts.vendors[0]
+        self._of_version = {version: each for each in parts.vendors for version in each.versions}
+        self._told = [each for each in reversed(parts.vendors) if each.header]
+        self._calling = next((each.name for each in parts.vendors if each.verbs), "")
+
+    def routes(self) -> Sequence[Route]:
+        """See `Surface.routes`."""
+        parts = {
+            "vendor": "|".join(self._vendors),
+            "version": "|".join(["v1", *self._of_version]),
+            "name": r".*[^/\n]",
+        }
+        return (Pattern("(?:/{vendor})?/{version}/models(?:/{name})?", self._find, methods=(), parts=parts),)
+
+    def _find(self, found: Found) -> Endpoint | None:
+        name = found.values["name"]
+        if found.method != "GET":
+            # With a verb behind it, it may be a call that we do not serve.
+            if found.values["vendor"] in ("", self._calling) and re.search(r":[A-Za-z]+\Z", name):
+                return None
+            raise wrong_method(found.path, ("GET",))
+        told = self._vendors.get(found.values["vendor"]) or self._of_version.get(found.values["version"])
+        family = told.name if told is not None else self._calling if ":" in name else ""
+        return partial(self._serve, told, family, name or None)
+
+    async def _serve(self, told: Vendor | None, family: str, name: str | None, call: HttpCall) -> None:
+        """Answers in the manner of the vendor whose path it is, or whose SDK asks. `name` is None for the list."""
+        vendor = told or next((each for each in self._told if each.header in call.headers), self._first)
+        call.vendor = family
 
         async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
             exchange.config = engine.digest
@@ -37,16 +71,15 @@ class ModelSurface:
             models = engine.pipeline.models(caller)
             if name is not None and name not in models:
                 raise unknown_model(name, models)
-            write = _gemini if vendor == "gemini" else _openai_and_anthropic
-            body = msgspec.json.encode(write(models, name))
+            body = msgspec.json.encode(vendor.models(models, name))
             exchange.status = 200
             exchange.outcome = "ok"
             return Whole("application/json", body)
 
-        await run_request(self._runtime, call, self._surface, dialect, answer)
+        await run_request(self._runtime, call, "GET /v1/models", vendor.errors, answer)
 
 
-def _openai_and_anthropic(models: list[str], name: str | None) -> dict[str, Any]:
+def of_openai_and_anthropic(models: list[str], name: str | None) -> dict[str, Any]:
     """One object that satisfies both SDKs."""
     if name is not None:
         return _item(name)
@@ -69,14 +102,3 @@ def _item(name: str) -> dict[str, Any]:
         "display_name": name,
         "created_at": _CREATED_TEXT,
     }
-
-
-def _gemini(models: list[str], name: str | None) -> dict[str, Any]:
-    if name is not None:
-        return _gemini_item(name)
-    return {"models": [_gemini_item(model) for model in models]}
-
-
-def _gemini_item(name: str) -> dict[str, Any]:
-    methods = ["generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"]
-    return {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.surfaces.keepalive import KeepAlive, sign_of_life
+from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.request import stream_headers
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Opening:
         self._keepalive: KeepAlive | None = None
         self._keepalive_s = keepalive_s
         self._silence: asyncio.TimerHandle | None = None
-        if keepalive_s > 0 and sign_of_life(dialect.name):
+        if keepalive_s > 0 and dialect.sign_of_life:
             self._silence = asyncio.get_running_loop().call_later(keepalive_s, self._show_life)
         self.opened = False
 
@@ -76,7 +76,7 @@ class Opening:
         self._silence = None
         if self._sending is None and not self._call.began:
             writer = self._dialect.reply_writer(self._request, reply_id=self._reply_id, raw=False)
-            self._begin(sign_of_life(self._dialect.name), writer.content_type)
+            self._begin(self._dialect.sign_of_life, writer.content_type)
 
     def _begin(self, frame: bytes, content_type: str) -> None:
         self._sending = asyncio.get_running_loop().create_task(self._send(frame, content_type, self._sending))
@@ -92,7 +92,7 @@ class Opening:
         await self._call.begin(200, stream_headers(exchange, content_type))
         await self._call.write(frame)
         # A model may think for minutes before its first word, and whoever stands in between gives up sooner.
-        self._keepalive = KeepAlive(self._call, self._dialect.name, self._keepalive_s)
+        self._keepalive = KeepAlive(self._call, self._dialect.sign_of_life, self._keepalive_s)
 
     async def settle(self) -> bool:
         """Once the answer is there or has failed: whether the stream has been opened."""

@@ -14,32 +14,35 @@ from gateway.surfaces.request import Whole, run_request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from contract.dialect import Dialect
     from contract.exchange import Exchange
     from contract.messages import ChatRequest
     from contract.unsettled import Unsettled
-    from gateway.engine.runtime import Engine, Runtime
-    from gateway.surfaces.bodies import BodyReader
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.request import WritesErrors
+    from gateway.surfaces.surface import SurfaceParts, Vendor
 
 
 class TokenSurface:
     """One endpoint."""
 
     def __init__(
-        self, runtime: Runtime, surface: str, dialect: WritesErrors, write: Callable[[int], bytes], bodies: BodyReader
+        self, parts: SurfaceParts, vendor: Vendor, dialect: Dialect, surface: str, write: Callable[[int], bytes]
     ) -> None:
-        self._runtime = runtime
-        self._bodies = bodies
+        """`surface` is the name in traces and metrics."""
+        self._runtime = parts.runtime
+        self._bodies = parts.bodies
+        self._vendor = vendor.name
         self._surface = surface
         self._dialect = dialect
         self._write = write
 
     async def serve(self, call: HttpCall, read: Callable[[bytes], ChatRequest]) -> None:
         """Answers one HTTP request."""
+        call.vendor = self._vendor
 
         def counted(body: bytes) -> tuple[str, int]:
-            request = bounded(read(body))
+            request = bounded(read(body), self._dialect.turns)
             return request.model, prompt_tokens(request)
 
         async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:

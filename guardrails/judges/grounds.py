@@ -10,12 +10,17 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
+from config.guardrails import Then
+from config.struct import Number
 from contract.context_block import read_blocks
 from contract.work import WorkPool
-from guardrails.heads import Head, load_head
-from guardrails.judges.guard import Judgement
+from guardrails.component import Parts
+from guardrails.judges.guard import FormatGuardrail, Judgement
+from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
@@ -108,19 +113,32 @@ def batches(text: str) -> Iterator[list[str]]:
     yield from (left[place : place + _BATCH] for place in range(0, len(left), _BATCH))
 
 
+class GroundedConfig(FormatGuardrail):
+    """Every statement of the answer must stand in the passages that were retrieved for it."""
+
+    kind: Literal["grounded"] = Field(description="Statements that the retrieved passages don't support.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
+
+    def judge_of(self, parts: Parts) -> GroundedJudge:
+        """See `FormatGuardrail.judge_of`."""
+        return GroundedJudge(self.threshold, pool=parts.pools.judging)
+
+
 class GroundedJudge:
     """Finds sentences that none of the passages supports. Without passages there is nothing to judge by."""
 
     name = "grounded"
 
-    def __init__(self, threshold: float, head: Head | None = None, pool: WorkPool | None = None) -> None:
+    def __init__(self, threshold: float, head: LinearClassifier | None = None, pool: WorkPool | None = None) -> None:
         """A sentence that is less likely than `threshold` to be supported is a problem.
 
         `pool` has the threads in which answers are compared.
         """
         self._pool = pool or WorkPool("judging")
         self._threshold = threshold
-        self._head = head or load_head("grounds")
+        self._head = head or load_classifier("grounds")
 
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""

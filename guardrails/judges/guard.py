@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
+from pydantic import Field
 
+from config.guardrails import Side, Step, Then
 from contract.deltas import ChoiceDelta, Delta, FinishReason
 from contract.finding import Finding
 from contract.messages import Message, Text
 from contract.stock import OWN_DIALECT, StockReply
-from contract.work import WorkPool, caller_of
+from contract.work import caller_of
+from guardrails.component import Guardrail, Parts
 from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from contract.guards import Again
     from contract.messages import ChatRequest
     from contract.reply import Reply
-    from guardrails.formats.forms import Form
+    from guardrails.checks import AnswerCheck
     from guardrails.verdict import Policy
 
-Step = tuple[str, str]
-_CUT: frozenset[FinishReason] = frozenset({"length", "context_window", "pause", "content_filter", "malformed"})
+# Ends of an answer that is not whole.
+CUT_OFF: frozenset[FinishReason] = frozenset({"length", "context_window", "pause", "content_filter", "malformed"})
 MAX_HELD_CHARACTERS = 4_000_000
 
 
@@ -122,8 +124,34 @@ async def hold(reply: Reply) -> HeldAnswer:
     return HeldAnswer(reply, deltas)
 
 
+class FormatGuardrail(Guardrail):
+    """What a guardrail that needs the whole answer has: a kind names its options and gives its judge."""
+
+    sides: ClassVar[frozenset[str]] = frozenset({"output"})
+    steps: ClassVar[frozenset[str]] = frozenset(
+        {"flag", "repair", "retry", "parallel", "model", "block", "say", "human"}
+    )
+    then: Then = Field(
+        default=("repair", "retry 1", "block"),
+        description="What to try, in order: repair, retry N (with the reason), parallel N, model NAME, say TEXT, "
+        "human, block; flag lets it pass.",
+    )
+
+    def judge_of(self, parts: Parts) -> Judge:
+        """What judges answers. Raises `ValueError`."""
+        raise NotImplementedError(f"{type(self).__name__} has no judge")
+
+    def holds_back(self, side: Side) -> str:
+        """See `GuardrailConfig.holds_back`."""
+        return "the whole answer" if side == "output" else super().holds_back(side)
+
+    def answer_check(self, name: str, parts: Parts) -> AnswerCheck:
+        """See `Guardrail.answer_check`."""
+        return AnswerGuard(self.judge_of(parts), self.policy(name, parts, {"*": "flag"}), self.ordered_steps)
+
+
 class AnswerGuard:
-    """Implements `guardrails.chain.AnswerCheck`."""
+    """Implements `guardrails.checks.AnswerCheck`."""
 
     def __init__(self, judge: Judge, policy: Policy, steps: Sequence[Step]) -> None:
         """`steps` in the order in which they are tried: (`retry`, `1`), (`block`, ``), ..."""
@@ -259,39 +287,3 @@ def _with_reason(request: ChatRequest, problem: str) -> ChatRequest:
         "user", (Text(f"Your last answer can't be used: {problem}. Answer again, and only so that it can."),)
     )
     return msgspec.structs.replace(request, messages=(*request.messages, reason))
-
-
-class FormJudge:
-    """Whether an answer is of a form. One that calls tools instead of speaking is left alone."""
-
-    def __init__(self, form: Form, pool: WorkPool | None = None) -> None:
-        """`pool` has the threads in which long answers are read."""
-        self._pool = pool or WorkPool("formats")
-        self._form = form
-        self.name = form.name
-
-    async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
-    ) -> Judgement:
-        """See `Judge.judge`."""
-        if calls and not text.strip():
-            return Judgement()
-        cut = finish in _CUT
-        verdict = await self._pool.run(caller, partial(self._form.check, text, cut=cut))
-        return Judgement(verdict.problem, verdict.repaired)
-
-
-class CompleteJudge:
-    """Whether an answer says anything, and says it to the end."""
-
-    name = "complete"
-
-    async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
-    ) -> Judgement:
-        """See `Judge.judge`."""
-        if finish in _CUT:
-            return Judgement("it was cut off before its end")
-        if not calls and not text.strip():
-            return Judgement("it was empty")
-        return Judgement()

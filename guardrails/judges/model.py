@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import Field
+
+from config.guardrails import Then
+from config.struct import Ref
+from config.units import Duration
 from contract.deltas import FinishReason
 from contract.messages import ChatRequest, Message, ResponseFormat, Text
-from guardrails.judges.guard import Judgement, hold
+from guardrails.component import Parts
+from guardrails.judges.guard import FormatGuardrail, Judgement, hold
 
 if TYPE_CHECKING:
     from contract.guards import Again
@@ -21,6 +27,20 @@ Reply with one JSON object: {{"pass": true or false, "reason": "one short senten
 _VERDICT = re.compile(r"\{[^{}]*\"pass\"[^{}]*\}", re.DOTALL)
 _MAX_CHARACTERS = 24_000
 _LAST_MESSAGES = 6
+
+
+class JudgeConfig(FormatGuardrail):
+    """The answer must keep to a rubric, in the judgement of a model."""
+
+    kind: Literal["judge"] = Field(description="A rubric, in the judgement of a model.")
+    model: Annotated[str, Ref("models", "model")] = Field(description="The model that judges.", examples=["judge"])
+    rubric: str = Field(min_length=1, description="What an answer must keep to, in words.")
+    timeout: Duration = Field(default=20.0, description="How long it may take.")
+    then: Then = Field(default=("retry 1", "block"), description="What to try, in order.")
+
+    def judge_of(self, parts: Parts) -> ModelJudge:
+        """See `FormatGuardrail.judge_of`."""
+        return ModelJudge(self.model, self.rubric)
 
 
 class JudgeSilent(Exception):

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
+from pydantic import Field
 
+from config.guardrails import Then
+from config.struct import Number, Whole
+from config.units import Duration, Percentage
 from contract.work import WorkPool
-from guardrails.heads import Head, load_head
+from guardrails.component import Parts
 from guardrails.judges.grounds import LONGEST, Grounds, batches
-from guardrails.judges.guard import Judgement, hold
+from guardrails.judges.guard import FormatGuardrail, Judgement, hold
+from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
@@ -26,13 +31,34 @@ LEAST_COVERED = 0.5
 _LETTERS = re.compile(r"\w+")
 
 
+class ConsistentConfig(FormatGuardrail):
+    """The model must say the same when it is asked again."""
+
+    kind: Literal["consistent"] = Field(description="Statements that differ each time the model is asked.")
+    samples: Whole = Field(default=2, ge=1, le=8, description="How many more answers to ask for; each costs a call.")
+    share: Percentage = Field(default=0.5, description="The share of samples that must support a statement.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    timeout: Duration = Field(default=30.0, description="How long it may take.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    then: Then = Field(default=("flag",), description="What to try, in order.")
+
+    def judge_of(self, parts: Parts) -> SamplesJudge:
+        """See `FormatGuardrail.judge_of`."""
+        return SamplesJudge(self.samples, self.share, self.threshold, pool=parts.pools.judging)
+
+
 class SamplesJudge:
     """Asks for `count` more answers and compares. A statement that fewer than `share` of them support is a problem."""
 
     name = "inconsistent"
 
     def __init__(
-        self, count: int, share: float, threshold: float, head: Head | None = None, pool: WorkPool | None = None
+        self,
+        count: int,
+        share: float,
+        threshold: float,
+        head: LinearClassifier | None = None,
+        pool: WorkPool | None = None,
     ) -> None:
         """`threshold`: how likely a statement must be to be supported by a sample.
 
@@ -42,7 +68,7 @@ class SamplesJudge:
         self._count = count
         self._share = share
         self._threshold = threshold
-        self._head = head or load_head("grounds")
+        self._head = head or load_classifier("grounds")
 
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from contract.context_block import read_blocks
-from guardrails.words_of import Author, rewrite
+from guardrails.text_fields import Author, map_text
 
 if TYPE_CHECKING:
     from contract.messages import ChatRequest
-    from guardrails.personal.patterns import Span
     from guardrails.personal.search import PersonalSearch
+    from guardrails.span import Span
 
 _TAG = re.compile(r"[A-Z]+_[A-Z2-7]{6}")
 
@@ -43,5 +43,5 @@ def sent_words(request: ChatRequest) -> str:
         texts.append(read_blocks(text)[1])
         return text
 
-    rewrite(request, note)
+    map_text(request, note)
     return "\n".join(texts)

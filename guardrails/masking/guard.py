@@ -13,13 +13,14 @@ import msgspec
 
 from contract.messages import ChatRequest, Message, Text
 from contract.work import caller_of
+from guardrails.checks import RequestMasker
 from guardrails.masking.mask import Values, literal_spans, mask_text, name_parts, texts_of
 from guardrails.masking.tags import LITERAL, TagKey
 from guardrails.masking.unmask import EVERY_TOOL, Unmask, as_json
 from guardrails.masking.vault import Vault
 from guardrails.notes import with_note
-from guardrails.personal.patterns import Span, Taken
-from guardrails.words_of import Author, rewrite, unread_parts
+from guardrails.span import Span, Taken
+from guardrails.text_fields import Author, map_text, unread_parts
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -37,7 +38,7 @@ _HINT_TEXT = (
 _HINT = Message("system", (Text(_HINT_TEXT),))
 
 
-class PersonalGuard:
+class PersonalGuard(RequestMasker):
     """One masking guardrail of a config."""
 
     def __init__(
@@ -185,7 +186,7 @@ class Masking:
             masked = replaced.get(text, text)
             return masked if author != "label" else masked.replace("<", "").replace(">", "") if masked != text else text
 
-        changed = rewrite(request, change)
+        changed = map_text(request, change)
         self._masked |= set(replaced.values())
         if explained or not self._hint or changed is request:
             return changed
@@ -223,7 +224,7 @@ class Masking:
         request = msgspec.structs.replace(
             request, messages=tuple(each for each in request.messages if each is not _HINT)
         )
-        return rewrite(request, lambda text, _: self.vault.reveal(text))
+        return map_text(request, lambda text, _: self.vault.reveal(text))
 
     def reveal_arguments(self, tool: str, arguments: str) -> str:
         """A tool's arguments with the values, if it may have them."""

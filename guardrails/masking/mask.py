@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from guardrails.masking.tags import LITERAL
-from guardrails.personal.patterns import Span, Taken
-from guardrails.words_of import Author, rewrite
+from guardrails.span import Span, Taken
+from guardrails.text_fields import Author, map_text
 
 if TYPE_CHECKING:
     from contract.messages import ChatRequest
@@ -121,5 +121,5 @@ def texts_of(request: ChatRequest) -> list[tuple[str, Author]]:
         seen.setdefault(text, author)
         return text
 
-    rewrite(request, note)
+    map_text(request, note)
     return list(seen.items())

@@ -6,26 +6,18 @@ never searched for mails; and what must hold of a match beyond its form (`holds`
 
 from __future__ import annotations
 
-import bisect
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from guardrails.personal import checksums, national_ids
+from guardrails.span import Span
+from guardrails.span import resolve as resolve_by
 
 Match: TypeAlias = "re.Match[str]"
-
-
-class Span(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Where something stands in a text: `[start, end)` in characters, what it is, and how sure that is (0 to 1)."""
-
-    start: int
-    end: int
-    kind: str
-    score: float = 1.0
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -376,39 +368,9 @@ def _without(text: str, spans: Sequence[Span]) -> str:
     return "".join([*parts, text[place:]])
 
 
-def resolve(spans: list[Span], order: dict[str, int] | None = None) -> list[Span]:
-    """Without overlaps, by place: the surer span wins, then the longer, then the earlier kind in `order`."""
-    ranks = order or _ORDER
-    ranked = sorted(spans, key=lambda s: (-s.score, s.start - s.end, ranks.get(s.kind, len(ranks)), s.start))
-    taken = Taken()
-    return sorted([span for span in ranked if span.end > span.start and taken.take(span.start, span.end)])
+def resolve(spans: list[Span], order: Mapping[str, int] | None = None) -> list[Span]:
+    """See `guardrails.span.resolve`; of kinds that are alike the one that stands first in `PATTERNS` wins."""
+    return resolve_by(spans, order or ORDER)
 
 
-class Taken:
-    """Stretches of a text without overlaps; each is found by bisection."""
-
-    __slots__ = ("_ends", "_starts")
-
-    def __init__(self, spans: Sequence[Span] = ()) -> None:
-        """`spans` by place, without overlaps."""
-        self._starts = [span.start for span in spans]
-        self._ends = [span.end for span in spans]
-
-    def take(self, start: int, end: int) -> bool:
-        """Takes a stretch if all of it is free; whether it was."""
-        if not self.is_free(start, end):
-            return False
-        place = bisect.bisect_right(self._starts, start)
-        self._starts.insert(place, start)
-        self._ends.insert(place, end)
-        return True
-
-    def is_free(self, start: int, end: int) -> bool:
-        """Whether nothing of a stretch is taken."""
-        place = bisect.bisect_right(self._starts, start)
-        return not (place and self._ends[place - 1] > start) and not (
-            place < len(self._starts) and self._starts[place] < end
-        )
-
-
-_ORDER = {kind: place for place, kind in enumerate(KINDS)}
+ORDER = {kind: place for place, kind in enumerate(KINDS)}

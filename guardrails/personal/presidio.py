@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from guardrails.personal.patterns import Span
+from guardrails.span import Span
 
 # Below this a find is only digits of some length, for which Presidio would weigh the words around it.
 LEAST_SCORE = 0.5
@@ -17,7 +17,7 @@ _REACHES_OUT = frozenset({"EMAIL_ADDRESS", "URL"})
 
 
 class PresidioFinder:
-    """Implements `guardrails.spans.Finder` with the recognisers of the kinds asked for."""
+    """Implements `guardrails.checks.Finder` with the recognisers of the kinds asked for."""
 
     def __init__(self, kinds: Sequence[str], languages: Sequence[str]) -> None:
         """`kinds` as Presidio names them, in any case.

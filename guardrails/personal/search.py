@@ -7,46 +7,23 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from contract.work import WorkPool
 from guardrails.canonical import disguises
 from guardrails.keywords import KeywordFinder
 from guardrails.matching import Matcher
-from guardrails.personal.patterns import PATTERNS, Pattern, Span, find, resolve
+from guardrails.personal.patterns import ORDER, PATTERNS, Pattern, find, resolve
+from guardrails.personal.tagger_thread import TaggerThread
 from guardrails.slices import Slicer
+from guardrails.span import Span
+
+if TYPE_CHECKING:
+    from guardrails.checks import Finder
 
 # Beyond this a search is long enough to be felt by others on the event loop.
 _INLINE_CHARACTERS = 8000
 _REMEMBERED = 4096
-
-
-class Finder(Protocol):
-    """Finds what has a form."""
-
-    def find(self, text: str) -> list[Span]:
-        """Blocking."""
-        ...
-
-
-class Tags(Protocol):
-    """What finds names and addresses in free text."""
-
-    def tag(self, text: str) -> list[Span]:
-        """Blocking."""
-        ...
-
-
-class TaggerThread:
-    """A tagger with a thread of its own: the model uses one core at a time, and callers take turns piece by piece.
-
-    It outlives a reload, for the model takes memory and a moment to load.
-    """
-
-    def __init__(self, tagger: Tags, pool: WorkPool | None = None) -> None:
-        self.tagger = tagger
-        # About 60 ms a piece.
-        self.slicer = Slicer(pool or WorkPool("names and addresses"), 4000, 300)
 
 
 class PersonalSearch:
@@ -73,7 +50,7 @@ class PersonalSearch:
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + tuple(
             Pattern(kind, re.compile(matcher.form)) for kind, matcher in own if matcher.is_quick
         )
-        self._lists = KeywordFinder(lists, exact=True) if lists else None
+        self._lists = KeywordFinder(lists, exact=True, order=ORDER) if lists else None
         self.kinds = kinds
         self._thread = thread
         self._seen: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guardrails.personal.patterns import Span
+from guardrails.span import Span
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,13 +10,13 @@ from rag.chunk import Block, markdown_blocks, plain_blocks
 from rag.documents.kinds import EXCEL, HTML, MARKDOWN, SUFFIXES, TABLES, WORD, kind_of, suffix_of
 from rag.documents.pieces import Pieces, Unreadable
 from rag.documents.prose import unhyphenated
+from rag.documents.sizes import MAX_BYTES
 from rag.encodings import clean, decode
 from rag.html_text import add_page
 
 __all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "load_file", "read", "read_document", "suffix_of"]
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
-MAX_BYTES = 64 * 1024 * 1024
 # Of bytes that no text has; more is a program or a picture by the name of a text.
 MOST_CONTROLS = 0.1
 _LOOKED_AT = 16_384

@@ -7,7 +7,7 @@ import datetime
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from contract.messages import ChatRequest, Message, Text
 from contract.passages import Passage
@@ -20,8 +20,7 @@ from rag.tables.proving import Prover
 from rag.tables.rows import Column, QueryFailed, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
+    from contract.answering import Asks
     from contract.exchange import Exchange
 
 MAX_TABLES = 8
@@ -46,16 +45,8 @@ _THOUGHTS = re.compile(r"^.*</(?:think|thinking|thought|reasoning)>", re.DOTALL 
 _FIGURES = frozenset(terms("average total sum count number many much revenue sales most least highest lowest top per"))
 
 
-class Asks(Protocol):
-    """Asks a model by its name, and gives its words."""
-
-    def __call__(self, request: ChatRequest, model: str, /) -> Awaitable[str]:
-        """Raises what the model's targets raise."""
-        ...
-
-
 class TableSource:
-    """One database with the tables that may be read."""
+    """One database with the tables that may be read. Implements `contract.sources.LiveSource`."""
 
     def __init__(
         self,

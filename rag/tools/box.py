@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from contract.messages import ChatRequest, Tool
+from contract.tools import ReadingTool
 from rag.tools.fetch import FetchFailed
-from rag.tools.kinds import ReadingTool
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange

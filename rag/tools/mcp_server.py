@@ -5,21 +5,59 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
+from config.document import Path
+from config.providers import Headers
+from config.struct import HttpUrl
+from config.tools import RemoteToolConfig, ToolParts
+from config.units import Duration
 from contract.egress import DIRECT, Egress
 from contract.messages import Tool
 from gateway.dialects.names import EVERY_VENDOR
+from rag.tools.bounds import MAX_RESULT
 from rag.tools.fetch import FetchFailed
-from rag.tools.kinds import MAX_RESULT
 
 if TYPE_CHECKING:
     from contract.caller import Caller
 
 
+class McpConfig(RemoteToolConfig):
+    """The reading tools of an MCP server; each is offered as the entry's name, an underscore and its own name."""
+
+    kind: Literal["mcp"] = Field(description="The reading tools of an MCP server.")
+    url: HttpUrl = Field(
+        description="The server's address (streamable HTTP).", examples=["https://mcp.example.com/mcp"]
+    )
+    headers: Headers = Field(default={}, description="Headers to send; values count as secrets.")
+    allow: tuple[str, ...] = Field(
+        default=(), description="Tools to offer beside those that say of themselves that they only read."
+    )
+    timeout: Duration = Field(default=10.0, description="How long a call may take.")
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """The protocol's library."""
+        yield ("kind",), "tools"
+
+    async def open(self, name: str, parts: ToolParts) -> Sequence[McpTool]:
+        """See `ToolConfig.open`. A server that is away offers none until the next reload."""
+        import structlog
+
+        headers = {key: value.reveal() for key, value in self.headers.items()}
+        server = McpServer(name, self.url, headers, timeout_s=self.timeout, egress=parts.egress)
+        try:
+            return await server.tools(self.allow)
+        except (FetchFailed, TimeoutError) as error:
+            structlog.get_logger().warning("an MCP server offers nothing", tool=name, problem=str(error) or "timeout")
+            return []
+
+
 class McpTool:
-    """Implements `rag.tools.kinds.ReadingTool`. Every call is a session of its own: nothing is held open between."""
+    """Implements `contract.tools.ReadingTool`. Every call is a session of its own: nothing is held open between."""
 
     def __init__(self, definition: Tool, own_name: str, server: McpServer) -> None:
         """`own_name` is what the server calls it."""

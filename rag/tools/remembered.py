@@ -10,13 +10,13 @@ from rag.recent import Recent
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-    from rag.tools.kinds import ReadingTool
+    from contract.tools import ReadingTool
 
 RECENT = 256
 
 
 class RememberedTool:
-    """Implements `rag.tools.kinds.ReadingTool`, for tools that give every caller the same."""
+    """Implements `contract.tools.ReadingTool`, for tools that give every caller the same."""
 
     def __init__(self, tool: ReadingTool, keep_s: float) -> None:
         """`keep_s`: for how long a result is given again. A failure is not kept."""

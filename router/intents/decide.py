@@ -52,7 +52,7 @@ class Ambiguity(msgspec.Struct, frozen=True):
 
 
 class RoutingPolicy(msgspec.Struct, frozen=True):
-    """All that a config says. See `config.routers`."""
+    """All that a config says. See `router.intents.config`."""
 
     rules: tuple[Rule, ...] = ()
     intents: dict[str, Intent] = {}
@@ -113,11 +113,11 @@ class Router:
         """What tells intents apart, once it has learned."""
         return self._classifier
 
-    async def learned(self) -> bool:
-        """Waits until it has learned; False where it can't."""
+    async def ready(self) -> bool:
+        """See `Routing.ready`: it has learned."""
         if self._learning is not None:
             await asyncio.wait([self._learning])
-        return self._classifier is not None
+        return self._classifier is not None or not self._policy.intents
 
     async def _learn(self) -> None:
         import numpy as np

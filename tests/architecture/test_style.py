@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,5 +26,6 @@ def test_format() -> None:
     run("ruff", "format", "--check", "--quiet", ".")
 
 
+@pytest.mark.slow
 def test_types() -> None:
     run("mypy", "--num-workers", "auto")

@@ -19,6 +19,8 @@ from config.extras import EXTRAS
 from gateway.commands.cli import PACKAGES, foreign_package
 from tests.live import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -48,7 +48,7 @@ from contract.deltas import Usage
 from contract.exchange import CacheNote, Exchange
 from rag.sqlite_store import SqliteStore
 from rag.store import NewChunk, NewDocument
-from tests.services import postgres_server, redis_server
+from tests.services import postgres_process, redis_server
 
 FOLDER = Path(__file__).parent
 NOW = 1_790_000_000.0
@@ -174,7 +174,8 @@ async def write_databases(folder: Path, made: Path) -> dict[str, Any]:
     found["sqlite"] = await fill(database, folder)
     await database.close()
     dump(made / "gatehouse.sqlite", folder / "sqlite.sql")
-    with postgres_server(made / "postgres") as url:
+    with postgres_process() as server:
+        url = server.url
         other = Database(url)
         found["postgres"] = await fill(other, made)
         await other.close()

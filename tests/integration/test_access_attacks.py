@@ -17,7 +17,6 @@ import structlog
 
 from observability.logs import LogFormat, configure_logging
 from tests.live import Answer, Gateway, running_gateway
-from tests.services import postgres_server
 
 OWNER, ADMIN, VIEWER = "owner-" + "o" * 30, "admin-" + "a" * 30, "viewer-" + "v" * 30
 YAML = """
@@ -266,12 +265,11 @@ def test_a_row_of_other_kinds_stops_nobody_else(gateway: Gateway, tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def on_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def on_postgres(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("attacks")
-    with postgres_server(folder) as address:
-        text = yaml(folder).replace(f'sqlite:///{folder}/gatehouse.db"', f'{address}", pepper: {"p" * 40}')
-        with running_gateway(text, folder) as gateway:
-            yield gateway
+    text = yaml(folder).replace(f'sqlite:///{folder}/gatehouse.db"', f'{postgres_url}", pepper: {"p" * 40}')
+    with running_gateway(text, folder) as gateway:
+        yield gateway
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import io
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 from gateway.commands.cli import app
 from tests.live import Gateway, running_gateway
 from tests.processes import until
-from tests.services import postgres_server
 
 YAML = """
 version: 1
@@ -32,13 +31,12 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("db")
     if request.param == "sqlite":
-        yield f"sqlite:///{folder}/gatehouse.db"
-        return
-    with postgres_server(folder) as found:
-        yield found
+        return f"sqlite:///{folder}/gatehouse.db"
+    address: str = request.getfixturevalue("postgres_url")
+    return address
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_what_was_asked_and_not_heard_is_given_back(shared: Shared) -> None:
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_process(tmp_path_factory.mktemp("postgres")) as server:
+    with postgres_process() as server:
         yield server
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-import asyncpg  # type: ignore[import-untyped]
-import pymysql
 import pytest
 
 from rag.tables.engines import Engine, QueryFailed
@@ -18,9 +14,9 @@ from rag.tables.mysql import MysqlEngine
 from rag.tables.postgres import PostgresEngine
 from rag.tables.rows import MAX_BYTES
 from rag.tables.safety import Dialect, SqlRefused, prove
+from tests.integration.row_servers import mariadb_with, set_up_postgres
 from tests.live import running_gateway
 from tests.recording import recording_upstream
-from tests.services import mariadb_server, postgres_server
 from tests.unit.rag.sql_attacks import ATTACKS, CANARY, FAIR, OPEN, SPECIAL_ATTACKS, open_tables
 
 HIDDEN = "A query reads no column and no table that its source does not allow"
@@ -63,27 +59,15 @@ SELECT region AS x FROM orders WHERE region <> "\" OR region <> " UNION SELECT c
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with postgres_server(Path(tmp_path_factory.mktemp("pg"))) as url:
-
-        async def setup() -> None:
-            connection = await asyncpg.connect(url)
-            await connection.execute(POSTGRES)
-            await connection.close()
-
-        asyncio.run(setup())
-        yield PostgresEngine(url.replace("postgres:@", "reader:@"), 1e9)
+def postgres(postgres_url: str) -> Engine:
+    set_up_postgres(postgres_url, POSTGRES)
+    return PostgresEngine(postgres_url.replace("postgres:@", "reader:@"), 1e9)
 
 
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[Engine]:
-    # Sockets' paths may not be long.
-    with tempfile.TemporaryDirectory() as folder, mariadb_server(Path(folder)) as url:
-        socket = parse_qs(urlsplit(url).query)["socket"][0]
-        with pymysql.connect(unix_socket=socket, user="root", autocommit=True) as connection:
-            for statement in MARIADB.split(";"):
-                connection.cursor().execute(statement)
-        yield MysqlEngine(url.replace("/test?", "/shop?").replace("root@", "reader@"), 1e9)
+    with mariadb_with(MARIADB) as url:
+        yield MysqlEngine(url.replace("root@", "reader@"), 1e9)
 
 
 @pytest.fixture(params=["postgres", "mysql"])

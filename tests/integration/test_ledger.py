@@ -12,7 +12,6 @@ from bench.ledger_check import Findings
 from bench.ledger_exactness import Run
 from bench.traffic import KINDS
 from tests.live import free_port
-from tests.services import postgres_server
 
 
 def run(folder: Path, database: str, requests: int, kills: int) -> Findings:
@@ -37,7 +36,6 @@ def test_rows_tokens_and_cents_are_the_providers(tmp_path: Path) -> None:
     assert found.models == {kind.name for kind in KINDS}
 
 
-def test_rows_in_postgresql_too(tmp_path: Path) -> None:
-    with postgres_server(tmp_path / "postgres") as address:
-        found = run(tmp_path, address, 600, 1)
+def test_rows_in_postgresql_too(postgres_url: str, tmp_path: Path) -> None:
+    found = run(tmp_path, postgres_url, 600, 1)
     assert found.requests > 500

@@ -38,12 +38,6 @@ observe: {{log: "off"}}
 MAIL = "jane.doe@example.org"
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(Path(tmp_path_factory.mktemp("redis"))) as running:
-        yield running
-
-
 @pytest.fixture(scope="module", params=["memory", "redis"])
 def gateways(
     request: pytest.FixtureRequest, upstream: Recording, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-import pymysql
 import pytest
 
-from rag.tables.engines import EngineRefused, QueryFailed, Rows
+from rag.tables.engines import EngineRefused
 from rag.tables.mysql import MysqlEngine, cost_of, rights_of
 from rag.tables.safety import Allowed, prove
-from tests.services import mariadb_server
+from tests.integration.row_servers import check_failure, check_rows_and_schema, mariadb_with, run_query
 
 SETUP = """
 CREATE DATABASE shop;
@@ -39,13 +34,8 @@ GRANT analysts TO member@localhost
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    # Sockets' paths may not be long.
-    with tempfile.TemporaryDirectory() as folder, mariadb_server(Path(folder)) as url:
-        socket = parse_qs(urlsplit(url).query)["socket"][0]
-        with pymysql.connect(unix_socket=socket, user="root", autocommit=True) as connection:
-            for statement in SETUP.split(";"):
-                connection.cursor().execute(statement)
-        yield url.replace("/test?", "/shop?")
+    with mariadb_with(SETUP) as url:
+        yield url
 
 
 def _as(url: str, user: str) -> str:
@@ -57,13 +47,8 @@ def reader(server: str) -> str:
     return _as(server, "reader:p%40ss%20word")
 
 
-async def _run(url: str, sql: str, timeout_s: float = 2.0, max_cost: float = 1e6) -> Rows:
-    engine = MysqlEngine(url, max_cost)
-    await engine.open()
-    try:
-        return await engine.run(sql, timeout_s, 10)
-    finally:
-        await engine.close()
+def _engine(url: str) -> MysqlEngine:
+    return MysqlEngine(url, 1e6)
 
 
 @pytest.mark.parametrize(
@@ -71,33 +56,17 @@ async def _run(url: str, sql: str, timeout_s: float = 2.0, max_cost: float = 1e6
 )
 def test_a_role_that_may_do_more_than_read_is_refused(server: str, user: str, why: str) -> None:
     with pytest.raises(EngineRefused, match=why):
-        asyncio.run(_run(_as(server, user), "SELECT 1"))
+        run_query(_engine(_as(server, user)), "SELECT 1")
 
 
 @pytest.mark.parametrize("change", [("p%40ss", "wrong"), ("reader", "nobody"), ("socket=", "socket=/nowhere")])
 def test_a_server_that_can_not_be_reached_is_told(reader: str, change: tuple[str, str]) -> None:
     with pytest.raises(EngineRefused, match="can't be reached"):
-        asyncio.run(_run(reader.replace(*change), "SELECT 1"))
+        run_query(_engine(reader.replace(*change)), "SELECT 1")
 
 
 def test_rows_and_schema(reader: str) -> None:
-    rows = asyncio.run(_run(reader, "SELECT region, sum(amount) AS total FROM orders GROUP BY 1 ORDER BY 1"))
-    assert rows.columns == ("region", "total")
-    assert [row[0] for row in rows.rows] == ["north", "south"]
-    assert asyncio.run(_run(reader, "SELECT amount FROM orders LIMIT 100")).more
-
-    async def schema() -> None:
-        engine = MysqlEngine(reader, 1e6)
-        await engine.open()
-        tables = await engine.tables({"orders": ("region", "amount")})
-        assert [column.name for column in tables["orders"]] == ["region", "amount"]
-        assert tables["orders"][0].samples
-        assert list(await engine.tables({})) == ["orders"]
-        with pytest.raises(EngineRefused, match="no table nothing"):
-            await engine.tables({"nothing": ()})
-        await engine.close()
-
-    asyncio.run(schema())
+    check_rows_and_schema(_engine(reader))
 
 
 @pytest.mark.parametrize(
@@ -114,8 +83,7 @@ def test_rows_and_schema(reader: str) -> None:
     ],
 )
 def test_what_gets_past_the_proof_gets_no_further(reader: str, sql: str, words: str) -> None:
-    with pytest.raises(QueryFailed, match=words):
-        asyncio.run(_run(reader, sql, timeout_s=0.5))
+    check_failure(_engine(reader), sql, words)
 
 
 @pytest.mark.report("tables", "What a model writes for MySQL runs on MariaDB too")
@@ -136,7 +104,7 @@ def test_what_mysql_has_and_mariadb_lacks(reader: str, what: str, told: object) 
     source = '(SELECT region, \'{"a": {"b": "x"}}\' AS doc FROM orders WHERE region = \'north\') AS o'
     allowed = Allowed("mysql", {"orders": ("region", "amount", "placed")})
     sql = prove(f"SELECT {what} FROM {source} LIMIT 1", allowed, 10)
-    assert asyncio.run(_run(reader, sql)).rows == ((told,),)
+    assert run_query(_engine(reader), sql).rows == ((told,),)
 
 
 @pytest.mark.parametrize(

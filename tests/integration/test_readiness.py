@@ -95,7 +95,7 @@ def is_well(fleet: Started) -> bool:
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with postgres_process(tmp_path / "postgres") as server:
+    with postgres_process() as server:
         yield server
 
 

@@ -23,6 +23,8 @@ from contract.passages import ContextQuality
 from gateway.process.worker_metrics import END, HIGHEST_GAUGES, SUMMED_GAUGES, WorkerMetrics, merge
 from observability.metrics import Metrics
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("cache", "config", "gateway", "guardrails", "observability", "rag", "router")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

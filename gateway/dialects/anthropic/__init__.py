@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contract.attempt import TracedAs
+from contract.dialect import Dialect
+from contract.endpoint import Endpoint
 from gateway.dialects.anthropic import errors, requests
 from gateway.dialects.anthropic.readers import StreamReader, WholeReader
 from gateway.dialects.anthropic.writers import StreamWriter, WholeWriter
@@ -14,10 +17,17 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
 
 
-class AnthropicMessages:
+class AnthropicMessages(Dialect):
     """The dialect `anthropic`."""
 
     name = "anthropic"
+    traced_as = TracedAs("anthropic")
+    id_prefix = "msg_"
+    sign_of_life = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+    def usual_endpoint(self, base_url: str) -> Endpoint:
+        """See `Dialect.usual_endpoint`."""
+        return Endpoint(base_url, auth="x-api-key", scheme="", version="2023-06-01")
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
         """See `Dialect.read_request`; the model stands in the body, so `call` says nothing new."""

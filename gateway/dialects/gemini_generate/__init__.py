@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contract.attempt import TracedAs
+from contract.dialect import Dialect
+from contract.endpoint import Endpoint
 from gateway.dialects.gemini_generate import errors, requests
 from gateway.dialects.gemini_generate.embeddings import GeminiBatchEmbeddings, GeminiEmbeddings, GeminiSingleEmbedding
 from gateway.dialects.gemini_generate.readers import StreamReader, WholeReader
@@ -17,10 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["GeminiArray", "GeminiBatchEmbeddings", "GeminiEmbeddings", "GeminiGenerate", "GeminiSingleEmbedding"]
 
 
-class GeminiGenerate:
-    """The dialect `gemini`. Model and streaming stand in the path."""
+class GeminiGenerate(Dialect):
+    """The dialect `gemini`. Model and streaming stand in the path.
+
+    google-genai reads every line of a stream as data, so nothing may stand in one as a sign of life.
+    """
 
     name = "gemini"
+    traced_as = TracedAs("gcp.gemini", "generate_content")
+    turns = "contents"
+    embeddings = GeminiEmbeddings()
+
+    def usual_endpoint(self, base_url: str) -> Endpoint:
+        """See `Dialect.usual_endpoint`."""
+        return Endpoint(base_url, auth="x-goog-api-key", scheme="", version="v1beta")
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
         """See `Dialect.read_request`."""

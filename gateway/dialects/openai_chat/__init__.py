@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contract.attempt import TracedAs
+from contract.dialect import Dialect
+from contract.endpoint import Endpoint
 from gateway.dialects.openai_chat import errors, requests
+from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 from gateway.dialects.openai_chat.readers import StreamReader, WholeReader
 from gateway.dialects.openai_chat.writers import StreamWriter, WholeWriter
 
@@ -14,10 +18,18 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
 
 
-class OpenAIChat:
+class OpenAIChat(Dialect):
     """The dialect `openai`."""
 
     name = "openai"
+    traced_as = TracedAs("openai")
+    id_prefix = "chatcmpl-"
+    sign_of_life = b": keep-alive\n\n"
+    embeddings = OpenAIEmbeddings()
+
+    def usual_endpoint(self, base_url: str) -> Endpoint:
+        """See `Dialect.usual_endpoint`."""
+        return Endpoint(base_url + "/v1")
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
         """See `Dialect.read_request`."""

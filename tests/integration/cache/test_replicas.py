@@ -20,7 +20,7 @@ from tests.integration.cache.cached import QUESTION, YAML, ask, kind, ready, wor
 from tests.live import Gateway, free_port, running_gateway
 from tests.processes import until
 from tests.recording import Recording
-from tests.services import postgres_server, redis_server
+from tests.services import redis_server
 
 
 @contextlib.contextmanager
@@ -171,16 +171,15 @@ def test_a_replica_that_is_killed_holds_nobody_up(upstream: Recording, tmp_path:
             process.wait()
 
 
-def test_replicas_share_by_postgres(upstream: Recording, tmp_path: Path) -> None:
-    with postgres_server(tmp_path / "pg") as url:
-        tiers = f'[{{kind: postgres, url: "{url}"}}]'
-        with two_gateways(upstream, tmp_path, tiers, "") as (first, second):
-            upstream.answers += [lambda _: "one"] * 9
-            ask(first, "Warm it up please")
-            time.sleep(1.5)
-            assert kind(ask(first, QUESTION)) == "miss"
-            assert kind(ask(second, QUESTION)) in ("exact", "miss")
-            time.sleep(1.2)
-            assert kind(ask(second, QUESTION)) == "exact"
-            assert second.request("DELETE", "/v1/cache").json()["removed"] >= 1
-            assert kind(ask(first, QUESTION)) == "miss"
+def test_replicas_share_by_postgres(upstream: Recording, postgres_url: str, tmp_path: Path) -> None:
+    tiers = f'[{{kind: postgres, url: "{postgres_url}"}}]'
+    with two_gateways(upstream, tmp_path, tiers, "") as (first, second):
+        upstream.answers += [lambda _: "one"] * 9
+        ask(first, "Warm it up please")
+        time.sleep(1.5)
+        assert kind(ask(first, QUESTION)) == "miss"
+        assert kind(ask(second, QUESTION)) in ("exact", "miss")
+        time.sleep(1.2)
+        assert kind(ask(second, QUESTION)) == "exact"
+        assert second.request("DELETE", "/v1/cache").json()["removed"] >= 1
+        assert kind(ask(first, QUESTION)) == "miss"

@@ -1,28 +1,17 @@
-"""What access stands on: the databases of ledger, keys and audit, and the Redis of the counters."""
+"""The databases of ledger, keys and audit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.services import RedisServer, postgres_server, redis_server
 
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of one that is empty when the module begins; see `tests.databases.emptied`."""
     folder: Path = tmp_path_factory.mktemp("database")
     if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'gatehouse.sqlite'}"
-    else:
-        with postgres_server(folder) as address:
-            yield address
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis that a module has for itself."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+        return f"sqlite:///{folder / 'gatehouse.sqlite'}"
+    address: str = request.getfixturevalue("postgres_url")
+    return address

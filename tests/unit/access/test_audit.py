@@ -18,6 +18,8 @@ from access.database.store import Database
 from access.database.tables import AUDIT
 from tests.databases import change, emptied
 
+pytestmark = pytest.mark.slow
+
 ROWS = 9
 TEXTS = ("actor", "action", "subject", "detail", "previous", "hash")
 AFEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

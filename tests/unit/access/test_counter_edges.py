@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -31,7 +30,7 @@ from contract.rules import NANO, Rule
 from contract.unsettled import Transcript, Unsettled
 from gateway.assembly.configuration import load
 from router.dispatch import note_usage
-from tests.services import RedisServer, redis_server
+from tests.services import RedisServer
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling
 from tests.unit.access.test_reports import entry
 
@@ -142,12 +141,6 @@ def test_a_settlement_that_is_cancelled_while_others_hold_the_file_is_made_later
         await other.close()
 
     asyncio.run(run())
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 async def ready(counters: RedisCounters) -> None:

@@ -31,7 +31,7 @@ from gateway.admin.administration import Administration, KeyView, Kind
 from gateway.assembly.configuration import load
 from observability.logs import LogFormat, configure_logging
 from rag.source import Source
-from rag.tools.kinds import SourceTool
+from rag.tools.source import SourceTool
 
 YAML = """
 version: 1
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_said_with_the_value() -> None:
         check_options("app", {"budget": "lots"})
     assert "{" not in str(told.value)
     with pytest.raises(ValueError, match="list of names"):
-        check_key_options({"models": "quick"})
+        check_key_options({"models": "quick"}, ())
 
 
 class _Found:

@@ -32,6 +32,8 @@ from contract.deltas import Usage
 from contract.exchange import Exchange
 from tests.unit.access.test_reports import entry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 AT_MS = 1_790_000_000_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from access.ledger.entry import VERSION, Entry, Reservation
 from access.ledger.journal import Journal
 from access.ledger.ledger import Ledger
 from access.ledger.lines import TORN, Unreadable, read_journal
+from tests.databases import emptied
 from tests.unit.access.test_journal import AT_MS, full_disk, journals, kept
 from tests.unit.access.test_reports import entry
 from tests.unit.access.test_reservations import reserved
@@ -209,6 +211,47 @@ def test_a_line_that_somebody_has_mended_is_taken_in(tmp_path: Path) -> None:
         assert not ledger.problem
 
     with_ledger(tmp_path, folder, act)
+
+
+@KEPT
+@pytest.mark.parametrize("known", [500, None])
+def test_a_row_that_is_mended_takes_the_place_of_the_one_of_unknown_outcome(
+    tmp_path: Path, url: str, known: int | None
+) -> None:
+    """Its beginning could be read: so it counted at the most that it may have cost."""
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    row, other = encode(entry(AT_MS, 1, cost=7000)), encode(reserved(2, cost=9, target=""))
+    lines = [encode(reserved(1, cost=known, target="")), row[:-1] + b"?", other, b""]
+    (folder / "1-dead.journal").write_bytes(b"\n".join(lines))
+
+    async def run(database: Database) -> None:
+        ledger = Ledger(database, folder, 100_000)
+        ledger.start()
+        await ledger.adopt()
+        (line,) = await reports.usage(database, ["app"])
+        assert (line.requests, line.failures, line.unpriced) == (2, 2, int(known is None))
+        (folder / "1-dead.undecodable").write_bytes(row)
+        for _ in range(2):
+            await ledger.adopt()
+            lines = await reports.usage(database, ["app", "target"])
+            assert {each.by[1]: (each.requests, each.failures, each.unpriced, each.input) for each in lines} == {
+                "p/m": (1, 0, 0, 10),
+                "": (1, 1, 0, 0),
+            }
+            assert sum(each.cost for each in lines) == Decimal("0.000000007") + Decimal("0.000000009")
+            found = await reports.request(database, entry(AT_MS, 1).id)
+            assert found is not None
+            assert (found["outcome"], [each["error"] for each in found["attempts"]]) == ("ok", [""])
+            # And never the other way round.
+            (folder / "2-dead.journal").write_bytes(lines_of(reserved(1)))
+        await ledger.close()
+
+    emptied(url, run)
+
+
+def lines_of(*lines: Entry | Reservation) -> bytes:
+    return b"".join([encode(each) + b"\n" for each in lines])
 
 
 def test_the_log_says_where_and_why_and_never_what(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from tests.golden.make import (
     rows,
     usage,
 )
-from tests.services import RedisServer, postgres_server
+from tests.services import RedisServer
 from tests.unit.access.test_reports import entry
 
 RELEASED = sorted(path for path in FOLDER.iterdir() if (path / "expected.json").exists())
@@ -59,12 +59,6 @@ def released(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def expected(released: Path) -> Any:
     return json.loads((released / "expected.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
 
 
 def restored(dump: Path, path: Path) -> Path:
@@ -137,10 +131,10 @@ async def run_script(database: Database, script: str) -> None:
 
 
 @READ
-def test_a_postgresql_database(released: Path, expected: Any, postgres: str, tmp_path: Path) -> None:
+def test_a_postgresql_database(released: Path, expected: Any, postgres_url: str, tmp_path: Path) -> None:
     empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
-    on(postgres, lambda database: run_script(database, f"{empty}\n{(released / 'postgres.sql').read_text()}"))
-    on(postgres, lambda database: check_database(database, expected["databases"]["postgres"], tmp_path))
+    on(postgres_url, lambda database: run_script(database, f"{empty}\n{(released / 'postgres.sql').read_text()}"))
+    on(postgres_url, lambda database: check_database(database, expected["databases"]["postgres"], tmp_path))
 
 
 def test_the_copy_of_the_keys(released: Path, expected: Any, tmp_path: Path) -> None:
@@ -262,6 +256,16 @@ def test_the_store_of_a_source(released: Path, expected: Any, tmp_path: Path) ->
     have(found[1], expected["source"]["changes"])
 
 
+def other_default(*compared: Any) -> bool:
+    """Alembic's own comparison takes an empty text for another one."""
+    _, _, _, there, _, wanted = compared
+    return plain_default(there) != plain_default(wanted)
+
+
+def plain_default(written: str | None) -> str | None:
+    return None if written is None else written.partition("::")[0].strip("()'")
+
+
 def test_every_step_has_a_migration_that_leads_to_the_tables(url: str) -> None:
     """The columns of the structs are those of the migrations, with their defaults."""
     modules = sorted(path.stem.removeprefix("step_") for path in (MIGRATIONS / "versions").glob("step_*.py"))
@@ -272,7 +276,7 @@ def test_every_step_has_a_migration_that_leads_to_the_tables(url: str) -> None:
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
 
-        options = {"compare_type": True, "compare_server_default": True}
+        options = {"compare_type": True, "compare_server_default": other_default}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
 
     async def act(database: Database) -> None:

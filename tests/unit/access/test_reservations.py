@@ -37,6 +37,8 @@ from contract.messages import ChatRequest, EmbeddingRequest, Message, Text
 from contract.rules import NANO, Bound, Rule
 from tests.unit.access.test_reports import entry
 
+pytestmark = pytest.mark.slow
+
 KILLED = pytest.mark.guarantee(
     "money", "What a request had reserved when its process was killed counts as spent, and has a row of outcome unknown"
 )

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from cache.entry import Entry
 from cache.eviction import Kind, eviction
 from cache.memory import OVERHEAD, MemoryTier
-from cache.tier import Place, Purge, Tiers
+from cache.tier import Tiers
 from contract.deltas import ChoiceDelta, Delta
+from contract.tiers import Place, Purge
 
 KINDS = get_args(Kind)
 

@@ -75,6 +75,7 @@ async def answered(
 
 
 @pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "lfu")])
+@pytest.mark.slow
 def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
     draw = random.Random(7)
     source = Source()

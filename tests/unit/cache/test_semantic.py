@@ -18,9 +18,9 @@ from cache.semantic.opposites import opposite
 from cache.semantic.synonyms import synonymous
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
-from cache.tier import Place, Purge
 from contract.language import language
 from contract.messages import ChatRequest, Image, Message, Text, Tool
+from contract.tiers import Place, Purge
 from rag import vectors_index
 from rag.nearest import MemoryIndex
 

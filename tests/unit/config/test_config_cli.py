@@ -7,6 +7,8 @@ from typing import Protocol
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 VALID = "version: 1\nproviders: {builtin: {kind: extractive}}\nmodels: {quote: {targets: [builtin/extractive]}}\n"
 

@@ -7,12 +7,16 @@ import pytest
 from pydantic import BaseModel
 
 import config as package
-from config import AnthropicConfig, AzureConfig, Config, ConfigError, OpenAIConfig, Secret, SimulatedConfig, show
+from config import Config, ConfigError, Secret, show
 from config.shape import structs
 from config.units import parse_duration
 from gateway.assembly.catalog import KINDS
 from gateway.assembly.configuration import load, manual, schema
 from gateway.commands.plan import draw_plan, plan
+from gateway.providers.anthropic import AnthropicConfig
+from gateway.providers.azure import AzureConfig
+from gateway.providers.openai import OpenAIConfig
+from gateway.simulator.config import SimulatedConfig
 
 Kind = TypeVar("Kind", bound=BaseModel)
 ROOT = Path(__file__).parents[3]

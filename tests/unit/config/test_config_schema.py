@@ -79,6 +79,7 @@ def documents(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
 
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents())
+@pytest.mark.slow
 def test_what_the_check_takes_is_right_by_the_schema(folder: Path, drawn: tuple[dict[str, Any], str]) -> None:
     document, _ = drawn
     wrong = by_schema(document)
@@ -90,6 +91,7 @@ def every_kind() -> list[type[Struct]]:
     return sorted({each for each in structs(Config, KINDS) if each is not Config}, key=lambda each: each.__name__)
 
 
+@pytest.mark.slow
 def test_drawn_parts_are_mostly_right(folder: Path) -> None:
     """Else the test above would compare nothing."""
     right = []

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from config import ConfigError, OpenAIConfig, show, show_json
+from config import ConfigError, show, show_json
 from config.document import read_document
 from config.references import References
 from gateway.assembly.configuration import load
+from gateway.providers.openai import OpenAIConfig
 
 SECRETS = {
     "PLAIN": "sk-live-from-the-environment-9x7q",
@@ -171,6 +172,7 @@ def test_the_config_is_right(folder: Path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(typos())
+@pytest.mark.slow
 def test_a_typo_is_reported_where_it_is(folder: Path, typo: Typo) -> None:
     number, column, key, wrong = typo
     siblings = {name for _, _, name in KEYS}
@@ -195,6 +197,7 @@ def outcome(folder: Path, text: str) -> str:
 @given(
     st.sampled_from(KEYS), st.sampled_from(["", "[]", "{}", "12", "x: y", "'", "[1, {", "!t 5", "true", "*x", "- -"])
 )
+@pytest.mark.slow
 def test_a_wrong_value_never_shows_a_secret(folder: Path, key: tuple[int, int, str], value: str) -> None:
     number, column, name = key
     changed = LINES[number][:column] + f"{name}: {value} # was {LINES[number][column:]}"
@@ -211,6 +214,7 @@ def test_a_section_whose_name_is_missing_shows_no_secret(folder: Path, section: 
 @given(
     st.integers(0, len(VALID) - 1), st.sampled_from(["{", "]", '"', ":", ": ", "\t", "\n", "\x07", "#", "&", "*", "%"])
 )
+@pytest.mark.slow
 def test_a_broken_text_never_shows_a_secret(folder: Path, at: int, noise: str) -> None:
     shown = outcome(folder, VALID[:at] + noise + VALID[at:])
     for secret in (*SECRETS.values(), *WRITTEN):

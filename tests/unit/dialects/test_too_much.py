@@ -20,7 +20,7 @@ from gateway.dialects.anthropic.tokens import read_count_tokens
 from gateway.dialects.gemini_generate import GeminiBatchEmbeddings, GeminiGenerate
 from gateway.dialects.gemini_generate.tokens import read_count_tokens as read_gemini_count
 from gateway.dialects.openai_chat import OpenAIChat
-from gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 
 guarded = pytest.mark.guarantee("parsing", "A request with too many pieces or too deep is refused by the field's name")
 

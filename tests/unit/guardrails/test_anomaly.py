@@ -13,7 +13,7 @@ from contract.caller import Caller
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from guardrails.anomaly import REMEMBERED, AnomalyGuard, Traffic
-from guardrails.heads import Vectors
+from guardrails.embedding_memo import EmbeddingMemo
 from guardrails.verdict import Policy
 
 
@@ -64,7 +64,7 @@ USUAL = [
 
 def test_the_unusual_is_noted() -> None:
     traffic: dict[str, Traffic] = {}
-    guard = AnomalyGuard(Policy("odd", {"*": "flag"}), Vectors(WordVectors()), traffic, 50, 0.01)
+    guard = AnomalyGuard(Policy("odd", {"*": "flag"}), EmbeddingMemo(WordVectors()), traffic, 50, 0.01)
     learning = findings(guard, random.Random(1).sample(USUAL, len(USUAL)))
     assert not any(learning[:50])
     assert sum(map(bool, learning)) <= 3

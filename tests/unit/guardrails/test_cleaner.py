@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrails.canonical import views
-from guardrails.classified import InjectionClassifier
-from guardrails.heads import Vectors, load_head
-from guardrails.injection import REMOVED
+from guardrails.embedding_memo import EmbeddingMemo
+from guardrails.injection import InjectionClassifier
+from guardrails.linear import load_classifier
+from guardrails.untrusted_content import REMOVED
 
 SENTENCE_ONLY = "A document with one sentence that attacks loses that sentence and keeps all others"
 KEPT = [
@@ -49,7 +50,7 @@ class Flat:
 
 
 def cleaned(text: str) -> str | None:
-    return asyncio.run(InjectionClassifier(0.5, load_head("injection"), Vectors(Flat())).cleaned(text))
+    return asyncio.run(InjectionClassifier(0.5, load_classifier("injection"), EmbeddingMemo(Flat())).cleaned(text))
 
 
 @pytest.mark.guarantee("guardrails", SENTENCE_ONLY)

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from redis.asyncio import Redis
 
 from guardrails.masking.conversations import Conversations, KeepsRows, MemoryRows, RedisRows
-from tests.services import RedisServer, redis_server
+from tests.services import RedisServer
 
 SECRET = b"a secret of thirty-two bytes....."
 VALUES = {"EMAIL_AAAAAA": "jane.doe@example.org", "PERSON_BBBBBB": "Zoë \udc80"}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(Path(tmp_path_factory.mktemp("redis"))) as running:
-        yield running
-
-
 Run = Callable[[Callable[[KeepsRows], Awaitable[None]]], None]
 
 
-@pytest.fixture(params=["memory", "redis"])
-def run(request: pytest.FixtureRequest, server: RedisServer) -> Run:
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
+def run(request: pytest.FixtureRequest) -> Run:
     def in_memory(body: Callable[[KeepsRows], Awaitable[None]]) -> None:
         async def main() -> None:
             await body(MemoryRows())
@@ -36,6 +29,7 @@ def run(request: pytest.FixtureRequest, server: RedisServer) -> Run:
 
     def in_redis(body: Callable[[KeepsRows], Awaitable[None]]) -> None:
         async def main() -> None:
+            server: RedisServer = request.getfixturevalue("redis")
             client = Redis.from_url(server.url)
             await client.flushdb()
             try:

@@ -15,8 +15,9 @@ from contract.messages import ChatRequest, Message, Text
 from guardrails.chain import Chain
 from guardrails.classified import ClassifierGuard
 from guardrails.masking.guard import PersonalGuard
-from guardrails.personal.patterns import Span
-from guardrails.personal.search import PersonalSearch, TaggerThread
+from guardrails.personal.search import PersonalSearch
+from guardrails.personal.tagger_thread import TaggerThread
+from guardrails.span import Span
 from guardrails.spans import SpanGuard
 from guardrails.verdict import GuardrailBroken, Policy
 

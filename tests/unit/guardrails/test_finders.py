@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrails.canonical import views
-from guardrails.injection import InjectionFinder
+from guardrails.injection_rules import InjectionFinder
 from guardrails.keywords import KeywordFinder
 from guardrails.personal import checksums
 from guardrails.personal.patterns import find, resolve

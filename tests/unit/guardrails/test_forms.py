@@ -17,7 +17,8 @@ from contract.messages import ChatRequest
 from contract.reply import Reply
 from contract.work import WorkPool
 from guardrails.formats.forms import ChoiceForm, Form, JsonForm, PatternForm, PythonForm, SqlForm, YamlForm
-from guardrails.judges.guard import FormJudge, Judgement
+from guardrails.judges.form import FormJudge
+from guardrails.judges.guard import Judgement
 
 CUT = "An answer that was cut off is of no form, even where its beginning parses"
 VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all else is asked again"
@@ -285,6 +286,7 @@ def test_code_is_python(text: str) -> None:
     ["[", "{", '{"a":', "- ", "? ", "&a ", "(", "-", "not ", "1+", "a.", "lambda:", "x if y else ", "f'{", "(select ",
      "select a from (", "case when ", "cast(", "{[", "'", "a:\n ", "*a ", "b'' if "],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_is_nested_too_deeply_is_malformed(unit: str) -> None:
     text = unit * (100_000 // len(unit))
 

@@ -10,13 +10,16 @@ import pytest
 
 from guardrails.canonical import disguises, views
 from guardrails.formats.forms import ChoiceForm, JsonForm, PythonForm, SqlForm, YamlForm
-from guardrails.injection import InjectionFinder
+from guardrails.injection_rules import InjectionFinder
 from guardrails.judges.grounds import Grounds, sentences
 from guardrails.keywords import KeywordFinder
-from guardrails.personal.patterns import PATTERNS, Span, resolve
+from guardrails.personal.patterns import PATTERNS, resolve
 from guardrails.personal.search import PersonalSearch
 from guardrails.secrets import SecretFinder
 from guardrails.sentences import _released
+from guardrails.span import Span
+
+pytestmark = pytest.mark.slow
 
 GROWTH = "A guardrail's search takes time by a text's length, not by its square"
 UNITS = [

@@ -14,7 +14,8 @@ from guardrails.masking.mask import mask_text
 from guardrails.masking.tags import TagKey
 from guardrails.masking.unmask import Unmask
 from guardrails.masking.vault import Vault
-from guardrails.personal.patterns import Span, find, resolve
+from guardrails.personal.patterns import find, resolve
+from guardrails.span import Span
 
 KEY = TagKey(b"secret", "app/conversation")
 WORDS = [
@@ -37,6 +38,7 @@ def collected(deltas: list[Delta]) -> tuple[str, str, str]:
 @given(PIECES)
 @example("\\jane@doe.example")
 @settings(max_examples=1000)
+@pytest.mark.slow
 def test_the_way_back_leads_to_the_same_text(text: str) -> None:
     vault = Vault(KEY)
     tagged = masked(text, vault)
@@ -84,6 +86,7 @@ PARTS = ["{0}", "{1}", "{0:.9}", "{1:.12}", "<", "a", " ", "EMAIL", "&lt;", "\\u
 
 @given(st.lists(st.sampled_from(PARTS), max_size=12), st.lists(st.integers(0, 80)))
 @settings(max_examples=3000)
+@pytest.mark.slow
 def test_any_split_of_the_stream_gives_the_same_text(parts: list[str], places: list[int]) -> None:
     vault = Vault(KEY)
     tags = vault.tag("EMAIL", "jane@doe.example"), vault.tag("PHONE", "+1 2"), vault.tag("US_SSN", '7"\n').strip("<>")

@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
-from guardrails.personal.patterns import Span, find, resolve
-from guardrails.personal.search import PersonalSearch, TaggerThread
+from guardrails.personal.patterns import find, resolve
+from guardrails.personal.search import PersonalSearch
+from guardrails.personal.tagger_thread import TaggerThread
+from guardrails.span import Span
 
 PIECES = [
     ("+49 171 2345678", "PHONE"),

@@ -8,18 +8,19 @@ import pytest
 
 from guardrails.personal.presidio import PresidioFinder
 from guardrails.personal.search import PersonalSearch
+from tests.plugins.skips import DOES_NOT_APPLY
 
 TEXT = "My wallet is 16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyZ, my licence BB1388568, mail jane@doe.example."
 installed = importlib.util.find_spec("presidio_analyzer") is not None
 
 
-@pytest.mark.skipif(installed, reason="presidio-analyzer is installed")
+@pytest.mark.skipif(installed, reason=f"{DOES_NOT_APPLY}presidio-analyzer is installed")
 def test_without_presidio_it_says_what_to_install() -> None:
     with pytest.raises(ValueError, match="pip install presidio-analyzer"):
         PresidioFinder(["crypto"], ["en"])
 
 
-@pytest.mark.skipif(not installed, reason="pip install presidio-analyzer")
+@pytest.mark.skipif(not installed, reason=f"{DOES_NOT_APPLY}presidio-analyzer is optional and not in the lock")
 def test_its_forms_are_found_beside_the_own() -> None:
     more = PresidioFinder(["crypto", "medical_license"], ["en"])
     search = PersonalSearch(frozenset({"EMAIL", "CRYPTO", "MEDICAL_LICENSE"}), more=more)
@@ -30,7 +31,7 @@ def test_its_forms_are_found_beside_the_own() -> None:
     ]
 
 
-@pytest.mark.skipif(not installed, reason="pip install presidio-analyzer")
+@pytest.mark.skipif(not installed, reason=f"{DOES_NOT_APPLY}presidio-analyzer is optional and not in the lock")
 @pytest.mark.parametrize("kind", ["url", "person", "nonsense"])
 def test_what_it_has_no_form_for_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match=f"no form for {kind}"):

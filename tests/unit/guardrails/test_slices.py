@@ -16,14 +16,16 @@ from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.work import WorkPool
 from guardrails.chain import Chain
-from guardrails.injection import InjectionFinder
+from guardrails.injection_rules import InjectionFinder
 from guardrails.keywords import KeywordFinder
 from guardrails.masking.guard import PersonalGuard
 from guardrails.masking.mask import Values
-from guardrails.personal.patterns import PATTERNS, Span
-from guardrails.personal.search import PersonalSearch, TaggerThread
+from guardrails.personal.patterns import PATTERNS
+from guardrails.personal.search import PersonalSearch
+from guardrails.personal.tagger_thread import TaggerThread
 from guardrails.secrets import SecretFinder
 from guardrails.slices import Find, Slicer, find_in_slices, pieces
+from guardrails.span import Span
 from guardrails.spans import SpanGuard
 from guardrails.verdict import GuardrailBroken, Policy
 

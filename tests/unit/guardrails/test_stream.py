@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
 from contract.errors import ContentBlocked
 from contract.exchange import Exchange
-from guardrails.personal.patterns import PATTERNS, Span, find, resolve
+from guardrails.personal.patterns import PATTERNS, find, resolve
 from guardrails.personal.search import PersonalSearch
 from guardrails.secrets import SecretFinder
+from guardrails.span import Span
 from guardrails.spans import redact
 from guardrails.stream import SpanFilter
 from guardrails.verdict import Policy

@@ -6,9 +6,9 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+from contract.sources import Item
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
-from rag.ingest import Item
 from rag.source import Before, Source
 from rag.sqlite_store import SqliteStore
 from tests.unit.rag.letters import LetterVectors

@@ -13,17 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.sources import Item, Origin
 from rag import vectors_index
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.fuse import by_ranks, ranked, weighted
-from rag.ingest import Item, Report, embed, keep
+from rag.ingest import Report, embed, keep
 from rag.postgres_store import PostgresStore
-from rag.source import Origin, Source
+from rag.source import Source
 from rag.sqlite_store import SqliteStore
 from rag.store import Counts, Store, may_see, partition_of
-from tests.services import postgres_server
 from tests.unit.rag.letters import LetterVectors
+
+pytestmark = pytest.mark.slow
 
 Docs = dict[str, tuple[str, tuple[str, ...]]]
 
@@ -36,22 +38,16 @@ def _load(text: str) -> tuple[bytes, str]:
     return text.encode(), "text/markdown"
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
 STORES: list[Callable[[Path], Store]] = []
 
 
-@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
+@pytest.fixture(autouse=True, params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def store_kind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every test runs on both stores."""
     if request.param == "sqlite":
         STORES.append(lambda folder: SqliteStore(folder / "store.sqlite"))
     else:
-        url = request.getfixturevalue("postgres")
+        url = request.getfixturevalue("postgres_url")
         STORES.append(lambda folder: PostgresStore(url, hashlib.sha256(str(folder).encode()).hexdigest()[:16]))
     yield
     STORES.clear()

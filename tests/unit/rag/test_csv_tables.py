@@ -66,6 +66,7 @@ FORMS: dict[str, tuple[bytes, list[str], list[tuple[object, ...]]]] = {
 
 
 @pytest.mark.guarantee("files", TRUE)
+@pytest.mark.slow
 def test_the_form_of_a_file_is_found(tmp_path: Path) -> None:
     tables, rows = _tables(tmp_path, {name: content for name, (content, _, _) in FORMS.items()})
     for name, (_, columns, wanted) in FORMS.items():
@@ -134,6 +135,7 @@ NUMBERS: list[tuple[list[str], str, list[object]]] = [
 
 
 @pytest.mark.guarantee("files", TRUE)
+@pytest.mark.slow
 def test_the_types_of_columns_are_found(tmp_path: Path) -> None:
     files = {
         f"t{at}": ("key,value\n" + "".join(f'k,"{value}"\n' for value in values)).encode()
@@ -177,6 +179,7 @@ def _read_back(texts: list[str], delimiter: str = ",") -> tuple[str, list[Any]]:
     st.sampled_from([(",", "."), (".", ","), (" ", ","), (" ", "."), ("'", "."), ("", ","), ("", ".")]),
     st.sampled_from(["{}", "{} \u20ac", "$ {}", "{}%", "EUR {}"]),
 )
+@pytest.mark.slow
 def test_written_numbers_are_read_as_they_were_meant(cents: list[int], signs: tuple[str, str], around: str) -> None:
     groups, decimal = signs
     texts = []
@@ -199,6 +202,7 @@ def test_written_numbers_are_read_as_they_were_meant(cents: list[int], signs: tu
         max_size=4,
     )
 )
+@pytest.mark.slow
 def test_a_column_is_read_whole_or_left_as_it_is(texts: list[str]) -> None:
     kind, values = _read_back(texts)
     if kind == "VARCHAR":

@@ -11,7 +11,6 @@ import pytest
 from rag.postgres_store import PostgresStore
 from rag.sqlite_store import SqliteStore
 from rag.store import LAYOUT
-from tests.services import postgres_server
 
 REFUSED = f"layout {LAYOUT + 1}; this one knows {LAYOUT}.*start that version"
 
@@ -37,7 +36,7 @@ def test_a_file(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_schema(tmp_path: Path) -> None:
+def test_a_schema(postgres_url: str) -> None:
     async def run(url: str) -> None:
         import asyncpg  # type: ignore[import-untyped]
 
@@ -53,5 +52,4 @@ def test_a_schema(tmp_path: Path) -> None:
             await later.open()
         await later.close()
 
-    with postgres_server(tmp_path / "postgres") as url:
-        asyncio.run(run(url))
+    asyncio.run(run(postgres_url))

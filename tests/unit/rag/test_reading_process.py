@@ -36,6 +36,8 @@ from rag.markup import tokens
 from rag.store import NewChunk
 from rag.web import web_items
 
+pytestmark = pytest.mark.slow
+
 OWN = "Documents are read in a process of their own, with limits of time and memory that errors name"
 SMALL = Limits(memory_bytes=400 * MB)
 W = "word/document.xml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.sources import Item
 from rag.chunkers import Chunking
 from rag.collection import Collection
 from rag.documents.reading import EMPTY_FILE
-from rag.ingest import HIDDEN, Item, keep
+from rag.ingest import HIDDEN, keep
 from rag.postgres_store import PostgresStore
 from rag.source import Source
 from rag.sqlite_store import SqliteStore
 from rag.store import NewChunk, NewDocument, Store, may_see, partition_of
-from tests.services import postgres_server
 from tests.unit.rag.letters import LetterVectors
 
 NOBODY: frozenset[str] = frozenset()
@@ -30,17 +30,11 @@ HOLDS = "A source's labels hold for each of its documents, however it was added"
 Make = Callable[[Path], Store]
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def make(request: pytest.FixtureRequest) -> Make:
     if request.param == "sqlite":
         return lambda folder: SqliteStore(folder / "store.sqlite")
-    url = request.getfixturevalue("postgres")
+    url = request.getfixturevalue("postgres_url")
     return lambda folder: PostgresStore(url, hashlib.sha256(str(folder).encode()).hexdigest()[:16])
 
 

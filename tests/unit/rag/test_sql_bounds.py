@@ -24,6 +24,8 @@ from rag.tables.rows import MAX_BYTES, MAX_VALUE, Column, taken
 from rag.tables.safety import prove
 from rag.tables.source import MAX_SHOWN, TableSource, write_rows
 
+pytestmark = pytest.mark.slow
+
 STOPS = "A query that does not stop at its deadline is ended, and holds up nobody else"
 BOUNDED = "A query takes no more memory than its bound, and gives no more bytes than a prompt holds"
 _LONG = "replace(" * 9 + "'aaaaaaaaaa'" + ", 'a', 'aaaaaaaaaa')" * 9

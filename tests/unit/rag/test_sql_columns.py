@@ -95,6 +95,7 @@ def _engine(dialect: Dialect, folder: Path) -> Engine:
 
 @pytest.mark.guarantee("sql", HIDDEN)
 @pytest.mark.parametrize("dialect", ["sqlite", "duckdb"])
+@pytest.mark.slow
 def test_the_database_gives_no_hidden_value_even_without_the_proof(dialect: Dialect, tmp_path: Path) -> None:
     async def run() -> int:
         engine, answered = _engine(dialect, tmp_path), 0

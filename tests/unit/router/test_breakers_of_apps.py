@@ -262,6 +262,7 @@ def test_an_end_for_an_unknown_reason_without_a_word_is_an_empty_answer() -> Non
 @bounded
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 20), st.sampled_from([ServerFault("x"), ConnectFailed("x")]))
+@pytest.mark.slow
 def test_a_target_that_is_down_is_not_hammered(apps: int, error: UpstreamError) -> None:
     async def scene() -> None:
         stage = Stage({"a": [fails(error)] * 5000, "b": []})
@@ -282,6 +283,7 @@ def test_a_target_that_is_down_is_not_hammered(apps: int, error: UpstreamError) 
 @returns
 @pytest.mark.parametrize("down_s", [5, 60, 3600])
 @pytest.mark.parametrize("apps", [1, 2, 5])
+@pytest.mark.slow
 def test_a_target_is_back_soon_however_long_it_was_away(down_s: int, apps: int) -> None:
     async def scene() -> None:
         stage = Stage({"a": [fails(ServerFault("x"))] * 4000, "b": []})

@@ -9,8 +9,8 @@ import pytest
 
 from contract.tokens import estimate_tokens
 from gateway.simulator.server import Simulator, running
+from tests.processes import until
 from tests.unit.simulator.raw import call, send
-from tests.unit.simulator.test_simulator_server import wait_for
 
 DIALECTS = ("openai", "anthropic", "gemini")
 every = pytest.mark.parametrize("dialect", DIALECTS)
@@ -30,7 +30,7 @@ def simulator() -> Iterator[Simulator]:
 def billed(simulator: Simulator, dialect: str, behaviour: str, *, stream: bool = False, wait_s: float = 2.0) -> Any:
     simulator.reset()
     call(simulator.url, dialect, behaviour, stream, wait_s, ASKED if stream and dialect == "openai" else None)
-    wait_for(lambda: len(simulator.books.bills) == 1)
+    until(lambda: len(simulator.books.bills) == 1)
     (bill,) = send(simulator.url, "/__bills").json()["bills"]
     return bill
 
@@ -105,7 +105,7 @@ def test_the_books_know_the_trace_and_add_up_by_model(simulator: Simulator) -> N
     for _ in range(3):
         send(simulator.url, "/v1/chat/completions", body, {"traceparent": TRACE})
     send(simulator.url, "/v1/embeddings", {"model": "embedder", "input": ["four", "five!"]})
-    wait_for(lambda: len(simulator.books.bills) == 4)
+    until(lambda: len(simulator.books.bills) == 4)
     books = send(simulator.url, "/__bills").json()
     assert books["bills"][0]["trace"] == TRACE.split("-")[1]
     assert books["totals"]["sim-n3"] == {"calls": 3, "input": 6, "output": 9, "cached": 0, "reasoning": 0}

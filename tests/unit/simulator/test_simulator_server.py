@@ -8,8 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from gateway.simulator.behaviours import STATUSES, WORDS, Script, behaviours_help, parse
 from gateway.simulator.server import Simulator, read_script, running
+from tests.processes import until
 from tests.unit.simulator.raw import QUESTION, call, connect, receive, send
 
 CHAT = "/v1/chat/completions"
@@ -28,13 +28,6 @@ VERSION = {"anthropic-version": "2023-06-01"}
 def simulator() -> Iterator[Simulator]:
     with running({"flaky": ["429-after1", "500", "ok"], "down": "503"}) as simulator:
         yield simulator
-
-
-def wait_for(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 2
-    while not fact() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert fact()
 
 
 def statuses(url: str, model: str, count: int) -> list[int]:
@@ -77,15 +70,15 @@ def test_a_key_in_the_url_is_not_kept(simulator: Simulator) -> None:
 
 def test_a_client_that_leaves_is_seen(simulator: Simulator) -> None:
     call(simulator.url, "openai", "n200-pace20", True, 0.1)
-    wait_for(lambda: simulator.stats["client_left"] == 1)
+    until(lambda: simulator.stats["client_left"] == 1)
     record = simulator.requests[-1]
     assert record["client_left"]
     assert "ended" not in record
     assert 50 < record["left_after_ms"] < 1000
-    wait_for(lambda: "events" in record)
+    until(lambda: "events" in record)
     assert 0 < record["events"] < 50
     assert simulator.stats["served"] == {}
-    wait_for(lambda: simulator.stats["open"] == 0)
+    until(lambda: simulator.stats["open"] == 0)
 
 
 def test_a_slow_reader_is_waited_for(simulator: Simulator) -> None:
@@ -93,9 +86,9 @@ def test_a_slow_reader_is_waited_for(simulator: Simulator) -> None:
     body = json.dumps({**BODY, "stream": True, "model": "sim-n100000"}).encode()
     with connect(simulator.url) as connection:
         connection.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: s\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
-        wait_for(lambda: len(simulator.requests) == 1)
+        until(lambda: len(simulator.requests) == 1)
         assert simulator.stats["client_left"] == 0
-    wait_for(lambda: simulator.requests[-1].get("events", 10**6) < 99_000)
+    until(lambda: simulator.requests[-1].get("events", 10**6) < 99_000)
 
 
 def test_keep_alive_and_pipelining(simulator: Simulator) -> None:
@@ -233,6 +226,7 @@ def test_every_word_is_in_the_docs() -> None:
         assert re.search(rf"^\| .*`{word.rstrip('#')}\d*`.* \|", manual, re.MULTILINE), word
 
 
+@pytest.mark.slow
 def test_as_a_command() -> None:
     command = [sys.executable, "-m", "gateway", "simulate", "--port", "0", "--script"]
     with subprocess.Popen([*command, "m=503,*=n2"], stdout=subprocess.PIPE, text=True) as process:
@@ -243,6 +237,9 @@ def test_as_a_command() -> None:
             assert b"word0 word1" in send(url, CHAT, {**BODY, "model": "another"}).body
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            try:
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
     wrong = subprocess.run([*command, "m=bogus"], capture_output=True, text=True, timeout=20, check=False)
     assert (wrong.returncode, wrong.stderr.split(";")[0]) == (2, "unknown behaviour 'bogus' in 'bogus'")

@@ -206,6 +206,7 @@ _part: st.SearchStrategy[bytes] = st.one_of(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(_part, max_size=12).map(b"".join), max_size=12))
+@pytest.mark.slow
 def test_whatever_comes_ends_and_the_next_caller_is_served(sent: list[bytes]) -> None:
     async def work() -> None:
         bounds = Bounds(head_s=0.05, body_s=0.05, write_s=0.1, idle_s=0.05)

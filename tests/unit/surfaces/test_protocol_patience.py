@@ -11,6 +11,8 @@ import pytest
 from gateway.surfaces.connections import Bounds, Connections
 from tests.unit.surfaces.listening import HEAD, SMALL, patient, place, rest, run, until
 
+pytestmark = pytest.mark.slow
+
 
 @patient
 @pytest.mark.parametrize(

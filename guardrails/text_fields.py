@@ -49,10 +49,10 @@ _NOT_WORDS = frozenset(
 )  # fmt: skip
 
 
-def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
+def map_text(request: ChatRequest, change: Change) -> ChatRequest:
     """The request with `change` applied to every text; the same object when nothing changed."""
     changes: dict[str, Any] = {}
-    messages = tuple([rewrite_message(message, change) for message in request.messages])
+    messages = tuple([map_message(message, change) for message in request.messages])
     if any(new is not old for new, old in zip(messages, request.messages, strict=True)):
         changes["messages"] = messages
     if request.user and (user := change(request.user, "label")) != request.user:
@@ -62,53 +62,53 @@ def rewrite(request: ChatRequest, change: Change) -> ChatRequest:
         and (stop := tuple([change(each, "system") if each else each for each in request.stop])) != request.stop
     ):
         changes["stop"] = stop
-    tools = tuple([_rewrite_tool(tool, change) for tool in request.tools])
+    tools = tuple([_map_tool(tool, change) for tool in request.tools])
     if any(new is not old for new, old in zip(tools, request.tools, strict=True)):
         changes["tools"] = tools
     if request.response_format is not None and request.response_format.schema:
-        schema = _rewrite_schema(request.response_format.schema, change)
+        schema = _map_schema(request.response_format.schema, change)
         if schema is not request.response_format.schema:
             changes["response_format"] = msgspec.structs.replace(request.response_format, schema=schema)
     for field in ("metadata", "extra"):
         value = getattr(request, field)
-        if value and (new := rewrite_json(value, change, "label")) is not value:
+        if value and (new := map_json(value, change, "label")) is not value:
             changes[field] = new
     return msgspec.structs.replace(request, **changes) if changes else request
 
 
-def _rewrite_tool(tool: Tool | Opaque, change: Change) -> Tool | Opaque:
+def _map_tool(tool: Tool | Opaque, change: Change) -> Tool | Opaque:
     if isinstance(tool, Opaque):
-        value = _rewrite_schema(tool.value, change)
+        value = _map_schema(tool.value, change)
         return tool if value is tool.value else msgspec.structs.replace(tool, value=value)
     description = change(tool.description, "definition") if tool.description else ""
-    parameters = _rewrite_schema(tool.parameters, change) if tool.parameters else tool.parameters
+    parameters = _map_schema(tool.parameters, change) if tool.parameters else tool.parameters
     if description == tool.description and parameters is tool.parameters:
         return tool
     return msgspec.structs.replace(tool, description=description, parameters=parameters)
 
 
-def _rewrite_schema(schema: Any, change: Change) -> Any:
+def _map_schema(schema: Any, change: Change) -> Any:
     """A JSON schema with its words changed: descriptions and values, never the names of fields."""
     if isinstance(schema, list):
-        items = [_rewrite_schema(each, change) for each in schema]
+        items = [_map_schema(each, change) for each in schema]
         return schema if all(new is old for new, old in zip(items, schema, strict=True)) else items
     if not isinstance(schema, dict):
         return schema
     fields = {
-        key: rewrite_json(value, change, "definition")
+        key: map_json(value, change, "definition")
         if key in _SCHEMA_WORDS and not isinstance(value, dict)
-        else _rewrite_schema(value, change)
+        else _map_schema(value, change)
         for key, value in schema.items()
     }
     return schema if all(fields[key] is schema[key] for key in schema) else fields
 
 
-def rewrite_message(message: Message, change: Change) -> Message:
+def map_message(message: Message, change: Change) -> Message:
     """One turn with its words changed; the same object when nothing was."""
     author = _AUTHORS[message.role]
-    parts = tuple([rewrite_part(part, change, author) for part in message.parts])
+    parts = tuple([map_part(part, change, author) for part in message.parts])
     name = change(message.name, "label") if message.name else ""
-    extra = rewrite_json(message.extra, change, author) if message.extra else message.extra
+    extra = map_json(message.extra, change, author) if message.extra else message.extra
     if (
         name == message.name
         and extra is message.extra
@@ -118,40 +118,40 @@ def rewrite_message(message: Message, change: Change) -> Message:
     return msgspec.structs.replace(message, parts=parts, name=name, extra=extra)
 
 
-def rewrite_part(part: Part, change: Change, author: Author) -> Part:
+def map_part(part: Part, change: Change, author: Author) -> Part:
     """One part with its words changed; the same object when nothing was."""
     changes: dict[str, Any] = {}
     if isinstance(part, (Text, Refusal, Reasoning, Document)):
         if part.text and (text := change(part.text, author)) != part.text:
             changes["text"] = text
         if isinstance(part, Document):
-            changes |= _rewrite_document(part, change, author)
+            changes |= _map_document(part, change, author)
     elif isinstance(part, ToolCall):
-        if (arguments := rewrite_arguments(part.arguments, change)) != part.arguments:
+        if (arguments := map_arguments(part.arguments, change)) != part.arguments:
             changes["arguments"] = arguments
     elif isinstance(part, ToolResult):
-        parts = tuple([rewrite_part(each, change, "tool") for each in part.parts])
+        parts = tuple([map_part(each, change, "tool") for each in part.parts])
         if any(new is not old for new, old in zip(parts, part.parts, strict=True)):
             changes["parts"] = parts
-    elif isinstance(part, Opaque) and (value := rewrite_json(part.value, change, author)) is not part.value:
+    elif isinstance(part, Opaque) and (value := map_json(part.value, change, author)) is not part.value:
         changes["value"] = value
     extra = getattr(part, "extra", None)
-    if extra and (new_extra := rewrite_json(extra, change, author)) is not extra:
+    if extra and (new_extra := map_json(extra, change, author)) is not extra:
         changes["extra"] = new_extra
     return msgspec.structs.replace(part, **changes) if changes else part
 
 
-def rewrite_arguments(arguments: str, change: Change) -> str:
+def map_arguments(arguments: str, change: Change) -> str:
     """The JSON text of a tool's arguments with its strings changed; as text where it is no JSON."""
     try:
         value = msgspec.json.decode(arguments)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return change(arguments, "call")
-    new = rewrite_json(value, change, "call")
+    new = map_json(value, change, "call")
     return arguments if new is value else msgspec.json.encode(new).decode()
 
 
-def rewrite_json(value: Any, change: Change, author: Author) -> Any:
+def map_json(value: Any, change: Change, author: Author) -> Any:
     """JSON with its strings changed, and long numbers that `change` changes; else the same object."""
     if isinstance(value, str):
         new = change(value, author) if value else value
@@ -161,14 +161,14 @@ def rewrite_json(value: Any, change: Change, author: Author) -> Any:
         new = change(digits, author)
         return value if new == digits else new
     if isinstance(value, list):
-        items = [rewrite_json(each, change, author) for each in value]
+        items = [map_json(each, change, author) for each in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     if isinstance(value, dict):
         fields = {
             # Names of fields are no words; what is no name may be anything.
             key if key.isidentifier() or not key else change(key, author): each
             if key in _NOT_WORDS and isinstance(each, str)
-            else rewrite_json(each, change, author)
+            else map_json(each, change, author)
             for key, each in value.items()
         }
         same = all(new is old for new, old in zip(fields.values(), value.values(), strict=False))
@@ -176,7 +176,7 @@ def rewrite_json(value: Any, change: Change, author: Author) -> Any:
     return value
 
 
-def _rewrite_document(document: Document, change: Change, author: Author) -> dict[str, str]:
+def _map_document(document: Document, change: Change, author: Author) -> dict[str, str]:
     """The fields of a document that change: its name, and its text where its bytes are one."""
     changes: dict[str, str] = {}
     if document.name and (name := change(document.name, "label")) != document.name:

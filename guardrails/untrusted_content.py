@@ -10,9 +10,8 @@ from contract.finding import Finding
 from contract.messages import Message, Text
 from contract.passages import Passage
 from contract.work import caller_of
-from guardrails.injection import REMOVED
 from guardrails.notes import with_note
-from guardrails.words_of import Author, rewrite
+from guardrails.text_fields import Author, map_text
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
 
+# What stands in the place of an instruction that was taken out.
+REMOVED = "[removed: this was an instruction, not information]"
 _NOTE = Message(
     "system",
     (
@@ -42,7 +43,7 @@ class Cleaner(Protocol):
         ...
 
 
-class OutsideGuard:
+class IndirectInjectionGuard:
     """Cleans what comes from outside, then lets `inner` judge what the user says."""
 
     def __init__(self, cleaner: Cleaner, inner: ClassifierGuard, *, mark: bool = True) -> None:
@@ -63,7 +64,7 @@ class OutsideGuard:
                 texts[text] = author
             return text
 
-        rewrite(request, note)
+        map_text(request, note)
         try:
             caller = caller_of(exchange)
             async with asyncio.timeout(self.policy.timeout_s):
@@ -76,7 +77,7 @@ class OutsideGuard:
             finding = Finding(self.policy.name, "outside", "remove", stage, len(changed), shadow=self.policy.shadow)
             exchange.findings.append(finding)
             if not self.policy.shadow:
-                request = rewrite(request, lambda text, _: changed.get(text, text))
+                request = map_text(request, lambda text, _: changed.get(text, text))
         if texts and self._mark and not self.policy.shadow and _NOTE not in request.messages:
             request = with_note(request, _NOTE)
         return await self._inner.check(request, exchange, stage, again)

@@ -1,49 +1,20 @@
-"""Small linear models over a text's embedding: what a text is about, in a few hundred multiplications."""
+"""Embeddings of the texts that are checked: each text is embedded once for all guardrails of a pipeline."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from contract.embedding import Embeds
 
-FOLDER = Path(__file__).parent / "models"
 # The embedder reads 256 tokens: about so many characters, and again from a little before where it stopped.
 WINDOW = 1100
 OVERLAP = 150
 MAX_WINDOWS = 6
 _REMEMBERED = 4096
-
-
-class Head(msgspec.Struct, frozen=True):
-    """A logistic regression."""
-
-    weights: list[float]
-    bias: float
-
-    def score(self, vector: Sequence[float] | NDArray[np.float32]) -> float:
-        """From 0 to 1."""
-        total = self.bias + math.sumprod(self.weights, vector) if hasattr(math, "sumprod") else self._sum(vector)
-        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, total))))
-
-    def _sum(self, vector: Sequence[float] | NDArray[np.float32]) -> float:
-        return self.bias + float(sum(weight * value for weight, value in zip(self.weights, vector, strict=True)))
-
-
-def load_head(name: str) -> Head:
-    """One that ships."""
-    return msgspec.convert(json.loads((FOLDER / f"{name}.json").read_text()), Head)
 
 
 def windows(text: str) -> list[str]:
@@ -54,8 +25,8 @@ def windows(text: str) -> list[str]:
     return pieces if len(pieces) <= MAX_WINDOWS else [*pieces[:half], *pieces[-half:]]
 
 
-class Vectors:
-    """Embeddings of texts, each computed once for all heads and remembered by the text's hash."""
+class EmbeddingMemo:
+    """Embeddings of texts, each computed once for all classifiers and remembered by the text's hash."""
 
     def __init__(self, embeds: Embeds) -> None:
         self._embeds = embeds

@@ -1,0 +1,33 @@
+"""Where and how a server is reached."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from contract.egress import Proxy
+
+Unsupported = Literal["drop", "refuse"]
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where and how a provider is reached. `auth` is the header of the key, `scheme` what stands before it."""
+
+    base_url: str
+    auth: str = "authorization"
+    scheme: str = "Bearer "
+    headers: dict[str, str] = {}
+    version: str = ""
+    native: bool = True
+    unsupported: Unsupported = "drop"
+    path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
+    models: dict[str, str] = {}  # our model id -> the provider's
+    prompt_cache: bool = False
+    max_answer: int = MAX_ANSWER_BYTES
+    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    nine_letter_ids: bool = False
+    connect_s: float = 5.0
+    max_connections: int = 1000
+    proxy: Proxy | None = None

@@ -1,0 +1,49 @@
+"""`kind: anthropic`: Anthropic's Messages API, or a server that speaks it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from config.providers import KEYED, NetworkConfig
+from config.struct import HttpUrl
+from contract.endpoint import Endpoint
+
+
+class AnthropicConfig(NetworkConfig):
+    """Anthropic's Messages API, or a server that speaks it."""
+
+    needs = KEYED
+    speaks = "anthropic"
+    models_of = "anthropic"
+    adds = r"/v1(?:/messages)?"
+
+    kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
+    base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
+    version: Literal["2023-06-01", "2026-10-21"] = Field(default="2023-06-01", description="`anthropic-version`.")
+    auth: Literal["x-api-key", "bearer"] = Field(
+        default="x-api-key", description="How the key travels; `bearer` is the default with version 2026-10-21."
+    )
+    prompt_cache: Literal["off", "auto"] = Field(
+        default="off",
+        description="`auto` marks long stable prefixes to be kept by the provider, where a caller has placed no marks.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auth_follows_version(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("version") == "2026-10-21" and data.get("auth") is None:
+            return {**data, "auth": "bearer"}
+        return data
+
+    def endpoint_of(self) -> Endpoint:
+        """See `NetworkConfig.endpoint_of`."""
+        bearer = self.auth == "bearer"
+        return Endpoint(
+            self.base_url,
+            auth="authorization" if bearer else "x-api-key",
+            scheme="Bearer " if bearer else "",
+            version=self.version,
+            prompt_cache=self.prompt_cache == "auto",
+        )

@@ -1,0 +1,43 @@
+"""Whether an answer says anything, and says it to the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from config.guardrails import Then
+from guardrails.component import Parts
+from guardrails.judges.guard import CUT_OFF, FormatGuardrail, Judgement
+
+if TYPE_CHECKING:
+    from contract.deltas import FinishReason
+    from contract.guards import Again
+    from contract.messages import ChatRequest
+
+
+class CompleteConfig(FormatGuardrail):
+    """The answer must not be empty or cut off."""
+
+    kind: Literal["complete"] = Field(description="The answer is neither empty nor cut off.")
+    then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
+
+    def judge_of(self, parts: Parts) -> CompleteJudge:
+        """See `FormatGuardrail.judge_of`."""
+        return CompleteJudge()
+
+
+class CompleteJudge:
+    """Whether an answer says anything, and says it to the end."""
+
+    name = "complete"
+
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+    ) -> Judgement:
+        """See `Judge.judge`."""
+        if finish in CUT_OFF:
+            return Judgement("it was cut off before its end")
+        if not calls and not text.strip():
+            return Judgement("it was empty")
+        return Judgement()

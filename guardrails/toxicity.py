@@ -1,0 +1,92 @@
+"""Insults, hate and threats in what the user or the model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from config.document import Path
+from config.guardrails import ANSWER_STEPS, Author, Position, Side, Then, written_steps
+from config.struct import Number
+from guardrails.classified import ClassifierGuard
+from guardrails.component import Guardrail, Parts
+from guardrails.judges.grounds import sentences
+from guardrails.judges.guard import AnswerGuard, Judgement
+from guardrails.linear import LinearClassifier, load_classifier
+
+if TYPE_CHECKING:
+    from contract.deltas import FinishReason
+    from contract.guards import Again
+    from contract.messages import ChatRequest
+    from guardrails.checks import AnswerCheck, InputCheck
+    from guardrails.embedding_memo import EmbeddingMemo
+
+
+class ToxicityConfig(Guardrail):
+    """Insults, hate and threats, of the user's or of the model's."""
+
+    kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are judged.")
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    then: Then = Field(
+        default=("block",),
+        description="What happens; on the way in only flag, block, say TEXT or human, on the way out a list.",
+    )
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """The model that embeds texts."""
+        yield ("kind",), "embeddings"
+
+    @classmethod
+    def misplaced(cls, values: Mapping[str, Any], position: Position) -> Iterator[tuple[str, str]]:
+        """On the way in no step may ask a model again."""
+        if position.side == "input" and any(step.split(" ")[0] in ANSWER_STEPS for step in written_steps(values)):
+            cure = f"let {position.name} flag, block, say or human"
+            yield "on the way in there is no answer to ask again for", cure
+        yield from super().misplaced(values, position)
+
+    def holds_back(self, side: Side) -> str:
+        """See `GuardrailConfig.holds_back`."""
+        return "the whole answer" if side == "output" else super().holds_back(side)
+
+    def request_check(self, name: str, parts: Parts) -> InputCheck:
+        """See `Guardrail.request_check`."""
+        return ClassifierGuard(self._classifier(parts), self.policy(name, parts), frozenset(self.texts))
+
+    def answer_check(self, name: str, parts: Parts) -> AnswerCheck:
+        """See `Guardrail.answer_check`."""
+        policy = self.policy(name, parts, {"*": "flag"})
+        return AnswerGuard(self._classifier(parts), policy, self.ordered_steps)
+
+    def _classifier(self, parts: Parts) -> ToxicityClassifier:
+        return ToxicityClassifier(self.threshold, load_classifier("toxicity"), parts.embeddings())
+
+
+class ToxicityClassifier:
+    """A linear model over a text's embedding. Implements `Classifier` and `guardrails.judges.guard.Judge`."""
+
+    name = "toxicity"
+
+    def __init__(self, threshold: float, model: LinearClassifier, vectors: EmbeddingMemo) -> None:
+        """`threshold` from 0 to 1: at 0.5 about one in twenty harmless remarks of any tone is flagged."""
+        self._threshold = threshold
+        self._model = model
+        self._vectors = vectors
+
+    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
+        """See `Classifier.rules`."""
+        scores = [self._model.score(vector) for vector in await self._vectors.of(text)]
+        return ["toxicity"] if max(scores, default=0.0) >= self._threshold else []
+
+    async def judge(
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+    ) -> Judgement:
+        """See `guardrails.judges.guard.Judge.judge`: sentence by sentence, for one is enough."""
+        for sentence in sentences(text):
+            if await self.rules(sentence):
+                return Judgement("it insults or threatens somebody")
+        return Judgement()
