@@ -116,7 +116,7 @@ class RetrievedContext:
     ) -> Rewritten:
         """The question of the message at `place`."""
         messages = request.messages[: place + 1]
-        if self._rewriter is None:
+        if self._rewriter is None or (len(messages) == 1 and self._rewriter.leaves_first):
             return Rewritten(messages[-1].text.strip())
         # Of this request alone, whatever its caller calls it: what was looked up for it may be its caller's own.
         key = exchange.ledger_id, hashlib.blake2b(msgspec.msgpack.encode(messages), digest_size=16).digest()

@@ -34,7 +34,7 @@ from contract.messages import ChatRequest
 from contract.phases import Answer, Context, Decision, OwnTools, Recall, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS, Unguarded
+from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
 from router.dispatch import AS_IT_IS, Changes
@@ -139,8 +139,9 @@ class Pipeline:
         exchange.stream = request.stream
         if request.model in self._plain:
             return Pump(await self.dispatch(route, request, exchange, unsettled, opening), (), exchange)
-        check_whole(request)
-        calls = RequestCalls(self, route, request, exchange, unsettled)
+        if request.extra:
+            check_whole(request)
+        calls = RequestCalls(self, route, exchange, unsettled)
         guarded = calls.guarded = await route.guards.open(request, exchange, calls.ask_model)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
@@ -202,6 +203,8 @@ class Pipeline:
     ) -> Reply:
         """A target's answer; with tools of the pipeline's own, as many answers as it takes, read as one."""
         reveal = calls.guarded.reveal
+        if route.tools is NO_TOOLS:
+            return await self.dispatch(route, request, exchange, unsettled, opening, reveal)
         request, names = route.tools.offer(request)
         reply: Reply = await self.dispatch(route, request, exchange, unsettled, opening, reveal)
         if not names:
@@ -291,15 +294,13 @@ class RequestCalls:
 
     __slots__ = ("_exchange", "_pipeline", "_route", "_settlement", "guarded")
 
-    def __init__(
-        self, pipeline: Pipeline, route: Route, request: ChatRequest, exchange: Exchange, unsettled: Unsettled
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, route: Route, exchange: Exchange, unsettled: Unsettled) -> None:
         self._pipeline = pipeline
         self._route = route
         self._exchange = exchange
         self._settlement = unsettled
-        # Until the guardrails are open: they ask judges themselves, which see masked text only.
-        self.guarded: Guarded = Unguarded(request)
+        # Set once the guardrails are open. Until then they ask judges, which see masked text only.
+        self.guarded: Guarded
 
     async def ask_model(self, request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
         """See `GuardedCalls.ask_model`."""

@@ -26,7 +26,7 @@ from tests.processes import until
 
 # A whole answer of one target, without anything else in the config; and with two guardrails, a cache that misses, a
 # router and passages.
-MOST_PLAIN, MOST_OF_ALL = 30, 73
+MOST_PLAIN, MOST_OF_ALL = 30, 70
 YAML = """
 version: 1
 server: {{watch: false}}
