@@ -39,6 +39,7 @@ GEMINI = Vendor(
     models=_models,
     instead="POST /v1beta/models/MODEL:generateContent",
     header=b"x-goog-api-key",
+    key_headers=(b"x-goog-api-key",),
     versions=("v1beta", "v1alpha"),
     verbs=_VERBS,
     unserved="batches cachedContents corpora fileSearchStores files interactions operations tunedModels",

@@ -38,6 +38,8 @@ class Paths:
         self._origins = origins
         named = [each.vendor for each in surfaces if each.vendor is not None]
         self._vendors: dict[str, Vendor] = {each.name: each for each in named}
+        # Every vendor's, whoever is asked: two keys that differ are refused.
+        self.key_headers = tuple({header: None for each in named for header in each.key_headers})
         parts = SurfaceParts(runtime, BodyReader(), tuple(self._vendors.values()))
         self.posts: dict[str, Endpoint] = {}
         self._methods: dict[str, dict[str, Endpoint]] = {}
