@@ -9,6 +9,14 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+# The beginning of a config whose provider `up` is the recording upstream at `port`, to be formatted.
+PROVIDER = """
+version: 1
+providers:
+  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+"""
+HEAD = PROVIDER + "server: {{data: data}}\n"
+
 Answer = Callable[[dict[str, Any]], str | dict[str, Any]]
 
 

@@ -17,13 +17,11 @@ from gateway.assembly.configuration import load
 from tests.configs import assert_refused
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import HEAD, Recording
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   talk: {{pipeline: talk}}
@@ -64,6 +62,7 @@ apps:
   one: {{keys: [test-key], ingest: [notes]}}
 observe: {{log: "off"}}
 """
+)
 MAIL = "john.doe@example.org"
 DOCUMENTS = {
     "emily.md": "Emily Doe last bought a red bicycle in May.",

@@ -15,13 +15,11 @@ import pytest
 from tests.asking import ask, calling
 from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import HEAD, Recording
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   tooled: {{pipeline: tooled}}
@@ -53,6 +51,7 @@ apps:
   one: {{keys: [test-key], ingest: [notes]}}
 observe: {{log: "off"}}
 """
+)
 MAIL = "jane.doe@example.org"
 
 
