@@ -33,8 +33,9 @@ from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
-from contract.phases import Made
+from contract.phases import Answer
 from contract.tiers import Place
+from contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 
 REDIS_PORT = 18206
@@ -110,12 +111,12 @@ def miss(finish: FinishReason) -> float:
 
     answer = [Delta((ChoiceDelta(text="Thirty-eight pages. " * 10, finish=finish),), usage=Usage(10, 50))]
 
-    async def made() -> Made:
-        return Made(_Reply(list(answer)))
+    async def made() -> Answer:
+        return Answer(_Reply(list(answer)))
 
     recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
 
-    async def read(made: Made) -> None:
+    async def read(made: Answer) -> None:
         while await made.reply.next() is not None:
             pass
         await made.reply.close()
@@ -126,7 +127,8 @@ def miss(finish: FinishReason) -> float:
 
     async def with_cache() -> None:
         request, exchange = asked()
-        await read(await recall.recall(request, exchange, made))
+        found = await recall.lookup(request, exchange)
+        await read(found if isinstance(found, Answer) else await found.share(made, Unsettled()))
         # What is kept is kept after the answer has gone: it costs too.
         await asyncio.sleep(0)
 

@@ -21,6 +21,7 @@ from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from contract.prompt_tokens import prompt_tokens
 from contract.provider import UpstreamCall
 from contract.trace_context import new_span_id
+from contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
@@ -151,7 +152,7 @@ def path() -> list[tuple[str, float]]:
     policy = RoutePolicy("bench", (TargetPolicy("up", "bench"),))
 
     async def dispatch() -> None:
-        reply = await dispatcher.dispatch(asked, policy, Exchange("POST /v1/chat/completions"))
+        reply = await dispatcher.dispatch(asked, policy, Exchange("POST /v1/chat/completions"), Unsettled())
         while await reply.next() is not None:
             pass
         await reply.close()

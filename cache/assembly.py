@@ -15,6 +15,7 @@ from cache.key import scope_digest
 from cache.lease import Lease
 from cache.recall import ExactRecall, RecallPolicy
 from cache.tier import Guarded, Tiers
+from config.kinds import opening
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -119,7 +120,8 @@ class _Parts:
 
 
 def _tier(name: str, config: TierConfig, parts: _Parts) -> Tier:
-    tier = config.open(name, parts)
+    with opening("caches", name):
+        tier = config.open(name, parts)
     return Guarded(tier) if config.is_remote else tier
 
 

@@ -14,7 +14,7 @@ from contract.deltas import ChoiceDelta, Delta
 from contract.passages import Passage
 
 if TYPE_CHECKING:
-    from contract.phases import Made
+    from contract.phases import Answer
 
 # So many letters at a time, when an answer that came whole is given as a stream.
 _PIECE = 80
@@ -24,7 +24,8 @@ _MADE = struct.Struct("<d")
 class Entry(msgspec.Struct, frozen=True):
     """One answer. `made` in seconds since 1970; `target` is what answered.
 
-    `passages` are what it was made from, each with a mark (`text_mark`) in the place of its words.
+    `passages` are what it was made from, each with a mark (`text_mark`) in the place of its words; `pipeline` has found
+    them.
     """
 
     made: float
@@ -32,6 +33,7 @@ class Entry(msgspec.Struct, frozen=True):
     streamed: bool
     deltas: tuple[Delta, ...]
     passages: tuple[Passage, ...] = ()
+    pipeline: str = ""
 
     def pack(self) -> bytes:
         """As bytes, which begin with `made`."""
@@ -75,7 +77,7 @@ def storable(batches: Sequence[Sequence[Delta]]) -> str:
     return "" if odd is None else f"ended by {odd or 'nothing'}"
 
 
-def entry_of(made: Made, batches: Sequence[Sequence[Delta]], target: str) -> Entry:
+def entry_of(answer: Answer, batches: Sequence[Sequence[Delta]], target: str) -> Entry:
     """An entry of a complete answer. Its ids and bytes were one request's own, and are not kept."""
     deltas = tuple(
         msgspec.structs.replace(delta, raw=b"", id="", event="")
@@ -84,8 +86,8 @@ def entry_of(made: Made, batches: Sequence[Sequence[Delta]], target: str) -> Ent
         if delta.choices or delta.usage or delta.own
     )
     # The words of passages stay where they are kept and guarded: here is only what tells whether they are the same.
-    passages = tuple(msgspec.structs.replace(each, text=text_mark(each.text)) for each in made.passages)
-    return Entry(time.time(), target, made.reply.streamed, deltas, passages)
+    passages = tuple(msgspec.structs.replace(each, text=text_mark(each.text)) for each in answer.passages)
+    return Entry(time.time(), target, answer.reply.streamed, deltas, passages, answer.pipeline)
 
 
 def text_mark(text: str) -> str:

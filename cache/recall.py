@@ -1,34 +1,35 @@
-"""The recall phase of one pipeline: an answer that is there already, one that is under way, or a new one."""
+"""The cache phase of one pipeline: an answer that is stored, one that is being made, or a place for a new one."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from cache.cacheable import reason_not_to
 from cache.entry import Entry, KeptReply, entry_of, storable, text_mark, unpack
-from cache.flights import FlightReply, Flights
 from cache.key import request_key
 from cache.semantic.answers import text_of
 from cache.semantic.nearest import is_conversation, partition_request, question_of
+from cache.shared_calls import SharedCalls, SharedReply
 from contract.exchange import CacheNote
 from contract.messages import CacheControl
-from contract.phases import Made
+from contract.phases import Answer, Found
 from contract.tiers import Place
 
 if TYPE_CHECKING:
     from cache.answers import AnswerCache
-    from cache.flights import Make
     from cache.lease import Hold, Lease
     from cache.semantic.look import Look
     from contract.deltas import Delta
     from contract.exchange import Attributes, Exchange
     from contract.messages import ChatRequest
     from contract.passages import Passage
+    from contract.phases import MakesAnswer
+    from contract.unsettled import Unsettled
 
 # Larger answers are not kept.
 MAX_ENTRY_BYTES = 2_000_000
@@ -86,104 +87,77 @@ class ExactRecall:
         self._semantic = answers.semantic
         self._sources = tuple(sources)
         self._lease = lease
-        self._flights = Flights()
+        self.calls = SharedCalls()
 
-    async def recall(
-        self,
-        request: ChatRequest,
-        exchange: Exchange,
-        make: Make,
-        variant: str = "",
-        standalone: Callable[[], Awaitable[str]] | None = None,
-    ) -> Made:
-        """See `Recall.recall`."""
+    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Found:
+        """See `Recall.lookup`."""
         started = time.perf_counter()
         control = request.cache or _ASKS_NOTHING
         if control.no_store:
             exchange.cache = CacheNote("off", why="no-store")
-            return await make()
+            return _NOT_STORED
         scope = self._scope(request, exchange, variant)
         place = self._place(request, scope)
-        if not control.no_cache and (given := await self._exact(place, request, exchange, control.max_age, started)):
+        miss = Miss(self, request, exchange, place, scope, started)
+        if not control.no_cache and (given := await self._exact(miss)):
             return given
         if why := self._reason_not_to(request):
             exchange.cache = CacheNote("off", why=why)
-            return await make()
-        look = None
-        if not control.no_cache:
-            if (joined := self._flights.join(place.key, exchange)) is not None:
-                return await _shared(joined, exchange, started)
-            look = await self._look(request, scope, standalone) if self._semantic is not None else None
+            return _NOT_STORED
+        if control.no_cache:
+            return miss.noted()
+        if (joined := self.calls.join(place.key, exchange)) is not None:
+            return await _shared(joined, exchange, started)
+        if self._semantic is None:
+            return miss.noted()
+        question = question_of(request)
+        if not question and self._policy.conversations and is_conversation(request):
+            miss.lacks_question = True
+            return miss
+        return await self.compare(miss, question)
+
+    async def compare(self, miss: Miss, question: str) -> Found:
+        """See `Miss.compare`."""
+        request, exchange, started = miss.request, miss.exchange, miss.started
+        if question and self._semantic is not None:
+            partition = request_key(partition_request(request, question), miss.scope).hex()
+            look = miss.look = await self._semantic.look(question, partition, self._version())
             if look is not None:
-                given = await self._given(look, request, exchange, control.max_age, started) if look.give else None
+                given = await self._given(look, miss) if look.give else None
                 if given is not None:
                     return given
-                # Another may have begun meanwhile.
-                if (joined := self._flights.join(place.key, exchange)) is not None:
-                    return await _shared(joined, exchange, started)
-        exchange.cache = CacheNote("miss")
-        make = _telling(make, exchange)
-        exchange.record("recall", started, {"found": "nothing", **_about(look)})
+        if (joined := self.calls.join(miss.place.key, exchange)) is not None:
+            # Another request has begun meanwhile.
+            return await _shared(joined, exchange, started)
+        return miss.noted()
 
-        async def keep(made: Made, batches: list[list[Delta]], reader: Exchange) -> None:
-            why = _reason_not_to_keep((exchange, reader), made, batches)
-            entry = entry_of(made, batches, exchange.target)
-            if why or (why := await self._keep(place, request, made.passages, entry)):
-                exchange.cache = CacheNote("miss", why=why)
-            elif look is not None:
-                await self._learn(look, place, entry, exchange)
-
-        if control.no_cache:
-            return await self._flights.start(b"", exchange, make, keep).ready()
-        if self._lease is None:
-            return await self._flights.start(place.key, exchange, make, keep).ready()
-        hold = self._lease.hold(place.key)
-        flown = self._under_lease(hold, place, request, exchange, make)
-        return await self._flights.start(place.key, exchange, flown, keep, hold.release).ready()
-
-    async def _exact(
-        self, place: Place, request: ChatRequest, exchange: Exchange, max_age: float | None, started: float
-    ) -> Made | None:
-        """What is kept for this very request."""
-        found = await self._tiers.get(place)
-        entry = self._usable(found[0], max_age) if found is not None else None
-        passages = await self._passages(entry, exchange) if entry is not None else None
+    async def _exact(self, miss: Miss) -> Answer | None:
+        """What is stored for this very request."""
+        found = await self._tiers.get(miss.place)
+        entry = self._usable(found[0], miss.max_age) if found is not None else None
+        passages = await self._passages(entry, miss.exchange) if entry is not None else None
         if entry is None or found is None or passages is None:
             return None
-        note = CacheNote("exact", time.time() - entry.made, entry=place.key.hex())
-        return self._hit(entry, passages, note, request, exchange, started, found[1])
+        note = CacheNote("exact", time.time() - entry.made, entry=miss.place.key.hex())
+        return _hit(entry, passages, note, miss, found[1])
 
-    async def _look(
-        self, request: ChatRequest, scope: list[str], standalone: Callable[[], Awaitable[str]] | None
-    ) -> Look | None:
-        """The nearest kept question, where this one may be compared with others at all."""
-        question = question_of(request)
-        if not question and standalone is not None and self._policy.conversations and is_conversation(request):
-            question = await standalone()
-        if not question or self._semantic is None:
-            return None
-        partition = request_key(partition_request(request, question), scope).hex()
-        return await self._semantic.look(question, partition, self._version())
-
-    async def _given(
-        self, look: Look, request: ChatRequest, exchange: Exchange, max_age: float | None, started: float
-    ) -> Made | None:
+    async def _given(self, look: Look, miss: Miss) -> Answer | None:
         """The candidate's answer, if it is still there and what it was made from still stands."""
-        semantic, candidate = self._semantic, look.candidate
+        semantic, candidate, exchange = self._semantic, look.candidate, miss.exchange
         assert semantic is not None
         assert candidate is not None
         found = await self._tiers.get(candidate.kept.place)
-        entry = self._usable(found[0], max_age) if found is not None else None
+        entry = self._usable(found[0], miss.max_age) if found is not None else None
         passages = await self._standing(entry, candidate.kept.version, exchange) if entry is not None else None
         if entry is None or found is None or passages is None:
-            if max_age is None:
+            if miss.max_age is None:
                 semantic.gone(candidate)
             return None
         semantic.given(candidate)
         key = candidate.kept.place.key.hex()
         note = CacheNote("semantic", time.time() - entry.made, similarity=candidate.likelihood, entry=key)
-        exchange.record("semantic", started, _about(look))
-        return self._hit(entry, passages, note, request, exchange, started, found[1])
+        exchange.record("semantic", miss.started, _about(look))
+        return _hit(entry, passages, note, miss, found[1])
 
     async def _standing(self, entry: Entry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
         """An answer dies with the passages that it was made from; one made from none with any change of its sources."""
@@ -249,36 +223,34 @@ class ExactRecall:
             return None
         return entry
 
-    @staticmethod
-    def _hit(
-        entry: Entry,
-        passages: tuple[Passage, ...],
-        note: CacheNote,
-        request: ChatRequest,
-        exchange: Exchange,
-        started: float,
-        tier: str,
-    ) -> Made:
-        exchange.cache = note
-        exchange.target = entry.target
-        exchange.record("recall", started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
-        return Made(KeptReply(entry, stream=request.stream), passages)
+    async def made_elsewhere(self, hold: Hold, miss: Miss) -> Answer | None:
+        """The answer that another machine has made; None once this one holds the lease, and is to make it."""
 
-    def _under_lease(self, hold: Hold, place: Place, request: ChatRequest, exchange: Exchange, make: Make) -> Make:
         async def look() -> Entry | None:
-            found = await self._tiers.get(place)
+            found = await self._tiers.get(miss.place)
             return unpack(found[0]) if found is not None else None
 
-        async def flown() -> Made:
-            entry = await hold.take_or(look)
-            passages = await self._passages(entry, exchange) if entry is not None else None
-            if entry is None or passages is None:
-                return await make()
-            exchange.cache = CacheNote("shared", time.time() - entry.made, entry=place.key.hex())
-            exchange.target = entry.target
-            return Made(KeptReply(entry, stream=request.stream), passages)
+        entry = await hold.take_or(look)
+        passages = await self._passages(entry, miss.exchange) if entry is not None else None
+        if entry is None or passages is None:
+            return None
+        miss.exchange.cache = CacheNote("shared", time.time() - entry.made, entry=miss.place.key.hex())
+        miss.exchange.target = entry.target
+        return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
-        return flown
+    def hold(self, place: Place) -> Hold | None:
+        """A hold on that place among all machines; None where none is asked for."""
+        return self._lease.hold(place.key) if self._lease is not None else None
+
+    async def keep(self, miss: Miss, answer: Answer, batches: list[list[Delta]], reader: Exchange) -> None:
+        """Stores a complete answer, where another request may get it."""
+        exchange, look = miss.exchange, miss.look
+        why = _reason_not_to_keep((exchange, reader), answer, batches)
+        entry = entry_of(answer, batches, exchange.target)
+        if why or (why := await self._keep(miss.place, miss.request, answer.passages, entry)):
+            exchange.cache = CacheNote("miss", why=why)
+        elif look is not None:
+            await self._learn(look, miss.place, entry, exchange)
 
     async def _keep(self, place: Place, request: ChatRequest, passages: tuple[Passage, ...], entry: Entry) -> str:
         """Keeps a complete answer; why not, where it is one that nobody else should get."""
@@ -292,43 +264,128 @@ class ExactRecall:
         return ""
 
 
-async def _shared(joined: FlightReply, exchange: Exchange, started: float) -> Made:
-    """An answer that is under way for another."""
+class Miss:
+    """Nothing is stored for a request: the place where its answer will be. Implements `Miss` of the contract.
+
+    Its answer is made once for all equal requests; it is `cache.shared_calls.NewAnswer` too.
+    """
+
+    __slots__ = (
+        "_hold", "_make", "_recall", "exchange", "lacks_question", "look", "place", "request", "scope", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, recall: ExactRecall, request: ChatRequest, exchange: Exchange, place: Place, scope: list[str],
+        started: float,
+    ) -> None:  # fmt: skip
+        self._recall = recall
+        self._make: MakesAnswer
+        self._hold: Hold | None = None
+        self.request = request
+        self.exchange = exchange
+        self.place = place
+        self.scope = scope
+        self.started = started
+        # What a look-up by meaning has found.
+        self.look: Look | None = None
+        self.lacks_question = False
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds; older answers are none for this request."""
+        return self.request.cache.max_age if self.request.cache is not None else None
+
+    def noted(self) -> Miss:
+        """It, once the record says so."""
+        self.exchange.cache = CacheNote("miss")
+        self.exchange.record("recall", self.started, {"found": "nothing", **_about(self.look)})
+        return self
+
+    async def compare(self, question: str) -> Found:
+        """See `Miss.compare`."""
+        self.lacks_question = False
+        return await self._recall.compare(self, question)
+
+    async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
+        """See `Miss.share`."""
+        self._make = make
+        alone = self.request.cache is not None and self.request.cache.no_cache
+        if not alone:
+            self._hold = self._recall.hold(self.place)
+        reply = self._recall.calls.start(b"" if alone else self.place.key, self.exchange, self)
+        unsettled.pending_call = reply.call.over
+        return await reply.ready()
+
+    async def make(self) -> Answer:
+        """See `NewAnswer.make`. Says at once why it will not be stored, where that is known before its words."""
+        hold = self._hold
+        if hold is not None and (given := await self._recall.made_elsewhere(hold, self)) is not None:
+            return given
+        answer = await self._make()
+        if why := _known_reason((self.exchange,), answer):
+            self.exchange.cache = CacheNote("miss", why=why)
+        return answer
+
+    async def keep(self, answer: Answer, batches: list[list[Delta]], reader: Exchange) -> None:
+        """See `NewAnswer.keep`."""
+        await self._recall.keep(self, answer, batches, reader)
+
+    async def release(self) -> None:
+        """See `NewAnswer.release`."""
+        if self._hold is not None:
+            await self._hold.release()
+
+
+class _NotStored:
+    """The cache has no part in a request's answer. Implements `Miss` of the contract."""
+
+    lacks_question = False
+
+    async def compare(self, question: str) -> Found:
+        """See `Miss.compare`."""
+        return self
+
+    async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
+        """See `Miss.share`: for this request alone."""
+        return await make()
+
+
+_NOT_STORED = _NotStored()
+
+
+def _hit(entry: Entry, passages: tuple[Passage, ...], note: CacheNote, miss: Miss, tier: str) -> Answer:
+    exchange = miss.exchange
+    exchange.cache = note
+    exchange.target = entry.target
+    exchange.record("recall", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
+    return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
+
+
+async def _shared(joined: SharedReply, exchange: Exchange, started: float) -> Answer:
+    """An answer that is being made for another request."""
     exchange.cache = CacheNote("shared")
-    made = await joined.ready()
-    exchange.target = joined.flight.exchange.target
+    answer = await joined.ready()
+    exchange.target = joined.call.exchange.target
     exchange.record("recall", started, {"found": "under way"})
-    return made
+    return answer
 
 
-def _reason_not_to_keep(ledgers: Sequence[Exchange], made: Made, batches: Sequence[Sequence[Delta]]) -> str:
-    """`ledgers` are of who made the call, and of who has read the answer."""
-    return _known_reason(ledgers, made) or storable(batches)
+def _reason_not_to_keep(records: Sequence[Exchange], answer: Answer, batches: Sequence[Sequence[Delta]]) -> str:
+    """`records` are those of the request that made the call, and of one that has read the answer."""
+    return _known_reason(records, answer) or storable(batches)
 
 
-def _telling(make: Make, exchange: Exchange) -> Make:
-    """`make`, which says at once why its answer will not be kept, where that is known before its words."""
-
-    async def made_and_told() -> Made:
-        made = await make()
-        if why := _known_reason((exchange,), made):
-            exchange.cache = CacheNote("miss", why=why)
-        return made
-
-    return made_and_told
-
-
-def _known_reason(ledgers: Sequence[Exchange], made: Made) -> str:
+def _known_reason(records: Sequence[Exchange], answer: Answer) -> str:
     """What of the reasons is known before the answer's end."""
-    if isinstance(made.reply, KeptReply):
+    if isinstance(answer.reply, KeptReply):
         return "kept already"
-    for ledger in ledgers:
-        for each in ledger.findings:
+    for record in records:
+        for each in record.findings:
             if each.action not in _SAY_NOTHING and not each.shadow:
                 return f"flagged by {each.guardrail}"
-    if any(step.name == "tool" for ledger in ledgers for step in ledger.steps):
+    if any(step.name == "tool" for record in records for step in record.steps):
         return "tools acted"
-    if any(passage.id.endswith(":sql") for passage in made.passages):
+    if any(passage.id.endswith(":sql") for passage in answer.passages):
         # Nobody tells when rows change.
         return "rows of a database"
     return ""

@@ -6,6 +6,7 @@ are is the composition root's to say, and that of packages that are installed be
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,11 +230,10 @@ class OneOf:
 
     def _check(self, value: str, info: ValidationInfo) -> str:
         kinds = (info.context or {}).get("kinds")
-        if isinstance(kinds, Kinds) and value not in (known := kinds.listed[self.listed]):
-            *others, last = [f"'{each}'" for each in known]
-            raise PydanticKnownError(
-                "literal_error", {"expected": f"{', '.join(others)} or {last}" if others else last}
-            )
+        if isinstance(kinds, Kinds) and value not in (known := kinds.listed.get(self.listed, ())):
+            *others, last = [f"'{each}'" for each in known] or ["nothing"]
+            expected = f"{', '.join(others)} or {last}" if others else last
+            raise PydanticKnownError("literal_error", {"expected": expected})
         return value
 
 
@@ -241,6 +241,17 @@ def _write(value: Component, info: SerializationInfo) -> dict[str, Any]:
     return value.model_dump(
         mode=info.mode, by_alias=info.by_alias, exclude_none=info.exclude_none, exclude_defaults=info.exclude_defaults
     )
+
+
+@contextlib.contextmanager
+def opening(section: str, name: str) -> Iterator[None]:
+    """Says which component could not be opened, where that fails with an error that says nothing to an operator."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{section}.{name} can't be opened: {type(error).__name__}: {error}") from error
 
 
 def seam_of(markers: tuple[Any, ...]) -> OfKind | None:

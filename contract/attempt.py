@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -22,8 +22,7 @@ class Attempt(msgspec.Struct):
     """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
 
     `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it, `timeout_s` how
-    long it may take. `said` and `asked` are what it has said so far and the request that it got, until its usage is
-    settled.
+    long it may take.
     """
 
     target: str
@@ -53,8 +52,8 @@ class Attempt(msgspec.Struct):
     """Whether it has cost what nobody knows, so that `cost` is too little."""
     sent: bool = False
     """Whether the provider has been given the whole request, and may bill for it whatever becomes of the answer."""
-    said: list[str] = []
-    asked: Any = None
+    uncounted: bool = False
+    """Whether it has said words that `usage` does not count yet."""
     losses: tuple[Loss, ...] = ()
     traced_as: TracedAs | None = None
     """None where the call did not come as far as its dialect."""

@@ -131,6 +131,8 @@ class Dialect(Protocol):
     """What the ids of answers begin with; ours are made so where a provider gave none."""
     sign_of_life: bytes = b""
     """What may stand in a stream without meaning anything to the vendor's SDKs; empty where nothing may."""
+    stream_type: str = "text/event-stream"
+    """The content type of a provider's streams, asked for and recognised by."""
     turns: str = "messages"
     """The field of a request that holds the conversation."""
     embeddings: EmbeddingDialect | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -21,12 +21,13 @@ from contract.finding import Finding
 from contract.rules import Allowance
 from contract.trace_context import read_traceparent
 
-if TYPE_CHECKING:
-    import asyncio
-
 Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
 AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
+
+
+# The trace of a request that comes without one.
+_NEW = ("", "", 1)
 
 
 class CacheNote(msgspec.Struct, frozen=True):
@@ -85,11 +86,9 @@ class Exchange:
         "stream",
         "surface",
         "target",
-        "ticket",
         "trace_flags",
         "trace_id",
         "trace_state",
-        "under_way",
         "unpriced",
         "usage",
         "user",
@@ -101,7 +100,7 @@ class Exchange:
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
         self.surface = surface
-        self.trace_id, self.parent_span_id, self.trace_flags = read_traceparent(traceparent)
+        self.trace_id, self.parent_span_id, self.trace_flags = read_traceparent(traceparent) if traceparent else _NEW
         self.trace_state = tracestate if self.parent_span_id else ""
         if not self.trace_id:
             self.trace_id = noise[:16].hex()
@@ -111,9 +110,6 @@ class Exchange:
         self.cache: CacheNote | None = None
         # What is left of the caller's limits, by `requests` and `tokens`.
         self.allowances: dict[str, Allowance] = {}
-        self.ticket: Any = None
-        # Done when its call is over, which goes on for others even after its own caller has left.
-        self.under_way: asyncio.Future[None] | None = None
         self.user = ""
         self.model = ""
         self.route = ""
@@ -139,11 +135,6 @@ class Exchange:
         self.ended = 0.0
         self.output_bytes = 0
         self.cancelled = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether its call is not over, so that nobody knows yet what it takes."""
-        return self.under_way is not None and not self.under_way.done()
 
     @property
     def ledger_id(self) -> str:

@@ -48,19 +48,6 @@ class Timeouts(msgspec.Struct, frozen=True):
         """As one call has them: `first_token`, `idle` and `total` are its own."""
         return self if stream and not thinks else _fitted(self, stream, thinks)
 
-    def cut(self, left_s: float, *, stream: bool) -> Timeouts:
-        """These, where `left_s` are left for all attempts: up to a stream's first token, else for the whole answer."""
-        if not stream:
-            return self if left_s >= self.total_s else msgspec.structs.replace(self, total_s=max(0.0, left_s))
-        if left_s >= max(self.first_token_s, self.alive_first_token_s):
-            return self
-        left_s = max(0.0, left_s)
-        return msgspec.structs.replace(
-            self,
-            first_token_s=min(self.first_token_s, left_s),
-            alive_first_token_s=min(self.alive_first_token_s, left_s),
-        )
-
 
 @functools.lru_cache(maxsize=1024)
 def _fitted(of: Timeouts, stream: bool, thinks: bool) -> Timeouts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -12,26 +12,34 @@ from contract.guards import Again
 from contract.messages import ChatRequest, Tool
 from contract.passages import Passage
 from contract.reply import OutputFilter, Reply
+from contract.unsettled import Unsettled
 
 
-class Constructed(msgspec.Struct, frozen=True):
+class AugmentedRequest(msgspec.Struct, frozen=True):
     """A request with its context: the passages in it by their numbers from 1."""
 
     request: ChatRequest
     passages: tuple[Passage, ...] = ()
 
 
-class UnderGuard(msgspec.Struct, frozen=True):
-    """What may be done for a request on its way, by its guardrails: another question, a call of a tool.
+class GuardedCalls(Protocol):
+    """What a phase may ask for a request on its way, under the request's guardrails."""
 
-    `guard` takes a request with what was added to it, `reveal_arguments` a tool's name and its arguments (JSON).
-    """
+    async def ask_model(self, request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+        """`model` by its name, empty for the request's own. `masked`: even a trusted target sees tags only."""
+        ...
 
-    again: Again
-    guard: Callable[[ChatRequest], Awaitable[ChatRequest]]
-    reveal_arguments: Callable[[str, str], str]
-    aside: Callable[[ChatRequest, str], Awaitable[str]] | None = None
-    """Asks a masked question that the request does not wait for: it may be over by then, and has a row of its own."""
+    async def ask_aside(self, request: ChatRequest, model: str) -> str:
+        """Asks a masked question that the request does not wait for: it has a row of its own."""
+        ...
+
+    async def recheck(self, request: ChatRequest) -> ChatRequest:
+        """The request with what was added to it, guarded too. Raises `ContentBlocked`."""
+        ...
+
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """A call's arguments (JSON) with the caller's own values, if that tool may have them."""
+        ...
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -78,33 +86,47 @@ class Routing(Protocol):
         """What the rules say, which look at the request's outside, in microseconds. None where none applies."""
         ...
 
-    async def decide(self, request: ChatRequest, exchange: Exchange, again: Again) -> Decision:
-        """What the request's words say. `again` asks a model for a second opinion."""
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
+        """What the request's words say. `ask_model` gives a second opinion."""
         ...
 
 
-class Made(msgspec.Struct, frozen=True):
-    """An answer, and the passages that it was made from."""
+class Answer(msgspec.Struct, frozen=True):
+    """An answer, the passages that it was made from, and the pipeline that found them."""
 
     reply: Reply
     passages: tuple[Passage, ...] = ()
+    pipeline: str = ""
+
+
+MakesAnswer: TypeAlias = Callable[[], Awaitable[Answer]]
+
+
+class Miss(Protocol):
+    """No answer is there yet for a request: the place where it will be."""
+
+    lacks_question: bool
+    """Whether `compare` may find the answer to a similar question, once the request's own stands alone."""
+
+    async def compare(self, question: str) -> Answer | Miss:
+        """What is there for `question`, the last one of a conversation as it would be asked by itself, or empty."""
+        ...
+
+    async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
+        """What `make` makes, once for all equal requests. Raises as `make`. The call may outlast this request."""
+        ...
+
+
+Found: TypeAlias = Answer | Miss
 
 
 class Recall(Protocol):
-    """The recall phase of one pipeline: answers that were given before, to those who may have them."""
+    """The cache of one pipeline: answers that were given before, to those who may have them."""
 
-    async def recall(
-        self,
-        request: ChatRequest,
-        exchange: Exchange,
-        make: Callable[[], Awaitable[Made]],
-        variant: str = "",
-        standalone: Callable[[], Awaitable[str]] | None = None,
-    ) -> Made:
-        """An answer that is kept or under way, else what `make` makes. `request` as it was masked; raises as `make`.
+    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Answer | Miss:
+        """An answer that is stored or being made, else the place for a new one. `request` as it was masked.
 
-        `variant` names what else the answer depends on: answers of different variants are not shared. `standalone`
-        gives the last question of a conversation as it would be asked by itself, or an empty text.
+        `variant` names what else the answer depends on: answers of different variants are not shared.
         """
         ...
 
@@ -112,11 +134,11 @@ class Recall(Protocol):
 class Context(Protocol):
     """The context phase of one pipeline: finds what the request needs and puts it in."""
 
-    async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
-        """The request with its context; the one given when there is nothing to add."""
+    async def construct(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> AugmentedRequest:
+        """The request with its context; the one given when there is nothing to add. Records the step."""
         ...
 
-    async def standalone(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> str:
+    async def standalone(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> str:
         """The last question of a conversation as a model has made it stand alone; empty where none has."""
         ...
 
@@ -124,8 +146,8 @@ class Context(Protocol):
         """The request with as many of its passages as a window of so many tokens holds."""
         ...
 
-    def citations(self, passages: tuple[Passage, ...]) -> OutputFilter:
-        """Tells at an answer's end what of `passages` it cites."""
+    def citations(self, passages: tuple[Passage, ...]) -> tuple[OutputFilter, ...]:
+        """What tells at an answer's end which of `passages` it cites; empty where there are none."""
         ...
 
 

@@ -11,18 +11,20 @@ from contract.endpoint import Unsupported
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from contract.patience import Timeouts
 from contract.reply import Reply
+from contract.unsettled import Transcript
 
 
 class UpstreamCall(msgspec.Struct, frozen=True):
     """How to make one attempt. The provider records status, key and losses on `attempt`.
 
-    `thinks`: the answer's first word may take minutes.
+    `transcript` takes the words of an answer that is not read as deltas. `thinks`: the first word may take minutes.
     """
 
     model: str
     stream: bool
     timeouts: Timeouts
     attempt: Attempt
+    transcript: Transcript
     traceparent: str = ""
     tracestate: str = ""
     unsupported: Unsupported | None = None

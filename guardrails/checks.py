@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from contract.exchange import Exchange
     from contract.finding import Stage
     from contract.guards import Again
@@ -70,6 +72,15 @@ class RequestMasker:
 
     def masking(self, request: ChatRequest, app: str, *, hint: bool = True) -> RequestMasking:
         """What it does to one request of `app`. `hint`: the model may be told in a line what stands for the values."""
+        raise NotImplementedError
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What it looks for."""
+        raise NotImplementedError
+
+    async def spans(self, text: str) -> Sequence[Span]:
+        """All that it looks for in one text, whatever is done about it."""
         raise NotImplementedError
 
 

@@ -1,26 +1,29 @@
-"""What every guardrail keeps to, as tests: subclass `GuardrailConformance` in a test, and name the kind and its cases.
+"""What every kind of guardrail keeps, as tests that its author inherits. This needs pytest.
 
-For authors of kinds, here and in other packages. It needs pytest; nothing of the gateway imports it.
+class TestShouting(GuardrailConformance):
+    config = ShoutingConfig
+    options = {"then": "block"}
+    found = ("WHERE IS MY PARCEL",)
+    passed = ("Where is my parcel?",)
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar, get_args
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import pytest
 
-from config.document import read_document
+from config.conformance import ComponentConformance
 from config.guardrails import Side
-from config.references import References
 from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta
 from contract.egress import DIRECT
 from contract.embedding import Embeds
-from contract.errors import GatehouseError
+from contract.errors import GatehouseError, Unavailable
 from contract.exchange import Exchange
 from contract.finding import Finding
 from contract.messages import ChatRequest, Message, Text
@@ -32,14 +35,15 @@ from guardrails.chain import Chain
 from guardrails.component import Guardrail, Parts
 from guardrails.masking.conversations import KeepsRows, MemoryRows
 from guardrails.personal.tagger_thread import TaggerThread, Tags
+from guardrails.span import Span
 
 if TYPE_CHECKING:
-    from rag.async_embedder import Model
+    from rag.async_embedder import AsyncEmbedder, Model
 
 T = TypeVar("T")
 NAME = "tested"
 # Models load and learn with the first case, on a machine that is busy with other tests.
-_PATIENT = "timeout: 60s"
+_PATIENT: Mapping[str, Any] = MappingProxyType({"timeout": "60s"})
 _SIDES: tuple[Side, ...] = ("input", "output")
 
 
@@ -65,12 +69,14 @@ class Lent:
         self.egress = DIRECT
         self._rows = MemoryRows()
         self._kept: dict[tuple[str, type], object] = {}
+        self._embedders: list[AsyncEmbedder] = []
 
     def embedder(self) -> Embeds:
         """See `Shared.embedder`."""
         from rag.async_embedder import AsyncEmbedder
 
-        return AsyncEmbedder(_embedding_model)
+        self._embedders.append(AsyncEmbedder(_embedding_model))
+        return self._embedders[-1]
 
     def tagger(self) -> TaggerThread:
         """See `Shared.tagger`."""
@@ -85,6 +91,36 @@ class Lent:
     def rows(self, redis_url: str | None) -> KeepsRows:
         """See `Shared.rows`."""
         return self._rows
+
+    async def close(self) -> None:
+        """Ends all threads."""
+        for embedder in self._embedders:
+            await embedder.close()
+        self.pools.close()
+
+
+class Broken(Lent):
+    """What the process lends when none of its models works."""
+
+    def embedder(self) -> Embeds:
+        """See `Shared.embedder`: it never loads."""
+        from rag.async_embedder import AsyncEmbedder
+        from rag.embedder import EmbedderAbsent
+
+        def absent() -> Model:
+            raise EmbedderAbsent("broken")
+
+        self._embedders.append(AsyncEmbedder(absent))
+        return self._embedders[-1]
+
+    def tagger(self) -> TaggerThread:
+        """See `Shared.tagger`: it fails on every text."""
+
+        class Failing:
+            def tag(self, text: str) -> list[Span]:
+                raise OSError("broken")
+
+        return TaggerThread(Failing(), self.pools.tagger)
 
 
 class Pieces:
@@ -118,15 +154,15 @@ class Outcome(NamedTuple):
         return {each.rule for each in self.findings}
 
 
-class GuardrailConformance:
-    """The tests. `found` and `passed` are what the user says on the way in, and the model on the way out."""
+class GuardrailConformance(ComponentConformance):
+    """`found` are texts in which it finds something, `passed` texts in which it finds nothing.
 
-    config: ClassVar[type[Guardrail]]
-    # The options as a file has them within { }, without `kind`; `then: block` should be among them where the kind can.
-    options: ClassVar[str] = ""
-    # Texts in which it finds something, and texts in which it finds nothing.
-    found: ClassVar[Sequence[str]] = ()
-    passed: ClassVar[Sequence[str]] = ()
+    The user says them on the way in, and a model on the way out. The options say `then: block` where the kind can.
+    """
+
+    config: type[Guardrail]
+    found: Sequence[str] = ()
+    passed: Sequence[str] = ()
 
     @classmethod
     def kind(cls) -> str:
@@ -157,23 +193,17 @@ class GuardrailConformance:
             if f"{name}_text" in metafunc.fixturenames:
                 metafunc.parametrize(f"{name}_text", getattr(self, name), ids=lambda text: repr(text[:24]))
 
-    def test_it_has_one_kind_and_cases(self) -> None:
-        """Its name is its `kind`, and there is a case of either sort."""
-        assert self.kind()
-        assert self.found, "name a text in which it finds something"
-        assert self.passed, "name a text in which it finds nothing"
-
-    def test_every_option_says_what_it_is_for(self) -> None:
-        """The reference of the configuration is made from the descriptions."""
-        assert self.config.__doc__
-        assert not [name for name, field in self.config.model_fields.items() if not field.description]
+    def test_it_has_cases_of_both_sorts(self) -> None:
+        """Texts in which it finds something, and texts in which it does not."""
+        assert self.found
+        assert self.passed
 
     def test_it_is_built_for_each_side_and_holds_back_what_it_says(self, side: Side) -> None:
         """`holds_back` agrees with the checks that there are."""
 
-        async def build() -> None:
+        async def built(lent: Lent) -> None:
             guardrail = self._read()
-            parts = Parts(Lent())
+            parts = Parts(lent)
             stream = guardrail.stream_check(NAME, parts)
             sentence = guardrail.sentence_check(NAME, parts)
             answer = guardrail.answer_check(NAME, parts)
@@ -185,19 +215,18 @@ class GuardrailConformance:
             assert (held == "the whole answer") == (answer is not None)
             assert (held == "a sentence") == (sentence is not None)
 
-        asyncio.run(build())
+        _lending(built)
 
     def test_it_does_as_the_options_of_all_guardrails_say(self, side: Side) -> None:
         """`shadow`, `on_error` and `timeout` reach every check."""
 
-        async def build() -> None:
-            guardrail = self._read("shadow: true, on_error: open, timeout: 7s")
-            guards = self._chain(guardrail, side)
+        async def built(lent: Lent) -> None:
+            guards = self._chain(side, lent, {"shadow": True, "on_error": "open", "timeout": "7s"})
             for each in (*guards.inputs, *guards.outputs, *guards.answers):
                 policy = each.policy
                 assert (policy.name, policy.shadow, policy.fail_open, policy.timeout_s) == (NAME, True, True, 7.0)
 
-        asyncio.run(build())
+        _lending(built)
 
     def test_it_finds(self, side: Side, found_text: str) -> None:
         """What it should find leaves findings, and nothing of what is stopped gets out."""
@@ -214,7 +243,7 @@ class GuardrailConformance:
 
     def test_in_the_shadow_it_only_records(self, side: Side, found_text: str) -> None:
         """With `shadow` a text goes on as it was, and the findings say what would have been done."""
-        outcome = self._run(found_text, side, f"shadow: true, {_PATIENT}")
+        outcome = self._run(found_text, side, {**_PATIENT, "shadow": True})
         assert (outcome.words, outcome.stopped) == (found_text, False)
         assert outcome.findings
         assert all(each.shadow for each in outcome.findings)
@@ -234,44 +263,59 @@ class GuardrailConformance:
         # What may go on of an answer that is stopped differs; it never holds what was found.
         assert pieces.words == whole.words or (whole.stopped and found_text not in pieces.words)
 
+    @pytest.mark.parametrize("on_error", ["closed", "open"])
+    def test_when_models_are_broken_it_does_as_on_error_says(self, side: Side, on_error: str) -> None:
+        """Unless it needs none: then it works as always."""
+        text = self.passed[0]
+
+        async def run(lent: Lent) -> Outcome:
+            guards = self._chain(side, lent, {**_PATIENT, "on_error": on_error})
+            return await self._outcome(guards, text, side, [text], works=False)
+
+        outcome = _lending(run, Broken)
+        assert {each.action for each in outcome.findings} <= {"failed"}
+        assert outcome.stopped == (on_error == "closed" and bool(outcome.findings))
+        assert outcome.words == ("" if outcome.stopped else text)
+
     def test_requests_at_the_same_time_know_nothing_of_each_other(self, side: Side) -> None:
         """One guardrail serves all requests of a pipeline, many at a time."""
 
-        async def both() -> list[Outcome]:
-            guards = self._chain(self._read(), side)
+        async def both(lent: Lent) -> list[Outcome]:
+            guards = self._chain(side, lent)
             await self.before(guards)
             texts = (self.found[0], self.passed[0]) * 3
             return list(await asyncio.gather(*[self._outcome(guards, text, side, [text]) for text in texts]))
 
-        outcomes = asyncio.run(both())
+        outcomes = _lending(both)
         assert all(each.findings for each in outcomes[::2])
         assert [each.findings for each in outcomes[1::2]] == [()] * 3
 
-    def _read(self, more: str = _PATIENT) -> Guardrail:
-        text = ", ".join(filter(None, (f"kind: {self.kind()}", self.options, more)))
-        document = read_document(f"{{{text}}}", References({}, Path()))
-        assert not document.faults
-        return self.config.model_validate(document.data)
+    def _read(self, more: Mapping[str, Any] = _PATIENT) -> Guardrail:
+        guardrail: Guardrail = self.read({**self.options, **more})
+        return guardrail
 
-    @staticmethod
-    def _chain(guardrail: Guardrail, side: Side) -> Chain:
+    def _chain(self, side: Side, lent: Lent, more: Mapping[str, Any] = _PATIENT) -> Chain:
         inputs, outputs = ((NAME,), ()) if side == "input" else ((), (NAME,))
-        return chain({NAME: guardrail}, inputs, outputs, Lent())
+        return chain({NAME: self._read(more)}, inputs, outputs, lent)
 
-    def _run(self, text: str, side: Side, more: str = _PATIENT, *, letters: bool = False) -> Outcome:
-        async def run() -> Outcome:
-            guards = self._chain(self._read(more), side)
+    def _run(self, text: str, side: Side, more: Mapping[str, Any] = _PATIENT, *, letters: bool = False) -> Outcome:
+        async def run(lent: Lent) -> Outcome:
+            guards = self._chain(side, lent, more)
             await self.before(guards)
             return await self._outcome(guards, text, side, list(text) if letters else [text])
 
-        return asyncio.run(run())
+        return _lending(run)
 
-    async def _outcome(self, guards: Chain, text: str, side: Side, pieces: Sequence[str]) -> Outcome:
+    async def _outcome(
+        self, guards: Chain, text: str, side: Side, pieces: Sequence[str], *, works: bool = True
+    ) -> Outcome:
         exchange = Exchange("conformance")
         exchange.caller = Caller("conformance")
         request = self.request(text) if side == "input" else self.asked()
 
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+            if not works:
+                raise Unavailable("broken")
             return StockReply(self.model_says(text), request)
 
         words: list[str] = []
@@ -286,6 +330,19 @@ class GuardrailConformance:
         except GatehouseError:
             stopped = True
         return Outcome("".join(words), tuple(exchange.findings), stopped)
+
+
+def _lending(act: Callable[[Lent], Awaitable[T]], made: Callable[[], Lent] = Lent) -> T:
+    """What `act` gives with what it is lent."""
+
+    async def run() -> T:
+        lent = made()
+        try:
+            return await act(lent)
+        finally:
+            await lent.close()
+
+    return asyncio.run(run())
 
 
 async def _drain(reply: Reply, filters: Sequence[OutputFilter], words: list[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from config.folders import cache_folder
+from config.kinds import opening
 from config.sources import DocumentSourceConfig, LiveSourceConfig
 from contract.egress import DIRECT, Egress
 from contract.work import WorkPool
@@ -143,7 +144,8 @@ class Retrieval:
         stack.callback(pool.close)
         parts = _SourceParts(Path(self._config.origin).parent, pool, self._lends.egress)
         for name, each in live.items():
-            self._live[name] = each.open(name, parts)
+            with opening("sources", name):
+                self._live[name] = each.open(name, parts)
             stack.push_async_callback(self._live[name].close)
             await self._live[name].start()
 
@@ -282,12 +284,14 @@ def open_source(
     collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
     limits = Limits(config.read.timeout, config.read.memory, config.read.size, config.read.chunks)
+    with opening("sources", name):
+        origin = config.origin(egress)
     reader = readers.reader(f"source {name}", limits) if readers is not None else None
     return Source(
         collection,
         chunking,
         place / "ingest.lock",
-        config.origin(egress),
+        origin,
         earlier=earlier,
         labels=config.labels,
         reader=reader,
@@ -304,7 +308,8 @@ def _store(name: str, config: DocumentSourceConfig, place: Path) -> Store:
 
 async def open_tools(name: str, config: ToolConfig, parts: _ToolParts) -> Sequence[ReadingTool]:
     """The tools of one entry, which remember what they found where the config says so."""
-    made = await config.open(name, parts)
+    with opening("tools", name):
+        made = await config.open(name, parts)
     if not config.keep_s:
         return made
     from rag.tools.remembered import RememberedTool

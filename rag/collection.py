@@ -299,7 +299,7 @@ class Collection:
 
     async def _vector(self, query: str, payer: Caller | None) -> NDArray[np.float32] | None:
         """The question's vector; None where there is no model, or it is not ready yet."""
-        if self.embedder is None or not self.embedder.ready or self.search_options.fusion == "words":
+        if self.search_options.fusion == "words" or self.embedder is None or not self.embedder.ready:
             return None
         try:
             row: NDArray[np.float32] = (await vectors_for(payer, self.embedder, [query]))[0]

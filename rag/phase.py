@@ -17,7 +17,7 @@ from contract.errors import GatehouseError
 from contract.exchange import Attributes, Exchange
 from contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
 from contract.passages import Passage
-from contract.phases import Constructed, OwnTools, UnderGuard
+from contract.phases import AugmentedRequest, GuardedCalls, OwnTools
 from contract.prompt_tokens import prompt_tokens
 from contract.reply import OutputFilter
 from rag.assemble import choose, without_worst
@@ -64,16 +64,23 @@ class RetrievedContext:
         self._rewritten: Recent[tuple[str, bytes], Rewritten] = Recent(_RECENT, _KEEP_S)
         self._judge = judge
 
-    async def construct(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> Constructed:
+    async def construct(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> AugmentedRequest:
         """The request with a block of passages before the words of its last user message."""
+        started = time.perf_counter()
+        try:
+            return await self._construct(request, exchange, calls)
+        finally:
+            exchange.record("context", started)
+
+    async def _construct(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> AugmentedRequest:
         place = _last_question(request)
         if place is None:
-            return Constructed(request)
+            return AugmentedRequest(request)
 
         async def ask(asked: ChatRequest, model: str) -> str:
-            return await words_of(await under.again(asked, model, masked=True))
+            return await words_of(await calls.ask_model(asked, model, masked=True))
 
-        rewritten = await self._rewrite(request, place, exchange, ask, under)
+        rewritten = await self._rewrite(request, place, exchange, ask, calls)
         sight = _sight(exchange)
         found, rows = await asyncio.gather(
             self._retrieve(rewritten, sight, exchange, ask),
@@ -83,33 +90,33 @@ class RetrievedContext:
         chosen = choose([*rows, *found], self._budget_tokens)
         if self._judge is not None:
             ranked = sorted(chosen, key=[*rows, *found].index)
-            self._judge.sample(rewritten.question, ranked, under.aside or ask)
+            self._judge.sample(rewritten.question, ranked, calls.ask_aside)
         block = (write_block(chosen) if chosen else "") + (_ask_back(rewritten.unknown) if rewritten.unknown else "")
         if not block:
-            return Constructed(request)
+            return AugmentedRequest(request)
         message = request.messages[place]
         message = msgspec.structs.replace(message, parts=(Text(block), *message.parts))
         messages = (*request.messages[:place], message, *request.messages[place + 1 :])
-        return Constructed(msgspec.structs.replace(request, messages=messages), tuple(chosen))
+        return AugmentedRequest(msgspec.structs.replace(request, messages=messages), tuple(chosen))
 
-    async def standalone(self, request: ChatRequest, exchange: Exchange, under: UnderGuard) -> str:
+    async def standalone(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> str:
         """See `Context.standalone`. What was made of it is not made again when the context is constructed."""
         place = _last_question(request)
         if place is None or self._rewriter is None:
             return ""
 
         async def ask(asked: ChatRequest, model: str) -> str:
-            return await words_of(await under.again(asked, model, masked=True))
+            return await words_of(await calls.ask_model(asked, model, masked=True))
 
-        rewritten = await self._rewrite(request, place, exchange, ask, under)
+        rewritten = await self._rewrite(request, place, exchange, ask, calls)
         return rewritten.question if rewritten.how == "model" and not rewritten.unknown else ""
 
     async def _rewrite(
-        self, request: ChatRequest, place: int, exchange: Exchange, ask: Asks, under: UnderGuard
+        self, request: ChatRequest, place: int, exchange: Exchange, ask: Asks, calls: GuardedCalls
     ) -> Rewritten:
         """The question of the message at `place`."""
         messages = request.messages[: place + 1]
-        if self._rewriter is None:
+        if self._rewriter is None or (len(messages) == 1 and self._rewriter.leaves_first):
             return Rewritten(messages[-1].text.strip())
         # Of this request alone, whatever its caller calls it: what was looked up for it may be its caller's own.
         key = exchange.ledger_id, hashlib.blake2b(msgspec.msgpack.encode(messages), digest_size=16).digest()
@@ -119,12 +126,12 @@ class RetrievedContext:
 
         async def look_up(tool: str, arguments: str) -> str:
             assert self._look_up is not None
-            said = await self._look_up.call(tool, under.reveal_arguments(tool, arguments), exchange)
+            said = await self._look_up.call(tool, calls.reveal_arguments(tool, arguments), exchange)
             # Guarded as what a tool said in this conversation: masked by its values, and free of orders.
             call = Message("assistant", (ToolCall("look_up", tool, arguments),))
             result = Message("tool", (ToolResult("look_up", (Text(said),), name=tool),))
             told = msgspec.structs.replace(request, messages=(*request.messages, call, result))
-            parts = (await under.guard(told)).messages[-1].parts
+            parts = (await calls.recheck(told)).messages[-1].parts
             return "".join(
                 each.text
                 for part in parts
@@ -194,9 +201,9 @@ class RetrievedContext:
             request = msgspec.structs.replace(request, messages=messages)
         return request
 
-    def citations(self, passages: tuple[Passage, ...]) -> OutputFilter:
+    def citations(self, passages: tuple[Passage, ...]) -> tuple[OutputFilter, ...]:
         """See `Context.citations`."""
-        return CitationFilter(passages)
+        return (CitationFilter(passages),) if passages else ()
 
     async def _search(self, question: str, sight: Sight, top: int) -> list[Passage]:
         asked = [each for name, each in self._retrievers.items() if sight.reaches(name)]

@@ -69,6 +69,8 @@ class Rewriter:
         self._timeout_s = timeout_s
         self._queries = queries
         self._tools = {tool.name: tool for tool in tools}
+        # Whether a question that begins a conversation stays as it is.
+        self.leaves_first = queries == 1 and not tools
 
     async def standalone(self, messages: Sequence[Message], ask: Asks, look_up: LookUp | None = None) -> Rewritten:
         """The last question of a conversation, as it would be asked by itself. `look_up` calls one of the tools."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from config.kinds import opening
+
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
@@ -64,4 +66,5 @@ class Routers:
 
 def open_router(name: str, config: RouterConfig, lends: Lends) -> Routing:
     """One router, not yet started."""
-    return config.open(name, _Parts(lends.pools.learning, lends.egress, lends.embedder))
+    with opening("routers", name):
+        return config.open(name, _Parts(lends.pools.learning, lends.egress, lends.embedder))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from contract.attempt import Attempt
 from contract.errors import OwnLimitReached, TimedOut, UpstreamError
 from contract.messages import ChatRequest
 from contract.patience import Timeouts
+from contract.unsettled import Transcript
 
 # `target`: nobody who asks can bring it about. `app`: the app may have. `model`: its model gives too little time.
 # `nobody`: the request asked for it.
@@ -18,8 +18,11 @@ FEW_TOKENS = 64
 CONNECT_S = 10.0
 
 
-def blame(error: UpstreamError, attempt: Attempt, timeouts: tuple[Timeouts, Timeouts] | None, *, stream: bool) -> Blame:
+def blame(
+    error: UpstreamError, transcript: Transcript, timeouts: tuple[Timeouts, Timeouts] | None, *, stream: bool
+) -> Blame:
     """`timeouts` are those of the attempt and the longest that the target is given for such a call."""
+    attempt = transcript.attempt
     if isinstance(error, OwnLimitReached) or (
         error.kind == "overloaded" and not attempt.sent and not error.upstream_status
     ):
@@ -29,7 +32,7 @@ def blame(error: UpstreamError, attempt: Attempt, timeouts: tuple[Timeouts, Time
         if timeouts is not None and is_short(error.phase, *timeouts, stream=stream):
             return "model"
         return "target" if error.phase == "connect" else "app"
-    if error.kind == "empty" and may_be_empty(attempt.asked):
+    if error.kind == "empty" and may_be_empty(transcript.asked):
         return "nobody"
     if error.kind == "connect" and not attempt.sent:
         return "target"

@@ -1,32 +1,51 @@
-"""Sends a request to the targets of its policy until one answers.
+"""Sends a request to the targets of its policy until one answers, and the answer that has begun.
 
-The straight way (one lane, the first attempt answers) makes no task, no timer and no copy of the request.
+The commit is the moment after which an answer is the caller's and nothing retries or falls back. The straight way (one
+lane, the first attempt answers) makes no task, no timer and no copy of the request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from random import Random
+from typing import NamedTuple
 
 from contract.attempt import Attempt
 from contract.deltas import Delta, Usage
+from contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-from contract.patience import asks_to_think, thinks
+from contract.patience import asks_to_think
 from contract.provider import Provider, UpstreamCall
+from contract.reply import Reply
 from contract.service_tier import asked_tier
 from contract.ticket import Ticket
+from contract.unsettled import Transcript, Unsettled
+from router.blame import blame
 from router.clockwork import Clockwork
-from router.failure import explain_timeout
+from router.failure import explain_timeout, record_cancelled, record_failure
 from router.health import HealthBook, Permit
 from router.hedge import R, race
-from router.plan import Plan
 from router.policy import RoutePolicy
-from router.reply import CommittedReply, read_to_commit
-from router.run import Conduct, Run
+from router.run import AttemptOptions, Plan, Run
+
+_NOT_YET = frozenset({"", "stop", "other"})
+_DECLINED = frozenset({"content_filter", "refusal"})
+
+
+class Changes(NamedTuple):
+    """What becomes of a request for one target: `reveal` makes it as a trusted provider gets it, `fit` as so many
+    tokens hold it.
+    """
+
+    reveal: Callable[[ChatRequest], ChatRequest] | None = None
+    fit: Callable[[ChatRequest, int], ChatRequest] | None = None
+
+
+AS_IT_IS = Changes()
 
 
 class Dispatcher:
@@ -50,65 +69,59 @@ class Dispatcher:
         request: ChatRequest,
         policy: RoutePolicy,
         exchange: Exchange,
-        *,
+        unsettled: Unsettled,
+        changes: Changes = AS_IT_IS,
         prompt_tokens: int | None = None,
         opening: Callable[[Delta], None] | None = None,
-        reveal: Callable[[ChatRequest], ChatRequest] | None = None,
-        fit: Callable[[ChatRequest, int], ChatRequest] | None = None,
-        ticket: Ticket | None = None,
     ) -> CommittedReply:
         """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
 
-        `reveal` makes the request as a trusted provider gets it, `fit` as so many tokens hold it. `opening` is called
-        once for each target that sends something before its first word; another may yet answer. `ticket` covers every
-        attempt before it is made.
+        `opening` is called once for each target that sends something before its first word; another may yet answer.
+        The ticket of `unsettled` covers every attempt before it is made; each leaves its transcript there.
 
         Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
         `AllTargetsFailed`.
         """
-        clock, refusal_falls_back = self._works.clock, policy.refusal_falls_back
-        windows = {target.key: target.context_window for target in policy.targets}
+        clock, windows, ticket = self._works.clock, policy.windows, unsettled.ticket
+        reveal, fit = changes
 
         async def answer(provider: Provider, call: UpstreamCall, permit: Permit) -> CommittedReply:
             attempt = call.attempt
             asked = reveal(request) if reveal is not None and provider.trusted else request
-            window = windows.get(attempt.target)
-            if fit is not None and window is not None:
+            if fit is not None and (window := windows.get(attempt.target)) is not None:
                 asked = fit(asked, window)
-            attempt.asked = asked
+            transcript = call.transcript
+            transcript.asked = asked
             if asked.extra is not None and asked.dialect == attempt.dialect:
                 attempt.tier = asked_tier(asked.extra)
             reply = await provider.open(asked, call)
             try:
-                head = await read_to_commit(reply, attempt, refusal_falls_back, clock, opening)
+                head = await read_to_commit(reply, transcript, policy.refusal_falls_back, clock, opening)
             except BaseException:
                 await reply.close()
                 raise
             permit.commit(clock())
-            return CommittedReply(reply, head, provider, attempt, permit, clock, partial(explain_timeout, policy, call))
+            explain = partial(explain_timeout, policy, call)
+            return CommittedReply(reply, head, provider, transcript, permit, clock, explain)
 
         plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        conduct = Conduct(request.stream, cover, partial(thinks, request))
-        run = Run(policy, plan, exchange, self._works, answer, conduct)
+        # Most requests say nothing of thinking.
+        thinks = None if request.reasoning is None and not request.extra else asks_to_think(request)
+        options = AttemptOptions(request.stream, unsettled.transcripts, cover, thinks)
+        run = Run(policy, plan, exchange, self._works, answer, options)
         # A model that was asked to think is silent, and not slow: asking a second one would only cost twice.
-        hedges = policy.hedge_after_s is not None and not asks_to_think(request)
+        hedges = policy.hedge_after_s is not None and not thinks
         return await self._outcome(run, policy, exchange, _close, hedges=hedges)
 
     async def embed(
-        self,
-        request: EmbeddingRequest,
-        policy: RoutePolicy,
-        exchange: Exchange,
-        *,
-        prompt_tokens: int | None = None,
-        ticket: Ticket | None = None,
+        self, request: EmbeddingRequest, policy: RoutePolicy, exchange: Exchange, unsettled: Unsettled
     ) -> Embeddings:
         """One vector per text, from the first target that gives them. Raises as `dispatch` does."""
-        clock = self._works.clock
+        clock, ticket = self._works.clock, unsettled.ticket
 
         async def embed(provider: Provider, call: UpstreamCall, permit: Permit) -> Embeddings:
-            call.attempt.asked = request
+            call.transcript.asked = request
             embeddings = await provider.embed(request, call)
             now = call.attempt.ended = clock()
             if embeddings.input_tokens:
@@ -117,9 +130,10 @@ class Dispatcher:
             permit.finish()
             return embeddings
 
-        plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
+        plan = self._plan(policy, exchange, None, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        run = Run(policy, plan, exchange, self._works, embed, Conduct(False, cover))
+        options = AttemptOptions(False, unsettled.transcripts, cover, thinks=False)
+        run = Run(policy, plan, exchange, self._works, embed, options)
         return await self._outcome(run, policy, exchange, _keep)
 
     def _plan(
@@ -168,3 +182,156 @@ async def _close(reply: CommittedReply) -> None:
 
 async def _keep(embeddings: Embeddings) -> None:
     """Embeddings hold nothing open."""
+
+
+class CommittedReply:
+    """An answer that has begun: what was read before the commit, then the rest as it comes.
+
+    `target` is `provider/model`; `trusted` is the provider's. Ends its attempt and its permit on every way out.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_explain",
+        "_head",
+        "_permit",
+        "_reply",
+        "_transcript",
+        "attempt",
+        "dialect",
+        "provider",
+        "streamed",
+        "target",
+        "trusted",
+    )
+
+    def __init__(
+        self,
+        reply: Reply,
+        head: list[Delta],
+        provider: Provider,
+        transcript: Transcript,
+        permit: Permit,
+        clock: Callable[[], float],
+        explain: Callable[[TimedOut], None] | None = None,
+    ) -> None:
+        """`explain` says of a timeout which limit it was, and where that is set."""
+        self.dialect = reply.dialect
+        self.streamed = reply.streamed
+        attempt = transcript.attempt
+        self.target = attempt.target
+        self.provider = provider.name
+        self.trusted = provider.trusted
+        self.attempt = attempt
+        self._transcript = transcript
+        self._reply = reply
+        self._head: list[Delta] | None = head
+        self._permit = permit
+        self._clock = clock
+        self._explain = explain
+
+    async def next(self) -> list[Delta] | None:
+        """The next deltas, or None at the clean end. An `UpstreamError` passes through as it came."""
+        if self._head is not None:
+            batch, self._head = self._head, None
+            return batch
+        try:
+            following = await self._reply.next()
+        except BaseException as error:
+            self._end(error)
+            await self._reply.close()
+            raise
+        if following is None:
+            self._end(None)
+        else:
+            note_usage(self._transcript, following)
+        return following
+
+    async def close(self) -> None:
+        """Lets go of the upstream call at once. Idempotent."""
+        self._give_up()
+        await self._reply.close()
+
+    def _give_up(self) -> None:
+        if not self.attempt.ended:
+            record_cancelled(self.attempt, self._clock(), lost=False)
+        self._permit.release()
+
+    def _end(self, error: BaseException | None) -> None:
+        now = self._clock()
+        if error is None:
+            self.attempt.ended = self.attempt.ended or now
+            self._permit.finish()
+            return
+        if isinstance(error, TimedOut) and self._explain is not None:
+            self._explain(error)
+        if isinstance(error, Exception):
+            record_failure(self.attempt, error, now)
+        if isinstance(error, UpstreamError):
+            note_usage(self._transcript, error.before)
+            self._permit.fail(error, now, blame(error, self._transcript, self._permit.timeouts, stream=self.streamed))
+        self._give_up()
+
+
+async def read_to_commit(
+    reply: Reply,
+    transcript: Transcript,
+    refusal_falls_back: bool,
+    clock: Callable[[], float],
+    opening: Callable[[Delta], None] | None = None,
+) -> list[Delta]:
+    """All deltas up to and with the first that commits: one with content, or an end that says why there is none.
+
+    `opening` hears of the first delta when it does not commit. Raises `EmptyAnswer` for a clean end with nothing, and
+    `Refusal` for a declined one if that is to fall back.
+    """
+    head: list[Delta] = []
+    declined = False
+    while (batch := await _hear(reply, transcript)) is not None:
+        head = head + batch if head else batch
+        for delta in batch:
+            for choice in delta.choices:
+                if choice.has_content:
+                    transcript.attempt.first_token = clock()
+                    return head
+                if choice.finish in _DECLINED and refusal_falls_back:
+                    declined = True
+                elif choice.finish not in _NOT_YET:
+                    return head
+        if opening is not None and batch:
+            opening(batch[0])
+            opening = None
+    if declined:
+        raise Refusal("the provider's content policy declined the request")
+    raise EmptyAnswer("the provider's answer was empty")
+
+
+async def _hear(reply: Reply, transcript: Transcript) -> list[Delta] | None:
+    """The next deltas, noted on the attempt; also those that came with an error, and that nobody gets."""
+    try:
+        batch = await reply.next()
+    except UpstreamError as error:
+        note_usage(transcript, error.before)
+        raise
+    if batch is not None:
+        note_usage(transcript, batch)
+    return batch
+
+
+def note_usage(transcript: Transcript, batch: Sequence[Delta]) -> None:
+    """Keeps the latest usage and the words, so that what was generated is known however it ends."""
+    attempt, said = transcript.attempt, transcript.said
+    for delta in batch:
+        if delta.usage is not None:
+            attempt.usage = delta.usage.sane
+        if delta.tier:
+            attempt.tier = delta.tier
+        for choice in delta.choices:
+            if choice.text:
+                said.append(choice.text)
+            if choice.reasoning:
+                said.append(choice.reasoning)
+            for call in choice.tool_calls:
+                said.append(call.name + call.arguments)
+    if said:
+        attempt.uncounted = True

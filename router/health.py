@@ -160,7 +160,15 @@ class Permit:
     """One call's place in its target's record, from before the call to the reply's end. Ends once."""
 
     __slots__ = (
-        "_closed", "_ended", "_epochs", "_health", "_policy", "_scope", "_started", "last_resort", "timeouts",
+        "_bounds",
+        "_closed",
+        "_ended",
+        "_epochs",
+        "_health",
+        "_policy",
+        "_scope",
+        "_started",
+        "last_resort",
     )  # fmt: skip
 
     def __init__(
@@ -182,13 +190,20 @@ class Permit:
         self._closed: list[Breaker] = []
         self._ended = False
         self.last_resort = last_resort
-        # The call's, and the longest that a call to the target is given.
-        self.timeouts: tuple[Timeouts, Timeouts] | None = None
+        self._bounds: tuple[Timeouts, Timeouts, bool, bool] | None = None
 
     def bound(self, timeouts: Timeouts, full: Timeouts, *, stream: bool = True, thinks: bool = False) -> None:
         """How long the call may take, of `full` where the deadline has cut it."""
+        self._bounds = timeouts, full, stream, thinks
+
+    @property
+    def timeouts(self) -> tuple[Timeouts, Timeouts] | None:
+        """The call's, and the longest that such a call to the target is given; for one that has failed."""
+        if self._bounds is None:
+            return None
+        timeouts, full, stream, thinks = self._bounds
         longest = self._health.longest
-        self.timeouts = timeouts, full if longest is None else longest.of(stream=stream, thinks=thinks)
+        return timeouts, full if longest is None else longest.of(stream=stream, thinks=thinks)
 
     def commit(self, now: float) -> None:
         """The answer has begun. A probe that gets so far closes the breaker, and so does a last resort."""

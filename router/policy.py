@@ -8,7 +8,7 @@ import msgspec
 
 from contract.endpoint import Unsupported
 from contract.errors import ErrorKind
-from contract.patience import Timeouts
+from contract.patience import Timeouts, is_known_to_think
 from router.shorten import Way
 
 Strategy: TypeAlias = Literal["priority", "weighted", "least_busy", "fastest"]
@@ -30,11 +30,14 @@ class TargetPolicy(msgspec.Struct, frozen=True):
     weight: float = 1.0
     priority: int = 0
     context_window: int | None = None
+    key: str = ""
+    """`provider/model`: the unit of health."""
+    thinks: bool = False
+    """Whether its model thinks before its first word, unless it is told not to."""
 
-    @property
-    def key(self) -> str:
-        """`provider/model`: the unit of health."""
-        return f"{self.provider}/{self.model}"
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "key", f"{self.provider}/{self.model}")
+        msgspec.structs.force_setattr(self, "thinks", is_known_to_think(self.model))
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -82,6 +85,23 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     fallback_on_refusal: bool = False
     unsupported: Unsupported | None = None
     shorten: Way | None = None
+    keys: tuple[str, ...] = ()
+    """Of the targets."""
+    windows: dict[str, int] = {}
+    """Of those targets whose context window is known, by their keys."""
+    refusal_falls_back: bool = False
+    """Whether a declined request goes to the next target."""
+    fitted: dict[tuple[bool, bool], Timeouts] = {}
+    """`timeouts` as a call has them: by whether it streams, and whether its model thinks first."""
+
+    def __post_init__(self) -> None:
+        """What follows from the rest is found out once, and not with each request."""
+        found = msgspec.structs.force_setattr
+        found(self, "keys", tuple(target.key for target in self.targets))
+        found(self, "windows", {target.key: target.context_window for target in self.targets if target.context_window})
+        ways = [(stream, thinks) for stream in (False, True) for thinks in (False, True)]
+        found(self, "fitted", {way: self.timeouts.of(stream=way[0], thinks=way[1]) for way in ways})
+        found(self, "refusal_falls_back", self.fallback_on_refusal or "refusal" in self.fallback_on)
 
     def room(self, answer_tokens: int) -> int | None:
         """How many tokens of a prompt the largest window holds beside such an answer; None where one is not known."""
@@ -98,8 +118,3 @@ class RoutePolicy(msgspec.Struct, frozen=True):
         if kind == "refusal":
             return self.refusal_falls_back
         return kind != "bad_request" and kind in self.fallback_on
-
-    @property
-    def refusal_falls_back(self) -> bool:
-        """Whether a declined request goes to the next target."""
-        return self.fallback_on_refusal or "refusal" in self.fallback_on

@@ -1,13 +1,17 @@
-"""One dispatch under way: the loop over targets and attempts, up to the commit."""
+"""One dispatch: the targets in their order, and the loop over them and their attempts, up to the commit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from secrets import token_hex
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
 
 from contract.attempt import Attempt
 from contract.errors import (
+    NO_PRICE,
     BudgetSpent,
     ContextWindowExceeded,
     GatehouseError,
@@ -20,14 +24,15 @@ from contract.errors import (
     UpstreamError,
 )
 from contract.exchange import Exchange
+from contract.patience import Timeouts
 from contract.provider import Provider, UpstreamCall
-from contract.trace_context import new_span_id
+from contract.unsettled import Transcript
 from router.blame import blame
 from router.clockwork import Clockwork
 from router.failure import Failure, combine, explain_timeout, record_cancelled, record_failure
-from router.health import Permit
-from router.plan import Plan
+from router.health import HealthBook, Permit
 from router.policy import RoutePolicy, TargetPolicy
+from router.strategy import order_targets
 
 MAX_KEY_CHANGES = 8
 
@@ -37,31 +42,185 @@ Reason: TypeAlias = Literal["first", "retry", "fallback", "hedge"]
 Act: TypeAlias = Callable[[Provider, UpstreamCall, Permit], Awaitable[R]]
 
 
-class Conduct(NamedTuple):
-    """How the attempts are made: streamed or not, what each must be covered by before it is made, and which models
-    think before their first word.
+BREAKER_OPEN = "breaker open"
+WINDOW_TOO_SMALL = "context window smaller than the prompt"
+WINDOW_NOT_LARGER = "context window not larger than one that was too small"
+UNKNOWN_PROVIDER = "unknown provider"
+
+
+class Plan:
+    """Gives out each target at most once, with its provider and a permit that the taker must end."""
+
+    __slots__ = (
+        "_book",
+        "_exchange",
+        "_excludes",
+        "_policy",
+        "_position",
+        "_prompt_tokens",
+        "_providers",
+        "_scope",
+        "_taken",
+        "_targets",
+        "_too_small",
+        "_works",
+        "skipped",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        policy: RoutePolicy,
+        providers: Mapping[str, Provider],
+        book: HealthBook,
+        exchange: Exchange,
+        works: Clockwork,
+        prompt_tokens: int | None,
+        excludes: Callable[[str], str] | None = None,
+    ) -> None:
+        """`excludes` says why a target may not be asked at all, not even as a last resort; empty where it may."""
+        self._excludes = excludes
+        self._policy = policy
+        self._scope = book.scope(exchange.caller.app if exchange.caller is not None else "", policy.name)
+        self._targets: Sequence[TargetPolicy] = policy.targets
+        if len(self._targets) > 1:
+            now, app = works.clock(), self._scope.app
+            self._targets = order_targets(policy.targets, policy.strategy, book, now, works.random, app)
+        self._providers = providers
+        self._book = book
+        self._exchange = exchange
+        self._works = works
+        self._prompt_tokens = prompt_tokens
+        self._position = 0
+        self._too_small = 0
+        self._taken = False
+        self.skipped: list[tuple[TargetPolicy, str]] = []
+
+    def take(self) -> tuple[TargetPolicy, Provider, Permit] | None:
+        """The next target that may be called; records those that are passed over. None: none is left.
+
+        When every target was passed over, gives one as a last resort.
+        """
+        while self._position < len(self._targets):
+            target = self._targets[self._position]
+            self._position += 1
+            provider = self._providers.get(target.provider)
+            reason = self._reason_to_skip(target) if provider is not None else UNKNOWN_PROVIDER
+            if provider is not None and not reason:
+                permit = self.enter(target)
+                if permit is not None:
+                    self._taken = True
+                    return target, provider, permit
+                reason = BREAKER_OPEN
+            self.skipped.append((target, reason))
+            self.note("dispatch.skip", target, reason)
+        return None if self._taken else self._last_resort()
+
+    def enter(self, target: TargetPolicy, *, last_resort: bool = False) -> Permit | None:
+        """A permit for one call to `target`; None when its breaker doesn't admit it."""
+        health = self._book.target(target.key)
+        return health.enter(self._works.clock(), self._policy.breaker, self._scope, last_resort=last_resort)
+
+    def outgrown(self, target: TargetPolicy) -> None:
+        """The prompt was too long for `target`: only larger windows, and unknown ones, may follow."""
+        self._too_small = max(self._too_small, target.context_window or 0)
+
+    def cooldown_s(self) -> float | None:
+        """Seconds until the first of the targets that were passed over may be called again."""
+        now = self._works.clock()
+        ends = [self._held_until(target) for target, reason in self.skipped if reason == BREAKER_OPEN]
+        return min((end - now for end in ends if end > now), default=None)
+
+    def excluded(self) -> list[tuple[str, str]]:
+        """The targets that were not asked for want of a price, with the reason."""
+        return [(target.key, reason) for target, reason in self.skipped if reason.startswith(NO_PRICE)]
+
+    def note(self, step: str, target: TargetPolicy, reason: str) -> None:
+        """Records a decision on the ledger."""
+        self._exchange.record(step, self._works.clock(), {"target": target.key, "reason": reason})
+
+    def _held_until(self, target: TargetPolicy) -> float:
+        return self._book.target(target.key).held_until(self._scope)
+
+    def _reason_to_skip(self, target: TargetPolicy) -> str:
+        if self._excludes is not None and (reason := self._excludes(target.key)):
+            return reason
+        window = target.context_window
+        if window is None:
+            return ""
+        if self._prompt_tokens is not None and self._prompt_tokens > window:
+            return WINDOW_TOO_SMALL
+        return WINDOW_NOT_LARGER if window <= self._too_small else ""
+
+    def _last_resort(self) -> tuple[TargetPolicy, Provider, Permit] | None:
+        """The target whose cooldown ends first, else the one with the largest window.
+
+        A breaker saves time on the way to a better target, and an estimate of tokens may err: where there is no
+        better target, asking is right.
+        """
+        cooling = [target for target, reason in self.skipped if reason == BREAKER_OPEN]
+        small = [target for target, reason in self.skipped if reason == WINDOW_TOO_SMALL]
+        if cooling:
+            target = min(cooling, key=self._held_until)
+        elif small:
+            target = max(small, key=lambda target: target.context_window or 0)
+        else:
+            return None
+        permit = self.enter(target, last_resort=True)
+        if permit is None:
+            return None
+        self._taken = True
+        reason = next(reason for skipped, reason in self.skipped if skipped is target)
+        self.skipped.remove((target, reason))
+        self.note("dispatch.last_resort", target, reason)
+        return target, self._providers[target.provider], permit
+
+
+def cut_to_deadline(full: Timeouts, left_s: float, *, stream: bool) -> Timeouts:
+    """`full` where `left_s` are left for all attempts: up to a stream's first token, else for the whole answer."""
+    if not stream:
+        return full if left_s >= full.total_s else msgspec.structs.replace(full, total_s=max(0.0, left_s))
+    if left_s >= max(full.first_token_s, full.alive_first_token_s):
+        return full
+    left_s = max(0.0, left_s)
+    return msgspec.structs.replace(
+        full,
+        first_token_s=min(full.first_token_s, left_s),
+        alive_first_token_s=min(full.alive_first_token_s, left_s),
+    )
+
+
+class AttemptOptions(NamedTuple):
+    """How the attempts are made: streamed or not, where their transcripts go, what each must be covered by before it is
+    made, and whether their models are to think before the first word (None: as each does by itself).
     """
 
     stream: bool
+    transcripts: list[Transcript]
     cover: Callable[[Attempt], Awaitable[None]] | None = None
-    thinks: Callable[[str], bool] | None = None
+    thinks: bool | None = None
 
 
 class Run(Generic[R]):
     """The state of one dispatch. Its lanes (one, or two with a hedge) take targets from the same plan."""
 
-    __slots__ = ("_act", "_conduct", "_deadline", "_exchange", "_failures", "_halted", "_plan", "_policy", "_started",
+    __slots__ = ("_act", "_deadline", "_exchange", "_failures", "_halted", "_options", "_plan", "_policy", "_started",
                  "_works", "won")  # fmt: skip
 
     def __init__(
-        self, policy: RoutePolicy, plan: Plan, exchange: Exchange, works: Clockwork, act: Act[R], conduct: Conduct
+        self,
+        policy: RoutePolicy,
+        plan: Plan,
+        exchange: Exchange,
+        works: Clockwork,
+        act: Act[R],
+        options: AttemptOptions,
     ) -> None:
         self._policy = policy
         self._plan = plan
         self._exchange = exchange
         self._works = works
         self._act = act
-        self._conduct = conduct
+        self._options = options
         self._deadline = math.inf if policy.deadline_s is None else works.clock() + policy.deadline_s
         self._started = False
         self._halted = False
@@ -102,7 +261,7 @@ class Run(Generic[R]):
         while True:
             attempt = self._begin(target, provider, reason, pause_s)
             try:
-                return attempt, await self._attempt(provider, permit, attempt)
+                return attempt, await self._attempt(target, provider, permit, attempt)
             except UnsupportedFeature as unsupported:
                 self._failures.append((attempt, unsupported))
                 return None
@@ -128,21 +287,24 @@ class Run(Generic[R]):
         self._give_up(target, error)
         return None
 
-    async def _attempt(self, provider: Provider, permit: Permit, attempt: Attempt) -> R:
-        stream, thinks = self._conduct.stream, self._conduct.thinks is not None and self._conduct.thinks(attempt.model)
-        full = self._policy.timeouts.of(stream=stream, thinks=thinks)
-        timeouts = full.cut(self._deadline - attempt.started, stream=stream)
+    async def _attempt(self, target: TargetPolicy, provider: Provider, permit: Permit, attempt: Attempt) -> R:
+        options = self._options
+        stream, thinks = options.stream, target.thinks if options.thinks is None else options.thinks
+        full = self._policy.fitted[stream, thinks]
+        timeouts = cut_to_deadline(full, self._deadline - attempt.started, stream=stream)
         self._started = True
         permit.bound(timeouts, full, stream=stream, thinks=thinks)
         attempt.timeout_s = timeouts.total_s
         exchange = self._exchange
+        transcript = Transcript(attempt)
+        options.transcripts.append(transcript)
         call = UpstreamCall(
-            attempt.model, stream, timeouts, attempt, exchange.traceparent(attempt.span_id),
+            attempt.model, stream, timeouts, attempt, transcript, exchange.traceparent(attempt.span_id),
             exchange.trace_state, self._policy.unsupported, thinks,
         )  # fmt: skip
         try:
-            if self._conduct.cover is not None:
-                await self._conduct.cover(attempt)
+            if options.cover is not None:
+                await options.cover(attempt)
             return await self._act(provider, call, permit)
         except BaseException as error:
             self._end(attempt, permit, error, call, cut=timeouts is not full)
@@ -157,7 +319,7 @@ class Run(Generic[R]):
             # Attempts before it had used the time up: that says nothing about this target.
             permit.release()
         elif isinstance(error, UpstreamError):
-            permit.fail(error, now, blame(error, attempt, permit.timeouts, stream=self._conduct.stream))
+            permit.fail(error, now, blame(error, call.transcript, permit.timeouts, stream=self._options.stream))
         elif self.won:
             permit.lose(now)
         else:
@@ -178,7 +340,7 @@ class Run(Generic[R]):
             reason=reason,
             started=self._works.clock(),
             waited_s=waited_s,
-            span_id=new_span_id(),
+            span_id=token_hex(8),
         )
         attempts.append(attempt)
         return attempt

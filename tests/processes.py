@@ -115,7 +115,7 @@ def longest(answers: Sequence[Got]) -> float:
 
 
 @contextlib.contextmanager
-def serving(yaml: str, folder: Path, workers: int = 1) -> Iterator[Fleet]:
+def serving(yaml: str, folder: Path, workers: int = 1, environ: Mapping[str, str] | None = None) -> Iterator[Fleet]:
     """Runs `python -m gateway serve` until the end of the block; it serves when the block begins."""
     port, config = free_port(), folder / f"gatehouse-{time.monotonic_ns()}.yaml"
     config.write_text(yaml)
@@ -123,8 +123,8 @@ def serving(yaml: str, folder: Path, workers: int = 1) -> Iterator[Fleet]:
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
     # Workers' sockets are here: pytest's own folders can be too deep for the address of one.
     with tempfile.TemporaryDirectory() as temporary, log.open("wb") as out:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": temporary}
-        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=out)
+        all_environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": temporary, **(environ or {})}
+        process = subprocess.Popen(command, cwd=ROOT, env=all_environ, stdout=out, stderr=out)
         try:
             fleet = Fleet(process, port, log)
             _wait_until_it_serves(fleet, Path(temporary), workers)

@@ -78,6 +78,13 @@ class KeyRing:
         self._stored = stored
         self._tokens = tokens
 
+    @property
+    def limits_nobody(self) -> bool:
+        """Whether it is known that no caller has a limit or a budget: none comes from a database or a token."""
+        callers = [*self._callers.values(), *([self._anonymous] if self._anonymous is not None else [])]
+        declared = self._stored is None and self._tokens is None
+        return declared and not any(caller.rules or caller.user_rules for caller in callers)
+
     async def identify(self, shown: Shown) -> Caller:
         """The caller. Raises `Unauthenticated`, `NotAllowed`, or `Unavailable` where nobody can tell now."""
         caller = await self._find(shown.key)

@@ -10,23 +10,28 @@ import datetime
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+import structlog
 
-from access.ledger.usage import complete_usage
+from access.limits.estimate import size_of
 from config.price_list import listed as in_the_list
+from contract.deltas import Usage
 from contract.service_tier import STANDARD
+from contract.tokens import estimate_tokens
 
 if TYPE_CHECKING:
-    from contract.deltas import Usage
     from contract.exchange import Exchange
+    from contract.unsettled import Transcript, Unsettled
 
 MILLION = Decimal(1_000_000)
 FREE = Decimal(0)
 _SPENT = ("miss", "off")
+# We went away, and the provider may have gone on: it bills the prompt at least.
+_GIVEN_UP = frozenset({"cancelled", "timeout"})
 _USUAL = ("", STANDARD)
 # Our kinds as genai-prices names them.
 _LISTED = {
@@ -201,11 +206,12 @@ class Prices:
             return own
         return next((dated for pattern, dated in self._patterns if pattern.fullmatch(target)), ())
 
-    def settle(self, exchange: Exchange) -> None:
-        """Writes into the ledger what its attempts have cost. May be called again when more is known."""
-        if exchange.goes_on:
+    def settle(self, exchange: Exchange, unsettled: Unsettled) -> None:
+        """Writes into the record what the request's attempts have cost. May be called again when more is known."""
+        if unsettled.call_pending:
             return
-        complete_usage(exchange)
+        unsettled.due = False
+        complete_usage(unsettled.transcripts)
         if not exchange.attempts and exchange.cache is not None and exchange.cache.kind not in _SPENT:
             exchange.cost = FREE
             return
@@ -230,6 +236,55 @@ class Prices:
             if attempt.usage is not None and rates is not None:
                 cost += rates.cost(attempt.usage)
         return cost
+
+
+async def settle_request(
+    exchange: Exchange, unsettled: Unsettled, prices: Prices, finished: Callable[[Exchange], None] | None
+) -> None:
+    """The end of a request: what it has cost, its row by `finished` (None: none are kept), its ticket. Never raises."""
+    try:
+        if unsettled.due:
+            prices.settle(exchange, unsettled)
+        # Its row first: whenever the process dies, no budget holds less than the ledger says.
+        if finished is not None:
+            finished(exchange)
+        if unsettled.ticket is not None:
+            await unsettled.ticket.settle(exchange)
+    except Exception as error:
+        structlog.get_logger().error("a request could not be settled", problem=type(error).__name__)
+
+
+def complete_usage(transcripts: Iterable[Transcript]) -> None:
+    """Counts for ourselves what was generated of answers that ended early, or whose provider counts nothing."""
+    for transcript in transcripts:
+        if transcript.asked is not None:
+            _complete(transcript)
+            transcript.asked, transcript.said = None, []
+            transcript.attempt.uncounted = False
+
+
+def _complete(transcript: Transcript) -> None:
+    attempt, said, asked = transcript.attempt, transcript.said, transcript.asked
+    heard = bool(said) or attempt.usage is not None
+    ended_well = bool(attempt.ended) and not attempt.error
+    if attempt.usage is not None and ended_well and not _counts_nothing(attempt.usage, said):
+        return
+    if not heard and not ended_well and not (attempt.sent and attempt.error in _GIVEN_UP):
+        return  # it failed before it said anything: nobody bills for that
+    usage = attempt.usage or Usage()
+    output = usage.output
+    if not (output and ended_well):
+        output = max(output, estimate_tokens("".join(said)))
+    prompt = usage.input
+    if not prompt and asked is not None:
+        prompt = size_of(asked).prompt
+    attempt.estimated = attempt.usage is None or (prompt, output) != (usage.input, usage.output)
+    attempt.usage = msgspec.structs.replace(usage, input=prompt, output=output)
+
+
+def _counts_nothing(usage: Usage, said: Sequence[str]) -> bool:
+    """Whether its provider counts nothing of an answer with words, or of its prompt: a field is filled with zeros."""
+    return any(said) and not (usage.input and usage.output)
 
 
 def is_priced_by(name: str, target: str) -> bool:

@@ -92,6 +92,11 @@ class Quota:
         # The counters of budgets whose end this process has told of.
         self._told: set[str] = set()
 
+    @property
+    def limits_nothing(self) -> bool:
+        """Whether no model and no provider is limited, and nothing has to be kept of a request under way."""
+        return not self._models and not self.providers and self.begin is None
+
     async def admit(
         self,
         exchange: Exchange,
@@ -113,8 +118,11 @@ class Quota:
         ticket = QuotaTicket(self, exchange, request, size_of(request) if sized else None)
         if bounds:
             await ticket.open(bounds, targets)
-        exchange.ticket = ticket
-        ticket.keep(targets)
+        try:
+            ticket.keep(targets)
+        except BaseException:
+            await ticket.settle(exchange)
+            raise
         return ticket
 
     def _bounds(self, exchange: Exchange) -> tuple[Bound, ...]:
@@ -197,7 +205,7 @@ class Quota:
 
     def cost_of(self, attempt: Attempt) -> int | None:
         """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""
-        if not attempt.ended or ((attempt.usage is None or attempt.error) and attempt.said):
+        if not attempt.ended or ((attempt.usage is None or attempt.error) and attempt.uncounted):
             return None
         # A tier that nobody asked for, without a price: its row is unpriced, and a budget counts the usual price.
         rates = self._prices.rates(attempt.target, attempt.tier) or self._prices.rates(attempt.target)

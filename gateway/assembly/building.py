@@ -12,8 +12,9 @@ from access.callers.keys import TokenCallers
 from access.ledger.pricing import learn_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
+from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.engine.asides import Asides
-from gateway.engine.pipeline import Pipeline, Route
+from gateway.engine.pipeline import NO_QUOTA, Pipeline, Route
 from gateway.engine.runtime import Engine
 from router.dispatch import Dispatcher
 from router.policies import route_policy
@@ -50,7 +51,8 @@ async def build(config: Config, resources: Resources) -> Engine:
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
         asides = Asides(dispatcher, quota, prices, resources.accounts.finished)
-        pipeline = Pipeline(routes, keys, dispatcher, pipelines, quota, asides)
+        limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, asides, limits)
         owned = stack.pop_all()
     _bind(resources, routes, asides)
     answers = caches.all() if caches is not None else {}
@@ -95,11 +97,12 @@ def _pipeline(
     return Route(
         name,
         route_policy(pipeline.answer, config.models[pipeline.answer]),
-        retrieval.context(name) if retrieval is not None else None,
+        (retrieval.context(name) if retrieval is not None else None) or NO_CONTEXT,
         _guards(config, pipeline, resources),
-        retrieval.tools(pipeline.tools, pipeline.tool_steps) if retrieval is not None else None,
-        caches.recall(name, retrieval.sources if retrieval is not None else {}) if caches is not None else None,
-        routers.routing(pipeline.route) if routers is not None else None,
+        (retrieval.tools(pipeline.tools, pipeline.tool_steps) if retrieval is not None else None) or NO_TOOLS,
+        (caches.recall(name, retrieval.sources if retrieval is not None else {}) if caches is not None else None)
+        or NO_RECALL,
+        (routers.routing(pipeline.route) if routers is not None else None) or NO_ROUTING,
     )
 
 
@@ -137,9 +140,9 @@ async def _routers(config: Config, resources: Resources, stack: AsyncExitStack) 
     return routers
 
 
-def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards | None:
+def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> Guards:
     if not pipeline.guard_input and not pipeline.guard_output:
-        return None
+        return NO_GUARDS
     from guardrails.assembly import chain
 
     redis = config.server.redis

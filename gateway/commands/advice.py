@@ -85,6 +85,10 @@ def _of_components(config: Config) -> Iterator[Remark]:
         for name, component in getattr(config, section).items():
             for path, message, cure in component.remarks():
                 yield (section, name, *path), message, cure
+    for name, cache in config.caches.items():
+        for number, tier in enumerate(cache.tiers):
+            for path, message, cure in tier.remarks():
+                yield ("caches", name, "tiers", number, *path), message, cure
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from contract.caller import Caller
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from contract.unsettled import Unsettled
 from gateway.assembly.building import build
 from gateway.engine.resources import Resources
 from observability.waterfall import waterfall
@@ -36,7 +37,7 @@ async def ask(config: Config, model: str, question: str, labels: frozenset[str],
         exchange.caller = Caller("command line", labels=labels)
         request = ChatRequest(dialect="openai", model=model, messages=(Message("user", (Text(question),)),))
         try:
-            reply = await engine.pipeline.handle(request, exchange)
+            reply = await engine.pipeline.handle(request, exchange, Unsettled())
             try:
                 while (deltas := await reply.next()) is not None:
                     sys.stdout.write("".join(piece.text for delta in deltas for piece in delta.choices))

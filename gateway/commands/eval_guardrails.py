@@ -21,7 +21,7 @@ from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from gateway.engine.resources import Resources
 from guardrails.assembly import chain
-from guardrails.masking.guard import PersonalGuard
+from guardrails.checks import RequestMasker
 from router.health import HealthBook
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def evaluate(guards: Chain, cases: Sequence[Case]) -> Report:
     """Runs every case through the guardrails of the way in, one after another."""
     flagged: dict[str, list[int]] = {}
     report = Report({}, {})
-    personal = [guard for guard in guards.inputs if isinstance(guard, PersonalGuard)]
+    personal = [guard for guard in guards.inputs if isinstance(guard, RequestMasker)]
     looked_for = frozenset(kind for guard in personal for kind in guard.kinds)
     for case in cases:
         exchange = Exchange("evaluation")

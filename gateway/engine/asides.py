@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
+from access.ledger.prices import settle_request
 from contract.answering import words_of
 from contract.caller import Caller
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest
+from contract.unsettled import Unsettled
 
 if TYPE_CHECKING:
     from access.ledger.prices import Prices
@@ -47,29 +48,28 @@ class Asides:
     ) -> list[list[float]]:
         """One vector per text; `what` is where the row says that it was asked for. Raises `GatehouseError`."""
         request = EmbeddingRequest(dialect="openai", model=policy.name, texts=tuple(texts))
-        async with self._row(request, policy, what, payer) as exchange:
-            asked = self._dispatcher.embed(request, policy, exchange, ticket=exchange.ticket)
-            return (await asked).vectors
+        async with self._row(request, policy, what, payer) as (exchange, unsettled):
+            return (await self._dispatcher.embed(request, policy, exchange, unsettled)).vectors
 
     async def ask(self, request: ChatRequest, policy: RoutePolicy, what: str, cause: Exchange) -> str:
         """A model's words, on behalf of a request that may be over by now. Raises `GatehouseError`."""
-        async with self._row(request, policy, what, _payer(cause)) as exchange:
+        async with self._row(request, policy, what, _payer(cause)) as (exchange, unsettled):
             exchange.trace_id, exchange.parent_span_id = cause.trace_id, cause.span_id
-            if exchange.ticket is not None:
-                request = exchange.ticket.bounded(request)
-            asked = self._dispatcher.dispatch(request, policy, exchange, ticket=exchange.ticket)
-            return await words_of(await asked)
+            if unsettled.ticket is not None:
+                request = unsettled.ticket.bounded(request)
+            return await words_of(await self._dispatcher.dispatch(request, policy, exchange, unsettled))
 
     @contextlib.asynccontextmanager
     async def _row(
         self, request: ChatRequest | EmbeddingRequest, policy: RoutePolicy, what: str, payer: Caller | None
-    ) -> AsyncIterator[Exchange]:
-        exchange = Exchange(what)
+    ) -> AsyncIterator[tuple[Exchange, Unsettled]]:
+        exchange, unsettled = Exchange(what), Unsettled()
+        unsettled.due = True
         exchange.caller = payer or OURSELVES
         exchange.model = exchange.route = policy.name
         try:
-            await self._quota.admit(exchange, request, [target.key for target in policy.targets], aside=True)
-            yield exchange
+            unsettled.ticket = await self._quota.admit(exchange, request, policy.keys, aside=True)
+            yield exchange, unsettled
             exchange.status, exchange.outcome = 200, "ok"
         except GatehouseError as error:
             exchange.status, exchange.error = error.http_status, getattr(error, "kind", "") or error.code
@@ -83,16 +83,7 @@ class Asides:
             raise
         finally:
             exchange.ended = time.perf_counter()
-            await self._settle(exchange)
-
-    async def _settle(self, exchange: Exchange) -> None:
-        try:
-            self._prices.settle(exchange)
-            self._finished(exchange)
-            if exchange.ticket is not None:
-                await exchange.ticket.settle(exchange)
-        except Exception as error:
-            structlog.get_logger().error("a call could not be settled", problem=type(error).__name__)
+            await settle_request(exchange, unsettled, self._prices, self._finished)
 
 
 def _payer(exchange: Exchange) -> Caller | None:

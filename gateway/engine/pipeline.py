@@ -1,10 +1,10 @@
-"""The way of a request, top to bottom. The order is code; what happens at each step is YAML.
+"""The path of a request, top to bottom: `Pipeline.handle`. The order is code; what happens at each step is YAML.
 
     identify      who is calling                                         access
     admit         may they have this model, and is there room in their
                   limits and budgets (reserved until the end)            access
     guard input   mask, block, answer in the model's place               guardrails
-    recall        the same question's answer, kept or under way          cache
+    look up       the same question's answer, stored or being made       cache
     route         rules, intents, difficulty: a model, a pipeline, or an
                   answer that is there                                   router/intents
     context       passages found and put before the question, guarded    rag, guardrails
@@ -13,57 +13,89 @@
     guard output  checks of the whole answer, which may ask again; then
                   the pump's filters: masked values put back last        guardrails, gateway/engine/pump.py
 
-What is recalled is kept as the model gave it: the filters of the way out run over it for each caller anew.
-What remembers (trace, metrics, log) reads the exchange after the reply has gone.
+A phase that the config leaves out is one of `gateway/engine/absent.py`, which does nothing. The cache stores an answer
+as the model gave it: the output filters run over it for each caller anew. Trace, metrics and log read the exchange
+after the reply has gone; `Unsettled` holds what has to be settled then.
 """
 
 from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from access.callers.keys import KeyRing, Shown, allowed_models, unknown_model
-from access.limits.quota import Quota
 from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
-from contract.guards import Again, Guards
+from contract.guards import Guards
 from contract.held import check_whole
-from contract.phases import Constructed, Context, Decision, Made, OwnTools, Recall, Routing, UnderGuard
+from contract.messages import ChatRequest
+from contract.phases import Answer, Context, Decision, OwnTools, Recall, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
+from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
+from router.dispatch import AS_IT_IS, Changes
 from router.policy import RoutePolicy
 from router.shorten import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from contract.caller import Caller
     from contract.deltas import Delta
     from contract.exchange import Exchange
+    from contract.guards import Guarded
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
-    from contract.reply import OutputFilter, Reply
+    from contract.phases import GuardedCalls
+    from contract.reply import Reply
+    from contract.ticket import Ticket
+    from contract.unsettled import Unsettled
     from gateway.engine.asides import Asides
-    from router.dispatch import Dispatcher
-    from router.reply import CommittedReply
+    from router.dispatch import CommittedReply, Dispatcher
 
     Opening = Callable[[Delta], None]
     Reveal = Callable[[ChatRequest], ChatRequest]
 
 
+class Admits(Protocol):
+    """See `access.limits.quota.Quota`."""
+
+    async def admit(
+        self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]
+    ) -> Ticket | None:
+        """The request's ticket; None where nothing limits it."""
+        ...
+
+
+class NoQuota:
+    """Nobody is limited: stands in place of the quota."""
+
+    async def admit(self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]) -> None:
+        """No ticket."""
+
+
+NO_QUOTA = NoQuota()
+
+
 class Route(msgspec.Struct, frozen=True):
-    """What stands behind a model's name: the context phase of its pipeline, if any, and the targets."""
+    """What stands behind a model's name: the targets, and what each phase of its pipeline does."""
 
     name: str
     policy: RoutePolicy
-    context: Context | None = None
-    guards: Guards | None = None
-    tools: OwnTools | None = None
-    recall: Recall | None = None
-    routing: Routing | None = None
+    context: Context = NO_CONTEXT
+    guards: Guards = NO_GUARDS
+    tools: OwnTools = NO_TOOLS
+    recall: Recall = NO_RECALL
+    routing: Routing = NO_ROUTING
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has targets and nothing else."""
+        phases = (self.context, self.guards, self.tools, self.recall, self.routing)
+        return phases == (NO_CONTEXT, NO_GUARDS, NO_TOOLS, NO_RECALL, NO_ROUTING)
 
 
 class Pipeline:
@@ -74,20 +106,20 @@ class Pipeline:
         routes: Mapping[str, Route],
         keys: KeyRing,
         dispatcher: Dispatcher,
-        pipelines: Mapping[str, Route] | None = None,
-        quota: Quota | None = None,
-        asides: Asides | None = None,
+        pipelines: Mapping[str, Route],
+        asides: Asides,
+        quota: Admits = NO_QUOTA,
     ) -> None:
         """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
-        self._quota = quota
-        self._asides = asides
-        self._routes = routes
-        self._pipelines = pipelines or {}
+        self.routes = routes
+        self._plain = frozenset(name for name, route in routes.items() if route.is_plain)
+        self._pipelines = pipelines
         self._keys = keys
         self._dispatcher = dispatcher
-        routings = [each.routing for each in self._pipelines.values() if each.routing is not None]
+        self._asides = asides
+        self._quota = quota
         # What rules look at: surfaces hand on no other header.
-        self.headers = frozenset(header for routing in routings for header in routing.headers)
+        self.headers = frozenset(header for each in pipelines.values() for header in each.routing.headers)
 
     async def identify(self, shown: Shown, exchange: Exchange) -> Caller:
         """Before the body is read: raises `Unauthenticated`, `NotAllowed`, `Unavailable`."""
@@ -95,247 +127,234 @@ class Pipeline:
         exchange.user = caller.user
         return caller
 
-    async def handle(self, request: ChatRequest, exchange: Exchange, opening: Opening | None = None) -> Pump:
+    async def handle(
+        self, request: ChatRequest, exchange: Exchange, unsettled: Unsettled, opening: Opening | None = None
+    ) -> Pump:
         """Answers one chat request. Raises `GatehouseError`; whoever gets the reply closes it.
 
-        `opening` hears of a target that has begun before its first word.
+        `unsettled` is to be settled when all is over, also after an error. `opening` hears of a target that has begun
+        before its first word.
         """
-        route = self._admit(request.model, exchange)
-        exchange.user = exchange.user or request.user
-        if self._quota is not None:
-            await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
-            if model := _in_its_place(exchange):
-                route = msgspec.structs.replace(route, policy=self._routes[model].policy)
+        route = await self._admit(request, exchange, unsettled)
         exchange.stream = request.stream
-        plain = route.context is None and route.tools is None and route.recall is None and route.routing is None
-        if route.guards is not None or not plain:
+        if request.model in self._plain:
+            return Pump(await self.dispatch(route, request, exchange, unsettled, opening), (), exchange)
+        if request.extra:
             check_whole(request)
-        if route.guards is not None:
-            return await self._handle_guarded(route, route.guards, request, exchange, opening)
-        if plain:
-            return Pump(await self._dispatch(route, request, exchange, opening), (), exchange)
-
-        async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-            return await self._dispatch(self._routes[model] if model else route, request, exchange, None)
-
-        under = UnderGuard(again, _as_it_is, _same, self._aside(exchange))
-
-        async def make() -> Made:
-            taken = await self._take(route, decided, request, exchange, again)
-            if isinstance(taken, StockReply):
-                return Made(taken)
-            constructed = await self._construct_context(taken.context, request, exchange, under)
-            reply = await self._answer(taken, constructed.request, exchange, opening, None, under)
-            return Made(reply, constructed.passages)
-
-        decided = _by_rules(route, request, exchange)
-        made = await self._recall(route, decided, request, exchange, make, under)
-        return Pump(made.reply, self._citations(made), exchange)
-
-    def _aside(self, exchange: Exchange) -> Callable[[ChatRequest, str], Awaitable[str]] | None:
-        asides = self._asides
-        if asides is None:
-            return None
-
-        async def aside(request: ChatRequest, model: str) -> str:
-            return await asides.ask(request, self._routes[model].policy, "judge of context", exchange)
-
-        return aside
-
-    async def _handle_guarded(
-        self, route: Route, guards: Guards, request: ChatRequest, exchange: Exchange, opening: Opening | None
-    ) -> Pump:
-        async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-            asked = self._routes[model] if model else route
-            return await self._dispatch(asked, request, exchange, None, None if masked else guarded.reveal)
-
-        async def guard(request: ChatRequest) -> ChatRequest:
-            request = await guarded.add(request)
-            if guarded.answer is not None:
-                # The caller may have read words already: no other answer can take their place.
-                raise ContentBlocked("What a tool said was blocked by a guardrail")
-            return request
-
-        async def make() -> Made:
-            taken = await self._take(route, decided, guarded.request, exchange, again)
-            if isinstance(taken, StockReply):
-                return Made(taken)
-            constructed = await self._construct_context(taken.context, guarded.request, exchange, under)
-            request = await guarded.add(constructed.request)
-            if guarded.answer is not None:
-                return Made(guarded.answer)
-            reply = await self._answer(taken, request, exchange, opening, guarded.reveal, under)
-            try:
-                reply = await guarded.check(reply, again)
-            except BaseException:
-                await reply.close()
-                raise
-            return Made(reply, constructed.passages)
-
-        guarded = await guards.open(request, exchange, again)
+        calls = RequestCalls(self, route, exchange, unsettled)
+        guarded = calls.guarded = await route.guards.open(request, exchange, calls.ask_model)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        under = UnderGuard(again, guard, guarded.reveal_arguments, self._aside(exchange))
-        decided = _by_rules(route, guarded.request, exchange)
-        made = await self._recall(route, decided, guarded.request, exchange, make, under)
-        # Places in the answer are those of the text that the caller reads: after all that changes it.
-        return Pump(made.reply, (*guarded.filters(), *self._citations(made)), exchange)
+        # Rules look at the request from outside, in microseconds: answers of different rules are not shared.
+        rule_decision = _decide_by_rule(route, guarded.request, exchange)
+        found = await route.recall.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
+        if not isinstance(found, Answer) and found.lacks_question:
+            found = await found.compare(await route.context.standalone(guarded.request, exchange, calls))
 
-    @staticmethod
-    async def _recall(
+        async def make() -> Answer:
+            chosen = await self._resolve_route(route, rule_decision, guarded.request, exchange, unsettled, calls)
+            if isinstance(chosen, StockReply):
+                return Answer(chosen)
+            augmented = await chosen.context.construct(guarded.request, exchange, calls)
+            final = await guarded.add(augmented.request)
+            if guarded.answer is not None:
+                return Answer(guarded.answer)
+            reply = await self._answer(chosen, final, exchange, unsettled, opening, calls)
+            return Answer(await _checked(reply, calls), augmented.passages, chosen.name)
+
+        answer = found if isinstance(found, Answer) else await found.share(make, unsettled)
+        # Places in the answer are those of the text that the caller reads: after all that changes it.
+        citations = self._pipelines.get(answer.pipeline, route).context.citations(answer.passages)
+        return Pump(answer.reply, (*guarded.filters(), *citations), exchange)
+
+    async def _resolve_route(
+        self,
         route: Route,
-        decided: Decision | None,
+        rule_decision: Decision | None,
         request: ChatRequest,
         exchange: Exchange,
-        make: Callable[[], Awaitable[Made]],
-        under: UnderGuard,
-    ) -> Made:
-        """An answer that is there already, for those for whom the same rule holds; else a new one."""
-        if route.recall is None:
-            return await make()
-        context = route.context
-        standalone = partial(context.standalone, request, exchange, under) if context is not None else None
-        variant = decided.name if decided is not None else ""
-        if model := _in_its_place(exchange):
-            # What a cheaper model says is not kept for those who may ask the other one.
-            variant += f" downgraded to {model}"
-        return await route.recall.recall(request, exchange, make, variant, standalone)
-
-    async def _take(
-        self, route: Route, decided: Decision | None, request: ChatRequest, exchange: Exchange, again: Again
+        unsettled: Unsettled,
+        calls: GuardedCalls,
     ) -> Route | StockReply:
-        """The way that the router has decided on: another model's, another pipeline's, or an answer that is there."""
-        if route.routing is None:
-            return route
-        decision = decided or await route.routing.decide(request, exchange, again)
+        """The route that the router has decided on: another model's, another pipeline's, or an answer that is there."""
+        decision = rule_decision or await route.routing.decide(request, exchange, calls.ask_model)
         if decision.say:
             return StockReply(decision.say, request)
+        replace = msgspec.structs.replace
         if decision.pipeline:
             other = self._pipelines[decision.pipeline]
-            route = msgspec.structs.replace(route, policy=other.policy, context=other.context, tools=other.tools)
+            route = replace(route, name=other.name, policy=other.policy, context=other.context, tools=other.tools)
         if decision.model:
-            route = msgspec.structs.replace(route, policy=self._routes[decision.model].policy)
-        if model := _in_its_place(exchange):
-            route = msgspec.structs.replace(route, policy=self._routes[model].policy)
-        if decision.tools is not None and route.tools is not None:
-            route = msgspec.structs.replace(route, tools=route.tools.only(decision.tools))
+            route = replace(route, policy=self.routes[decision.model].policy)
+        if model := _downgrade_model(unsettled):
+            route = replace(route, policy=self.routes[model].policy)
+        if decision.tools is not None:
+            route = replace(route, tools=route.tools.only(decision.tools))
         return route
-
-    def _citations(self, made: Made) -> tuple[OutputFilter, ...]:
-        context = next((each.context for each in self._pipelines.values() if each.context is not None), None)
-        return (context.citations(made.passages),) if context is not None and made.passages else ()
 
     async def _answer(
         self,
         route: Route,
         request: ChatRequest,
         exchange: Exchange,
+        unsettled: Unsettled,
         opening: Opening | None,
-        reveal: Reveal | None,
-        under: UnderGuard,
+        calls: RequestCalls,
     ) -> Reply:
         """A target's answer; with tools of the pipeline's own, as many answers as it takes, read as one."""
-        if route.tools is None:
-            return await self._dispatch(route, request, exchange, opening, reveal)
+        reveal = calls.guarded.reveal
+        if route.tools is NO_TOOLS:
+            return await self.dispatch(route, request, exchange, unsettled, opening, reveal)
         request, names = route.tools.offer(request)
-        reply: Reply = await self._dispatch(route, request, exchange, opening, reveal)
+        reply: Reply = await self.dispatch(route, request, exchange, unsettled, opening, reveal)
         if not names:
             return reply
+        ask = partial(self.dispatch, route, exchange=exchange, unsettled=unsettled, reveal=reveal)
+        return ToolReply(reply, request, names, route.tools, exchange, ask, calls)
 
-        async def ask(request: ChatRequest) -> Reply:
-            return await self._dispatch(route, request, exchange, None, reveal)
-
-        return ToolReply(reply, request, names, route.tools).answer_with(exchange, ask, under)
-
-    async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> Embeddings:
-        """Answers one request for embeddings. Raises `GatehouseError`."""
-        route = self._admit(request.model, exchange)
-        exchange.user = exchange.user or request.user
-        ticket = None
-        if self._quota is not None:
-            ticket = await self._quota.admit(exchange, request, [target.key for target in route.policy.targets])
-        if _in_its_place(exchange):
+    async def embed(self, request: EmbeddingRequest, exchange: Exchange, unsettled: Unsettled) -> Embeddings:
+        """Answers one request for embeddings. Raises `GatehouseError`. `unsettled`: see `handle`."""
+        route = await self._admit(request, exchange, unsettled)
+        if _downgrade_model(unsettled):
             raise BudgetSpent("The budget is spent, and no other model can make these embeddings")
-        if route.guards is not None:
-            request = await route.guards.embed(request, exchange)
+        request = await route.guards.embed(request, exchange)
         started = time.perf_counter()
         try:
-            return await self._dispatcher.embed(request, route.policy, exchange, ticket=ticket)
+            return await self._dispatcher.embed(request, route.policy, exchange, unsettled)
         finally:
             exchange.record("dispatch", started)
 
+    async def ask_aside(self, request: ChatRequest, model: str, cause: Exchange) -> str:
+        """What `model` says to a question that `cause` does not wait for."""
+        return await self._asides.ask(request, self.routes[model].policy, "judge of context", cause)
+
     def models(self, caller: Caller) -> list[str]:
         """The models that `caller` may ask for."""
-        return allowed_models(caller, [name for name, route in self._routes.items() if _open_to(caller, route)])
+        return allowed_models(caller, [name for name, route in self.routes.items() if _open_to(caller, route)])
 
-    def admit(self, model: str, exchange: Exchange) -> None:
-        """Whether the caller may have `model`: raises `UnknownModel`. For surfaces that answer without a target."""
-        self._admit(model, exchange)
-
-    def _admit(self, model: str, exchange: Exchange) -> Route:
+    def route_of(self, model: str, exchange: Exchange) -> Route:
+        """Where `model` leads, if the caller may have it: raises `UnknownModel`. Nothing is reserved."""
         started = time.perf_counter()
         caller = exchange.caller
         if caller is None:
             raise RuntimeError("identify comes before handle")
         exchange.model = model
-        route = self._routes.get(model)
+        route = self.routes.get(model)
         if route is None or (caller.models is not None and model not in caller.models) or not _open_to(caller, route):
             raise unknown_model(model, self.models(caller))
         exchange.route = route.name
         exchange.record("admit", started)
         return route
 
-    @staticmethod
-    async def _construct_context(
-        context: Context | None, request: ChatRequest, exchange: Exchange, under: UnderGuard
-    ) -> Constructed:
-        if context is None:
-            return Constructed(request)
-        started = time.perf_counter()
-        try:
-            return await context.construct(request, exchange, under)
-        finally:
-            exchange.record("context", started)
+    async def _admit(self, request: ChatRequest | EmbeddingRequest, exchange: Exchange, unsettled: Unsettled) -> Route:
+        """The route, with another model's targets where a spent budget leads to it. Raises `GatehouseError`."""
+        unsettled.due = True
+        route = self.route_of(request.model, exchange)
+        exchange.user = exchange.user or request.user
+        ticket = unsettled.ticket = await self._quota.admit(exchange, request, route.policy.keys)
+        if ticket is not None and ticket.model and isinstance(request, ChatRequest):
+            route = msgspec.structs.replace(route, policy=self.routes[ticket.model].policy)
+        return route
 
-    async def _dispatch(
+    async def dispatch(
         self,
         route: Route,
         request: ChatRequest,
         exchange: Exchange,
-        opening: Opening | None,
+        unsettled: Unsettled,
+        opening: Opening | None = None,
         reveal: Reveal | None = None,
     ) -> CommittedReply:
+        """The answer of one of the route's targets. `reveal` makes the request as a trusted one gets it."""
         started = time.perf_counter()
         policy, size, fit = route.policy, None, None
-        ticket = exchange.ticket
-        if ticket is not None:
-            request = ticket.bounded(request)
+        if unsettled.ticket is not None:
+            request = unsettled.ticket.bounded(request)
         # Counting costs time: only where a target says how much it takes.
-        if any(target.context_window for target in policy.targets):
-            fit = route.context.fit if route.context is not None else None
+        if policy.windows:
+            fit = route.context.fit
             # What counts is what must go: passages may be left out.
-            size = prompt_tokens(fit(request, 0) if fit is not None else request)
+            size = prompt_tokens(fit(request, 0))
             request, size = _made_to_fit(request, size, policy, exchange)
+        changes = AS_IT_IS if reveal is None and fit is None else Changes(reveal, fit)
         try:
-            return await self._dispatcher.dispatch(
-                request, policy, exchange,
-                prompt_tokens=size, opening=opening, reveal=reveal, fit=fit, ticket=ticket,
-            )  # fmt: skip
+            return await self._dispatcher.dispatch(request, policy, exchange, unsettled, changes, size, opening)
         except GatehouseError:
             # A provider counts for itself: once more with less, if that was all.
             shorter = _after_refusal(request, policy, exchange)
             if shorter is None:
                 raise
-            return await self._dispatcher.dispatch(
-                shorter, policy, exchange, opening=opening, reveal=reveal, fit=fit, ticket=ticket
-            )
+            return await self._dispatcher.dispatch(shorter, policy, exchange, unsettled, changes, None, opening)
         finally:
             exchange.record("dispatch", started)
 
 
-def _in_its_place(exchange: Exchange) -> str:
+class RequestCalls:
+    """Of one request. Implements `contract.phases.GuardedCalls`."""
+
+    __slots__ = ("_exchange", "_pipeline", "_route", "_settlement", "guarded")
+
+    def __init__(self, pipeline: Pipeline, route: Route, exchange: Exchange, unsettled: Unsettled) -> None:
+        self._pipeline = pipeline
+        self._route = route
+        self._exchange = exchange
+        self._settlement = unsettled
+        # Set once the guardrails are open. Until then they ask judges, which see masked text only.
+        self.guarded: Guarded
+
+    async def ask_model(self, request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+        """See `GuardedCalls.ask_model`."""
+        route = self._pipeline.routes[model] if model else self._route
+        reveal = None if masked else self.guarded.reveal
+        return await self._pipeline.dispatch(route, request, self._exchange, self._settlement, reveal=reveal)
+
+    async def ask_aside(self, request: ChatRequest, model: str) -> str:
+        """See `GuardedCalls.ask_aside`."""
+        return await self._pipeline.ask_aside(request, model, self._exchange)
+
+    async def recheck(self, request: ChatRequest) -> ChatRequest:
+        """See `GuardedCalls.recheck`."""
+        request = await self.guarded.add(request)
+        if self.guarded.answer is not None:
+            # The caller may have read words already: no other answer can take their place.
+            raise ContentBlocked("What a tool said was blocked by a guardrail")
+        return request
+
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """See `GuardedCalls.reveal_arguments`."""
+        return self.guarded.reveal_arguments(tool, arguments)
+
+
+def _decide_by_rule(route: Route, request: ChatRequest, exchange: Exchange) -> Decision | None:
+    """What the router's rules say of the request; None where none applies."""
+    started = time.perf_counter()
+    decision = route.routing.rule(request, exchange)
+    if decision is not None:
+        exchange.record("route", started, {"by": decision.by, "name": decision.name})
+    return decision
+
+
+def _variant(rule_decision: Decision | None, unsettled: Unsettled) -> str:
+    """What an answer depends on beside its request: what a cheaper model says is not given to those who may ask
+    the other one.
+    """
+    variant = rule_decision.name if rule_decision is not None else ""
+    model = _downgrade_model(unsettled)
+    return f"{variant} downgraded to {model}" if model else variant
+
+
+async def _checked(reply: Reply, calls: RequestCalls) -> Reply:
+    """The reply under the guardrails that need the whole of it."""
+    try:
+        return await calls.guarded.check(reply, calls.ask_model)
+    except BaseException:
+        await reply.close()
+        raise
+
+
+def _downgrade_model(unsettled: Unsettled) -> str:
     """The model that answers because a budget is spent; empty for none."""
-    return exchange.ticket.model if exchange.ticket is not None else ""
+    return unsettled.ticket.model if unsettled.ticket is not None else ""
 
 
 def _open_to(caller: Caller, route: Route) -> bool:
@@ -368,22 +387,3 @@ def _after_refusal(request: ChatRequest, policy: RoutePolicy, exchange: Exchange
 
 # What is left of a prompt that a provider called too long.
 _SHORTER = 0.6
-
-
-def _by_rules(route: Route, request: ChatRequest, exchange: Exchange) -> Decision | None:
-    """What the router's rules say of the request from outside: before anything is recalled."""
-    if route.routing is None:
-        return None
-    started = time.perf_counter()
-    decided = route.routing.rule(request, exchange)
-    if decided is not None:
-        exchange.record("route", started, {"by": decided.by, "name": decided.name})
-    return decided
-
-
-async def _as_it_is(request: ChatRequest) -> ChatRequest:
-    return request
-
-
-def _same(tool: str, arguments: str) -> str:
-    return arguments

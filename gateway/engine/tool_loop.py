@@ -18,7 +18,7 @@ from contract.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from contract.phases import OwnTools, UnderGuard
+    from contract.phases import GuardedCalls, OwnTools
     from contract.reply import Reply
 
 
@@ -38,8 +38,17 @@ class _Call:
 class ToolReply:
     """Implements `contract.reply.Reply` over as many replies as it takes."""
 
-    def __init__(self, reply: Reply, request: ChatRequest, names: frozenset[str], tools: OwnTools) -> None:
-        """`request` as it was asked, `names` the tools of ours in it. `answer_with` must be called first."""
+    def __init__(
+        self,
+        reply: Reply,
+        request: ChatRequest,
+        names: frozenset[str],
+        tools: OwnTools,
+        exchange: Exchange,
+        ask: Ask,
+        guarded: GuardedCalls,
+    ) -> None:
+        """`request` as it was asked, `names` the tools of ours in it; `ask` asks the same model again."""
         self.dialect = OWN_DIALECT
         self.streamed = reply.streamed
         self._reply = reply
@@ -56,14 +65,9 @@ class ToolReply:
         self._again = False
         self._usage = Usage()
         self._step_usage: Usage | None = None
-        self._exchange: Exchange
-        self._ask: Ask
-        self._under: UnderGuard
-
-    def answer_with(self, exchange: Exchange, ask: Ask, under: UnderGuard) -> ToolReply:
-        """`ask` the model again, with what a tool said `under` guard."""
-        self._exchange, self._ask, self._under = exchange, ask, under
-        return self
+        self._exchange = exchange
+        self._ask = ask
+        self._guarded = guarded
 
     async def next(self) -> list[Delta] | None:
         """See `Reply.next`."""
@@ -148,7 +152,7 @@ class ToolReply:
                 choice = None
             request = msgspec.structs.replace(request, tools=left, tool_choice=choice)
             self._names = frozenset()
-        self._request = await self._under.guard(request)
+        self._request = await self._guarded.recheck(request)
         if self._step_usage is not None:
             self._usage = _sum(self._usage, self._step_usage)
         self._said, self._calls, self._step_usage, self._again = [], {}, None, False
@@ -158,7 +162,7 @@ class ToolReply:
         await before.close()
 
     async def _answer(self, call: _Call) -> str:
-        arguments = self._under.reveal_arguments(call.name, "".join(call.arguments))
+        arguments = self._guarded.reveal_arguments(call.name, "".join(call.arguments))
         return await self._tools.call(call.name, arguments, self._exchange)
 
 

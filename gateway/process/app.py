@@ -90,11 +90,13 @@ class Gatehouse(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            endpoint = self._paths.find(scope["method"], scope["path"])
-            if endpoint is not None:
-                if self._origins is not None:
-                    send = self._origins.open(scope, send)
-                await endpoint(HttpCall(scope, receive, send))
+            method, path = scope["method"], scope["path"]
+            endpoint = self._paths.posts.get(path) if method == "POST" else None
+            if endpoint is not None or (endpoint := self._paths.find(method, path)) is not None:
+                call = HttpCall(scope, receive, send)
+                if self._origins is not None and (self._origins.cached or b"origin" in call.headers):
+                    call = HttpCall(scope, receive, self._origins.open(scope, send))
+                await endpoint(call)
                 return
             if scope["method"] == "HEAD":
                 # The server leaves out the body.

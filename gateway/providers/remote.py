@@ -14,8 +14,8 @@ from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
-from gateway.providers.body_kind import body_kind
 from gateway.providers.http import ConnectionPool
+from gateway.providers.response import Response, body_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from contract.provider import UpstreamCall
     from gateway.providers.credentials import Credentials, Key
-    from gateway.providers.response import Response
 
 MAX_ERROR_BYTES = 256 * 1024
 # Of the values that are taken out of errors: shorter ones are words as well.
@@ -39,7 +38,6 @@ class Settle(Protocol):
 
     def __call__(self, error: UpstreamError, *, answered: bool) -> UpstreamError:
         """`answered`: the answer had begun."""
-        ...
 
 
 class RemoteProvider:
@@ -60,6 +58,8 @@ class RemoteProvider:
         self._wire = dialect
         self._endpoint = endpoint
         self._credentials = credentials
+        # Of several keys each call picks the next.
+        self._only_key = credentials.key(1) if len(credentials.secrets) == 1 else None
         self._embeddings = dialect.embeddings
         self._traced_as = dialect.traced_as
         self._embeds_as = msgspec.structs.replace(dialect.traced_as, operation="embeddings")
@@ -106,7 +106,7 @@ class RemoteProvider:
         attempt = call.attempt
         attempt.dialect = self.dialect
         attempt.losses = wire.losses
-        key = self._credentials.pick()
+        key = self._only_key or self._credentials.pick()
         attempt.key = key.number
         head = self._head(wire, call, key)
         for name, values in wire.lists.items():
@@ -176,7 +176,7 @@ class RemoteProvider:
         if head is None:
             headers = {
                 "content-type": "application/json",
-                "accept": "text/event-stream" if call.stream else "application/json",
+                "accept": self._wire.stream_type if call.stream else "application/json",
                 "user-agent": "gatehouse",
                 **wire.headers,
                 **endpoint.headers,
@@ -205,7 +205,7 @@ class RemoteProvider:
             while (data := await response.read()) is not None:
                 parts.append(data)
                 # Whatever comes of the rest, the provider has read the prompt.
-                call.attempt.said = [""]
+                call.transcript.add("")
             embeddings = self._read_embeddings(b"".join(parts).removeprefix(BOM), call.attempt.key)
             asked, given = len(request.tokens or request.texts), len(embeddings.vectors)
             if asked != given:
@@ -243,6 +243,10 @@ class RemoteProvider:
         return self._pool.address
 
 
+# With which an answer is whole only if it has called, or not at all.
+_BREAKING = frozenset({"tool_calls", "malformed", "error"})
+
+
 def _unpack(response: Response) -> None:
     """Sees to it that the body is read as it was before it was packed. Raises `MalformedReply`."""
     if response.raw_headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
@@ -260,7 +264,6 @@ class RemoteReply:
 
     __slots__ = (
         "_alive",
-        "_attempt",
         "_begun",
         "_dialect",
         "_endings",
@@ -277,6 +280,7 @@ class RemoteReply:
         "_stream",
         "_timeouts",
         "_total",
+        "_transcript",
         "dialect",
         "streamed",
     )
@@ -294,12 +298,12 @@ class RemoteReply:
         `names`: see `WireRequest`.
         """
         self.dialect = dialect.name
-        self.streamed = response.content_type == "text/event-stream"
+        self.streamed = response.content_type == dialect.stream_type
         self._dialect = dialect
         self._response = response
-        self._attempt = call.attempt
+        self._transcript = call.transcript
         self._settle = settle
-        self._endings = Endings()
+        self._endings: Endings | None = None
         self._names = names
         self._loop = asyncio.get_running_loop()
         self._timeouts = call.timeouts
@@ -360,7 +364,7 @@ class RemoteReply:
         response = self._response
         said = response.content_type
         if not kind:
-            if said == "text/event-stream":
+            if said == self._dialect.stream_type:
                 kind = "events"
             elif not self._head.strip() or said in ("application/json", "application/problem+json"):
                 kind = "json"
@@ -376,7 +380,15 @@ class RemoteReply:
         return self._reader
 
     def _checked(self, deltas: list[Delta]) -> list[Delta]:
-        deltas = self._endings.take(deltas)
+        endings = self._endings
+        if endings is None:
+            for delta in deltas:
+                for choice in delta.choices:
+                    if choice.tool_calls or choice.extra or choice.finish in _BREAKING:
+                        # Its end is to be held against what came before it.
+                        endings = self._endings = Endings()
+        if endings is not None:
+            deltas = endings.take(deltas)
         return put_back(deltas, self._names) if self._names else deltas
 
     def _break_off(self, error: UpstreamError | None) -> None:
@@ -386,7 +398,7 @@ class RemoteReply:
         unread = self._reader.unread() if self._reader is not None else None
         # A body that is no answer at all, such as a page to sign in, has no words; one that broke off is an answer.
         if unread is not None and (unread or not isinstance(error, MalformedReply)):
-            self._attempt.said.append(unread)
+            self._transcript.add(unread)
 
     def _expect_next(self, deltas: Sequence[Delta]) -> None:
         """Sets the time for what comes next. Comments, pings and events without content are signs of life."""

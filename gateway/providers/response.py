@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from contract.errors import CutShort, MalformedReply, TimedOut
 from contract.packing import Broken, UnknownCoding, Unpacker, read_codings
-from gateway.providers.wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Generator
+    from contextvars import Context
 
     from contract.errors import TimeoutPhase, UpstreamError
 
 HIGH_WATER = 256 * 1024
+# "": neither.
+BodyKind: TypeAlias = Literal["events", "json", ""]
+
+_BOM = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LONGEST = max(map(len, _FIELDS))
 
 
 class Connection(Protocol):
@@ -261,3 +267,75 @@ class Response:
             connection.discard()
         else:
             connection.abort()
+
+
+def body_kind(head: bytes, *, ended: bool = False) -> BodyKind | None:
+    """Whether a body that begins with `head` is a stream of events or one JSON; None where more must come to tell.
+
+    Servers send JSON as text/plain or text/html, and events without any content type; so the bytes decide, and the
+    content type only where they say nothing.
+    """
+    begin = (head if head.startswith(_BOM) else head.lstrip()).removeprefix(_BOM).lstrip()[:_LONGEST]
+    if begin[:1] in (b"{", b"["):
+        return "json"
+    if begin.startswith(_FIELDS):
+        return "events"
+    if ended:
+        return ""
+    if not begin or (len(begin) < 3 and _BOM.startswith(begin)):
+        return None
+    return None if any(len(begin) < len(field) and field.startswith(begin) for field in _FIELDS) else ""
+
+
+class Wakeup:
+    """Waits for the network without a round of the event loop in between: what a task awaits.
+
+    `wake` runs the task on at once, where a future would have the loop run it next time round.
+    A round of the loop asks the kernel for news once more, which is a tenth of what a paced event costs. To a task this
+    is a future (`asyncio.Task` asks for no more than is here), awaited once and by one task. `wake` is to be called
+    from a callback of the loop, never from a task.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._callback: Callable[[Wakeup], object] | None = None
+        self._context: Context | None = None
+        self._cancelled = False
+
+    def __await__(self) -> Generator[Wakeup, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def wake(self) -> None:
+        """Runs the waiting task until it waits again. Nothing happens if it was cancelled."""
+        callback, self._callback = self._callback, None
+        if callback is not None and self._context is not None:
+            self._context.run(callback, self)
+
+    # What a task asks of a future
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the task must run in."""
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[Wakeup], object], *, context: Context) -> None:
+        """The task's own way on."""
+        self._callback = callback
+        self._context = context
+
+    def cancel(self, msg: object = None) -> bool:
+        """The task is cancelled; it hears of it in the loop's next round, as from any future."""
+        callback, self._callback = self._callback, None
+        if callback is None:
+            return False
+        self._cancelled = True
+        self._loop.call_soon(callback, self, context=self._context)
+        return True
+
+    def result(self) -> None:
+        """Raises `CancelledError` if the task was cancelled."""
+        if self._cancelled:
+            raise asyncio.CancelledError

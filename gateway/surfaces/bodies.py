@@ -68,17 +68,19 @@ class BodyReader:
     def __init__(self) -> None:
         self._pool = WorkPool("bodies", THREADS, MOST_WAITING)
 
-    async def receive(self, call: HttpCall, exchange: Exchange, limit: int) -> bytes:
+    async def receive(self, call: HttpCall, exchange: Exchange, limit: int, body: bytes | None = None) -> bytes:
         """The body as plain UTF-8. Raises `UnsupportedMedia` before it is read, and what `HttpCall.read_body` raises.
 
-        Raises `BodyTooLarge` for one that unpacks to more than `limit` bytes, as soon as it does.
+        Raises `BodyTooLarge` for one that unpacks to more than `limit` bytes, as soon as it does. `body` is what was
+        read already.
         """
         headers = call.headers
         form = None
         kind = headers.get(b"content-type", b"")
         if b"content-encoding" in headers or (kind != b"application/json" and b"/" in kind):
             form = _form_of(call.joined(b"content-encoding"), kind.decode("latin-1"))
-        body = await call.read_body(limit)
+        if body is None:
+            body = await call.read_body(limit)
         if form is None:
             if body[:1] not in _MARKED:
                 return body

@@ -12,8 +12,7 @@ import msgspec
 
 from config.units import parse_duration
 from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.request import Whole, run_request
 from gateway.surfaces.surface import Pattern, Surface
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from contract.caller import Caller
     from contract.exchange import Exchange
     from contract.tiers import Purge
+    from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
@@ -50,23 +50,21 @@ class CacheSurface(Surface):
         """Answers one HTTP request."""
         match = _PATH.match(path)
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                caller = await engine.pipeline.identify(call.shown(), exchange)
-                if match is None:
-                    raise UnknownPath("There is no endpoint at this path below /v1/cache")
-                if method != "DELETE":
-                    raise WrongMethod("The cache takes DELETE", allow="DELETE")
-                asked = _asked(call, caller.app, match["entry"] or "")
-                removed = sum([await _purge(engine, each) for each in _within(engine, caller, asked)])
-                if match["entry"] and not removed:
-                    raise UnknownPath("There is no such answer of this app in the caches")
-                exchange.status, exchange.outcome = 200, "ok"
-                body = msgspec.json.encode({"removed": removed})
-                await call.respond(200, reply_headers(exchange, "application/json"), body)
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            caller = await engine.pipeline.identify(call.shown(), exchange)
+            if match is None:
+                raise UnknownPath("There is no endpoint at this path below /v1/cache")
+            if method != "DELETE":
+                raise WrongMethod("The cache takes DELETE", allow="DELETE")
+            asked = _asked(call, caller.app, match["entry"] or "")
+            removed = sum([await _purge(engine, each) for each in _within(engine, caller, asked)])
+            if match["entry"] and not removed:
+                raise UnknownPath("There is no such answer of this app in the caches")
+            exchange.status, exchange.outcome = 200, "ok"
+            return Whole("application/json", msgspec.json.encode({"removed": removed}))
 
-        await conduct(self._runtime, call, f"{method} /v1/cache", self._errors, answer)
+        await run_request(self._runtime, call, f"{method} /v1/cache", self._errors, answer)
 
 
 def _asked(call: HttpCall, app: str, entry: str) -> Purge:

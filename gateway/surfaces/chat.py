@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,18 +12,18 @@ import msgspec
 from contract.dialect import InboundCall
 from contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.surfaces.bodies import SMALL, bounded
-from gateway.surfaces.conduct import conduct, note_error
 from gateway.surfaces.costing import CostedReply
-from gateway.surfaces.headers import reply_headers, stream_headers
 from gateway.surfaces.http import read_cache_control
 from gateway.surfaces.keepalive import KeepAlive
 from gateway.surfaces.opening import Opening
+from gateway.surfaces.request import Whole, note_error, run_request, stream_headers
 
 if TYPE_CHECKING:
     from contract.deltas import Delta
     from contract.dialect import Dialect, ReplyWriter
     from contract.exchange import Exchange
     from contract.messages import ChatRequest
+    from contract.unsettled import Unsettled
     from gateway.engine.pump import Pump
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
@@ -48,42 +49,40 @@ class ChatSurface:
         """Answers one HTTP request."""
         call.vendor = self._vendor
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            await self._answer(call, exchange, inbound)
+        await run_request(self._runtime, call, self._surface, self._dialect, partial(self._answer, inbound))
 
-        await conduct(self._runtime, call, self._surface, self._dialect, answer)
-
-    async def _answer(self, call: HttpCall, exchange: Exchange, inbound: InboundCall) -> None:
-        with self._runtime.borrow() as engine:
-            exchange.config = engine.digest
-            await engine.pipeline.identify(call.shown(), exchange)
-            exchange.user = exchange.user or call.user
-            body = await self._bodies.receive(call, exchange, engine.max_body)
-            if len(body) <= SMALL:
-                request = self._dialect.read_request(body, inbound)
-            else:
-                request = await self._bodies.read(exchange, body, lambda body: self._read(body, inbound))
-            if conversation := call.conversation:
-                request = msgspec.structs.replace(request, conversation=conversation)
-            if request.extra and EXTENSION in request.extra:
-                request = _with_extension(request)
-            if control := call.cache_control():
-                request = msgspec.structs.replace(request, cache=control)
-            if betas := call.betas():
-                request = msgspec.structs.replace(request, betas=betas)
-            if names := engine.pipeline.headers:
-                given = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
-                request = msgspec.structs.replace(request, headers=given)
-            call.watch()
-            if request.stream:
-                if call.asks_cost():
-                    request = msgspec.structs.replace(request, include_usage=True)
-                try:
-                    await self._stream(call, exchange, request, engine)
-                finally:
-                    engine.prices.settle(exchange)
-            else:
-                await self._whole(call, exchange, request, engine)
+    async def _answer(
+        self, inbound: InboundCall, call: HttpCall, exchange: Exchange, engine: Engine, unsettled: Unsettled
+    ) -> Whole | None:
+        exchange.config = engine.digest
+        await engine.pipeline.identify(call.shown(), exchange)
+        exchange.user = exchange.user or call.user
+        body = await call.read_body(engine.max_body) if call.has_plain_json else None
+        if body is None or body[:1] != b"{":
+            # Packed, in another charset, or behind a byte order mark.
+            body = await self._bodies.receive(call, exchange, engine.max_body, body)
+        if len(body) <= SMALL:
+            request = self._dialect.read_request(body, inbound)
+        else:
+            request = await self._bodies.read(exchange, body, lambda body: self._read(body, inbound))
+        if conversation := call.conversation:
+            request = msgspec.structs.replace(request, conversation=conversation)
+        if request.extra and EXTENSION in request.extra:
+            request = _with_extension(request)
+        if control := call.cache_control():
+            request = msgspec.structs.replace(request, cache=control)
+        if betas := call.betas():
+            request = msgspec.structs.replace(request, betas=betas)
+        if names := engine.pipeline.headers:
+            given = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
+            request = msgspec.structs.replace(request, headers=given)
+        call.watch()
+        if not request.stream:
+            return await self._whole(exchange, request, engine, unsettled)
+        if call.asks_cost():
+            request = msgspec.structs.replace(request, include_usage=True)
+        await self._stream(call, exchange, request, engine, unsettled)
+        return None
 
     def _read(self, body: bytes, inbound: InboundCall) -> ChatRequest:
         return bounded(self._dialect.read_request(body, inbound), self._dialect.turns)
@@ -95,15 +94,8 @@ class ChatSurface:
         reply_id = _reply_id(self._dialect, exchange)
         return self._dialect.reply_writer(request, reply_id=reply_id, raw=raw, opened=opened)
 
-    async def _whole(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
-        try:
-            await self._respond(call, exchange, request, engine)
-        finally:
-            if exchange.cost is None:
-                engine.prices.settle(exchange)
-
-    async def _respond(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
-        reply = await engine.pipeline.handle(request, exchange)
+    async def _whole(self, exchange: Exchange, request: ChatRequest, engine: Engine, unsettled: Unsettled) -> Whole:
+        reply = await engine.pipeline.handle(request, exchange, unsettled)
         try:
             writer = self._writer(request, reply, exchange, opened=False)
             while (deltas := await reply.next()) is not None:
@@ -115,15 +107,16 @@ class ChatSurface:
         exchange.status = 200
         exchange.outcome = "ok"
         exchange.output_bytes = len(body)
-        engine.prices.settle(exchange)
-        await call.respond(200, reply_headers(exchange, writer.content_type), body)
+        return Whole(writer.content_type, body)
 
-    async def _stream(self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine) -> None:
+    async def _stream(
+        self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine, unsettled: Unsettled
+    ) -> None:
         reply_id = _reply_id(self._dialect, exchange)
         opening = Opening(call, exchange, request, self._dialect, reply_id, engine.keepalive_s)
         reply: Pump | CostedReply | None = None
         try:
-            reply = await engine.pipeline.handle(request, exchange, opening)
+            reply = await engine.pipeline.handle(request, exchange, unsettled, opening)
             if call.asks_cost():
                 reply = CostedReply(reply, exchange, engine.prices)
             # Until the first deltas are there the answer may still become an error with a status of its own.

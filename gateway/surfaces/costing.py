@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.surfaces.headers import written_dollars
+from gateway.surfaces.request import written_dollars
 
 if TYPE_CHECKING:
     from access.ledger.prices import Prices

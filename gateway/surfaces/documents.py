@@ -12,8 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.request import Whole, run_request
 from gateway.surfaces.surface import Pattern, Surface
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from contract.caller import Caller
     from contract.exchange import Exchange
     from contract.sources import Item
+    from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
@@ -84,19 +84,18 @@ class DocumentSurface(Surface):
         match = _PATH.match(path)
         surface = f"{method} /v1/sources/{{name}}/{match['what'] if match else ''}"
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                caller = await engine.pipeline.identify(call.shown(), exchange)
-                if match is None:
-                    raise UnknownPath("There is no endpoint at this path below /v1/sources")
-                source = _source(engine, caller, match["source"], match["what"])
-                document = match["document"] or None
-                body = await self._answer(call, exchange, engine, (method, match["what"]), source, document)
-                exchange.status, exchange.outcome = 200, "ok"
-                await call.respond(200, reply_headers(exchange, "application/json"), msgspec.json.encode(body))
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            caller = await engine.pipeline.identify(call.shown(), exchange)
+            if match is None:
+                raise UnknownPath("There is no endpoint at this path below /v1/sources")
+            source = _source(engine, caller, match["source"], match["what"])
+            document = match["document"] or None
+            body = await self._answer(call, exchange, engine, (method, match["what"]), source, document)
+            exchange.status, exchange.outcome = 200, "ok"
+            return Whole("application/json", msgspec.json.encode(body))
 
-        await conduct(self._runtime, call, surface, self._errors, answer)
+        await run_request(self._runtime, call, surface, self._errors, answer)
 
     async def _answer(
         self,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from contract.deltas import Usage
-from gateway.surfaces.conduct import WritesErrors, conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.request import Whole, WritesErrors, run_request
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.messages import EmbeddingRequest, Embeddings
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import SurfaceParts, Vendor
 
@@ -41,26 +43,21 @@ class EmbeddingSurface:
         """Answers one HTTP request."""
         call.vendor = self._vendor
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            await self._answer(call, exchange, wire)
+        await run_request(self._runtime, call, self._surface, wire, partial(self._answer, wire))
 
-        await conduct(self._runtime, call, self._surface, wire, answer)
-
-    async def _answer(self, call: HttpCall, exchange: Exchange, wire: EmbeddingWire) -> None:
-        with self._runtime.borrow() as engine:
-            exchange.config = engine.digest
-            await engine.pipeline.identify(call.shown(), exchange)
-            exchange.user = exchange.user or call.user
-            data = await self._bodies.receive(call, exchange, engine.max_body)
-            request = await self._bodies.read(exchange, data, wire.read_request)
-            call.watch()
-            try:
-                answer = await engine.pipeline.embed(request, exchange)
-            finally:
-                engine.prices.settle(exchange)
-            body = wire.write_reply(request, answer)
-            exchange.status = 200
-            exchange.outcome = "ok"
-            exchange.usage = Usage(input=answer.input_tokens).sane
-            exchange.output_bytes = len(body)
-            await call.respond(200, reply_headers(exchange, "application/json"), body)
+    async def _answer(
+        self, wire: EmbeddingWire, call: HttpCall, exchange: Exchange, engine: Engine, unsettled: Unsettled
+    ) -> Whole:
+        exchange.config = engine.digest
+        await engine.pipeline.identify(call.shown(), exchange)
+        exchange.user = exchange.user or call.user
+        data = await self._bodies.receive(call, exchange, engine.max_body)
+        request = await self._bodies.read(exchange, data, wire.read_request)
+        call.watch()
+        answer = await engine.pipeline.embed(request, exchange, unsettled)
+        body = wire.write_reply(request, answer)
+        exchange.status = 200
+        exchange.outcome = "ok"
+        exchange.usage = Usage(input=answer.input_tokens).sane
+        exchange.output_bytes = len(body)
+        return Whole("application/json", body)

@@ -88,6 +88,11 @@ class HttpCall:
         return ", ".join([value.decode("latin-1") for each, value in self._raw if each == name])
 
     @property
+    def has_plain_json(self) -> bool:
+        """Whether the body comes as it is, by its headers."""
+        return self.headers.get(b"content-type") == b"application/json" and b"content-encoding" not in self.headers
+
+    @property
     def request_id(self) -> str:
         """The caller's own `x-request-id`, if it is fit to be repeated; else an empty string."""
         value = self.headers.get(b"x-request-id")

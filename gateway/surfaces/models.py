@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from access.callers.keys import unknown_model
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.request import Whole, run_request
 from gateway.surfaces.surface import Pattern, Surface, wrong_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from contract.exchange import Exchange
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts, Vendor
 
@@ -64,19 +65,18 @@ class ModelSurface(Surface):
         vendor = told or next((each for each in self._told if each.header in call.headers), self._first)
         call.vendor = family
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                caller = await engine.pipeline.identify(call.shown(), exchange)
-                models = engine.pipeline.models(caller)
-                if name is not None and name not in models:
-                    raise unknown_model(name, models)
-                body = msgspec.json.encode(vendor.models(models, name))
-                exchange.status = 200
-                exchange.outcome = "ok"
-                await call.respond(200, reply_headers(exchange, "application/json"), body)
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            caller = await engine.pipeline.identify(call.shown(), exchange)
+            models = engine.pipeline.models(caller)
+            if name is not None and name not in models:
+                raise unknown_model(name, models)
+            body = msgspec.json.encode(vendor.models(models, name))
+            exchange.status = 200
+            exchange.outcome = "ok"
+            return Whole("application/json", body)
 
-        await conduct(self._runtime, call, "GET /v1/models", vendor.errors, answer)
+        await run_request(self._runtime, call, "GET /v1/models", vendor.errors, answer)
 
 
 def of_openai_and_anthropic(models: list[str], name: str | None) -> dict[str, Any]:

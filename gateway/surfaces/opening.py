@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.surfaces.headers import stream_headers
 from gateway.surfaces.keepalive import KeepAlive
+from gateway.surfaces.request import stream_headers
 
 if TYPE_CHECKING:
     from contract.deltas import Delta

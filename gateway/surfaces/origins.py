@@ -36,7 +36,7 @@ class Origins:
 
         `cached` is whether a cache may stand in between, which must be told that answers differ by origin.
         """
-        self._cached = cached
+        self.cached = cached
         self._all = "*" in listed
         self._exact = frozenset(each.encode() for each in listed if "*" not in each)
         patterns = [_pattern(each) for each in listed if "*" in each and each != "*"]
@@ -77,7 +77,7 @@ class Origins:
     def open(self, scope: Scope, send: Send) -> Send:
         """`send`, with the headers of CORS on whatever the answer is."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
-        if not origin and not self._cached:
+        if not origin and not self.cached:
             return send
         more = self.headers_for(origin)
 

@@ -9,15 +9,14 @@ from urllib.parse import unquote
 
 from contract.errors import NotAllowed, RequestError, UnknownPath
 from gateway.surfaces.bodies import BodyReader
-from gateway.surfaces.conduct import conduct
 from gateway.surfaces.nearby import Nearby
 from gateway.surfaces.origins import METHODS
+from gateway.surfaces.request import run_request
 from gateway.surfaces.surface import Fixed, Found, Pattern, SurfaceParts, wrong_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from contract.exchange import Exchange
     from gateway.engine.runtime import Runtime
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.origins import Origins
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 # Served by others, under these names only.
 _OTHERS = frozenset({"admin", "health", "livez", "readyz", "metrics"})
+# The first part of a path, where nothing in it varies.
+_HEAD = re.compile(r"/([A-Za-z0-9_-]+)(?=/|\Z)")
 _PART = re.compile(r"\{([a-z]+)\}")
 
 
@@ -38,7 +39,7 @@ class Paths:
         named = [each.vendor for each in surfaces if each.vendor is not None]
         self._vendors: dict[str, Vendor] = {each.name: each for each in named}
         parts = SurfaceParts(runtime, BodyReader(), tuple(self._vendors.values()))
-        self._posts: dict[str, Endpoint] = {}
+        self.posts: dict[str, Endpoint] = {}
         self._methods: dict[str, dict[str, Endpoint]] = {}
         self._of_path: list[tuple[str, Vendor]] = []
         self._patterns: list[tuple[Pattern, tuple[tuple[str, str], ...]]] = []
@@ -56,7 +57,8 @@ class Paths:
         self._match = re.compile(f"(?:{'|'.join(written)})\\Z").match
         self._nearby = Nearby(self._vendors.values(), made)
         versions = [version for each in self._vendors.values() for version in each.versions]
-        heads = {"v1", *self._vendors, *versions, *(path.split("/")[1] for path in self._methods)}
+        begun = [*self._methods, *(pattern.path for pattern, _ in self._patterns)]
+        heads = {"v1", *self._vendors, *versions, *(found[1] for each in begun if (found := _HEAD.match(each)))}
         self._ours = re.compile(f"/(?:{'|'.join(map(re.escape, sorted(heads)))})(?:/|\\Z)").match
         # A vendor that has no header of its own is meant where no other's tells.
         self._told = [each for each in reversed(self._vendors.values()) if each.header]
@@ -71,15 +73,17 @@ class Paths:
         for path in paths:
             self._methods.setdefault(path, {})[route.method] = route.endpoint
             if route.method == "POST":
-                self._posts[path] = route.endpoint
+                self.posts[path] = route.endpoint
 
     def find(self, method: str, path: str) -> Endpoint | None:
         """The endpoint; one that answers 404 or 405 for a path near ours; None for a path that is none of ours."""
         if method == "POST":
-            endpoint = self._posts.get(path)
+            endpoint = self.posts.get(path)
             if endpoint is not None:
                 return endpoint
-        if method == "OPTIONS" and (path == "*" or self._ours(path) or self._nearby.served_as(path)):
+        if method == "OPTIONS" and (
+            path == "*" or self._ours(path) or self._match(path) or self._nearby.served_as(path)
+        ):
             return partial(self._options, path)
         return self._find(method, path)
 
@@ -142,13 +146,13 @@ class Paths:
         whose = self._vendors.get(vendor or first) or self._of_version.get(first) or begun
 
         async def refuse(call: HttpCall) -> None:
-            async def answer(_: HttpCall, __: Exchange) -> None:
+            async def answer(*_: object) -> None:
                 raise error
 
             told = next((each for each in self._told if each.header in call.headers), self._first)
             # Below /v1 stand paths of several (`files`): then the headers of a vendor's SDK tell.
             known = told if whose is None or (path.startswith("/v1/") and told is not self._first) else whose
-            await conduct(self._runtime, call, "unknown path", known.errors, answer)
+            await run_request(self._runtime, call, "unknown path", known.errors, answer)
 
         return refuse
 

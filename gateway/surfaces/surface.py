@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from gateway.engine.runtime import Runtime
     from gateway.surfaces.bodies import BodyReader
-    from gateway.surfaces.conduct import WritesErrors
     from gateway.surfaces.http import HttpCall
+    from gateway.surfaces.request import WritesErrors
 
     Endpoint: TypeAlias = Callable[[HttpCall], Awaitable[None]]
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from contract.prompt_tokens import prompt_tokens
 from gateway.surfaces.bodies import bounded
-from gateway.surfaces.conduct import conduct
-from gateway.surfaces.headers import reply_headers
+from gateway.surfaces.request import Whole, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from contract.dialect import Dialect
     from contract.exchange import Exchange
     from contract.messages import ChatRequest
+    from contract.unsettled import Unsettled
+    from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
     from gateway.surfaces.surface import SurfaceParts, Vendor
 
@@ -44,20 +45,17 @@ class TokenSurface:
             request = bounded(read(body), self._dialect.turns)
             return request.model, prompt_tokens(request)
 
-        async def answer(call: HttpCall, exchange: Exchange) -> None:
-            with self._runtime.borrow() as engine:
-                exchange.config = engine.digest
-                await engine.pipeline.identify(call.shown(), exchange)
-                # None of them changes the count, which is an estimate.
-                call.betas()
-                data = await self._bodies.receive(call, exchange, engine.max_body)
-                model, tokens = await self._bodies.read(exchange, data, counted)
-                engine.pipeline.admit(model, exchange)
-                body = self._write(tokens)
-                exchange.status = 200
-                exchange.outcome = "ok"
-                headers = reply_headers(exchange, "application/json")
-                headers.append((b"x-gatehouse-estimated", b"true"))
-                await call.respond(200, headers, body)
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+            exchange.config = engine.digest
+            await engine.pipeline.identify(call.shown(), exchange)
+            # None of them changes the count, which is an estimate.
+            call.betas()
+            data = await self._bodies.receive(call, exchange, engine.max_body)
+            model, tokens = await self._bodies.read(exchange, data, counted)
+            engine.pipeline.route_of(model, exchange)
+            body = self._write(tokens)
+            exchange.status = 200
+            exchange.outcome = "ok"
+            return Whole("application/json", body, ((b"x-gatehouse-estimated", b"true"),))
 
-        await conduct(self._runtime, call, self._surface, self._dialect, answer)
+        await run_request(self._runtime, call, self._surface, self._dialect, answer)

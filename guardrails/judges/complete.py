@@ -8,7 +8,7 @@ from pydantic import Field
 
 from config.guardrails import Then
 from guardrails.component import Parts
-from guardrails.judges.guard import CUT_OFF, FormatGuardrail, Judgement
+from guardrails.judges.guard import CUT_OFF, AnswerGuardrail, Judgement
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
 
 
-class CompleteConfig(FormatGuardrail):
+class CompleteConfig(AnswerGuardrail):
     """The answer must not be empty or cut off."""
 
     kind: Literal["complete"] = Field(description="The answer is neither empty nor cut off.")
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
     def judge_of(self, parts: Parts) -> CompleteJudge:
-        """See `FormatGuardrail.judge_of`."""
+        """See `AnswerGuardrail.judge_of`."""
         return CompleteJudge()
 
 

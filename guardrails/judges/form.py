@@ -14,7 +14,7 @@ from config.findings import wrong
 from config.guardrails import Form as Expression
 from contract.work import WorkPool
 from guardrails.component import Parts
-from guardrails.judges.guard import CUT_OFF, FormatGuardrail, Judgement
+from guardrails.judges.guard import CUT_OFF, AnswerGuardrail, Judgement
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from guardrails.formats.forms import Form
 
 
-class FormatConfig(FormatGuardrail):
+class FormatConfig(AnswerGuardrail):
     """The answer must be of a form: JSON, JSON of a schema, YAML, SQL, Python, one of some choices, a pattern."""
 
     kind: Literal["format"] = Field(description="The answer's form.")
@@ -56,7 +56,7 @@ class FormatConfig(FormatGuardrail):
             yield ("must_be",), "formats"
 
     def judge_of(self, parts: Parts) -> FormJudge:
-        """See `FormatGuardrail.judge_of`."""
+        """See `AnswerGuardrail.judge_of`."""
         from guardrails.formats import forms
 
         makers: dict[str, Callable[[], Form]] = {

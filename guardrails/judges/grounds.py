@@ -19,7 +19,7 @@ from config.struct import Number
 from contract.context_block import read_blocks
 from contract.work import WorkPool
 from guardrails.component import Parts
-from guardrails.judges.guard import FormatGuardrail, Judgement
+from guardrails.judges.guard import AnswerGuardrail, Judgement
 from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def batches(text: str) -> Iterator[list[str]]:
     yield from (left[place : place + _BATCH] for place in range(0, len(left), _BATCH))
 
 
-class GroundedConfig(FormatGuardrail):
+class GroundedConfig(AnswerGuardrail):
     """Every statement of the answer must stand in the passages that were retrieved for it."""
 
     kind: Literal["grounded"] = Field(description="Statements that the retrieved passages don't support.")
@@ -122,7 +122,7 @@ class GroundedConfig(FormatGuardrail):
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
     def judge_of(self, parts: Parts) -> GroundedJudge:
-        """See `FormatGuardrail.judge_of`."""
+        """See `AnswerGuardrail.judge_of`."""
         return GroundedJudge(self.threshold, pool=parts.pools.judging)
 
 

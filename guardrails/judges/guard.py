@@ -124,7 +124,7 @@ async def hold(reply: Reply) -> HeldAnswer:
     return HeldAnswer(reply, deltas)
 
 
-class FormatGuardrail(Guardrail):
+class AnswerGuardrail(Guardrail):
     """What a guardrail that needs the whole answer has: a kind names its options and gives its judge."""
 
     sides: ClassVar[frozenset[str]] = frozenset({"output"})

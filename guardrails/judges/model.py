@@ -14,7 +14,7 @@ from config.units import Duration
 from contract.deltas import FinishReason
 from contract.messages import ChatRequest, Message, ResponseFormat, Text
 from guardrails.component import Parts
-from guardrails.judges.guard import FormatGuardrail, Judgement, hold
+from guardrails.judges.guard import AnswerGuardrail, Judgement, hold
 
 if TYPE_CHECKING:
     from contract.guards import Again
@@ -29,7 +29,7 @@ _MAX_CHARACTERS = 24_000
 _LAST_MESSAGES = 6
 
 
-class JudgeConfig(FormatGuardrail):
+class JudgeConfig(AnswerGuardrail):
     """The answer must keep to a rubric, in the judgement of a model."""
 
     kind: Literal["judge"] = Field(description="A rubric, in the judgement of a model.")
@@ -39,7 +39,7 @@ class JudgeConfig(FormatGuardrail):
     then: Then = Field(default=("retry 1", "block"), description="What to try, in order.")
 
     def judge_of(self, parts: Parts) -> ModelJudge:
-        """See `FormatGuardrail.judge_of`."""
+        """See `AnswerGuardrail.judge_of`."""
         return ModelJudge(self.model, self.rubric)
 
 

@@ -19,7 +19,7 @@ from config.units import Duration, Percentage
 from contract.work import WorkPool
 from guardrails.component import Parts
 from guardrails.judges.grounds import LONGEST, Grounds, batches
-from guardrails.judges.guard import FormatGuardrail, Judgement, hold
+from guardrails.judges.guard import AnswerGuardrail, Judgement, hold
 from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LEAST_COVERED = 0.5
 _LETTERS = re.compile(r"\w+")
 
 
-class ConsistentConfig(FormatGuardrail):
+class ConsistentConfig(AnswerGuardrail):
     """The model must say the same when it is asked again."""
 
     kind: Literal["consistent"] = Field(description="Statements that differ each time the model is asked.")
@@ -43,7 +43,7 @@ class ConsistentConfig(FormatGuardrail):
     then: Then = Field(default=("flag",), description="What to try, in order.")
 
     def judge_of(self, parts: Parts) -> SamplesJudge:
-        """See `FormatGuardrail.judge_of`."""
+        """See `AnswerGuardrail.judge_of`."""
         return SamplesJudge(self.samples, self.share, self.threshold, pool=parts.pools.judging)
 
 

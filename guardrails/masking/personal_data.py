@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from guardrails.checks import AnswerCheck, FindsInAnswers
     from guardrails.masking.guard import PersonalGuard
     from guardrails.personal.search import PersonalSearch
-    from guardrails.span import Span
 
 PersonalAction: TypeAlias = Literal["mask", "block", "flag", "allow"]
 
@@ -197,7 +196,4 @@ class _Formal:
     """Finds what has a form, at once. Implements `guardrails.checks.Finder`."""
 
     def __init__(self, search: PersonalSearch) -> None:
-        self._search = search
-
-    def find(self, text: str) -> list[Span]:
-        return self._search.search(text)
+        self.find = search.search

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -368,9 +369,6 @@ def _without(text: str, spans: Sequence[Span]) -> str:
     return "".join([*parts, text[place:]])
 
 
-def resolve(spans: list[Span], order: Mapping[str, int] | None = None) -> list[Span]:
-    """See `guardrails.span.resolve`; of kinds that are alike the one that stands first in `PATTERNS` wins."""
-    return resolve_by(spans, order or ORDER)
-
-
 ORDER = {kind: place for place, kind in enumerate(KINDS)}
+# Without overlaps, by place; of kinds that are alike the one that stands first in `PATTERNS` wins.
+resolve = partial(resolve_by, order=ORDER)

@@ -147,17 +147,17 @@ class Router:
         """See `Routing.rule`."""
         return first(self._policy.rules, request, exchange, self._clock()) if self._policy.rules else None
 
-    async def decide(self, request: ChatRequest, exchange: Exchange, again: Again) -> Decision:
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
         """See `Routing.decide`."""
         started = time.perf_counter()
         question = last_question(request).strip()
-        decision = await self._by_intent(question, again) if question else None
+        decision = await self._by_intent(question, ask_model) if question else None
         if decision is None or not (decision.say or decision.model or decision.pipeline):
             decision = self._by_difficulty(question, decision)
         exchange.record("route", started, about(decision))
         return decision
 
-    async def _by_intent(self, question: str, again: Again) -> Decision | None:
+    async def _by_intent(self, question: str, ask_model: Again) -> Decision | None:
         classifier, policy = self._classifier, self._policy
         if classifier is None or self._embedder is None:
             return None
@@ -177,11 +177,11 @@ class Router:
             likely *= share
         near = ranked[0][1] - ranked[1][1]
         if policy.ambiguity is not None and near <= policy.ambiguity.within:
-            asked = await self._ask_back(question, candidates, again)
+            asked = await self._ask_back(question, candidates, ask_model)
             return Decision("ambiguous", name, say=asked, candidates=candidates)
         if likely < policy.unsure_below:
             if policy.second_opinion:
-                other = await self._opinion(question, again)
+                other = await self._opinion(question, ask_model)
                 if other is not None:
                     return self._then(other, "second opinion", candidates)
             return _as(policy.unsure or Decision(), "unsure", name, candidates)
@@ -193,32 +193,32 @@ class Router:
         then = self._policy.intents[name].then or Decision()
         return _as(then, by, name, candidates)
 
-    async def _opinion(self, question: str, again: Again) -> str | None:
+    async def _opinion(self, question: str, ask_model: Again) -> str | None:
         """What a model says: an intent's name, empty for none, None where it said nothing of use."""
         listed = "\n".join(
             f"- {name}: {'; '.join(each.examples[:_SHOWN_EXAMPLES])}" for name, each in self._policy.intents.items()
         )
-        said = await self._said(_FRAME.format(intents=listed), question, self._policy.second_opinion, again)
+        said = await self._said(_FRAME.format(intents=listed), question, self._policy.second_opinion, ask_model)
         word = said.strip().strip(".'\"`")
         if word.upper() == "NONE":
             return ""
         return next((name for name in self._policy.intents if name.lower() == word.lower()), None)
 
-    async def _ask_back(self, question: str, candidates: Sequence[tuple[str, float]], again: Again) -> str:
+    async def _ask_back(self, question: str, candidates: Sequence[tuple[str, float]], ask_model: Again) -> str:
         ambiguity = self._policy.ambiguity
         assert ambiguity is not None
         options = options_of(candidates, ambiguity.within)
         if ambiguity.model:
-            said = await self._said(_ASK_BACK.format(options=options), question, ambiguity.model, again)
+            said = await self._said(_ASK_BACK.format(options=options), question, ambiguity.model, ask_model)
             if said.strip():
                 return said.strip()
         return (ambiguity.ask or "Do you mean {options}?").replace("{options}", options)
 
-    async def _said(self, frame: str, question: str, model: str, again: Again) -> str:
+    async def _said(self, frame: str, question: str, model: str, ask_model: Again) -> str:
         asked = question_to(model, frame, question[:_ASKED_LETTERS], 100)
         with contextlib.suppress(GatehouseError, TimeoutError):
             async with asyncio.timeout(OPINION_S):
-                return await words_of(await again(asked, model, masked=True))
+                return await words_of(await ask_model(asked, model, masked=True))
         return ""
 
     def _by_difficulty(self, question: str, decision: Decision | None) -> Decision:

@@ -7,6 +7,7 @@ The cases are those of the conformance of each kind: a kind without one fails. T
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -19,14 +20,14 @@ from guardrails.conformance import GuardrailConformance
 from tests.asking import ask
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording
-from tests.unit.guardrails import test_conformance as conformance_of_all
-from tests.unit.guardrails.test_conformance import GROUNDS, RULE
+from tests.unit.guardrails import test_kinds_of_guardrails as kinds
+from tests.unit.guardrails.test_kinds_of_guardrails import GROUNDS, RULE
 
 TABLE = Path(__file__).resolve().parents[2] / "var" / "guardrail-matrix.md"
 # Of each kind the first class of its conformance: its options, what triggers it, what does not. The trigger is the
 # question on the way in, the answer on the way out.
 CASES: dict[str, type[GuardrailConformance]] = {}
-for each in vars(conformance_of_all).values():
+for each in vars(kinds).values():
     if isinstance(each, type) and issubclass(each, GuardrailConformance) and each is not GuardrailConformance:
         CASES.setdefault(each.kind(), each)
 GUARDRAIL_KINDS = cast("dict[str, type[GuardrailConfig]]", KINDS.structs("guardrails"))
@@ -36,7 +37,9 @@ SURFACES = ("openai", "anthropic", "gemini")
 
 def _yaml(port: int) -> str:
     models = "".join(f"  {kind}-{side}: {{pipeline: {kind}-{side}}}\n" for kind, side in SIDES)
-    guards = "".join(f"  {kind}: {{kind: {kind}, {case.options}, timeout: 60s}}\n" for kind, case in CASES.items())
+    # Models load and learn with the first request, on a machine that is busy with other tests.
+    written = {kind: {"kind": kind, **case.options, "timeout": "60s"} for kind, case in CASES.items()}
+    guards = "".join(f"  {kind}: {json.dumps(options)}\n" for kind, options in written.items())
     pipes = "".join(f"  {kind}-{side}: {{guard_{side}: [{kind}], answer: plain}}\n" for kind, side in SIDES)
     return f"""
 version: 1

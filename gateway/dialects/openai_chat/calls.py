@@ -6,7 +6,7 @@ import secrets
 
 import msgspec
 
-from contract.deltas import ChoiceDelta, ToolCallDelta
+from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
 
 UNNUMBERED = -1
 
@@ -62,3 +62,12 @@ class CallNumbers:
                 return index
         # Another id at the same place begins another call only with a name: some servers make ids up per piece.
         return None if call.name else current
+
+
+def settle_calls(delta: Delta, numbers: dict[int, CallNumbers], *, streams: bool = False) -> Delta:
+    """The delta with its tool calls numbered; without its raw bytes if they say otherwise."""
+    for choice in delta.choices:
+        if choice.index not in numbers:
+            numbers[choice.index] = CallNumbers(streams=streams)
+    choices = tuple([numbers[choice.index].settle(choice) for choice in delta.choices])
+    return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")

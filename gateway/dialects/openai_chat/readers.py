@@ -18,7 +18,7 @@ from gateway.dialects.endings import finish_of
 from gateway.dialects.failures import read_body, said, words_within
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
-from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers
+from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers, settle_calls
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
 from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
 from gateway.dialects.openai_chat.parts import flatten, has_parts
@@ -176,15 +176,6 @@ class StreamReader:
             deltas.append(delta)
 
 
-def settle_calls(delta: Delta, numbers: dict[int, CallNumbers], *, streams: bool = False) -> Delta:
-    """The delta with its tool calls numbered; without its raw bytes if they say otherwise."""
-    for choice in delta.choices:
-        if choice.index not in numbers:
-            numbers[choice.index] = CallNumbers(streams=streams)
-    choices = tuple([numbers[choice.index].settle(choice) for choice in delta.choices])
-    return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices, raw=b"")
-
-
 class WholeReader(WholeBody):
     """Reads one JSON body."""
 
@@ -192,13 +183,19 @@ class WholeReader(WholeBody):
 
     def finish(self) -> list[Delta]:
         """The one delta."""
-        delta = Letters().join(read_completion(self.body()))
+        delta = read_completion(self.body())
+        if not delta.raw:
+            delta = Letters().join(delta)
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
         if {each.index for each in delta.choices} != {each.index for each in delta.choices if each.finish}:
             raise CutShort("The provider's answer has no finish reason")
         self.done = True
-        return [quote_words(settle_calls(delta, {}), {each.index: [each.text] for each in delta.choices if each.text})]
+        if any(each.tool_calls for each in delta.choices):
+            delta = settle_calls(delta, {})
+        if any(each.citations for each in delta.choices):
+            delta = quote_words(delta, {each.index: [each.text] for each in delta.choices if each.text})
+        return [delta]
 
 
 def read_completion(data: bytes, *, begun: bool = False) -> Delta:
@@ -465,7 +462,7 @@ def _read_choice(choice: _Choice, extra: dict[str, Any] | None, own: dict[str, A
     reason = choice.finish_reason
     finish: FinishReason = ""
     if reason:
-        finish = finish_of(reason, _FINISH)
+        finish = _FINISH.get(reason) or finish_of(reason, _FINISH)
         if reason not in _FINISH:
             own = {**(own or {}), "finish_reason": reason}
     if choice.content_filter_results or choice.stop_reason or choice.matched_stop or choice.native_finish_reason:

@@ -241,7 +241,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         # Another vendor behind this gateway has given the ids of earlier turns.
         request = msgspec.structs.replace(request, messages=fit_ids(request.messages, ids))
     body: dict[str, Any] = {"model": options.model}
-    messages = without_attribution(request, losses)
+    messages = request.messages if same else without_attribution(request, losses)
     body["messages"] = turns.write_all(messages, losses, same=same, native=options.native)
     if options.stream:
         body["stream"] = True
@@ -256,15 +256,8 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
             losses.add("top_k", "OpenAI has no top_k")
         else:
             body["top_k"] = request.top_k
-    if tools := _write_tools(request, losses):
-        body["tools"] = tools
-        if request.tool_choice is not None:
-            body["tool_choice"] = _write_tool_choice(request.tool_choice)
-        if request.parallel_tool_calls is not None:
-            body["parallel_tool_calls"] = request.parallel_tool_calls
-    else:
-        # "'tool_choice' is only allowed when 'tools' are specified", and so is 'parallel_tool_calls'.
-        check_unforced(request)
+    if request.tools or request.tool_choice is not None:
+        _write_tool_use(request, body, losses)
     if request.response_format is not None:
         _write_response_format(request, body, options, losses)
     if request.reasoning is not None:
@@ -321,6 +314,18 @@ def _write_sampling(request: ChatRequest, body: dict[str, Any], losses: Losses, 
 _PLAIN = (
     "temperature", "top_p", "seed", "n", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
 )  # fmt: skip
+
+
+def _write_tool_use(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
+    if tools := _write_tools(request, losses):
+        body["tools"] = tools
+        if request.tool_choice is not None:
+            body["tool_choice"] = _write_tool_choice(request.tool_choice)
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+    else:
+        # "'tool_choice' is only allowed when 'tools' are specified", and so is 'parallel_tool_calls'.
+        check_unforced(request)
 
 
 def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:

@@ -190,12 +190,12 @@ class WholeWriter:
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
-        self._unsaid = Unsaid()
+        self._unsaid: Unsaid | None = None
 
     @property
     def losses(self) -> list[Loss]:
         """See `ReplyWriter.losses`."""
-        return self._unsaid.losses
+        return self._unsaid.losses if self._unsaid is not None else []
 
     def opening(self, delta: Delta) -> bytes:
         """A whole answer has none."""
@@ -211,6 +211,7 @@ class WholeWriter:
         deltas = self._deltas
         if self._raw and len(deltas) == 1 and deltas[0].raw:
             return deltas[0].raw
+        unsaid = self._unsaid = Unsaid()
         answer = Collector()
         answer.feed(deltas)
         told: dict[int, _WholeTold] = {}
@@ -218,7 +219,7 @@ class WholeWriter:
         for delta in deltas:
             own |= (delta.own or {}).get("openai") or {}
             for piece in delta.choices:
-                told.setdefault(piece.index, _WholeTold(self._unsaid)).add(piece)
+                told.setdefault(piece.index, _WholeTold(unsaid)).add(piece)
         usage = own.pop("usage", {})
         completion: dict[str, Any] = {
             "id": answer.id or self._id,

@@ -27,8 +27,9 @@ from contract.caller import Caller
 from contract.deltas import Delta, Usage
 from contract.exchange import Exchange
 from contract.rules import NANO, Rule
+from contract.unsettled import Transcript, Unsettled
 from gateway.assembly.configuration import load
-from router.reply import note_usage
+from router.dispatch import note_usage
 from tests.services import RedisServer
 from tests.unit.access.test_quota_edges import PRICES, asking, attempt_of, budget, calling
 from tests.unit.access.test_reports import entry
@@ -215,9 +216,9 @@ def test_absurd_requests_and_answers_do_not_stop_redis(redis: RedisServer) -> No
             assert ticket is not None
             attempt = attempt_of(exchange)
             await ticket.cover(attempt, request)
-            note_usage(attempt, [Delta(usage=Usage(input=2**62, output=2**62))])
+            note_usage(Transcript(attempt), [Delta(usage=Usage(input=2**62, output=2**62))])
             attempt.ended = 1.0
-            PRICES.settle(exchange)
+            PRICES.settle(exchange, Unsettled())
             await ticket.settle(exchange)
             await quota.close()
         assert counters.reachable

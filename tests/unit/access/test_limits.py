@@ -31,6 +31,7 @@ from access.limits.counters import (
 from access.limits.quota import Quota
 from access.limits.redis_counters import RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
+from access.limits.ticket import QuotaTicket
 from contract.attempt import Attempt
 from contract.caller import Caller
 from contract.deltas import Usage
@@ -38,6 +39,7 @@ from contract.errors import BudgetSpent, GatehouseError, NotAllowed, TooManyRequ
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.rules import NANO, Bound, Rule
+from contract.unsettled import Unsettled
 from tests.services import RedisServer
 
 FAR_US = 10**18
@@ -293,7 +295,7 @@ def finish(exchange: Exchange, output: int, target: str = "p/m") -> None:
     attempt = Attempt(target, "p", "m", number=len(exchange.attempts) + 1, usage=Usage(input=20, output=output))
     attempt.ended = 1.0
     exchange.attempts.append(attempt)
-    PRICES.settle(exchange)
+    PRICES.settle(exchange, Unsettled())
 
 
 def test_a_budget_admits_exactly_what_it_can_pay_and_gives_back_what_was_not_used() -> None:
@@ -302,15 +304,16 @@ def test_a_budget_admits_exactly_what_it_can_pay_and_gives_back_what_was_not_use
 
     async def run() -> None:
         exchanges = [calling(budget) for _ in range(40)]
-        errors = await asyncio.gather(*[outcome(quota, each) for each in exchanges])
-        assert [type(each) for each in errors] == [type(None)] * 10 + [BudgetSpent] * 30
-        assert errors[-1] is not None
-        assert errors[-1].should_retry is False
-        for each in exchanges[:10]:
-            finish(each, 5)
-            assert each.ticket is not None
-            await each.ticket.settle(each)
-            await each.ticket.settle(each)
+        admitted = await asyncio.gather(
+            *[quota.admit(each, ASKED, ("p/m",)) for each in exchanges], return_exceptions=True
+        )
+        assert all(isinstance(each, QuotaTicket) for each in admitted[:10])
+        assert all(isinstance(each, BudgetSpent) and each.should_retry is False for each in admitted[10:])
+        for exchange, ticket in zip(exchanges[:10], admitted, strict=False):
+            finish(exchange, 5)
+            assert isinstance(ticket, QuotaTicket)
+            await ticket.settle(exchange)
+            await ticket.settle(exchange)
         assert sum([await outcome(quota, calling(budget)) is None for _ in range(20)]) == 5
 
     asyncio.run(run())
@@ -321,8 +324,7 @@ def test_further_attempts_are_covered_or_not_made() -> None:
 
     async def run() -> None:
         exchange = calling(rule("spend", 3 * NANO // 100))
-        assert await outcome(quota, exchange) is None
-        ticket = exchange.ticket
+        ticket = await quota.admit(exchange, ASKED, ("p/m",))
         assert ticket is not None
         for number in (1, 2, 3):
             attempt = Attempt("p/m", "p", "m", number=number)
@@ -360,13 +362,13 @@ def test_soft_rules_only_say_so() -> None:
         shadow = rule("requests", 1, window_s=3600, soft=True, shadow=True)
         first, second = calling(shadow), calling(spent, shadow)
         assert await outcome(quota, first) is None
-        assert await outcome(quota, second) is None
+        ticket = await quota.admit(second, ASKED, ("p/m",))
         assert first.findings == []
         assert [(each.rule, each.action, each.shadow) for each in second.findings] == [
             ("app:spend", "downgrade", False), ("app:requests", "exceeded", True),
         ]  # fmt: skip
-        assert second.ticket is not None
-        assert second.ticket.model == "cheap"
+        assert ticket is not None
+        assert ticket.model == "cheap"
         assert second.allowances == {}
 
     asyncio.run(run())
@@ -390,11 +392,11 @@ def test_tokens_are_reserved_by_estimate_and_settled_by_usage() -> None:
 
     async def run() -> None:
         exchange = calling(limit)
-        assert await outcome(quota, exchange) is None
+        ticket = await quota.admit(exchange, ASKED, ("p/m",))
+        assert ticket is not None
         assert exchange.allowances["tokens"].left == 90
         finish(exchange, 60)
-        assert exchange.ticket is not None
-        await exchange.ticket.settle(exchange)
+        await ticket.settle(exchange)
         after = calling(limit)
         assert await outcome(quota, after) is None
         assert after.allowances["tokens"].left == 30

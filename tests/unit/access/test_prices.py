@@ -13,6 +13,7 @@ from access.ledger.prices import Prices, Rates, Vendor
 from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.exchange import CacheNote, Exchange
+from contract.unsettled import Unsettled
 
 OWN = Rates(Decimal("2.50"), Decimal("10"), Decimal("0.25"), Decimal("3.125"))
 # A price for each kind, and others for prompts beyond 200,000 tokens.
@@ -41,7 +42,7 @@ def settled(*answers: tuple[str, Usage | None], cache: CacheNote | None = None) 
     for target, usage in answers:
         provider, _, model = target.partition("/")
         exchange.attempts.append(Attempt(target, provider, model, usage=usage))
-    Prices({"own/m": [(None, OWN)], "full/m": [(None, FULL)]}, VENDORS).settle(exchange)
+    Prices({"own/m": [(None, OWN)], "full/m": [(None, FULL)]}, VENDORS).settle(exchange, Unsettled())
     return exchange
 
 

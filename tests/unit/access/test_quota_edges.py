@@ -32,9 +32,10 @@ from contract.messages import (
     Text,
 )
 from contract.rules import NANO, Bound, Rule
+from contract.unsettled import Transcript, Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
-from router.reply import note_usage
+from router.dispatch import note_usage
 
 FAR_US = 10**16
 # A token of an answer costs a tenth of a cent, one of a prompt a thousandth of that.
@@ -160,7 +161,7 @@ def test_an_attempt_that_broke_off_keeps_what_it_may_have_cost() -> None:
         first = attempt_of(exchange)
         await ticket.cover(first, asking())
         # It has said something, and no usage: that is counted at the end.
-        first.said, first.ended, first.error = ["a b c d e f g h"], 1.0, "cut"
+        first.uncounted, first.ended, first.error = True, 1.0, "cut"
         with pytest.raises(BudgetSpent):
             await ticket.cover(attempt_of(exchange), asking())
 
@@ -205,9 +206,9 @@ def test_no_usage_makes_a_budget_larger_or_breaks_its_settlement(usage: Usage, t
         assert ticket is not None
         attempt = attempt_of(exchange)
         attempt.target = target
-        note_usage(attempt, [Delta(usage=usage)])
+        note_usage(Transcript(attempt), [Delta(usage=usage)])
         attempt.ended = 1.0
-        prices.settle(exchange)
+        prices.settle(exchange, Unsettled())
         await ticket.settle(exchange)
         assert exchange.cost is None if exchange.unpriced else (exchange.cost or 0) >= 0
         spent = next(counters.taken(key) for key in counters._state if key.startswith("spend"))
@@ -226,7 +227,7 @@ def test_what_cannot_be_settled_otherwise_counts_as_it_was_reserved() -> None:
         assert ticket is not None
         attempt = attempt_of(exchange)
         await ticket.cover(attempt, asking())
-        attempt.said = ["something"]
+        attempt.uncounted = True
         await ticket.settle(exchange)
         assert reserved(counters) >= NANO // 100
 

@@ -27,6 +27,7 @@ from access.ledger.rows import insert
 from access.limits.counters import MemoryCounters
 from access.limits.quota import Quota
 from access.limits.sqlite_counters import SqliteCounters
+from access.limits.ticket import QuotaTicket
 from contract.attempt import Attempt
 from contract.caller import Caller
 from contract.deltas import Usage
@@ -270,11 +271,15 @@ class Kept:
         exchange.model = exchange.route = "m"
         return exchange
 
-    async def attempt(self, exchange: Exchange, target: str, request: object = REQUEST) -> Attempt:
+    async def admit(self, exchange: Exchange, *targets: str) -> QuotaTicket:
+        ticket = await self.quota.admit(exchange, REQUEST, targets)
+        assert ticket is not None
+        return ticket
+
+    async def attempt(self, exchange: Exchange, ticket: QuotaTicket, target: str) -> Attempt:
         attempt = Attempt(target, "p", target[2:], number=len(exchange.attempts) + 1)
         exchange.attempts.append(attempt)
-        assert exchange.ticket is not None
-        await exchange.ticket.cover(attempt, request)
+        await ticket.cover(attempt, REQUEST)
         return attempt
 
 
@@ -284,13 +289,13 @@ def test_what_is_kept_is_what_the_counters_hold(tmp_path: Path, *, sqlite: bool)
     async def run() -> None:
         kept = Kept(tmp_path, sqlite=sqlite)
         exchange = kept.exchange(BUDGET)
-        await kept.quota.admit(exchange, REQUEST, ["p/m"])
+        ticket = await kept.admit(exchange, "p/m")
         assert len(kept.lines) == 1
-        first = await kept.attempt(exchange, "p/m")
+        first = await kept.attempt(exchange, ticket, "p/m")
         assert len(kept.lines) == 1
         # It may have cost all that was reserved for it: the next one needs as much again.
-        first.said, first.error, first.ended = ["Hel"], "timeout", 1.0
-        await kept.attempt(exchange, "p/m")
+        first.uncounted, first.error, first.ended = True, "timeout", 1.0
+        await kept.attempt(exchange, ticket, "p/m")
         assert len(kept.lines) == 2
         last = kept.lines[-1]
         assert last.cost == 2 * (kept.lines[0].cost or 0) > 0
@@ -298,10 +303,9 @@ def test_what_is_kept_is_what_the_counters_hold(tmp_path: Path, *, sqlite: bool)
         demand = kept.quota.demand(BUDGET, 0)
         assert kept.counters.taken(demand.key) == last.cost
         exchange.attempts[1].usage = Usage(input=3, output=4)
-        assert exchange.ticket is not None
-        await exchange.ticket.settle(exchange)
+        await ticket.settle(exchange)
         # Who asks for more after the end has nothing reserved.
-        await kept.attempt(exchange, "p/m")
+        await kept.attempt(exchange, ticket, "p/m")
         assert len(kept.lines) == 2
 
     asyncio.run(run())
@@ -312,8 +316,8 @@ def test_of_several_targets_the_one_that_is_asked_is_kept(tmp_path: Path) -> Non
     async def run() -> None:
         kept = Kept(tmp_path)
         exchange = kept.exchange(BUDGET)
-        await kept.quota.admit(exchange, REQUEST, ["p/m", "p/n"])
-        await kept.attempt(exchange, "p/n")
+        ticket = await kept.admit(exchange, "p/m", "p/n")
+        await kept.attempt(exchange, ticket, "p/n")
         assert [each.target for each in kept.lines] == ["", "p/n"]
 
     asyncio.run(run())

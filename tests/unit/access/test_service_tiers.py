@@ -18,6 +18,7 @@ from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.rules import NANO
 from contract.service_tier import asked_tier, tier_name
+from contract.unsettled import Unsettled
 from gateway.assembly.configuration import load
 
 ONE_TIER = pytest.mark.guarantee(
@@ -30,7 +31,7 @@ USAGE = Usage(input=1_000_000, output=100_000)
 def cost(tier: str, prices: Prices, target: str = "o/m") -> tuple[Decimal | None, bool]:
     exchange = Exchange("POST /v1/chat/completions")
     exchange.attempts.append(Attempt(target, target.partition("/")[0], "m", usage=USAGE, tier=tier))
-    prices.settle(exchange)
+    prices.settle(exchange, Unsettled())
     return exchange.cost, exchange.unpriced
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from access.ledger.usage import complete_usage
+from access.ledger.prices import complete_usage
 from access.limits.estimate import size_of
 from contract.attempt import Attempt
 from contract.deltas import Usage
-from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from contract.unsettled import Transcript
 
 ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("How many pages a minute?"),)),))
 
 
-def counted(attempt: Attempt) -> Attempt:
-    exchange = Exchange("test")
-    exchange.attempts.append(attempt)
-    attempt.asked = ASKED
-    complete_usage(exchange)
-    assert attempt.asked is None
+def counted(attempt: Attempt, *said: str) -> Attempt:
+    transcript = Transcript(attempt)
+    transcript.asked = ASKED
+    for words in said:
+        transcript.add(words)
+    complete_usage([transcript])
+    assert transcript.asked is None
+    assert not attempt.uncounted
     return attempt
 
 
@@ -39,7 +41,7 @@ def test_what_failed_or_was_never_sent_costs_nothing(error: str, sent: bool) -> 
 
 
 def test_words_that_were_heard_are_counted_however_it_ended() -> None:
-    attempt = counted(Attempt("p/m", "p", "m", error="cut", ended=1.0, sent=True, said=["Thirty-eight", " pages"]))
+    attempt = counted(Attempt("p/m", "p", "m", error="cut", ended=1.0, sent=True), "Thirty-eight", " pages")
     assert attempt.usage is not None
     assert attempt.usage.input == size_of(ASKED).prompt
     assert attempt.usage.output > 0

@@ -20,7 +20,8 @@ from contract.errors import CutShort
 from contract.exchange import Exchange
 from contract.messages import CacheControl, ChatRequest, Message, Text
 from contract.passages import Passage
-from contract.phases import Made
+from contract.phases import Answer, MakesAnswer
+from contract.unsettled import Unsettled
 from tests.processes import eventually
 
 
@@ -63,6 +64,17 @@ def asking(app: str, user: str, question: str, control: CacheControl | None) -> 
     return request, exchange
 
 
+async def answered(
+    recall: ExactRecall,
+    request: ChatRequest,
+    exchange: Exchange,
+    make: MakesAnswer,
+    unsettled: Unsettled | None = None,
+) -> Answer:
+    found = await recall.lookup(request, exchange)
+    return found if isinstance(found, Answer) else await found.share(make, unsettled or Unsettled())
+
+
 @pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "lfu")])
 @pytest.mark.slow
 def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
@@ -91,15 +103,15 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
             version = source.version
             owner = {"app": app, "user": f"{app}/{user}", "labels": app[0]}[per]
 
-            async def make() -> Made:
+            async def make() -> Answer:
                 nonlocal calls
                 calls += 1
                 said = f"{which} {owner} {question} {version}."
                 await asyncio.sleep(0)
-                return Made(Reply(said, fails=draw.random() < 0.1), (Passage("d", "", "t", 1.0, "s:1"),))
+                return Answer(Reply(said, fails=draw.random() < 0.1), (Passage("d", "", "t", 1.0, "s:1"),))
 
             try:
-                made = await pipelines[which].recall(request, exchange, make)
+                made = await answered(pipelines[which], request, exchange, make)
             except CutShort:
                 return
             said = ""
@@ -118,7 +130,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
             if batch % 20 == 10:
                 source.version = str(batch)
             await asyncio.gather(*[one() for _ in range(100)])
-        await eventually(lambda: all(not len(each._flights) for each in pipelines))
+        await eventually(lambda: all(not len(each.calls) for each in pipelines))
 
     asyncio.run(run())
     assert calls < 9000, "it has to give some answers again"
@@ -130,13 +142,13 @@ def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
         recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
         calls: list[Reply] = []
 
-        async def make() -> Made:
+        async def make() -> Answer:
             await asyncio.sleep(0.01)
             calls.append(Reply("an answer of some length", fails))
-            return Made(calls[-1])
+            return Answer(calls[-1])
 
         async def one() -> str:
-            made = await recall.recall(*asking("a", "", "How many pages does it print?", None), make)
+            made = await answered(recall, *asking("a", "", "How many pages does it print?", None), make)
             said = ""
             try:
                 while (deltas := await made.reply.next()) is not None:
@@ -160,15 +172,17 @@ def test_when_all_leave_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
         recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
         reply = Reply("x" * 10_000, fails=False)
 
-        async def make() -> Made:
-            return Made(reply)
+        async def make() -> Answer:
+            return Answer(reply)
 
-        readers = [await recall.recall(*asking("a", "", "How many pages does it print?", None), make) for _ in range(3)]
+        readers = [
+            await answered(recall, *asking("a", "", "How many pages does it print?", None), make) for _ in range(3)
+        ]
         for reader in readers:
             await reader.reply.next()
             assert not reply.closed
             await reader.reply.close()
-        await eventually(lambda: reply.closed and not len(recall._flights))
+        await eventually(lambda: reply.closed and not len(recall.calls))
 
     asyncio.run(run())
 
@@ -179,25 +193,26 @@ def test_a_call_goes_on_for_its_ledger_while_another_reads_it() -> None:
     async def run() -> None:
         recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(40_000, "lru")], 60.0)))
 
-        async def make() -> Made:
-            return Made(Reply("an answer", fails=False))
+        async def make() -> Answer:
+            return Answer(Reply("an answer", fails=False))
 
         request, first = asking("x1", "u", "How many pages?", None)
-        made = await recall.recall(request, first, make)
+        of_first, of_second, of_alone = Unsettled(), Unsettled(), Unsettled()
+        made = await answered(recall, request, first, make, of_first)
         _, second = asking("x1", "u", "How many pages?", None)
-        joined = await recall.recall(request, second, make)
+        joined = await answered(recall, request, second, make, of_second)
         await made.reply.next()
         await made.reply.close()
-        assert (first.goes_on, second.goes_on) == (True, False)
+        assert (of_first.call_pending, of_second.call_pending) == (True, False)
         while await joined.reply.next() is not None:
             pass
-        assert not first.goes_on
+        assert not of_first.call_pending
         await joined.reply.close()
         # Nobody else reads: the call ends with its caller.
         request, alone = asking("x1", "u", "How many sheets?", None)
-        made = await recall.recall(request, alone, make)
+        made = await answered(recall, request, alone, make, of_alone)
         await made.reply.next()
         await made.reply.close()
-        await eventually(lambda: not alone.goes_on)
+        await eventually(lambda: not of_alone.call_pending)
 
     asyncio.run(run())

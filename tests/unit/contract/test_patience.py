@@ -8,6 +8,7 @@ import pytest
 
 from contract.messages import ChatRequest, ReasoningOptions
 from contract.patience import Timeouts, asks_to_think, is_known_to_think, thinks
+from router.run import cut_to_deadline
 
 THINKERS = """
 o1 o3-mini openai/o4-mini gpt-5.5 gpt-5-mini openai/gpt-oss-120b deepseek-reasoner deepseek-ai/DeepSeek-R1
@@ -69,9 +70,9 @@ def test_models_that_do_not(name: str) -> None:
 
 def test_a_deadline_cuts_a_stream_up_to_its_first_token_and_a_whole_answer_to_its_end() -> None:
     stream, whole = Timeouts(), Timeouts().of(stream=False, thinks=False)
-    assert stream.cut(1000, stream=True) is stream
-    assert whole.cut(600, stream=False) is whole
-    cut = stream.cut(30, stream=True)
+    assert cut_to_deadline(stream, 1000, stream=True) is stream
+    assert cut_to_deadline(whole, 600, stream=False) is whole
+    cut = cut_to_deadline(stream, 30, stream=True)
     assert (cut.first_token_s, cut.alive_first_token_s, cut.idle_s, cut.total_s) == (30, 30, 120, float("inf"))
-    assert whole.cut(30, stream=False).total_s == 30
-    assert whole.cut(-1, stream=False).total_s == 0
+    assert cut_to_deadline(whole, 30, stream=False).total_s == 30
+    assert cut_to_deadline(whole, -1, stream=False).total_s == 0

@@ -13,6 +13,7 @@ from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.dialect import Dialect
 from contract.exchange import Exchange
+from contract.unsettled import Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
@@ -160,7 +161,7 @@ def test_invoices(target: str, usage: dict[str, Any], dollars: str, stream: bool
     found = read(vendor, (stream_of if stream else body_of)(vendor, usage), stream=stream)
     exchange = Exchange("test")
     exchange.attempts.append(Attempt(target, vendor, model, usage=found))
-    PRICES.settle(exchange)
+    PRICES.settle(exchange, Unsettled())
     assert exchange.cost == Decimal(dollars)
     assert not exchange.unpriced
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.providers.body_kind import BodyKind, body_kind
+from gateway.providers.response import BodyKind, body_kind
 
 BOM = b"\xef\xbb\xbf"
 BODIES: list[tuple[bytes, BodyKind]] = [

@@ -29,6 +29,7 @@ from contract.passages import Passage
 from contract.patience import Timeouts
 from contract.provider import Provider, UpstreamCall
 from contract.tokens import estimate_tokens
+from contract.unsettled import Transcript
 from gateway.providers.extractive import ExtractiveProvider, answer
 from gateway.providers.quoting import LABEL, MAX_MATERIAL_CHARS, read_prompt, split_question, split_sentences
 
@@ -174,7 +175,9 @@ def test_any_conversation_gets_an_answer(turns: list[tuple[Role, str]]) -> None:
 
 def call(model: str = "extractive", *, stream: bool = False) -> UpstreamCall:
     attempt = Attempt(target=f"builtin/{model}", provider="builtin", model=model)
-    return UpstreamCall(model=model, stream=stream, timeouts=Timeouts(), attempt=attempt)
+    return UpstreamCall(
+        model=model, stream=stream, timeouts=Timeouts(), attempt=attempt, transcript=Transcript(attempt)
+    )
 
 
 def chat(text: str = f"{BLOCK}\nHow long does the warranty last?", **fields: Any) -> ChatRequest:

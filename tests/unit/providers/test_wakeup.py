@@ -7,7 +7,7 @@ import contextvars
 
 import pytest
 
-from gateway.providers.wakeup import Wakeup
+from gateway.providers.response import Wakeup
 
 PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("PLACE", default="loop")
 

@@ -16,6 +16,7 @@ from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Message, Text
 from contract.provider import Provider, UpstreamCall
 from contract.reply import Reply
+from contract.unsettled import Unsettled
 from router.dispatch import Dispatcher
 from router.health import HealthBook
 from router.policy import RoutePolicy, TargetPolicy
@@ -175,7 +176,9 @@ class Stage:
         """The whole answer's words, or the class of the error in angle brackets, after what came before it."""
         words = ""
         try:
-            reply = await self.dispatcher.dispatch(REQUEST, policy, self.exchange, prompt_tokens=prompt_tokens)
+            reply = await self.dispatcher.dispatch(
+                REQUEST, policy, self.exchange, Unsettled(), prompt_tokens=prompt_tokens
+            )
             try:
                 while (batch := await reply.next()) is not None:
                     words += "".join(choice.text for delta in batch for choice in delta.choices)

@@ -27,6 +27,7 @@ from contract.errors import (
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, ResponseFormat
 from contract.patience import Timeouts
+from contract.unsettled import Transcript
 from router.blame import blame, longest
 from router.breaker import PROBE_S
 from router.health import MOST_RECORDS, HealthBook, Permit, Scope, TargetHealth
@@ -167,10 +168,11 @@ def test_apps_are_remembered_up_to_a_bound() -> None:
     assert len(health.records) == MOST_RECORDS
 
 
-def asked(**fields: object) -> Attempt:
-    attempt = Attempt("a/m", "a", "m", sent=True)
-    attempt.asked = ChatRequest(dialect="openai", model="quick", messages=REQUEST.messages, **fields)  # type: ignore[arg-type]
-    return attempt
+def asked(**fields: object) -> Transcript:
+    transcript = Transcript(Attempt("a/m", "a", "m", sent=True))
+    request = ChatRequest(dialect="openai", model="quick", messages=REQUEST.messages, **fields)  # type: ignore[arg-type]
+    transcript.asked = request
+    return transcript
 
 
 @alone
@@ -206,8 +208,8 @@ def test_whom_an_empty_answer_counts_against(fields: dict[str, object], whose: s
     ],
 )
 def test_whom_a_failure_counts_against(error: UpstreamError, sent: bool, whose: str) -> None:
-    attempt = Attempt("a/m", "a", "m", sent=sent)
-    assert blame(error, attempt, (Timeouts(), Timeouts()), stream=True) == whose
+    transcript = Transcript(Attempt("a/m", "a", "m", sent=sent))
+    assert blame(error, transcript, (Timeouts(), Timeouts()), stream=True) == whose
 
 
 @alone

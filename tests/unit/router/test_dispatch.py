@@ -27,6 +27,7 @@ from contract.errors import (
 from contract.exchange import Exchange
 from contract.patience import Timeouts
 from contract.reply import Reply
+from contract.unsettled import Unsettled
 from router.policy import BreakerPolicy, RetryPolicy, RoutePolicy, TargetPolicy
 from tests.unit.router.scripted import EMBEDDING, REQUEST, Outcome, Stage, breaks, ends, fails, play, says
 
@@ -298,7 +299,9 @@ def test_open_breakers_are_passed_over_unless_all_are() -> None:
 def test_what_goes_upstream_and_what_is_recorded() -> None:
     async def scene() -> None:
         stage = Stage({"a": [says("hi", after_s=2)]})
-        reply = await stage.dispatcher.dispatch(REQUEST, stage.policy(unsupported="refuse"), stage.exchange)
+        reply = await stage.dispatcher.dispatch(
+            REQUEST, stage.policy(unsupported="refuse"), stage.exchange, Unsettled()
+        )
         typed: Reply = reply
         assert (typed.dialect, reply.target, reply.provider, reply.trusted) == ("openai", "a/m", "a", False)
         call, attempt = stage.calls[0], stage.exchange.attempts[0]
@@ -324,7 +327,7 @@ def test_what_goes_upstream_and_what_is_recorded() -> None:
 def test_closed_before_its_end_is_cancelled() -> None:
     async def scene() -> None:
         stage = Stage({"a": [says("hi")]})
-        reply = await stage.dispatcher.dispatch(REQUEST, stage.policy(), stage.exchange)
+        reply = await stage.dispatcher.dispatch(REQUEST, stage.policy(), stage.exchange, Unsettled())
         await reply.close()
         assert stage.told() == ["a first cancelled"]
         stage.assert_clean()
@@ -362,7 +365,7 @@ def test_a_target_is_not_blamed_for_time_that_others_used_up() -> None:
 def test_embeddings_fall_back_too() -> None:
     async def scene() -> None:
         stage = Stage({"a": [fails(UnsupportedFeature("no embeddings"))], "b": [fails(fault())]})
-        embeddings = await stage.dispatcher.embed(EMBEDDING, stage.policy(hedge_after_s=5), stage.exchange)
+        embeddings = await stage.dispatcher.embed(EMBEDDING, stage.policy(hedge_after_s=5), stage.exchange, Unsettled())
         assert embeddings.vectors == [[1.0], [1.0]]
         assert stage.told() == ["a first unsupported", "b fallback server_error", "b retry ok"]
         assert stage.exchange.attempts[-1].chosen

@@ -18,14 +18,18 @@ from contract.errors import (
 )
 from contract.patience import Timeouts
 from contract.provider import UpstreamCall
+from contract.unsettled import Transcript
 from router.failure import _CURES, combine, explain_timeout
 from router.policy import RoutePolicy
+from router.run import cut_to_deadline
 
 ATTEMPT = Attempt("p/m", "p", "m")
 
 
 def call(timeouts: Timeouts, *, stream: bool = True, thinks: bool = False) -> UpstreamCall:
-    return UpstreamCall("m", stream, timeouts.of(stream=stream, thinks=thinks), ATTEMPT, thinks=thinks)
+    return UpstreamCall(
+        "m", stream, timeouts.of(stream=stream, thinks=thinks), ATTEMPT, Transcript(ATTEMPT), thinks=thinks
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def test_which_limit_acted(phase: Any, how: dict[str, bool], limit_s: float, ali
 
 def test_a_limit_that_the_deadline_has_cut_is_the_deadline() -> None:
     policy = RoutePolicy("quick", (), timeouts=Timeouts())
-    cut = UpstreamCall("m", True, Timeouts().cut(3, stream=True), ATTEMPT)
+    cut = UpstreamCall("m", True, cut_to_deadline(Timeouts(), 3, stream=True), ATTEMPT, Transcript(ATTEMPT))
     error = TimedOut("x", phase="first_token")
     explain_timeout(policy, cut, error)
     assert "within 3s (models.quick.deadline " in error.message

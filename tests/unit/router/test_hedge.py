@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from contract.errors import ConnectFailed, CutShort, RequestRefused, ServerFault
+from contract.unsettled import Unsettled
 from router.policy import RetryPolicy
 from tests.unit.router.scripted import EMBEDDING, Outcome, Stage, breaks, fails, play, says
 
@@ -118,7 +119,7 @@ async def _answer(stage: Stage, policy: dict[str, Any]) -> None:
 
 
 async def _vectors(stage: Stage, policy: dict[str, Any]) -> None:
-    await stage.dispatcher.embed(EMBEDDING, stage.policy(**policy), stage.exchange)
+    await stage.dispatcher.embed(EMBEDDING, stage.policy(**policy), stage.exchange, Unsettled())
 
 
 def _scripts() -> list[tuple[str, Callable[[Stage, dict[str, Any]], Any], dict[str, list[Outcome]], dict[str, Any]]]:

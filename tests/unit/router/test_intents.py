@@ -156,7 +156,7 @@ def decided(policy: RoutingPolicy, text: str, says: str | Exception = "") -> Dec
         await router.start()
         assert "3 intents from 18 examples" in router.status()
         try:
-            return await router.decide(*asked(text), again=answering(says))
+            return await router.decide(*asked(text), ask_model=answering(says))
         finally:
             await router.close()
 

@@ -1,0 +1,337 @@
+"""What holds for every dialect, as tests: a class of tests derives from `DialectConformance` and names its dialect.
+
+    class TestEcho(DialectConformance):
+        dialect = Echo()
+        end = b'"done":true'
+
+It needs pytest and hypothesis, which nothing else here does: only tests import this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
+from contract.dialect import Dialect, InboundCall, WireOptions
+from contract.errors import CutShort, InvalidRequest, MalformedReply, ServerFault, UpstreamError
+from contract.messages import (
+    ChatRequest,
+    Document,
+    EmbeddingRequest,
+    Image,
+    Message,
+    Part,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from gateway.dialects.collect import Collector
+from gateway.dialects.fitting import FIRST_WORDS
+
+ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("hi"),)),))
+_KEYS = ("AIzaSyA-0123456789abcdefghijklmnop", "sk-ant-api03-0123456789abcdef", "sk-proj-0123456789abcdef")
+# One test runs for every class that inherits it.
+quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors])
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+json_object = st.dictionaries(words, words | st.integers(-9, 9) | st.booleans(), max_size=3)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Delta]:
+    """One choice as any provider may stream it, tool calls interleaved, each of whose arguments is an object."""
+    usage = Usage(draw(st.integers(10, 99)), draw(st.integers(10, 99)), cache_read=draw(st.integers(0, 5)))
+    pieces = [ChoiceDelta(reasoning=each) for each in draw(st.lists(words, max_size=2))]
+    pieces += [ChoiceDelta(text=each) for each in draw(st.lists(words, max_size=4))]
+    calls: list[list[ChoiceDelta]] = []
+    for index, arguments in enumerate(draw(st.lists(json_object, max_size=3))):
+        text = json.dumps(arguments, ensure_ascii=False)
+        cut = draw(st.integers(0, len(text)))
+        start = ToolCallDelta(index, f"call_{index}", f"tool_{index}", text[:cut])
+        calls.append(
+            [ChoiceDelta(tool_calls=(start,)), ChoiceDelta(tool_calls=(ToolCallDelta(index, arguments=text[cut:]),))]
+        )
+    interleaved: bool = draw(st.booleans())
+    if calls and interleaved:
+        # All starts, then all ends.
+        pieces += [call[0] for call in calls] + [call[1] for call in calls]
+    else:
+        pieces += [piece for call in calls for piece in call]
+    if not pieces:
+        pieces = [ChoiceDelta(text="x")]
+    finish: FinishReason = "tool_calls" if calls else draw(st.sampled_from(["stop", "length"]))
+    deltas = [Delta((piece,), id="id-1", model="m") for piece in pieces]
+    return [*deltas, Delta((ChoiceDelta(finish=finish),)), Delta(usage=usage)]
+
+
+NAMES = [
+    "model", "messages", "role", "content", "type", "text", "contents", "parts", "tools", "function", "name", "system",
+    "max_tokens", "choices", "delta", "index", "finish_reason", "usage", "candidates", "finishReason", "error", "id",
+    "message", "content_block", "stop_reason", "functionCall", "usageMetadata", "inlineData", "source", "tool_calls",
+]  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | words, inner, max_size=4),
+    max_leaves=12,
+)
+
+tool = st.builds(Tool, st.just("lookup"), words, st.just({"type": "object", "properties": {"a": {"type": "string"}}}))
+call = st.builds(
+    ToolCall, st.just("call_1"), st.just("lookup"), json_object.map(lambda each: msgspec.json.encode(each).decode())
+)
+result = st.builds(
+    ToolResult, st.just("call_1"), st.tuples(st.builds(Text, words.filter(lambda t: not t.startswith("{"))))
+)
+picture = st.builds(Image, data=st.just("QUJD"), media_type=st.just("image/png"))
+pdf = st.builds(Document, data=st.just("QUJD"), media_type=st.just("application/pdf"))
+plain = st.builds(Text, words)
+
+
+def turns(
+    system: Text, users: list[list[Part]], calls: list[ToolCall], results: list[ToolResult]
+) -> tuple[Message, ...]:
+    """System, then users and assistants in turn; a call is followed by its result."""
+    messages = [Message("system", (system,))]
+    for number, parts in enumerate(users):
+        messages.append(Message("user", tuple(parts)))
+        if number < len(calls) and results:
+            messages.append(Message("assistant", (Text("let me see"), calls[number])))
+            messages.append(Message("user", (results[0],)))
+        messages.append(Message("assistant", (Text("well"),)))
+    return (*messages, Message("user", (Text("so?"),)))
+
+
+def conversations(part: st.SearchStrategy[Part], *, calls: bool = True) -> st.SearchStrategy[tuple[Message, ...]]:
+    """Conversations whose users say such parts."""
+    most = 1 if calls else 0
+    users = st.lists(st.lists(part, min_size=1, max_size=3), max_size=2)
+    return st.builds(turns, plain, users, st.lists(call, max_size=most), st.lists(result, max_size=most))
+
+
+conversation = conversations(plain | picture | pdf)
+
+
+def content(messages: tuple[Message, ...]) -> list[Any]:
+    """What is said, whoever's turn holds it: dialects merge and split turns."""
+    found: list[Any] = []
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, Text):
+                # Blanks alone say nothing, and Anthropic refuses them; what then begins may be the assistant's turn.
+                said = part.text.strip() and part.text != FIRST_WORDS
+                found += [("text", message.role, part.text)] if said else []
+            elif isinstance(part, ToolCall):
+                found.append(("call", part.id, part.name, json.loads(part.arguments)))
+            elif isinstance(part, ToolResult):
+                texts = [p.text for p in part.parts if isinstance(p, Text) and p.text.strip()]
+                found.append(("result", part.call_id, "".join(texts)))
+            else:
+                found.append((type(part).__name__, getattr(part, "data", ""), getattr(part, "media_type", "")))
+    return found
+
+
+def summary(deltas: list[Delta]) -> Any:
+    """What an answer says, however it was cut into deltas."""
+    collector = Collector()
+    collector.feed(deltas)
+    return [
+        collector.usage,
+        [
+            (
+                each.index,
+                each.text,
+                each.reasoning,
+                each.finish,
+                [(call.id, call.name, json.loads(call.arguments or "{}")) for call in each.tool_calls],
+            )
+            for each in collector.choices()
+        ],
+    ]
+
+
+def written(dialect: Dialect, deltas: list[Delta], *, stream: bool) -> bytes:
+    """An answer in the dialect."""
+    asked = msgspec.structs.replace(ASKED, stream=stream, include_usage=True)
+    writer = dialect.reply_writer(asked, reply_id="id-1", raw=False)
+    return b"".join([writer.feed([delta]) for delta in deltas]) + writer.finish()
+
+
+def read(dialect: Dialect, pieces: list[bytes], *, stream: bool) -> list[Delta]:
+    """The deltas of an answer whose bytes come in such pieces."""
+    reader = dialect.reply_reader(stream=stream)
+    return [delta for piece in pieces for delta in reader.feed(piece)] + reader.finish()
+
+
+def split(data: bytes, places: list[int]) -> list[bytes]:
+    """The data cut at these places, each counted round its end."""
+    edges = [0, *sorted({place % len(data) for place in places}), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+class DialectConformance:
+    """The tests. What a dialect can't say (tool calls, pictures) its class leaves out of the strategies."""
+
+    dialect: ClassVar[Dialect]
+    end: ClassVar[bytes]
+    """What begins the dialect's own end of a stream: cut before it, no stream is whole."""
+    answers: ClassVar[st.SearchStrategy[list[Delta]]] = answers()
+    """What it can say as an answer."""
+    conversation: ClassVar[st.SearchStrategy[tuple[Message, ...]]] = conversation
+    """What it can say as a request."""
+    tools: ClassVar[st.SearchStrategy[list[Tool]]] = st.lists(tool, max_size=1)
+    """What tools a request of it may have; `st.just([])` for a dialect without any."""
+    declares_tools: ClassVar[bool] = False
+    """Whether it wants the tools of earlier turns declared, so that they are where others wrote none."""
+    embedded: ClassVar[bytes] = b""
+    """An answer to two texts, where the dialect has an embeddings side."""
+
+    def check_whole(self, body: bytes) -> None:
+        """Looks at a whole answer with the vendor's own eyes, such as its SDK's."""
+
+    def test_its_facts_are_there(self) -> None:
+        """What others look up."""
+        dialect = self.dialect
+        assert dialect.name
+        assert dialect.traced_as.provider
+        assert dialect.traced_as.operation
+        assert dialect.usual_endpoint("http://127.0.0.1:1").base_url.startswith("http://127.0.0.1:1")
+
+    @quick
+    @given(data=st.data(), places=st.lists(st.integers(0, 9999), max_size=12))
+    def test_streams_survive_being_written_split_and_read(self, data: st.DataObject, places: list[int]) -> None:
+        """Any split of the bytes gives the same deltas."""
+        deltas = data.draw(self.answers)
+        pieces = split(written(self.dialect, deltas, stream=True), places)
+        assert summary(read(self.dialect, pieces, stream=True)) == summary(deltas)
+
+    @quick
+    @given(data=st.data())
+    def test_whole_answers_survive_and_are_the_vendor_s(self, data: st.DataObject) -> None:
+        """Written and read again they say the same."""
+        deltas = data.draw(self.answers)
+        body = written(self.dialect, deltas, stream=False)
+        self.check_whole(body)
+        assert summary(read(self.dialect, [body], stream=False)) == summary(deltas)
+
+    @quick
+    @given(data=st.data(), place=st.integers(0, 99_999))
+    def test_a_cut_stream_is_never_a_clean_end(self, data: st.DataObject, place: int) -> None:
+        """Wherever it is cut before its own end."""
+        stream = written(self.dialect, data.draw(self.answers), stream=True)
+        end = stream.rfind(self.end)
+        assert end >= 0
+        with pytest.raises((CutShort, MalformedReply, UpstreamError)):
+            read(self.dialect, [stream[: place % end]], stream=True)
+
+    @quick
+    @given(data=st.data(), place=st.integers(0, 99_999))
+    def test_a_cut_body_is_never_a_whole_answer(self, data: st.DataObject, place: int) -> None:
+        """Wherever it is cut."""
+        body = written(self.dialect, data.draw(self.answers), stream=False)
+        with pytest.raises(UpstreamError):
+            read(self.dialect, [body[: place % len(body)]], stream=False)
+
+    @quick
+    @given(data=st.data(), count=st.integers(0, 9))
+    def test_a_failed_stream_never_ends_cleanly(self, data: st.DataObject, count: int) -> None:
+        """The dialect's own error event comes in place of the end, and is read as one."""
+        asked = msgspec.structs.replace(ASKED, stream=True, include_usage=True)
+        writer = self.dialect.reply_writer(asked, reply_id="id-1", raw=False)
+        begun = b"".join([writer.feed([delta]) for delta in data.draw(self.answers)[:-2][:count]])
+        with pytest.raises(UpstreamError):
+            read(self.dialect, [begun, writer.fail(ServerFault("It broke"), "req_1")], stream=True)
+
+    @quick
+    @given(data=st.data())
+    def test_a_sign_of_life_means_nothing(self, data: st.DataObject) -> None:
+        """It may stand before a stream, as it does while a provider thinks."""
+        deltas = data.draw(self.answers)
+        stream = written(self.dialect, deltas, stream=True)
+        assert summary(read(self.dialect, [self.dialect.sign_of_life, stream], stream=True)) == summary(deltas)
+
+    @quick
+    @given(data=st.binary(max_size=300), stream=st.booleans())
+    def test_any_bytes_are_an_answer_or_an_upstream_error(self, data: bytes, stream: bool) -> None:
+        """Nothing else is raised, whatever a provider sends."""
+        with contextlib.suppress(UpstreamError):
+            read(self.dialect, [data], stream=stream)
+        with contextlib.suppress(UpstreamError):
+            read(self.dialect, [b"data: " + data + b"\n\n"], stream=True)
+
+    @quick
+    @given(value=JSON)
+    def test_any_json_is_read_or_refused_clearly(self, value: Any) -> None:
+        """Nothing else is raised, whatever a caller or a provider sends."""
+        body = json.dumps(value).encode()
+        with contextlib.suppress(InvalidRequest):
+            self.dialect.read_request(body, InboundCall("m"))
+        with contextlib.suppress(UpstreamError):
+            read(self.dialect, [body], stream=False)
+        with contextlib.suppress(UpstreamError):
+            read(self.dialect, [b"event: message_start\ndata: " + body + b"\n\n"], stream=True)
+        for status in (400, 429, 500):
+            assert isinstance(self.dialect.read_error(status, {}, body), UpstreamError)
+
+    @pytest.mark.parametrize("origin", ["openai", "anthropic", "gemini", ""])
+    @quick
+    @given(data=st.data())
+    def test_a_conversation_says_the_same_whoever_asked(self, origin: str, data: st.DataObject) -> None:
+        """`origin` is the dialect that it was read in; empty for this one."""
+        messages, tools = data.draw(self.conversation), tuple(data.draw(self.tools))
+        origin = origin or self.dialect.name
+        asked = ChatRequest(dialect=origin, model="m", messages=messages, tools=tools, max_tokens=50)
+        wire = self.dialect.write_request(asked, WireOptions("m", stream=True))
+        got = self.dialect.read_request(wire.body, InboundCall("m", stream=True))
+        assert content(got.messages) == content(messages)
+        names = [each.name for each in tools]
+        if self.declares_tools and origin != self.dialect.name and not tools:
+            names = list({part.name: None for each in messages for part in each.parts if isinstance(part, ToolCall)})
+        assert [each.name for each in got.tools if isinstance(each, Tool)] == names
+        assert got.max_tokens == 50
+        assert got.dialect == self.dialect.name
+
+    def test_no_key_reaches_the_caller_in_an_error(self) -> None:
+        """Some vendors repeat it."""
+        for secret in (
+            "AIzaSyA-0123456789abcdefghijklmnop",
+            "sk-ant-api03-0123456789abcdef",
+            "sk-proj-0123456789abcdef",
+        ):
+            for message in (f"bad url https://x/y?key={secret}", f"the header 'Bearer {secret}' is wrong", secret):
+                error = {"type": "error", "error": {"message": message, "type": "invalid_request_error"}}
+                assert secret not in self.dialect.read_error(400, {}, json.dumps(error).encode()).message
+
+    def test_deeply_nested_errors_are_errors(self) -> None:
+        """However deep."""
+        body = b'{"error":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+        assert isinstance(self.dialect.read_error(500, {}, body), UpstreamError)
+
+    def test_an_error_says_what_happened(self) -> None:
+        """As bytes that name it, and that the dialect reads as an error again."""
+        body = self.dialect.write_error(InvalidRequest("The teapot is empty"), "req_1")
+        assert b"The teapot is empty" in body
+        assert "The teapot is empty" in self.dialect.read_error(400, {}, body).message
+
+    @quick
+    @given(data=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+    def test_embeddings_are_written_and_read(self, data: bytes) -> None:
+        """Where there is such a side."""
+        side = self.dialect.embeddings
+        if side is None:
+            return
+        asked = EmbeddingRequest(dialect=self.dialect.name, model="m", texts=("a", "b"))
+        wire = side.write_embed_request(asked, WireOptions("m", stream=False))
+        assert wire.path.startswith("/")
+        assert json.loads(wire.body)
+        assert len(side.read_embed_reply(self.embedded).vectors) == 2
+        with contextlib.suppress(MalformedReply):
+            side.read_embed_reply(data)

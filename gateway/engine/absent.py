@@ -1,0 +1,152 @@
+"""What stands in a route for a phase that its config leaves out. Each does nothing, and costs next to nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contract.phases import Answer, AugmentedRequest, Decision
+
+if TYPE_CHECKING:
+    from contract.exchange import Exchange
+    from contract.guards import Again
+    from contract.messages import ChatRequest, EmbeddingRequest, Tool
+    from contract.passages import Passage
+    from contract.phases import GuardedCalls, MakesAnswer
+    from contract.reply import OutputFilter, Reply
+    from contract.unsettled import Unsettled
+
+
+class Unguarded:
+    """A request without guardrails. Implements `contract.guards.Guarded`."""
+
+    __slots__ = ("answer", "request")
+
+    def __init__(self, request: ChatRequest) -> None:
+        self.request = request
+        self.answer: Reply | None = None
+
+    async def add(self, request: ChatRequest) -> ChatRequest:
+        """See `Guarded.add`."""
+        self.request = request
+        return request
+
+    def reveal(self, request: ChatRequest) -> ChatRequest:
+        """See `Guarded.reveal`: nothing is masked."""
+        return request
+
+    def reveal_arguments(self, tool: str, arguments: str) -> str:
+        """See `Guarded.reveal_arguments`: nothing is masked."""
+        return arguments
+
+    async def check(self, reply: Reply, again: Again) -> Reply:
+        """See `Guarded.check`."""
+        return reply
+
+    def filters(self) -> tuple[OutputFilter, ...]:
+        """See `Guarded.filters`."""
+        return ()
+
+
+class NoGuards:
+    """Implements `contract.guards.Guards`."""
+
+    async def open(self, request: ChatRequest, exchange: Exchange, again: Again) -> Unguarded:
+        """See `Guards.open`."""
+        return Unguarded(request)
+
+    async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> EmbeddingRequest:
+        """See `Guards.embed`."""
+        return request
+
+
+class NoRouting:
+    """Implements `contract.phases.Routing`."""
+
+    headers: frozenset[str] = frozenset()
+
+    async def start(self) -> None:
+        """See `Routing.start`."""
+
+    async def close(self) -> None:
+        """See `Routing.close`."""
+
+    def status(self) -> str:
+        """See `Routing.status`."""
+        return "ready"
+
+    async def ready(self) -> bool:
+        """See `Routing.ready`."""
+        return True
+
+    def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
+        """See `Routing.rule`."""
+        return None
+
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
+        """See `Routing.decide`: the pipeline's own model."""
+        return Decision()
+
+
+class NoRecall:
+    """No cache: every request is a miss, and shares its call with no other. Implements `Recall` and `Miss`."""
+
+    lacks_question = False
+
+    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoRecall:
+        """See `Recall.lookup`."""
+        return self
+
+    async def compare(self, question: str) -> NoRecall:
+        """See `Miss.compare`."""
+        return self
+
+    async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
+        """See `Miss.share`."""
+        return await make()
+
+
+class NoContext:
+    """Implements `contract.phases.Context`."""
+
+    async def construct(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> AugmentedRequest:
+        """See `Context.construct`."""
+        return AugmentedRequest(request)
+
+    async def standalone(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> str:
+        """See `Context.standalone`."""
+        return ""
+
+    def fit(self, request: ChatRequest, window: int) -> ChatRequest:
+        """See `Context.fit`: there are no passages to leave out."""
+        return request
+
+    def citations(self, passages: tuple[Passage, ...]) -> tuple[OutputFilter, ...]:
+        """See `Context.citations`."""
+        return ()
+
+
+class NoTools:
+    """Implements `contract.phases.OwnTools`."""
+
+    steps = 0
+    definitions: tuple[Tool, ...] = ()
+
+    def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
+        """See `OwnTools.offer`."""
+        return request, _NO_NAMES
+
+    def only(self, names: tuple[str, ...]) -> NoTools:
+        """See `OwnTools.only`."""
+        return self
+
+    async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
+        """See `OwnTools.call`: never called, as nothing is offered."""
+        return "There is no such tool"
+
+
+_NO_NAMES: frozenset[str] = frozenset()
+NO_GUARDS = NoGuards()
+NO_ROUTING = NoRouting()
+NO_RECALL = NoRecall()
+NO_CONTEXT = NoContext()
+NO_TOOLS = NoTools()
