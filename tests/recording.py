@@ -53,6 +53,21 @@ class Recording:
 
 
 @contextlib.contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The free port on which it answers, a thread a request, until the end of the block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
 def recording_upstream() -> Iterator[Recording]:
     """Speaks Chat Completions on a free port, streamed a few letters at a time."""
     recording = Recording()
@@ -91,17 +106,9 @@ def recording_upstream() -> Iterator[Recording]:
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    recording.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        recording.port = port
         yield recording
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _events(message: dict[str, Any], finish: str) -> str:

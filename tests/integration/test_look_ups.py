@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from gateway.assembly.configuration import load
 from tests.configs import assert_refused
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import HEAD, Recording
+from tests.recording import HEAD, Recording, listening
 
 YAML = (
     HEAD
@@ -106,12 +105,9 @@ def web() -> Iterator[Web]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    with listening(Handler) as port:
+        made.port = port
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from tests.asking import ask, calling
 from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import HEAD, Recording
+from tests.recording import HEAD, Recording, listening
 
 YAML = (
     HEAD
@@ -88,13 +87,9 @@ def web() -> Iterator[Web]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    with listening(Handler) as port:
+        made.port = port
+        yield made
 
 
 @pytest.fixture(scope="module")
