@@ -15,7 +15,7 @@ from config.units import Unit
 
 _HEAD = """# Configuration
 
-<!-- Written by `gatehouse config docs`. Change the structs in `config/`, not this page. -->
+<!-- Written by `gatehouse config docs`. Change the options where they are defined, not this page. -->
 
 One YAML file (YAML 1.2), by default `./gatehouse.yaml`; `-c FILE` or `GATEHOUSE_CONFIG` name another. Unknown keys,
 wrong types, missing units and names that lead nowhere are errors, all reported at once by `gatehouse check`, with
