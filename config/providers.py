@@ -102,7 +102,7 @@ class NetworkConfig(ProviderBase):
     """What every provider behind HTTP has. Several keys are used in rotation."""
 
     speaks: ClassVar[str] = ""
-    """The dialect, as the catalog names it."""
+    """The dialect, as the catalog names it; one of another package as `module:Class`."""
     address_key: ClassVar[str] = "base_url"
     """The field that holds the address."""
     adds: ClassVar[str] = r"(?!)"

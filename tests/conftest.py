@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.plugins.sentences",
     "tests.plugins.servers",
     "tests.plugins.skips",
+    "tests.plugins.workers",
 ]

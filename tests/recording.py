@@ -9,6 +9,14 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+# The beginning of a config whose provider `up` is the recording upstream at `port`, to be formatted.
+PROVIDER = """
+version: 1
+providers:
+  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+"""
+HEAD = PROVIDER + "server: {{data: data}}\n"
+
 Answer = Callable[[dict[str, Any]], str | dict[str, Any]]
 
 
@@ -42,6 +50,21 @@ class Recording:
         answer = self.answers.pop(0) if self.answers else last_words
         made = answer(body)
         return {"role": "assistant", "content": made} if isinstance(made, str) else {"role": "assistant", **made}
+
+
+@contextlib.contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The free port on which it answers, a thread a request, until the end of the block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -83,17 +106,9 @@ def recording_upstream() -> Iterator[Recording]:
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    recording.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        recording.port = port
         yield recording
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _events(message: dict[str, Any], finish: str) -> str:

@@ -95,8 +95,8 @@ KINDS = Kinds(SEAMS, {"surfaces": [vendor for vendor in SURFACES if vendor]})
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect called `name`. Raises `KeyError`."""
-    return cast("Dialect", load(DIALECTS[name])())
+    """The dialect called `name`, or, of another package, the one at `module:Class`. Raises `KeyError`."""
+    return cast("Dialect", load(name if ":" in name else DIALECTS[name])())
 
 
 def surfaces() -> list[Any]:

@@ -93,7 +93,7 @@ class Gatehouse(FastAPI):
             method, path = scope["method"], scope["path"]
             endpoint = self._paths.posts.get(path) if method == "POST" else None
             if endpoint is not None or (endpoint := self._paths.find(method, path)) is not None:
-                call = HttpCall(scope, receive, send)
+                call = HttpCall(scope, receive, send, self._paths.key_headers)
                 if self._origins is not None and (self._origins.cached or b"origin" in call.headers):
                     call = HttpCall(scope, receive, self._origins.open(scope, send))
                 await endpoint(call)

@@ -66,9 +66,9 @@ class ProviderConformance:
     too_much: ClassVar[str] = ""
     """A path that does not belong behind its address, where it is reached over the network."""
 
-    def made(self, **more: Any) -> ProviderBase:
-        """The config from the options."""
-        return self.config.model_validate({**self.options, **more}, strict=False)
+    def made(self, more: Mapping[str, Any] | None = None) -> ProviderBase:
+        """The config from the options and what is given beside them."""
+        return self.config.model_validate({**self.options, **(more or {})}, strict=False)
 
     def test_it_is_built_under_its_name(self) -> None:
         """And leaves nothing open."""
@@ -93,7 +93,7 @@ class ProviderConformance:
         async def build() -> Endpoint:
             parts = _Parts(self.dialect)
             more = {"max_connections": 7, "max_answer": "1MB", "unsupported_params": "refuse", "connect": "2s"}
-            await self.made(**more).build("here", parts)
+            await self.made(more).build("here", parts)
             return parts.endpoints[0]
 
         endpoint = asyncio.run(build())
@@ -108,7 +108,7 @@ class ProviderConformance:
         assert network.endpoint_of().base_url == network.address
         assert network.address_remark() is None
         if self.too_much:
-            remark = self.made(**{network.address_key: network.address + self.too_much}).network
+            remark = self.made({network.address_key: network.address + self.too_much}).network
             assert remark is not None
             assert remark.address_remark() is not None
 

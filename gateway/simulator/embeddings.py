@@ -13,22 +13,13 @@ from gateway.simulator.wire import BadRequest, vector
 MAX_DIMENSIONS = 4096
 
 
-def answer_plainly(path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
-    """The body of such an answer, None for another path. Raises `BadRequest`."""
-    if path == "/v1/embeddings":
-        return _embed(body)
-    if path == "/v1/messages/count_tokens":
-        return {"input_tokens": len(json.dumps(body)) // CHARS_PER_TOKEN}
-    if verb == "countTokens":
-        return {"totalTokens": len(json.dumps(body)) // CHARS_PER_TOKEN}
-    if verb == "embedContent":
-        return {"embedding": _embed_content(body)}
-    if verb == "batchEmbedContents":
-        return {"embeddings": [_embed_content(each) for each in body["requests"]]}
-    return None
+def counted(body: dict[str, Any]) -> int:
+    """A request's tokens, roughly."""
+    return len(json.dumps(body)) // CHARS_PER_TOKEN
 
 
-def _embed_content(request: dict[str, Any]) -> dict[str, Any]:
+def embed_content(request: dict[str, Any]) -> dict[str, Any]:
+    """One text, as Gemini's API has it."""
     text = "".join(part.get("text", "") for part in request["content"]["parts"])
     return {"values": vector(text, _size(request.get("outputDimensionality")))}
 
@@ -41,7 +32,8 @@ def _size(asked: Any) -> int:
     return asked
 
 
-def _embed(body: dict[str, Any]) -> dict[str, Any]:
+def embed(body: dict[str, Any]) -> dict[str, Any]:
+    """One text or several, as OpenAI's API has it. Raises `BadRequest`."""
     given = body.get("input")
     if given is None:
         raise BadRequest("Missing required parameter: 'input'.", "input")

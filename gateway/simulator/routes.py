@@ -11,10 +11,9 @@ import msgspec
 
 from gateway.simulator.answers import Tokens, answer, tokens
 from gateway.simulator.behaviours import Behaviour, Script
-from gateway.simulator.embeddings import answer_plainly
 from gateway.simulator.oddities import deep_error
 from gateway.simulator.wire import BadRequest, Wire, dump
-from gateway.simulator.wires import generates, wire_of
+from gateway.simulator.wires import generates, plain_answer, wire_of
 
 _MODELS = re.compile(r"/v1(?:beta|alpha)?/models(?:/(?P<model>[^:]+))?\Z")
 _MESSAGES = {
@@ -105,7 +104,7 @@ def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
     if failed is not None:
         failed.model = named
         return failed
-    plain = answer_plainly(path, verb, body)
+    plain = plain_answer(path, verb, body)
     if plain is not None:
         return Reply(200, dump(plain), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=named)
     if not generates(verb or path):

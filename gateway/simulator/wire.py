@@ -64,6 +64,11 @@ class Wire(Protocol):
         """The path without its model; the model and the verb, if they stand in it. Raises `BadRequest`."""
         return path, "", ""
 
+    @classmethod
+    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """An answer that is no text of a model, such as embeddings; None for another path. Raises `BadRequest`."""
+        return None
+
     def unframed(self, frames: list[bytes], query: str) -> bytes | None:
         """A stream's frames as one body, where the query asks for no events; None where they are events always."""
         return None

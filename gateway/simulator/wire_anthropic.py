@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
+from gateway.simulator.embeddings import counted
 from gateway.simulator.wire import BadRequest, Heard, Wire, dump, first_wrong, text_of
 
 _TYPES = {
@@ -87,6 +88,11 @@ class AnthropicWire(Wire):
         """See `Wire.of`."""
         version = headers.get("anthropic-version")
         return cls(version or "") if path.startswith("/v1/messages") or version is not None else None
+
+    @classmethod
+    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """See `Wire.plainly`."""
+        return {"input_tokens": counted(body)} if path == "/v1/messages/count_tokens" else None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""

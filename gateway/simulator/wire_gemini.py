@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
+from gateway.simulator.embeddings import counted, embed_content
 from gateway.simulator.wire import BadRequest, Heard, Wire, dump, first_wrong
 
 _NAMES = {
@@ -85,6 +86,17 @@ class GeminiWire(Wire):
         """See `Wire.place`."""
         found = _CALL.match(path)
         return (path, unquote(found["model"]), found["verb"]) if found is not None else (path, "", "")
+
+    @classmethod
+    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """See `Wire.plainly`."""
+        if verb == "countTokens":
+            return {"totalTokens": counted(body)}
+        if verb == "embedContent":
+            return {"embedding": embed_content(body)}
+        if verb == "batchEmbedContents":
+            return {"embeddings": [embed_content(each) for each in body["requests"]]}
+        return None
 
     def unframed(self, frames: list[bytes], query: str) -> bytes | None:
         """See `Wire.unframed`. Without `alt=sse` Gemini streams the elements of one JSON array."""

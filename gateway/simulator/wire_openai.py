@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote
 
 from gateway.simulator.answers import Answer, Asked, Tokens
 from gateway.simulator.behaviours import Behaviour
+from gateway.simulator.embeddings import embed
 from gateway.simulator.wire import CREATED, BadRequest, Heard, Wire, dump, first_wrong, text_of
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
@@ -85,6 +86,11 @@ class OpenAIWire(Wire):
         if "api-version" not in parse_qs(query):
             raise BadRequest("Resource not found", status=404)
         return "/v1/" + azure["rest"], unquote(azure["model"]), ""
+
+    @classmethod
+    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """See `Wire.plainly`."""
+        return embed(body) if path == "/v1/embeddings" else None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Wire.read`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,12 @@ def wire_of(path: str, headers: Mapping[str, str]) -> Wire:
     wire = next((each for each in found if each is not None), None)
     assert wire is not None
     return wire
+
+
+def plain_answer(path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    """An answer that is no text of a model, by whichever vendor has the path. Raises `BadRequest`."""
+    found = (each.plainly(path, verb, body) for each in wires())
+    return next((each for each in found if each is not None), None)
 
 
 def generates(place: str) -> bool:

@@ -26,6 +26,7 @@ ANTHROPIC = Vendor(
     models=of_openai_and_anthropic,
     instead=_MESSAGES,
     header=b"anthropic-version",
+    key_headers=(b"x-api-key",),
     unserved="complete environments messages/batches organizations sessions skills",
 )
 

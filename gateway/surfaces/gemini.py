@@ -39,6 +39,7 @@ GEMINI = Vendor(
     models=_models,
     instead="POST /v1beta/models/MODEL:generateContent",
     header=b"x-goog-api-key",
+    key_headers=(b"x-goog-api-key",),
     versions=("v1beta", "v1alpha"),
     verbs=_VERBS,
     unserved="batches cachedContents corpora fileSearchStores files interactions operations tunedModels",
@@ -60,8 +61,8 @@ class GeminiSurface(Surface):
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
-        parts = {"version": "v1|v1beta|v1alpha", "model": ".+", "verb": "|".join(_VERBS)}
-        return (Pattern("/{version}/models/{model}:{verb}", self._find, parts=parts),)
+        parts = {"model": ".+", "verb": "|".join(_VERBS)}
+        return (Pattern("/(?:v1|v1beta|v1alpha)/models/{model}:{verb}", self._find, parts=parts),)
 
     def _find(self, found: Found) -> Endpoint:
         model, verb = found.values["model"], found.values["verb"]

@@ -24,7 +24,6 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 
 # Who stands in front of us may have looked at the other one.
 _ONCE = (b"x-gatehouse-user", b"x-gatehouse-conversation", b"x-gatehouse-include", b"x-request-id", b"host")
-_KEY_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 
 
@@ -43,6 +42,7 @@ class HttpCall:
 
     __slots__ = (
         "_connection",
+        "_key_headers",
         "_raw",
         "_receive",
         "_send",
@@ -58,7 +58,9 @@ class HttpCall:
         "vendor",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, key_headers: tuple[bytes, ...] = ()) -> None:
+        """`key_headers`: where a key may stand beside `authorization`."""
+        self._key_headers = key_headers
         self._raw: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self._raw)
         self.path: str = scope["path"]
@@ -139,7 +141,7 @@ class HttpCall:
         headers = self.headers
         if len(headers) != len(self._raw):
             names = [name for name, _ in self._raw]
-            if any(names.count(name) > 1 for name in _KEY_HEADERS):
+            if any(names.count(name) > 1 for name in (b"authorization", *self._key_headers)):
                 raise InvalidRequest("There are two keys: send one")
             for name in _ONCE:
                 if names.count(name) > 1:
@@ -149,7 +151,7 @@ class HttpCall:
             raise InvalidRequest("A key in the URL ends in logs: send it in 'x-goog-api-key'", param="key")
         value = headers.get(b"authorization")
         shown = value[7:].strip() if value is not None and value[:7].lower() == b"bearer " else b""
-        for name in _KEY_HEADERS[1:]:
+        for name in self._key_headers:
             value = headers.get(name)
             if value:
                 if shown and value.strip() != shown:

@@ -25,6 +25,7 @@ OPENAI = Vendor(
     errors=OpenAIChat(),
     models=of_openai_and_anthropic,
     instead=_CHAT,
+    key_headers=(b"api-key",),  # Azure's
     rooted=("deployments",),
     lent=True,
     unserved="assistants audio batches chatkit completions containers conversations evals files fine_tuning images "

@@ -38,11 +38,13 @@ class Paths:
         self._origins = origins
         named = [each.vendor for each in surfaces if each.vendor is not None]
         self._vendors: dict[str, Vendor] = {each.name: each for each in named}
+        # Every vendor's, whoever is asked: two keys that differ are refused.
+        self.key_headers = tuple({header: None for each in named for header in each.key_headers})
         parts = SurfaceParts(runtime, BodyReader(), tuple(self._vendors.values()))
         self.posts: dict[str, Endpoint] = {}
         self._methods: dict[str, dict[str, Endpoint]] = {}
         self._of_path: list[tuple[str, Vendor]] = []
-        self._patterns: list[tuple[Pattern, tuple[tuple[str, str], ...]]] = []
+        self._patterns: dict[str, tuple[Pattern, tuple[tuple[str, str], ...]]] = {}
         written: list[str] = []
         made = [each(parts) for each in surfaces]
         for surface in made:
@@ -53,11 +55,11 @@ class Paths:
                     number = len(self._patterns)
                     written.append(_written(number, surface.vendor, route))
                     named_parts = tuple((name, f"p{number}_{name}") for name in _PART.findall(route.path))
-                    self._patterns.append((route, named_parts))
+                    self._patterns[f"p{number}"] = (route, named_parts)
         self._match = re.compile(f"(?:{'|'.join(written)})\\Z").match
         self._nearby = Nearby(self._vendors.values(), made)
         versions = [version for each in self._vendors.values() for version in each.versions]
-        begun = [*self._methods, *(pattern.path for pattern, _ in self._patterns)]
+        begun = [*self._methods, *(pattern.path for pattern, _ in self._patterns.values())]
         heads = {"v1", *self._vendors, *versions, *(found[1] for each in begun if (found := _HEAD.match(each)))}
         self._ours = re.compile(f"/(?:{'|'.join(map(re.escape, sorted(heads)))})(?:/|\\Z)").match
         # A vendor that has no header of its own is meant where no other's tells.
@@ -114,10 +116,12 @@ class Paths:
         match = self._match(path)
         if match is None or match.lastgroup is None:
             return None
-        pattern, groups = self._patterns[int(match.lastgroup[1:])]
+        pattern, groups = self._patterns[match.lastgroup]
         if pattern.methods and method not in pattern.methods:
             return self._wrong_method(path, pattern.methods)
-        values = {name: unquote(match[group] or "") for name, group in groups}
+        values = {name: match[group] or "" for name, group in groups}
+        if "%" in path:
+            values = {name: unquote(value) for name, value in values.items()}
         try:
             return pattern.find(Found(method, path, values))
         except RequestError as error:

@@ -34,6 +34,8 @@ class Vendor(msgspec.Struct, frozen=True):
     """Where its chats go: said to whoever asks for what is not served."""
     header: bytes = b""
     """What its SDKs always send and others never do: it tells whose a path is that several vendors have."""
+    key_headers: tuple[bytes, ...] = ()
+    """Where its SDKs put a key, if not into `authorization`."""
     versions: tuple[str, ...] = ()
     """Of its API beside `v1`, the usual one first."""
     rooted: tuple[str, ...] = ()

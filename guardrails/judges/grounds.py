@@ -131,14 +131,14 @@ class GroundedJudge:
 
     name = "grounded"
 
-    def __init__(self, threshold: float, head: LinearClassifier | None = None, pool: WorkPool | None = None) -> None:
+    def __init__(self, threshold: float, model: LinearClassifier | None = None, pool: WorkPool | None = None) -> None:
         """A sentence that is less likely than `threshold` to be supported is a problem.
 
         `pool` has the threads in which answers are compared.
         """
         self._pool = pool or WorkPool("judging")
         self._threshold = threshold
-        self._head = head or load_classifier("grounds")
+        self._model = model or load_classifier("grounds")
 
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
@@ -158,4 +158,4 @@ class GroundedJudge:
 
     def _count(self, grounds: Grounds, part: list[str]) -> tuple[int, int]:
         features = [found for sentence in part if (found := grounds.features(sentence)) is not None]
-        return sum(self._head.score(each) < self._threshold for each in features), len(features)
+        return sum(self._model.score(each) < self._threshold for each in features), len(features)

@@ -57,7 +57,7 @@ class SamplesJudge:
         count: int,
         share: float,
         threshold: float,
-        head: LinearClassifier | None = None,
+        model: LinearClassifier | None = None,
         pool: WorkPool | None = None,
     ) -> None:
         """`threshold`: how likely a statement must be to be supported by a sample.
@@ -68,7 +68,7 @@ class SamplesJudge:
         self._count = count
         self._share = share
         self._threshold = threshold
-        self._head = head or load_classifier("grounds")
+        self._model = model or load_classifier("grounds")
 
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
@@ -117,7 +117,7 @@ class SamplesJudge:
     def _supports(self, features: list[float]) -> bool:
         # Samples are of one cast: another number, or half of the words gone, is another statement.
         covered, strange_number = features[0], features[5]
-        return covered >= LEAST_COVERED and not strange_number and self._head.score(features) >= self._threshold
+        return covered >= LEAST_COVERED and not strange_number and self._model.score(features) >= self._threshold
 
 
 def _plain(text: str) -> list[str]:

@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from gateway.assembly.catalog import KINDS, SEAMS
+from gateway.assembly.catalog import DIALECTS, KINDS, SEAMS, SURFACES
 from tests.architecture.floors import ROOT, sources
 from tests.architecture.test_wheel import without
 
 PLACES = [place for seam in SEAMS.values() for place in (seam.base, *seam.kinds.values())]
+PLACES += [*DIALECTS.values(), *(place for places in SURFACES.values() for place in places)]
 CLASSES = {place.partition(":")[2]: place.partition(":")[0] for seam in SEAMS.values() for place in seam.kinds.values()}
 # What takes long to import, or comes with an extra only.
 HEAVY = {

@@ -139,6 +139,19 @@ def without(extras: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", "-c", WITHOUT_EXTRAS, ",".join(needs)]
 
 
+def run_without(folder: Path, extras: Sequence[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a command says there, with the packages of these extras only."""
+    return subprocess.run(
+        [*without(extras), *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
 def test_all_names_every_extra() -> None:
     extras = dict(PROJECT["optional-dependencies"])
     (everything,) = extras.pop("all")
@@ -151,15 +164,7 @@ def test_a_config_that_needs_an_extra_says_so(wheel: Path, tmp_path: Path, extra
     zipfile.ZipFile(wheel).extractall(tmp_path)
     (tmp_path / "gatehouse.yaml").write_text(BASE + NEEDING[extra])
     for installed, code in (([], 2), ([extra], 0)):
-        run = subprocess.run(
-            [*without(installed), "check"],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        run = run_without(tmp_path, installed, "check")
         assert run.returncode == code, run.stdout + run.stderr
         assert (f"gatehouse-platform[{extra}]" in run.stdout + run.stderr) == (code == 2)
 
@@ -180,15 +185,7 @@ def test_a_command_that_needs_an_extra_says_what_is_missing(
 ) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     (tmp_path / "gatehouse.yaml").write_text(BASE)
-    run = subprocess.run(
-        [*without([]), *arguments.split()],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    run = run_without(tmp_path, [], *arguments.split())
     assert (run.returncode, run.stdout) == (2, ""), run.stdout + run.stderr
     assert said in run.stderr
     assert "Traceback" not in run.stderr
@@ -197,15 +194,7 @@ def test_a_command_that_needs_an_extra_says_what_is_missing(
 def test_everything_of_the_demo_is_in_an_extra(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     extras = [name for name in PROJECT["optional-dependencies"] if name != "all"]
-    run = subprocess.run(
-        [*without(extras), "demo", "--check"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    run = run_without(tmp_path, extras, "demo", "--check")
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.rstrip().endswith("The demo worked.")
 

@@ -16,21 +16,19 @@ import pytest
 import structlog
 
 from observability.logs import LogFormat, configure_logging
-from tests.live import Answer, Gateway, is_known, running_gateway
+from tests.integration.administered import ADMIN, HEAD, OWNER, VIEWER, call, chat
+from tests.live import Gateway, is_known, running_gateway
 from tests.processes import until
 
-OWNER, ADMIN, VIEWER = "owner-" + "o" * 30, "admin-" + "a" * 30, "viewer-" + "v" * 30
-YAML = """
-version: 1
-server: {{database: "sqlite:///{folder}/gatehouse.db", data: "{folder}"}}
-providers: {{pretend: {{kind: simulated}}}}
+YAML = (
+    HEAD
+    + """\
 models:
   quick: {{targets: [pretend/m]}}
   clever: {{targets: [pretend/n]}}
   kept: {{pipeline: kept}}
   also: {{pipeline: also}}
   each: {{pipeline: each}}
-prices: {{pretend/m: {{input: 1, output: 2}}, pretend/n: {{input: 10, output: 20}}}}
 caches: {{answers: {{ttl: 1h}}, personal: {{ttl: 1h, per: user}}}}
 pipelines:
   kept: {{recall: answers, answer: quick}}
@@ -44,8 +42,8 @@ admin:
 teams: {{support: {{}}}}
 apps:
   one: {{keys: [test-key], team: support}}
-observe: {{log: "off"}}
 """
+)
 
 
 def yaml(folder: Path) -> str:
@@ -56,17 +54,6 @@ def yaml(folder: Path) -> str:
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
     with running_gateway(yaml(tmp_path), tmp_path) as running:
         yield running
-
-
-def call(gateway: Gateway, method: str, path: str, body: Any = None, key: str = ADMIN) -> Answer:
-    headers = {"authorization": f"Bearer {key}"} | ({"content-type": "application/json"} if body is not None else {})
-    return gateway.request(method, f"/admin{path}", body, headers)
-
-
-def chat(gateway: Gateway, key: str = "test-key", model: str = "quick", **headers: str) -> Answer:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return gateway.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}", **sent})
 
 
 def made(gateway: Gateway, app: str = "one", **options: Any) -> dict[str, Any]:

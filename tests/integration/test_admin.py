@@ -12,19 +12,17 @@ from typing import Any
 
 import pytest
 
-from tests.live import Answer, Gateway, free_port, running_gateway
+from tests.integration.administered import ADMIN, HEAD, OWNER, VIEWER, call, chat
+from tests.live import Gateway, free_port, running_gateway
 from tests.processes import until
 
-OWNER, ADMIN, VIEWER = "owner-" + "o" * 30, "admin-" + "a" * 30, "viewer-" + "v" * 30
-YAML = """
-version: 1
-server: {{database: "sqlite:///{folder}/gatehouse.db", data: "{folder}"}}
-providers: {{pretend: {{kind: simulated}}}}
+YAML = (
+    HEAD
+    + """\
 models:
   quick: {{targets: [pretend/m]}}
   clever: {{targets: [pretend/n]}}
   kept: {{pipeline: kept}}
-prices: {{pretend/m: {{input: 1, output: 2}}, pretend/n: {{input: 10, output: 20}}}}
 caches: {{answers: {{ttl: 1h}}}}
 pipelines: {{kept: {{recall: answers, answer: quick}}}}
 admin:
@@ -37,8 +35,8 @@ organisations: {{acme: {{budget: 100 USD per month}}}}
 teams: {{support: {{organisation: acme}}}}
 apps:
   one: {{keys: [test-key], team: support, budget: 1 USD per day}}
-observe: {{log: "off"}}
 """
+)
 
 
 def yaml(folder: Path, listen: str = "") -> str:
@@ -49,16 +47,6 @@ def yaml(folder: Path, listen: str = "") -> str:
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
     with running_gateway(yaml(tmp_path), tmp_path) as running:
         yield running
-
-
-def call(gateway: Gateway, method: str, path: str, body: Any = None, key: str = ADMIN) -> Answer:
-    headers = {"authorization": f"Bearer {key}"} | ({"content-type": "application/json"} if body is not None else {})
-    return gateway.request(method, f"/admin{path}", body, headers)
-
-
-def chat(gateway: Gateway, key: str, model: str = "quick") -> Answer:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
-    return gateway.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"})
 
 
 def until_answered(gateway: Gateway, key: str, status: int) -> None:

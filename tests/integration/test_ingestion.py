@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.recording import recording_upstream
+from tests.recording import HEAD, recording_upstream
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   embedder: {{targets: [up/e]}}
@@ -27,6 +25,7 @@ sources:
   local: {{kind: folder, path: manuals}}
   sheet: {{kind: sql, model: plain, files: {{sales: sales.csv}}}}
 """
+)
 
 
 def gatehouse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

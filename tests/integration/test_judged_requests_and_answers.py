@@ -10,12 +10,11 @@ import pytest
 from tests.asking import ask, words
 from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import PROVIDER, Recording
 
-YAML = """
-version: 1
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    PROVIDER
+    + """\
 models:
   plain: {{targets: [up/m], retry: {{attempts: 1}}}}
   grey: {{pipeline: grey}}
@@ -34,6 +33,7 @@ apps:
   all: {{keys: [test-key]}}
 observe: {{log: "off"}}
 """
+)
 MAIL = "jane.doe@example.org"
 
 

@@ -16,7 +16,8 @@ import pytest
 from access.database.store import Database
 from gateway.admin.administration import Administration
 from gateway.assembly.configuration import load
-from tests.live import Answer, Gateway, is_known, running_gateway
+from tests.integration.administered import chat
+from tests.live import Gateway, is_known, running_gateway
 from tests.processes import until
 from tests.unit.access.test_jwt import jwk, key_set, private, raw_token, token
 
@@ -72,12 +73,6 @@ def make_key(gateway: Gateway, place: Path, app: str, **options: Any) -> str:
     key = asyncio.run(act())
     until(lambda: is_known(gateway, key))
     return key
-
-
-def chat(gateway: Gateway, key: str, model: str = "quick", **headers: str) -> Answer:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
-    sent = {"authorization": f"Bearer {key}", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return gateway.request("POST", "/v1/chat/completions", body, sent)
 
 
 def test_a_key_narrows_its_app_and_never_widens(gateway: Gateway, place: Path) -> None:

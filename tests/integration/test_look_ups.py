@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,11 @@ from gateway.assembly.configuration import load
 from tests.configs import assert_refused
 from tests.integration.test_tables import ask
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import HEAD, Recording, listening
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   talk: {{pipeline: talk}}
@@ -64,6 +61,7 @@ apps:
   one: {{keys: [test-key], ingest: [notes]}}
 observe: {{log: "off"}}
 """
+)
 MAIL = "john.doe@example.org"
 DOCUMENTS = {
     "emily.md": "Emily Doe last bought a red bicycle in May.",
@@ -107,12 +105,9 @@ def web() -> Iterator[Web]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    with listening(Handler) as port:
+        made.port = port
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -40,10 +40,10 @@ MAIL = "jane.doe@example.org"
 
 @pytest.fixture(scope="module", params=["memory", "redis"])
 def gateways(
-    request: pytest.FixtureRequest, upstream: Recording, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, recorder: Recording, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Gateway, Gateway]]:
     """One gateway, and the one that may get the next turn: a replica where Redis is shared."""
-    yaml = YAML.format(port=upstream.port, redis=redis.url if request.param == "redis" else "")
+    yaml = YAML.format(port=recorder.port, redis=redis.url if request.param == "redis" else "")
     folder = tmp_path_factory.mktemp("masking")
     with running_gateway(yaml, folder) as first:
         if request.param == "memory":

@@ -13,13 +13,12 @@ import pytest
 
 from tests.asking import calling
 from tests.live import Answer, Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import PROVIDER, Recording
 
 NEIGHBOUR = "A neighbour's guardrails answer while another caller's long texts and dripping tools are under way"
-YAML = """
-version: 1
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    PROVIDER
+    + """\
 models:
   plain: {{targets: [up/m], retry: {{attempts: 1}}}}
   names: {{pipeline: names}}
@@ -45,6 +44,7 @@ apps:
   neighbour: {{keys: [test-key]}}
 observe: {{log: "off"}}
 """
+)
 DRIPPING = 12
 
 

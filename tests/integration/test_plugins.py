@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ruamel.yaml
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from tests.processes import ROOT, ask, chat, serving
 from tests.recording import Recording, last_words, recording_upstream
 
 PAGE = ROOT / "docs" / "extending.md"
+YAML_READER = ruamel.yaml.YAML(typ="safe", pure=True)
 KINDS = {
+    ("guardrails", "shouting"),
+    ("guardrails", "signed"),
     ("guardrails", "order_numbers"),
     ("tools", "clock"),
     ("sources", "faq"),
@@ -30,9 +35,9 @@ KINDS = {
 
 
 def written() -> dict[str, str]:
-    """The files that the page shows, by their paths."""
+    """The files of a package that the page shows, by their paths."""
     blocks = re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return {path: text for path, text in blocks if "/" in path or path == "pyproject.toml"}
+    return {path: text for path, text in blocks if path.startswith(("shop_parts/", "pyproject"))}
 
 
 def install(folder: Path, files: Mapping[str, str], name: str, entry_points: Mapping[str, Mapping[str, str]]) -> None:
@@ -153,6 +158,36 @@ def asked(port: int, upstream: Recording, text: str) -> list[dict[str, Any]]:
 def calls_the_clock(body: dict[str, Any]) -> dict[str, Any]:
     call = {"id": "call_1", "type": "function", "function": {"name": "time", "arguments": "{}"}}
     return {"content": None, "tool_calls": [call]}
+
+
+def test_every_yaml_of_the_page_is_served(shop: Path, tmp_path: Path) -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    document: dict[str, Any] = {
+        "version": 1,
+        "server": {"data": "data"},
+        "providers": {"s": {"kind": "simulated"}},
+        "models": {"small": {"targets": ["s/m"]}, "large": {"targets": ["s/m"]}, "all": {"pipeline": "all"}},
+    }
+    for part in (YAML_READER.load(text) for text in shown):
+        for section, entries in part.items():
+            document.setdefault(section, {}).update(entries)
+    assert {"calm", "orders"} == set(document["guardrails"])
+    document["pipelines"] = {
+        "all": {
+            "guard_input": list(document["guardrails"]),
+            "route": next(iter(document["routers"])),
+            "tools": list(document["tools"]),
+            "answer": "small",
+        }
+    }
+    yaml = json.dumps(document)
+    (tmp_path / "gatehouse.yaml").write_text(yaml)
+    checked = gatehouse("check", site=shop, cwd=tmp_path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    validator = Draft202012Validator(json.loads(gatehouse("config", "schema", site=shop, cwd=tmp_path).stdout))
+    assert list(validator.iter_errors(document)) == []
+    with serving(yaml, tmp_path, environ={"PYTHONPATH": environment(shop)["PYTHONPATH"]}) as fleet:
+        assert asyncio.run(fleet.ask(chat("all"))).status == 200
 
 
 def test_they_are_listed_with_their_packages(shop: Path, tmp_path: Path) -> None:

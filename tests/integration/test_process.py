@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.simulator.server import running
 from tests.live import free_port
-from tests.processes import until
+from tests.processes import HANG_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -38,7 +38,7 @@ def process(config: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     log = config.with_suffix(".log").open("wb")
     running_process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=log)
     try:
-        until = time.monotonic() + 15
+        until = time.monotonic() + HANG_S
         while time.monotonic() < until and running_process.poll() is None:
             try:
                 if get(port, "/readyz")[0] == 200:
@@ -49,7 +49,7 @@ def process(config: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if running_process.poll() is None:
             running_process.terminate()
-            running_process.wait(10)
+            running_process.wait(HANG_S)
         log.close()
 
 
@@ -127,43 +127,40 @@ def test_a_change_that_waits_for_the_next_start_and_is_taken_back(tmp_path: Path
     assert path.with_suffix(".log").read_text().count("changes of this take effect at the next start") == 1
 
 
+def read_while_it_ends(gateway: subprocess.Popen[bytes], port: int, model: str) -> bytes:
+    """All of a stream that had begun when SIGTERM came."""
+    body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    with socket.create_connection(("127.0.0.1", port), HANG_S) as stream:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+        stream.sendall(head % len(body) + body)
+        got = stream.recv(65536)
+        gateway.send_signal(signal.SIGTERM)
+        while data := stream.recv(65536):
+            got += data
+    return got
+
+
 def test_sigterm_drains_streams_then_ends(tmp_path: Path) -> None:
     path, port = tmp_path / "gatehouse.yaml", free_port()
-    body = json.dumps({"model": "paced", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
     with running() as upstream:
         path.write_text(CONFIG.format(url=upstream.url, more=""))
-        with process(path, port) as gateway, socket.create_connection(("127.0.0.1", port)) as stream:
-            stream.sendall(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-            )
-            got = stream.recv(65536)
-            gateway.send_signal(signal.SIGTERM)
-            stream.settimeout(10)
-            while data := stream.recv(65536):
-                got += data
+        with process(path, port) as gateway:
+            got = read_while_it_ends(gateway, port, "paced")
             assert b"word39" in got
             assert b"data: [DONE]" in got
-            assert gateway.wait(10) in (0, -signal.SIGTERM)
+            assert gateway.wait(HANG_S) in (0, -signal.SIGTERM)
 
 
 def test_a_drain_that_is_too_short_ends_in_an_error_event(tmp_path: Path) -> None:
     path, port = tmp_path / "gatehouse.yaml", free_port()
-    body = json.dumps({"model": "long", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
     with running() as upstream:
         config = CONFIG.format(url=upstream.url, more="long: {targets: [up/sim-n900-pace25]}")
         path.write_text(config.replace("drain: 5s", "drain: 1s"))
-        with process(path, port) as gateway, socket.create_connection(("127.0.0.1", port)) as stream:
-            stream.sendall(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-            )
-            got = stream.recv(65536)
-            gateway.send_signal(signal.SIGTERM)
-            stream.settimeout(10)
-            while data := stream.recv(65536):
-                got += data
+        with process(path, port) as gateway:
+            got = read_while_it_ends(gateway, port, "long")
             assert b'"error"' in got
             assert b"[DONE]" not in got
-            gateway.wait(10)
+            gateway.wait(HANG_S)
 
 
 def test_a_bad_config_ends_with_2_and_a_place(tmp_path: Path) -> None:

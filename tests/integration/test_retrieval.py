@@ -12,13 +12,11 @@ import pytest
 
 from tests.asking import ask
 from tests.live import Answer, Gateway
-from tests.recording import Recording
+from tests.recording import HEAD, Recording
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   small: {{targets: [{{target: up/m, context_window: 100 tokens}}]}}
@@ -37,6 +35,7 @@ apps:
   hr: {{keys: [hr-key], ingest: [notes], labels: [hr]}}
 observe: {{log: "off"}}
 """
+)
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "pump.md", "text": "# Pump\n\nThe pump carries a warranty of two years."},
     {"id": "https://acme.example/fridge", "text": "The fridge cools to four degrees.", "media_type": "text/plain"},

@@ -11,13 +11,11 @@ from tests.configs import assert_refused
 from tests.integration.cache.cached import ask, kind, ready, words
 from tests.live import Gateway
 from tests.processes import until
-from tests.recording import Recording
+from tests.recording import HEAD, Recording
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/plain]}}
   gold: {{targets: [up/gold]}}
@@ -58,6 +56,7 @@ apps:
   one: {{keys: [test-key], ingest: [notes]}}
 observe: {{log: "off"}}
 """
+)
 
 
 @pytest.fixture(scope="module")

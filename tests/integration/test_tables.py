@@ -12,13 +12,11 @@ import pytest
 
 from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import HEAD, Recording
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   shop: {{pipeline: shop}}
@@ -42,6 +40,7 @@ apps:
   two: {{keys: [other-key]}}
 observe: {{log: "off"}}
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,11 @@ import pytest
 from tests.asking import ask, calling
 from tests.configs import assert_refused
 from tests.live import Gateway, running_gateway
-from tests.recording import Recording
+from tests.recording import HEAD, Recording, listening
 
-YAML = """
-version: 1
-server: {{data: data}}
-providers:
-  up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: upstream-key}}
+YAML = (
+    HEAD
+    + """\
 models:
   plain: {{targets: [up/m]}}
   tooled: {{pipeline: tooled}}
@@ -53,6 +50,7 @@ apps:
   one: {{keys: [test-key], ingest: [notes]}}
 observe: {{log: "off"}}
 """
+)
 MAIL = "jane.doe@example.org"
 
 
@@ -89,13 +87,9 @@ def web() -> Iterator[Web]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    with listening(Handler) as port:
+        made.port = port
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -226,16 +226,21 @@ def test_an_answer_that_nobody_asked_for_spoils_the_connection() -> None:
     asyncio.run(main())
 
 
+def in_halves(more: asyncio.Event) -> Play:
+    """An answer of `ab`, and of `cd` when `more` is set."""
+
+    async def play(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
+        await more.wait()
+        writer.write(b"cd")
+
+    return play
+
+
 def test_closing_early_drops_the_connection_and_lingering_keeps_it() -> None:
     async def main() -> None:
         more = asyncio.Event()
-
-        async def play(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
-            await more.wait()
-            writer.write(b"cd")
-
-        async with Upstream(play) as upstream:
+        async with Upstream(in_halves(more)) as upstream:
             pool = ConnectionPool(upstream.url)
             first = await call(pool)
             assert await first.read() == b"ab"
@@ -256,13 +261,7 @@ def test_closing_early_drops_the_connection_and_lingering_keeps_it() -> None:
 def test_a_caller_who_is_slow_to_read_is_not_the_provider_s_silence() -> None:
     async def main() -> None:
         more = asyncio.Event()
-
-        async def play(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
-            await more.wait()
-            writer.write(b"cd")
-
-        async with Upstream(play) as upstream:
+        async with Upstream(in_halves(more)) as upstream:
             pool = ConnectionPool(upstream.url)
             response = await call(pool)
             assert await response.read() == b"ab"
