@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 MAX_ENTRY_BYTES = 2_000_000
 _TAG = re.compile(rb"[A-Z]+_[A-Z2-7]{6}")
 _ASKS_NOTHING = CacheControl()
-# Where a scope names the owner.
-_OWNER = 0
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -200,10 +198,10 @@ class ExactRecall:
 
     def _place(self, request: ChatRequest, scope: list[str]) -> Place:
         key = request_key(request, [*scope, *[each.version for each in self._sources]])
-        return Place(scope[_OWNER], request.model, key)
+        return Place(scope[0], request.model, key)
 
     def _scope(self, request: ChatRequest, exchange: Exchange, variant: str) -> list[str]:
-        """Whose answers they are, and by which pipeline."""
+        """Whose answers they are (first the owner), and by which pipeline."""
         policy = self._policy
         caller = exchange.caller
         app = caller.app if caller is not None else ""
