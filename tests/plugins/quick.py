@@ -20,8 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Properties draw a quarter of their examples, where a test does not say how many."""
-    settings.register_profile("quick", max_examples=settings().max_examples // 4)
+    """Properties draw a tenth of their examples, where a test does not say how many."""
+    settings.register_profile("quick", max_examples=settings().max_examples // 10)
     if config.option.quick:
         settings.load_profile("quick")
 
