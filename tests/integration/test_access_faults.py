@@ -308,8 +308,8 @@ def test_a_key_that_is_revoked_elsewhere_is_refused_within_a_second(kept: Fleet,
         await Registry(database, PEPPER.encode(), Audit(database)).revoke_key("tests", identity)
 
     with_database(postgres.url, revoke)
-    # Once all workers have heard of it, it stays so.
-    late = until(lambda: 200 not in statuses(asyncio.run(kept.burst(9, BODY, key))))
+    # Once all workers have heard of it, it stays so. One burst may happen to reach one of them only.
+    late = until(lambda: all(200 not in statuses(asyncio.run(kept.burst(9, BODY, key))) for _ in range(4)))
     tell(f"a revoked key was good for {late:.2f} s")
     for _ in range(3):
         assert statuses(asyncio.run(kept.burst(9, BODY, key))) == {401: 9}
