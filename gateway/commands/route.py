@@ -19,7 +19,7 @@ from gateway.engine.resources import Resources
 from observability.chart import curves
 from router.assembly import open_router
 from router.health import HealthBook
-from router.intents.decide import Router, about
+from router.intents.decide import Router
 from router.intents.difficulty import difficulty
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def explain(config: Config, name: str, text: str, app: str) -> list[str]:
 
 
 def _lines(decision: Decision) -> list[str]:
-    told = about(decision)
+    told = decision.attributes()
     lines = [f"decided by {told.pop('by')}{f': {decision.name}' if decision.name else ''}"]
     if decision.say:
         lines.append(f"says: {decision.say}{' (a person takes over)' if decision.human else ''}")

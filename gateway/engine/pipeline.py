@@ -177,7 +177,12 @@ class Pipeline:
         calls: GuardedCalls,
     ) -> Route | StockReply:
         """The route that the router has decided on: another model's, another pipeline's, or an answer that is there."""
-        decision = rule_decision or await route.routing.decide(request, exchange, calls.ask_model)
+        decision = rule_decision
+        if decision is None:
+            started = time.perf_counter()
+            decision = await route.routing.decide(request, exchange, calls.ask_model)
+            if route.routing is not NO_ROUTING:
+                exchange.record("route", started, decision.attributes())
         if decision.say:
             return StockReply(decision.say, request)
         replace = msgspec.structs.replace

@@ -23,7 +23,7 @@ from router.intents.rules import Rule, first, last_question
 
 if TYPE_CHECKING:
     from contract.embedding import Vectors
-    from contract.exchange import Attributes, Exchange
+    from contract.exchange import Exchange
     from contract.guards import Again
 
 OPINION_S = 10.0
@@ -149,12 +149,10 @@ class Router:
 
     async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
         """See `Routing.decide`."""
-        started = time.perf_counter()
         question = last_question(request).strip()
         decision = await self._by_intent(question, ask_model) if question else None
         if decision is None or not (decision.say or decision.model or decision.pipeline):
             decision = self._by_difficulty(question, decision)
-        exchange.record("route", started, about(decision))
         return decision
 
     async def _by_intent(self, question: str, ask_model: Again) -> Decision | None:
@@ -239,18 +237,6 @@ def options_of(candidates: Sequence[tuple[str, float]], within: float) -> str:
     best = candidates[0][1]
     names = [name.replace("_", " ").replace("-", " ") for name, likely in candidates[:3] if best - likely <= within]
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-
-
-def about(decision: Decision) -> Attributes:
-    """For the trace: what decided, and how likely what was."""
-    found: Attributes = {"by": decision.by}
-    if decision.name:
-        found["name"] = decision.name
-    if decision.model or decision.pipeline:
-        found["to"] = decision.model or decision.pipeline
-    if decision.candidates:
-        found["candidates"] = [f"{name} {likely:.3f}" for name, likely in decision.candidates]
-    return found
 
 
 def _as(then: Decision, by: str, name: str, candidates: tuple[tuple[str, float], ...]) -> Decision:

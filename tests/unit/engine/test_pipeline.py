@@ -107,8 +107,10 @@ class Answers:
         return StockReply("Pages.", request)
 
 
-def asked(ran: list[str], recall: Recall = NO_RECALL, routing: Routing = NO_ROUTING) -> str:
-    """What is answered to the model `front`."""
+def asked(
+    ran: list[str], recall: Recall = NO_RECALL, routing: Routing = NO_ROUTING, record: Exchange | None = None
+) -> str:
+    """What is answered to the model `front`, whose request `record` tells of."""
     first, second = cast("Context", Finds("first", ran)), cast("Context", Finds("second", ran))
     pipelines = {
         "first": Route("first", POLICY, first),
@@ -120,7 +122,7 @@ def asked(ran: list[str], recall: Recall = NO_RECALL, routing: Routing = NO_ROUT
     pipeline = Pipeline(routes, KeyRing({}), dispatcher, pipelines, cast("Asides", None))
 
     async def run() -> str:
-        exchange = Exchange("test")
+        exchange = record or Exchange("test")
         exchange.caller = Caller("a")
         reply = await pipeline.handle(REQUEST, exchange, Unsettled())
         said = ""
@@ -130,6 +132,15 @@ def asked(ran: list[str], recall: Recall = NO_RECALL, routing: Routing = NO_ROUT
         return said
 
     return asyncio.run(run())
+
+
+def test_what_any_router_has_decided_is_in_the_trace() -> None:
+    record = Exchange("test")
+    asked([], routing=SendsOn([]), record=record)
+    assert [step.attributes for step in record.steps if step.name == "route"] == [{"by": "default", "to": "second"}]
+    without = Exchange("test")
+    asked([], record=without)
+    assert "route" not in [step.name for step in without.steps]
 
 
 def test_the_route_that_answered_tells_the_citations() -> None:
