@@ -12,6 +12,8 @@ from contract.endpoint import Endpoint, Unsupported
 from contract.errors import GatehouseError, UpstreamError
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
 
+EVENT_STREAM = "text/event-stream"
+
 
 class WireOptions(msgspec.Struct, frozen=True):
     """How a request is to be written: the upstream's model id, streamed or not, and what to do with what can't be said.
@@ -131,7 +133,7 @@ class Dialect(Protocol):
     """What the ids of answers begin with; ours are made so where a provider gave none."""
     sign_of_life: bytes = b""
     """What may stand in a stream without meaning anything to the vendor's SDKs; empty where nothing may."""
-    stream_type: str = "text/event-stream"
+    stream_type: str = EVENT_STREAM
     """The content type of a provider's streams, asked for and recognised by."""
     turns: str = "messages"
     """The field of a request that holds the conversation."""

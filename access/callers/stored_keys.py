@@ -316,6 +316,6 @@ class StoredKeys:
             self._take(msgspec.json.decode(body, type=Snapshot))
         except OSError:
             return
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             # Signed by us, so of a later version. The file stays until the database has given another.
             structlog.get_logger().error("the copy of the keys on disk is of another version, and not used")

@@ -7,6 +7,7 @@ read again at each start and whenever somebody has changed the file; those that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -79,13 +80,18 @@ class Aside:
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[tuple[Path, FileIO]]:
-        """The file, ours alone; another one while somebody else has it."""
+        """The file, ours alone. Another one while somebody else has it, or where its name is that of a folder or a link."""
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-            with FileIO(descriptor, "r+b") as file:
-                if locked(file) and is_still(file, path):
-                    yield path, file
-                    return
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            except OSError as error:
+                if error.errno not in (errno.EISDIR, errno.ELOOP):
+                    raise
+            else:
+                with FileIO(descriptor, "r+b") as file:
+                    if locked(file) and is_still(file, path):
+                        yield path, file
+                        return
             path = path.with_stem(f"{path.stem}-{secrets.token_hex(2)}")
 
     def unseen(self) -> list[Path]:

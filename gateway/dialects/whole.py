@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -15,13 +16,8 @@ if TYPE_CHECKING:
 
 BOM = b"\xef\xbb\xbf"
 _STRING = rb'"([^"\\]*(?:\\.[^"\\]*)*)'
-# Where the three vendors' bodies have a model's words, and the arguments that are no string.
-_WORDS = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|refusal|text|thinking|arguments)"\s*:\s*'
-    + _STRING
-    + rb'|"(?:input|args)"\s*:\s*\{([^}]*)',
-    re.DOTALL,
-)
+# Where the three vendors' bodies have a model's words; `input` and `args` are arguments that are no string.
+_WORDS = ("content", "reasoning_content", "reasoning", "refusal", "text", "thinking", "arguments")
 _STREAMS_END = b"data: [DONE]"
 _HALF_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{0,3}$")
 
@@ -30,6 +26,8 @@ class WholeBody:
     """What the readers of whole replies share. `done` says that the body has been read."""
 
     __slots__ = ("_parts", "done")
+    words: ClassVar[tuple[str, ...]] = ()
+    """Fields with a model's words that only this dialect has: what of them came is billed, also if the answer broke off."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -43,7 +41,7 @@ class WholeBody:
     def unread(self) -> str | None:
         """See `ReplyReader.unread`."""
         body = b"".join(self._parts)
-        return None if self.done or not body.strip() or _is_json(body) else words_within(body)
+        return None if self.done or not body.strip() or _is_json(body) else words_within(body, self.words)
 
     def body(self) -> bytes:
         """All of it. Raises `CutShort` for nothing."""
@@ -65,12 +63,18 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def words_within(body: bytes) -> str:
-    """A model's words in a body that may end anywhere."""
+def words_within(body: bytes, fields: tuple[str, ...] = ()) -> str:
+    """A model's words in a body that may end anywhere. `fields` hold words beside those that the three vendors have."""
     return "".join(
         _unescape(found[1]) if found[1] is not None else found[2].decode("utf-8", "ignore")
-        for found in _WORDS.finditer(body)
+        for found in _form(fields).finditer(body)
     )
+
+
+@functools.cache
+def _form(fields: tuple[str, ...]) -> re.Pattern[bytes]:
+    names = "|".join(map(re.escape, (*_WORDS, *fields))).encode()
+    return re.compile(rb'"(?:' + names + rb')"\s*:\s*' + _STRING + rb'|"(?:input|args)"\s*:\s*\{([^}]*)', re.DOTALL)
 
 
 def _unescape(text: bytes) -> str:

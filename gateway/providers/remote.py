@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from contract.dialect import WireOptions
+from contract.dialect import EVENT_STREAM, WireOptions
 from contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
 from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
@@ -361,8 +361,9 @@ class RemoteReply:
         kind = body_kind(self._head, ended=data is None)
         if kind is None:
             return None
-        response = self._response
-        said = response.content_type
+        said = self._response.content_type
+        if kind == "json" and self._stream and said == self._dialect.stream_type != EVENT_STREAM:
+            kind = "events"  # of a dialect whose events are lines of JSON
         if not kind:
             if said == self._dialect.stream_type:
                 kind = "events"

@@ -60,9 +60,12 @@ def good_lines(draw: st.DrawFn, number: int) -> bytes:
 
 @st.composite
 def bad_lines(draw: st.DrawFn, number: int) -> bytes:
-    """Garbage, half a row, a value that none has, another kind of line, a later version's, a field that is missing."""
+    """Garbage, half a row, a value that none has, another kind of line, a later version's, a field that is missing.
+
+    And a byte that is no UTF-8, and a value in thousands of others.
+    """
     row = entry(AT_MS, 10_000 + number)
-    kind = draw(st.integers(0, 6))
+    kind = draw(st.integers(0, 8))
     if kind == 0:
         return draw(st.binary(min_size=1, max_size=40).filter(lambda each: b"\n" not in each)) + b"\0"
     if kind == 1:
@@ -73,6 +76,10 @@ def bad_lines(draw: st.DrawFn, number: int) -> bytes:
         return of_later_version(row if draw(st.booleans()) else reserved(10_000 + number), by)
     if kind == 3:
         return encode({**fields(row), "line": "another"})
+    if kind == 7:
+        return encode({**fields(row), "user": "J~rgen"}).replace(b"~", b"\xfc")
+    if kind == 8:
+        return encode(row)[:-1] + b',"more":' + b"[" * 5000 + b"]" * 5000 + b"}"
     required = draw(st.sampled_from([each.name for each in msgspec.structs.fields(Entry) if each.required]))
     if kind == 4:
         return encode({name: value for name, value in fields(row).items() if name != required})
@@ -298,6 +305,22 @@ def test_who_adds_while_another_reads_adds_to_another_file(tmp_path: Path) -> No
     assert sorted(each.read_bytes() for each in tmp_path.iterdir()) == [b"a\nc\n", b"b\n"]
     assert aside.lines == 3
     assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_folder_or_link_of_that_name_holds_up_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    (folder / "1-dead.undecodable").mkdir(parents=True)
+    (folder / "2-dead.undecodable").symlink_to(tmp_path / "elsewhere")
+    for number in (1, 2, 3):
+        (folder / f"{number}-dead.journal").write_bytes(b"garbage\n" + encode(entry(AT_MS, number)) + b"\n")
+
+    async def act(ledger: Ledger, database: Database) -> None:
+        await ledger.adopt()
+        assert await kept(database) == (3, 3)
+        assert ledger.unreadable_lines == 3
+
+    with_ledger(tmp_path, folder, act)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_disk_that_is_full_keeps_the_line_in_the_journal(tmp_path: Path) -> None:
