@@ -43,7 +43,7 @@ def schema(kinds: Kinds) -> dict[str, Any]:
 
 def _with_kinds(kinds: Kinds) -> dict[str, Any]:
     """The schema of the file, with every kind of each seam in the places that are left for it."""
-    known = [(seam, kind, struct) for seam in kinds.seams for kind, struct in kinds.structs(seam).items()]
+    known = [(seam, kind, struct) for seam in kinds.seams for kind, struct in kinds.structs(seam, plugins=True).items()]
     inputs: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [("", "validation", TypeAdapter(Config))]
     inputs += [(f"{seam} {kind}", "validation", TypeAdapter(struct)) for seam, kind, struct in known]
     schemas, definitions = TypeAdapter.json_schemas(inputs, by_alias=True)

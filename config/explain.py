@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from config.document import Document, Fault, Path, Span
 from config.findings import WRONG, bare, did_you_mean, nearest, quote
 from config.kinds import Kinds, seam_of
-from config.shape import Spot, fields, holds_secret
+from config.shape import Spot, fields, holds_secret, is_open
 from config.struct import Struct
 
 _TOP = Span(0, 0, 0, 1)
@@ -202,7 +202,7 @@ def _wrong_type(kind: str, value: object, spot: Spot | None) -> tuple[str, str]:
     if wanted == "int":
         return message, "write digits only"
     struct = _struct(spot)
-    if struct is not None:
+    if struct is not None and not is_open(struct):
         return message, f"known here: {', '.join(fields(struct))}"
     if spot and get_origin(spot.annotation) is dict and (names := get_args(spot.annotation)):
         return message, "write one entry per line, each with its name" if names else ""

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_args
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, ValidationError, ValidationInfo
+from pydantic import (
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PydanticUserError,
+    SerializationInfo,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 
 from config.findings import did_you_mean, wrong
@@ -83,10 +91,14 @@ class Kinds:
         """All kinds of a seam, ours first."""
         return [*self._seams[seam].kinds, *self._plugins_of(seam)]
 
-    def structs(self, seam: str) -> dict[str, type[Component]]:
-        """The config of every kind that can be loaded."""
+    def structs(self, seam: str, *, plugins: bool = False) -> dict[str, type[Component]]:
+        """The config of each of our kinds and of plug-ins that were loaded; with `plugins` of all that can be.
+
+        A file that does not name a plug-in never runs its code.
+        """
+        loaded = [kind for of, kind in self._loaded if of == seam]
         found: dict[str, type[Component]] = {}
-        for kind in self.names(seam):
+        for kind in self.names(seam) if plugins else dict.fromkeys([*self._seams[seam].kinds, *loaded]):
             try:
                 struct = self.struct(seam, kind)
             except ValueError:
@@ -143,9 +155,9 @@ class Kinds:
             raise wrong(f"several packages bring it: {packages}", "uninstall all but one of them")
         try:
             found = plugin.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Whatever a stranger's module raises, the file's other mistakes are told as well.
-            message = f"the plug-in {plugin.value} can't be loaded: {type(error).__name__}: {error}"
+            message = f"the plug-in {plugin.value} can't be loaded: {type(error).__name__}: {error}".replace("{", "(")
             raise wrong(message, "install what it needs, or ask its author") from error
         base = _load(self._seams[seam].base)
         if not (isinstance(found, type) and issubclass(found, base)):
@@ -155,6 +167,11 @@ class Kinds:
         if plugin.name not in get_args(found.model_fields["kind"].annotation):
             message = f"the plug-in {plugin.value} is of another kind than its entry point {plugin.name}"
             raise wrong(message, "ask its author")
+        try:
+            TypeAdapter(found).json_schema()
+        except PydanticUserError as error:
+            message = f"the plug-in {plugin.value} has options that no file can give: {error.code}"
+            raise wrong(message, "ask its author") from error
         return found
 
 
@@ -211,7 +228,14 @@ class OfKind:
         if struct is None:
             context = {"discriminator": "'kind'", "tag": str(value["kind"]), "expected_tags": ""}
             raise PydanticKnownError("union_tag_invalid", context)
-        return struct.model_validate(value, context=info.context)
+        try:
+            return struct.model_validate(value, context=info.context)
+        except ValidationError:
+            raise
+        except Exception as error:
+            # Its text may hold what stands in the file.
+            message = f"what checks its options has failed: {type(error).__name__} in {struct.__module__}"
+            raise wrong(message, "tell the author of this kind") from error
 
 
 @dataclass(frozen=True)

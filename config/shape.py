@@ -46,7 +46,7 @@ def choices(annotation: Any, kinds: Kinds) -> dict[str, type[Struct]]:
     """The structs that a component's field may hold, by kind. Empty for any other type."""
     _, markers = unwrap(annotation)
     seam = seam_of(markers)
-    return dict(kinds.structs(seam.seam)) if seam is not None else {}
+    return dict(kinds.structs(seam.seam, plugins=True)) if seam is not None else {}
 
 
 def walk(annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tuple[Any, ...] = ()) -> Iterator[Spot]:
@@ -54,7 +54,12 @@ def walk(annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tu
     annotation, markers = unwrap(annotation, markers)
     seam = seam_of(markers)
     if seam is not None and isinstance(value, Mapping):
-        annotation = _chosen(seam, value, kinds) or annotation
+        chosen = _chosen(seam, value, kinds)
+        if chosen is None:
+            # Nobody knows what its keys mean, nor which of them hold secrets.
+            yield Spot(path, annotation, markers, value)
+            return
+        annotation = chosen
     yield Spot(path, annotation, markers, value)
     origin = get_origin(annotation)
     if origin is dict and isinstance(value, Mapping):
@@ -123,11 +128,11 @@ def holds_secret(annotation: Any) -> bool:
     """Whether a value of this type is a secret or has one in it: text that stands there by mistake may be one."""
     if isinstance(annotation, type) and issubclass(annotation, Struct):
         # A component of any kind: some have secrets.
-        return _is_open(annotation) or any(holds_secret(info.annotation) for info in annotation.model_fields.values())
+        return is_open(annotation) or any(holds_secret(info.annotation) for info in annotation.model_fields.values())
     return annotation is Secret or any(holds_secret(inner) for inner in get_args(annotation))
 
 
-def _is_open(struct: type[Struct]) -> bool:
+def is_open(struct: type[Struct]) -> bool:
     """Whether it is the base of components, whose kind is not known."""
     return issubclass(struct, Component) and get_origin(struct.model_fields["kind"].annotation) is not Literal
 

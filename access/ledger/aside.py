@@ -80,7 +80,7 @@ class Aside:
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[tuple[Path, FileIO]]:
-        """The file, ours alone. Another one while somebody else has it, or where its name is that of a folder or a link."""
+        """The file, ours alone. Another one while somebody else has it, or where a folder or a link has its name."""
         while True:
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)

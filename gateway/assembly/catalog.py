@@ -95,8 +95,11 @@ KINDS = Kinds(SEAMS, {"surfaces": [vendor for vendor in SURFACES if vendor]})
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect called `name`, or, of another package, the one at `module:Class`. Raises `KeyError`."""
-    return cast("Dialect", load(name if ":" in name else DIALECTS[name])())
+    """The dialect called `name`, or, of another package, the one at `module:Class`. Raises `ValueError`."""
+    place = name if ":" in name else DIALECTS.get(name)
+    if place is None:
+        raise ValueError(f"there is no dialect {name}: add it to DIALECTS in gateway/assembly/catalog.py")
+    return cast("Dialect", load(place)())
 
 
 def surfaces() -> list[Any]:

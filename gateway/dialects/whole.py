@@ -27,7 +27,7 @@ class WholeBody:
 
     __slots__ = ("_parts", "done")
     words: ClassVar[tuple[str, ...]] = ()
-    """Fields with a model's words that only this dialect has: what of them came is billed, also if the answer broke off."""
+    """Fields that hold words in this dialect alone: what of them has come is billed, though the answer broke off."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

@@ -266,6 +266,32 @@ from config.tools import ToolConfig
 class UnfinishedConfig(ToolConfig):
     kind: Literal["unfinished"]
 """,
+    "parts_broken/leaves.py": "import sys\nsys.exit(0)\n",
+    "parts_broken/callback.py": """
+from collections.abc import Callable
+from typing import Literal
+from config.tools import ToolConfig
+
+class CallbackConfig(ToolConfig):
+    kind: Literal["callback"]
+    then: Callable[[int], int] | None = None
+    async def open(self, name, parts):
+        return []
+""",
+    "parts_broken/hasty.py": """
+from typing import Literal
+from pydantic import model_validator
+from config.tools import ToolConfig
+
+class HastyConfig(ToolConfig):
+    kind: Literal["hasty"]
+    plain: str = "a-value"
+    @model_validator(mode="after")
+    def _check(self):
+        raise KeyError("zz " + self.plain)
+    async def open(self, name, parts):
+        return []
+""",
     "parts_broken/renamed.py": """
 from typing import Literal
 from config.tools import ToolConfig
@@ -290,6 +316,9 @@ class FailingConfig(ToolConfig):
 PROBLEMS = {
     "missing": "the plug-in parts_broken.missing:MissingConfig can't be loaded: ModuleNotFoundError: "
     "No module named 'no_such_package'",
+    "leaves": "the plug-in parts_broken.leaves:LeavesConfig can't be loaded: SystemExit: 0",
+    "callback": "the plug-in parts_broken.callback:CallbackConfig has options that no file can give: "
+    "invalid-for-json-schema",
     "other": "the plug-in parts_broken.other:Other is no ToolConfig",
     "unfinished": "the plug-in parts_broken.unfinished:UnfinishedConfig lacks open",
     "renamed": "the plug-in parts_broken.renamed:RenamedConfig is of another kind than its entry point renamed",
@@ -301,6 +330,8 @@ PROBLEMS = {
 def broken(tmp_path: Path) -> Path:
     tools = {
         "missing": "parts_broken.missing:MissingConfig",
+        "leaves": "parts_broken.leaves:LeavesConfig",
+        "callback": "parts_broken.callback:CallbackConfig",
         "other": "parts_broken.other:Other",
         "unfinished": "parts_broken.unfinished:UnfinishedConfig",
         "renamed": "parts_broken.renamed:RenamedConfig",
@@ -324,6 +355,32 @@ def test_a_broken_one_is_told_where_it_is_named(broken: Path, tmp_path: Path, ki
     assert f"gatehouse.yaml:4:16  tools.mine.kind: {PROBLEMS[kind]}\n" in checked.stderr, checked.stderr
     assert "gatehouse.yaml:2:1  modls: there is no such section" in checked.stderr, "and what else is wrong"
     assert "Traceback" not in checked.stderr
+
+
+def test_one_whose_check_fails_is_told_without_the_value(tmp_path: Path) -> None:
+    place = {"gatehouse.tools": {"hasty": "parts_broken.hasty:HastyConfig"}}
+    install(tmp_path / "site", BROKEN, "parts-broken", place)
+    (tmp_path / "gatehouse.yaml").write_text("version: 1\nmodls: {}\ntools:\n  mine: {kind: hasty, plain: hello}\n")
+    checked = gatehouse("check", site=tmp_path / "site", cwd=tmp_path)
+    assert checked.returncode == 2
+    told = "tools.mine: what checks its options has failed: KeyError in parts_broken.hasty"
+    assert told in checked.stderr, checked.stderr
+    assert "modls: there is no such section" in checked.stderr
+    assert "zz" not in checked.stderr
+
+
+def test_a_file_that_does_not_name_one_never_runs_it(tmp_path: Path) -> None:
+    """Not even where the file is wrong, and its secrets are looked for."""
+    ran = tmp_path / "ran"
+    files = {"parts_noisy.py": f"open({str(ran)!r}, 'w').close()\n"}
+    install(tmp_path / "site", files, "parts-noisy", {"gatehouse.tools": {"noisy": "parts_noisy:NoisyConfig"}})
+    for wrong in ("tools: {mine: {kind: htp}}", "modls: {}", "tools: {mine: {kind: mcp}}"):
+        (tmp_path / "gatehouse.yaml").write_text(f"version: 1\n{wrong}\n")
+        assert gatehouse("check", site=tmp_path / "site", cwd=tmp_path).returncode == 2
+    assert not ran.exists()
+    (tmp_path / "gatehouse.yaml").write_text("version: 1\ntools: {mine: {kind: noisy}}\n")
+    assert gatehouse("check", site=tmp_path / "site", cwd=tmp_path).returncode == 2
+    assert ran.exists()
 
 
 def test_broken_ones_are_listed_with_the_reason(broken: Path, tmp_path: Path) -> None:
