@@ -17,10 +17,9 @@ PAUSE_S = 1.0
 class Guarded:
     """A tier behind a network: it has a deadline, and while it is broken it is a miss and nothing more."""
 
-    def __init__(self, tier: Tier, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, tier: Tier) -> None:
         self.name = tier.name
         self._tier = tier
-        self._deadline_s = deadline_s
         self._paused_until = 0.0
 
     async def get(self, place: Place) -> bytes | None:
@@ -28,7 +27,7 @@ class Guarded:
         if time.monotonic() < self._paused_until:
             return None
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(DEADLINE_S):
                 return await self._tier.get(place)
         except Exception as error:
             self._pause(error)
@@ -39,7 +38,7 @@ class Guarded:
         if time.monotonic() < self._paused_until:
             return
         try:
-            async with asyncio.timeout(20 * self._deadline_s):
+            async with asyncio.timeout(20 * DEADLINE_S):
                 await self._tier.put(place, value, ttl_s)
         except Exception as error:
             self._pause(error)

@@ -35,6 +35,8 @@ LINE_FD = "GATEHOUSE_WORKER_LINE_FD"
 BACKLOG = 4096
 LOOK_S = 0.25
 STEADY_S = 10.0
+# A start may take long on a busy machine: who has said nothing for so long, and lives, is taken to serve.
+SILENT_S = 60.0
 FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 5.0
 KILL_AFTER_DRAIN_S = 5.0
@@ -192,7 +194,7 @@ class _Slot:
         with contextlib.suppress(OSError):
             if self._line is not None and self._line.recv(16):
                 self.serves = True
-        if time.monotonic() - self._started >= STEADY_S:
+        if time.monotonic() - self._started >= SILENT_S:
             # One that does not speak, but lives.
             self.serves = True
         if code is None and self.serves:

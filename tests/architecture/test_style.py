@@ -11,11 +11,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments: str) -> None:
-    result = subprocess.run(
+def result_of(*arguments: str) -> tuple[bool, str]:
+    """Whether a module's command succeeded, and what it said."""
+    done = subprocess.run(
         [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False
     )
-    assert result.returncode == 0, result.stdout + result.stderr
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def run(*arguments: str) -> None:
+    succeeded, said = result_of(*arguments)
+    assert succeeded, said
 
 
 def test_ruff() -> None:
@@ -28,4 +34,8 @@ def test_format() -> None:
 
 @pytest.mark.slow
 def test_types() -> None:
-    run("mypy", "--num-workers", "auto")
+    succeeded, said = result_of("mypy", "--num-workers", "auto")
+    if "Failed to establish connection with worker" in said:
+        # Its workers have a few seconds to start, which a busy machine may not give them.
+        succeeded, said = result_of("mypy")
+    assert succeeded, said

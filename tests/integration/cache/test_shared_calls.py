@@ -35,7 +35,9 @@ def test_equal_requests_at_once_make_one_call(gateway: Gateway, upstream: Record
     assert len(upstream.bodies) == 1
     assert {words(each) for each in answers} == {"Nine thousand pages, and a few more words."}
     assert sum(kind(each) == "miss" for each in answers) == 1
-    assert {kind(each) for each in answers} <= {"miss", "shared", "exact"}
+    # Who is late on a busy machine finds it stored; by its meaning, if it was stored in the middle of the look-up.
+    stored = {"exact", "semantic"} if model == "meaning" else {"exact"}
+    assert {kind(each) for each in answers} <= {"miss", "shared", *stored}
 
 
 def test_the_others_go_on_when_the_first_leaves(gateway: Gateway, upstream: Recording) -> None:
