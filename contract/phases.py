@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from contract.exchange import Attributes, Exchange
+from contract.exchange import Exchange
 from contract.guards import Again
 from contract.messages import ChatRequest, Tool
 from contract.passages import Passage
@@ -58,17 +58,6 @@ class Decision(msgspec.Struct, frozen=True):
     human: bool = False
     tools: tuple[str, ...] | None = None
     candidates: tuple[tuple[str, float], ...] = ()
-
-    def attributes(self) -> Attributes:
-        """For the trace: what decided, and how likely what was."""
-        found: Attributes = {"by": self.by}
-        if self.name:
-            found["name"] = self.name
-        if self.model or self.pipeline:
-            found["to"] = self.model or self.pipeline
-        if self.candidates:
-            found["candidates"] = [f"{name} {likely:.3f}" for name, likely in self.candidates]
-        return found
 
 
 class Routing(Protocol):

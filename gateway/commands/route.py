@@ -15,6 +15,7 @@ from contract.caller import Caller
 from contract.errors import Unavailable
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
+from gateway.engine.pipeline import about
 from gateway.engine.resources import Resources
 from observability.chart import curves
 from router.assembly import open_router
@@ -72,7 +73,7 @@ async def explain(config: Config, name: str, text: str, app: str) -> list[str]:
 
 
 def _lines(decision: Decision) -> list[str]:
-    told = decision.attributes()
+    told = about(decision)
     lines = [f"decided by {told.pop('by')}{f': {decision.name}' if decision.name else ''}"]
     if decision.say:
         lines.append(f"says: {decision.say}{' (a person takes over)' if decision.human else ''}")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from contract.caller import Caller
     from contract.deltas import Delta
-    from contract.exchange import Exchange
+    from contract.exchange import Attributes, Exchange
     from contract.guards import Guarded
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from contract.phases import GuardedCalls
@@ -182,7 +182,7 @@ class Pipeline:
             started = time.perf_counter()
             decision = await route.routing.decide(request, exchange, calls.ask_model)
             if route.routing is not NO_ROUTING:
-                exchange.record("route", started, decision.attributes())
+                exchange.record("route", started, about(decision))
         if decision.say:
             return StockReply(decision.say, request)
         replace = msgspec.structs.replace
@@ -337,6 +337,18 @@ def _decide_by_rule(route: Route, request: ChatRequest, exchange: Exchange) -> D
     if decision is not None:
         exchange.record("route", started, {"by": decision.by, "name": decision.name})
     return decision
+
+
+def about(decision: Decision) -> Attributes:
+    """For the trace: what decided, and how likely what was."""
+    told: Attributes = {"by": decision.by}
+    if decision.name:
+        told["name"] = decision.name
+    if decision.model or decision.pipeline:
+        told["to"] = decision.model or decision.pipeline
+    if decision.candidates:
+        told["candidates"] = [f"{name} {likely:.3f}" for name, likely in decision.candidates]
+    return told
 
 
 def _variant(rule_decision: Decision | None, unsettled: Unsettled) -> str:

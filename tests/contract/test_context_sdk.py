@@ -12,6 +12,7 @@ import pytest
 from google import genai
 
 from tests.live import KEY, Gateway, running_gateway
+from tests.processes import until
 
 YAML = """
 version: 1
@@ -49,6 +50,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         (folder / "manuals" / name).write_text(text)
     (folder / "orders.csv").write_text("region,amount\nnorth,10\nnorth,30\nsouth,5\n")
     with running_gateway(YAML, folder) as running:
+        # Until its passages have vectors a question finds those with its words only.
+        until(lambda: "found by words and meaning" in running.request("GET", "/health").body.decode())
         yield running
 
 
