@@ -171,7 +171,8 @@ class _Reader:
         elif tag == "dt":
             self._in_term = True
         elif tag == "dd" and self._terms:
-            self._prefix = ", ".join(term.rstrip(": ") for term, _ in self._terms) + ": "
+            # One whose description is empty stays for the next.
+            self._prefix += ", ".join(term.rstrip(": ") for term, _ in self._terms) + ": "
             self._terms = []
 
     def _table(self, token: Token) -> None:
@@ -267,5 +268,7 @@ class _Reader:
         self.end_block()
         while self._tables:
             self._tables.pop().end(self._pieces)
+        if self._prefix:
+            self._pieces.paragraph(self._prefix.rstrip(": "), self._line)
         for term, line in self._terms:
             self._pieces.paragraph(term, line)
