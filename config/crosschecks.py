@@ -12,7 +12,6 @@ from config.explain import place
 from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
 from config.guardrails import GuardrailConfig, Position
-from config.kinds import Kinds
 from config.listening import is_loopback, split_listen
 from config.prices import FREE, Listed
 from config.secret import Secret
@@ -22,7 +21,7 @@ from config.struct import Ref, Struct
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 
 
-def crosscheck(document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> Iterator[Fault]:
+def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
     """Names that lead nowhere, a pipeline that answers by a pipeline, a key of two apps, an open door."""
     if not isinstance(document.data, dict):
         return

@@ -132,7 +132,7 @@ def _check(document: Document, folder: Path, kinds: Kinds) -> tuple[Config | Non
     except ValidationError as error:
         found = (explain(each, document, spots, kinds) for each in error.errors(include_url=False, include_input=False))
         faults += [fault for fault in found if fault is not None]
-    faults += crosscheck(document, spots, kinds)
+    faults += crosscheck(document, spots)
     return config, faults, list(spots.values())
 
 

@@ -64,7 +64,7 @@ class ProviderParts(Protocol):
         ...
 
     def dialect(self, name: str) -> Dialect:
-        """The dialect that the catalog has under this name. Raises `KeyError`."""
+        """The dialect that the catalog has under this name. Raises `ValueError`."""
         ...
 
     def remote(

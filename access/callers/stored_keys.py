@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from access.database.problems import SchemaTooNew
+from access.ledger.lines import BROKEN
 from config.sections import LEAST_PEPPER
 from contract.errors import Unauthenticated, Unavailable
 
@@ -316,6 +317,6 @@ class StoredKeys:
             self._take(msgspec.json.decode(body, type=Snapshot))
         except OSError:
             return
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except BROKEN:
             # Signed by us, so of a later version. The file stays until the database has given another.
             structlog.get_logger().error("the copy of the keys on disk is of another version, and not used")

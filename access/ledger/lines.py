@@ -21,7 +21,7 @@ _NUL = b"\\u0000"
 _READ_BYTES = 64 * 1024
 TORN = "its end is missing"
 # msgspec raises the latter two itself, for bytes that are no UTF-8 and for values in thousands of others.
-_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ def _why(line: bytes, error: Exception) -> str:
     """Whose fault it is."""
     try:
         version = msgspec.json.decode(line, type=_Head).version
-    except _BROKEN:
+    except BROKEN:
         return "no line of a journal"
     if version > VERSION:
         return f"of version {version}, and this one knows {VERSION}"
@@ -105,7 +105,7 @@ def _decode(line: bytes, found: Lines, begun: dict[str, Reservation] | None, *, 
         elif begun is not None:
             reservation = _RESERVATIONS.decode(line)
             begun[reservation.id] = reservation
-    except _BROKEN as error:
+    except BROKEN as error:
         found.unreadable.append(Unreadable(found.place, line, TORN if torn else _why(line, error)))
 
 

@@ -25,6 +25,7 @@ from contract.tokens import estimate_tokens
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
+    from contract.messages import ChatRequest, EmbeddingRequest
     from contract.unsettled import Transcript, Unsettled
 
 MILLION = Decimal(1_000_000)
@@ -258,13 +259,13 @@ def complete_usage(transcripts: Iterable[Transcript]) -> None:
     """Counts for ourselves what was generated of answers that ended early, or whose provider counts nothing."""
     for transcript in transcripts:
         if transcript.asked is not None:
-            _complete(transcript)
+            _complete(transcript, transcript.asked)
             transcript.asked, transcript.said = None, []
             transcript.attempt.uncounted = False
 
 
-def _complete(transcript: Transcript) -> None:
-    attempt, said, asked = transcript.attempt, transcript.said, transcript.asked
+def _complete(transcript: Transcript, asked: ChatRequest | EmbeddingRequest) -> None:
+    attempt, said = transcript.attempt, transcript.said
     heard = bool(said) or attempt.usage is not None
     ended_well = bool(attempt.ended) and not attempt.error
     if attempt.usage is not None and ended_well and not _counts_nothing(attempt.usage, said):
@@ -276,7 +277,7 @@ def _complete(transcript: Transcript) -> None:
     if not (output and ended_well):
         output = max(output, estimate_tokens("".join(said)))
     prompt = usage.input
-    if not prompt and asked is not None:
+    if not prompt:
         prompt = size_of(asked).prompt
     attempt.estimated = attempt.usage is None or (prompt, output) != (usage.input, usage.output)
     attempt.usage = msgspec.structs.replace(usage, input=prompt, output=output)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
+from access.ledger.lines import BROKEN
 from access.limits.counters import (
     RATE,
     SLOTS,
@@ -83,7 +84,7 @@ class _Rows(MutableMapping[str, Any]):
         kind = self._kinds[key]
         try:
             return _DECODED[kind](row[0])
-        except (msgspec.MsgspecError, ValueError, TypeError):
+        except (*BROKEN, ValueError, TypeError):
             # It may be money: it stays as it is, and whoever needs it is refused, or counts alone.
             self.read.discard(key)
             raise _Spoilt(key) from None

@@ -94,15 +94,20 @@ def _pipeline(
     resources: Resources,
 ) -> Route:
     pipeline = config.pipelines[name]
+    context, tools, sources = None, None, {}
+    if retrieval is not None:
+        sources = retrieval.sources
+        context, tools = retrieval.context(name), retrieval.tools(pipeline.tools, pipeline.tool_steps)
+    recall = caches.recall(name, sources) if caches is not None else None
+    routing = routers.routing(pipeline.route) if routers is not None else None
     return Route(
         name,
         route_policy(pipeline.answer, config.models[pipeline.answer]),
-        (retrieval.context(name) if retrieval is not None else None) or NO_CONTEXT,
+        context or NO_CONTEXT,
         _guards(config, pipeline, resources),
-        (retrieval.tools(pipeline.tools, pipeline.tool_steps) if retrieval is not None else None) or NO_TOOLS,
-        (caches.recall(name, retrieval.sources if retrieval is not None else {}) if caches is not None else None)
-        or NO_RECALL,
-        (routers.routing(pipeline.route) if routers is not None else None) or NO_ROUTING,
+        tools or NO_TOOLS,
+        recall or NO_RECALL,
+        routing or NO_ROUTING,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from access.ledger.prices import is_priced_by
 from access.ledger.pricing import prices_of, unpriced
@@ -11,12 +11,12 @@ from config.findings import nearest
 from gateway.commands.first_mistakes import first_mistakes
 
 if TYPE_CHECKING:
+    from config.beside import Remark
     from config.document import Path
     from config.loading import Places
     from config.problems import Problem
     from config.root import Config
 
-Remark: TypeAlias = "tuple[Path, str, str]"
 _NAMED = 5
 _SECTIONS = ("providers", "guardrails", "routers", "sources", "tools")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from config.findings import Substituted
 from config.listening import is_loopback, split_listen
@@ -14,11 +14,10 @@ from config.secret import Secret
 from config.struct import Ref
 
 if TYPE_CHECKING:
-    from config.document import Path
+    from config.beside import Remark
     from config.root import Config
     from config.shape import Spot
 
-Remark: TypeAlias = "tuple[Path, str, str]"
 
 # $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
 _PLACEHOLDER = re.compile(r"\$[\w.:]+|\$\(\w+\)|\{\w+\}|<[^<>]+>|env[./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")

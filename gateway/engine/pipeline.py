@@ -38,8 +38,8 @@ from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, 
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
 from router.dispatch import AS_IT_IS, Changes
+from router.fitting import after_refusal, made_to_fit
 from router.policy import RoutePolicy
-from router.shorten import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -280,13 +280,13 @@ class Pipeline:
             fit = route.context.fit
             # What counts is what must go: passages may be left out.
             size = prompt_tokens(fit(request, 0))
-            request, size = _made_to_fit(request, size, policy, exchange)
+            request, size = made_to_fit(request, size, policy, exchange)
         changes = AS_IT_IS if reveal is None and fit is None else Changes(reveal, fit)
         try:
             return await self._dispatcher.dispatch(request, policy, exchange, unsettled, changes, size, opening)
         except GatehouseError:
             # A provider counts for itself: once more with less, if that was all.
-            shorter = _after_refusal(request, policy, exchange)
+            shorter = after_refusal(request, policy, exchange)
             if shorter is None:
                 raise
             return await self._dispatcher.dispatch(shorter, policy, exchange, unsettled, changes, None, opening)
@@ -376,31 +376,3 @@ def _downgrade_model(unsettled: Unsettled) -> str:
 
 def _open_to(caller: Caller, route: Route) -> bool:
     return caller.pipelines is None or route.name in caller.pipelines
-
-
-def _made_to_fit(request: ChatRequest, size: int, policy: RoutePolicy, exchange: Exchange) -> tuple[ChatRequest, int]:
-    """The request with fewer turns, where that is wanted and no target would hold it; and its size."""
-    room = policy.room(request.max_tokens or 0)
-    if policy.shorten is None or room is None or size <= room:
-        return request, size
-    started = time.perf_counter()
-    request = shorten(request, room, policy.shorten)
-    shorter = prompt_tokens(request)
-    exchange.record("shorten", started, {"tokens": size, "left": shorter})
-    return request, shorter
-
-
-def _after_refusal(request: ChatRequest, policy: RoutePolicy, exchange: Exchange) -> ChatRequest | None:
-    """What to ask after the last target has said that the prompt is too long; None where that is not wanted."""
-    if policy.shorten is None or not exchange.attempts or exchange.attempts[-1].error != "context_window":
-        return None
-    started = time.perf_counter()
-    size = prompt_tokens(request)
-    request = shorten(request, int(_SHORTER * size), policy.shorten)
-    shorter = prompt_tokens(request)
-    exchange.record("shorten", started, {"tokens": size, "left": shorter})
-    return request if shorter < size else None
-
-
-# What is left of a prompt that a provider called too long.
-_SHORTER = 0.6

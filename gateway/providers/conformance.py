@@ -11,9 +11,8 @@ It needs pytest, which nothing else here does: only tests import this module.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
-from unittest.mock import MagicMock
 
 from config.providers import NetworkConfig, ProviderBase, ProviderParts
 from contract.dialect import Dialect
@@ -24,6 +23,20 @@ from contract.provider import Provider
 from contract.work import WorkPool
 from gateway.providers.credentials import Credentials
 from gateway.providers.remote import RemoteProvider
+
+
+class _Embedder:
+    """Implements `Embeds`: all texts mean the same."""
+
+    name = "one"
+    dimensions = 1
+    ready = True
+
+    def status(self) -> str:
+        return "ready"
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return [[1.0] for _ in texts]
 
 
 class _Parts:
@@ -37,8 +50,7 @@ class _Parts:
         self._dialect = dialect
 
     def embedder(self) -> Embeds:
-        embedder: Embeds = MagicMock()
-        return embedder
+        return _Embedder()
 
     def dialect(self, name: str) -> Dialect:
         assert self._dialect is not None, f"it asks for the dialect {name}: name it in the class of tests"

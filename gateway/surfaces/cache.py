@@ -37,7 +37,7 @@ class CacheSurface(Surface):
 
     def __init__(self, parts: SurfaceParts) -> None:
         self._runtime = parts.runtime
-        self._errors = parts.vendors[0].errors
+        self._errors = parts.vendors.first.errors
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""

@@ -70,7 +70,7 @@ class DocumentSurface(Surface):
     def __init__(self, parts: SurfaceParts) -> None:
         self._runtime = parts.runtime
         self._bodies = parts.bodies
-        self._errors = parts.vendors[0].errors
+        self._errors = parts.vendors.first.errors
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""

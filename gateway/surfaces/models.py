@@ -34,17 +34,14 @@ class ModelSurface(Surface):
 
     def __init__(self, parts: SurfaceParts) -> None:
         self._runtime = parts.runtime
-        self._vendors = {each.name: each for each in parts.vendors}
-        self._first = parts.vendors[0]
-        self._of_version = {version: each for each in parts.vendors for version in each.versions}
-        self._told = [each for each in reversed(parts.vendors) if each.header]
+        self._vendors = parts.vendors
         self._calling = next((each.name for each in parts.vendors if each.verbs), "")
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
         parts = {
-            "vendor": "|".join(self._vendors),
-            "version": "|".join(["v1", *self._of_version]),
+            "vendor": "|".join(self._vendors.by_name),
+            "version": "|".join(["v1", *self._vendors.of_version]),
             "name": r".*[^/\n]",
         }
         return (Pattern("(?:/{vendor})?/{version}/models(?:/{name})?", self._find, methods=(), parts=parts),)
@@ -56,13 +53,14 @@ class ModelSurface(Surface):
             if found.values["vendor"] in ("", self._calling) and re.search(r":[A-Za-z]+\Z", name):
                 return None
             raise wrong_method(found.path, ("GET",))
-        told = self._vendors.get(found.values["vendor"]) or self._of_version.get(found.values["version"])
+        vendors, values = self._vendors, found.values
+        told = vendors.by_name.get(values["vendor"]) or vendors.of_version.get(values["version"])
         family = told.name if told is not None else self._calling if ":" in name else ""
         return partial(self._serve, told, family, name or None)
 
     async def _serve(self, told: Vendor | None, family: str, name: str | None, call: HttpCall) -> None:
         """Answers in the manner of the vendor whose path it is, or whose SDK asks. `name` is None for the list."""
-        vendor = told or next((each for each in self._told if each.header in call.headers), self._first)
+        vendor = told or self._vendors.calling(call.headers)
         call.vendor = family
 
         async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:

@@ -15,7 +15,7 @@ from gateway.surfaces.surface import Fixed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.surfaces.surface import Surface, Vendor
+    from gateway.surfaces.surface import Route, Surface, Vendor, Vendors
 
 _VERSION = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]*)?\Z")
 _MODELS = "models"
@@ -32,17 +32,17 @@ _OPERATIONS = {
 class Nearby:
     """What there is near the paths of these surfaces."""
 
-    def __init__(self, vendors: Iterable[Vendor], surfaces: Sequence[Surface]) -> None:
-        self._vendors = {each.name: each for each in vendors}
-        self._first = next(iter(self._vendors), "")
-        self._versions = frozenset({"v1", *(each for vendor in self._vendors.values() for each in vendor.versions)})
-        self._rooted = frozenset(each for vendor in self._vendors.values() for each in vendor.rooted)
-        self._verbs = {verb: vendor for vendor in self._vendors.values() for verb in vendor.verbs}
+    def __init__(self, vendors: Vendors, surfaces: Iterable[tuple[Surface, Sequence[Route]]]) -> None:
+        self._vendors = vendors.by_name
+        self._first = vendors.first.name
+        self._versions = frozenset({"v1", *vendors.of_version})
+        self._rooted = frozenset(each for vendor in vendors for each in vendor.rooted)
+        self._verbs = {verb: vendor for vendor in vendors for verb in vendor.verbs}
         # What follows the version, and whose API it is; empty for all.
         self._tails = {_MODELS: ""}
         self._spelled: dict[str, str] = {}
-        for surface in surfaces:
-            for route in surface.routes():
+        for surface, routes in surfaces:
+            for route in routes:
                 if surface.vendor is not None and isinstance(route, Fixed) and route.path.startswith("/v1/"):
                     tail = route.path.removeprefix("/v1/")
                     self._tails[tail] = surface.vendor.name
@@ -51,7 +51,7 @@ class Nearby:
         self._spelled |= _OPERATIONS
         self._never_served = [
             (tail, vendor.name)
-            for vendor in self._vendors.values()
+            for vendor in vendors
             for tail in vendor.unserved.split()
             if self._tails.get(tail) != vendor.name
         ]

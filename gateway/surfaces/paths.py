@@ -12,7 +12,7 @@ from gateway.surfaces.bodies import BodyReader
 from gateway.surfaces.nearby import Nearby
 from gateway.surfaces.origins import METHODS
 from gateway.surfaces.request import run_request
-from gateway.surfaces.surface import Fixed, Found, Pattern, SurfaceParts, wrong_method
+from gateway.surfaces.surface import Fixed, Found, Pattern, SurfaceParts, Vendors, wrong_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,19 +36,18 @@ class Paths:
         """`origins`: whose web pages may call; None for nobody's."""
         self._runtime = runtime
         self._origins = origins
-        named = [each.vendor for each in surfaces if each.vendor is not None]
-        self._vendors: dict[str, Vendor] = {each.name: each for each in named}
+        self._vendors = vendors = Vendors(each.vendor for each in surfaces if each.vendor is not None)
         # Every vendor's, whoever is asked: two keys that differ are refused.
-        self.key_headers = tuple({header: None for each in named for header in each.key_headers})
-        parts = SurfaceParts(runtime, BodyReader(), tuple(self._vendors.values()))
+        self.key_headers = tuple({header: None for each in vendors for header in each.key_headers})
+        parts = SurfaceParts(runtime, BodyReader(), vendors)
         self.posts: dict[str, Endpoint] = {}
         self._methods: dict[str, dict[str, Endpoint]] = {}
         self._of_path: list[tuple[str, Vendor]] = []
         self._patterns: dict[str, tuple[Pattern, tuple[tuple[str, str], ...]]] = {}
         written: list[str] = []
-        made = [each(parts) for each in surfaces]
-        for surface in made:
-            for route in surface.routes():
+        made = [(surface, surface.routes()) for surface in [each(parts) for each in surfaces]]
+        for surface, routes in made:
+            for route in routes:
                 if isinstance(route, Fixed):
                     self._mount(surface.vendor, route)
                 else:
@@ -57,15 +56,15 @@ class Paths:
                     named_parts = tuple((name, f"p{number}_{name}") for name in _PART.findall(route.path))
                     self._patterns[f"p{number}"] = (route, named_parts)
         self._match = re.compile(f"(?:{'|'.join(written)})\\Z").match
-        self._nearby = Nearby(self._vendors.values(), made)
-        versions = [version for each in self._vendors.values() for version in each.versions]
+        self._nearby = Nearby(vendors, made)
         begun = [*self._methods, *(pattern.path for pattern, _ in self._patterns.values())]
-        heads = {"v1", *self._vendors, *versions, *(found[1] for each in begun if (found := _HEAD.match(each)))}
+        heads = {
+            "v1",
+            *vendors.by_name,
+            *vendors.of_version,
+            *(found[1] for each in begun if (found := _HEAD.match(each))),
+        }
         self._ours = re.compile(f"/(?:{'|'.join(map(re.escape, sorted(heads)))})(?:/|\\Z)").match
-        # A vendor that has no header of its own is meant where no other's tells.
-        self._told = [each for each in reversed(self._vendors.values()) if each.header]
-        self._first = next(iter(self._vendors.values()))
-        self._of_version = {version: each for each in self._vendors.values() for version in each.versions}
 
     def _mount(self, vendor: Vendor | None, route: Fixed) -> None:
         paths = [route.path]
@@ -147,15 +146,16 @@ class Paths:
         """Answers with `error` in the shape of `vendor`, or of the one whose path it is."""
         first = path.split("/", 2)[1] if path.startswith("/") else ""
         begun = next((each for known, each in self._of_path if path.startswith(known)), None)
-        whose = self._vendors.get(vendor or first) or self._of_version.get(first) or begun
+        vendors = self._vendors
+        whose = vendors.by_name.get(vendor or first) or vendors.of_version.get(first) or begun
 
         async def refuse(call: HttpCall) -> None:
             async def answer(*_: object) -> None:
                 raise error
 
-            told = next((each for each in self._told if each.header in call.headers), self._first)
+            told = vendors.calling(call.headers)
             # Below /v1 stand paths of several (`files`): then the headers of a vendor's SDK tell.
-            known = told if whose is None or (path.startswith("/v1/") and told is not self._first) else whose
+            known = told if whose is None or (path.startswith("/v1/") and told is not vendors.first) else whose
             await run_request(self._runtime, call, "unknown path", known.errors, answer)
 
         return refuse

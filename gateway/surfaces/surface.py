@@ -9,7 +9,7 @@ import msgspec
 from contract.errors import WrongMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.engine.runtime import Runtime
     from gateway.surfaces.bodies import BodyReader
@@ -53,6 +53,24 @@ class Vendor(msgspec.Struct, frozen=True):
         return self.versions[0] if self.versions else "v1"
 
 
+class Vendors:
+    """All vendors whose API is served. The first is meant where nothing tells."""
+
+    def __init__(self, vendors: Iterable[Vendor]) -> None:
+        self.by_name: dict[str, Vendor] = {each.name: each for each in vendors}
+        self.of_version = {version: each for each in self.by_name.values() for version in each.versions}
+        self.first = next(iter(self.by_name.values()))
+        # A vendor that has no header of its own is meant where no other's tells.
+        self._told = [each for each in reversed(self.by_name.values()) if each.header]
+
+    def __iter__(self) -> Iterator[Vendor]:
+        return iter(self.by_name.values())
+
+    def calling(self, headers: Mapping[bytes, bytes]) -> Vendor:
+        """Whose SDK sends these headers."""
+        return next((each for each in self._told if each.header in headers), self.first)
+
+
 class Found(msgspec.Struct, frozen=True):
     """A request whose path a pattern matches. `values` are its parts by name, as they are meant (`%20` is a blank)."""
 
@@ -88,11 +106,11 @@ Route: TypeAlias = Fixed | Pattern
 
 
 class SurfaceParts(msgspec.Struct, frozen=True):
-    """What a surface is made with. `vendors`: all of them, the first of which is meant where nothing tells."""
+    """What a surface is made with."""
 
     runtime: Runtime
     bodies: BodyReader
-    vendors: tuple[Vendor, ...] = ()
+    vendors: Vendors
 
 
 class Surface(Protocol):

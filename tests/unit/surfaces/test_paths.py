@@ -7,12 +7,11 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from unittest.mock import MagicMock
 
 import pytest
 
 from contract.errors import InvalidRequest
-from gateway.surfaces.conformance import SurfaceConformance
+from gateway.surfaces.conformance import SurfaceConformance, empty_runtime
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.openai import OPENAI, OpenAISurface
 from gateway.surfaces.paths import Paths
@@ -55,8 +54,7 @@ class PaperSurface(Surface):
 
 @pytest.fixture
 def paths() -> Paths:
-    runtime = MagicMock()
-    runtime.draining = False
+    runtime = empty_runtime()
     return Paths(runtime, [OpenAISurface, PaperSurface], None)
 
 
@@ -123,8 +121,7 @@ def test_what_is_served_is_no_more_told_of_as_missing() -> None:
         def routes(self) -> Sequence[Route]:
             return (Fixed("/v1/batches", partial(self._say, "kept")),)
 
-    runtime = MagicMock()
-    runtime.draining = False
+    runtime = empty_runtime()
     before, after = (Paths(runtime, [OpenAISurface, each], None) for each in (PaperSurface, BatchSurface))
     assert b"is an endpoint of the vendor's that is not served here" in answered(before, "POST", "/v1/batches")[2]
     assert answered(after, "POST", "/v1/batches")[0] == 200
@@ -137,4 +134,4 @@ def test_a_class_of_tests_finds_a_surface_that_says_too_little() -> None:
         asks = (("POST", "/v1/papers"),)
 
     with pytest.raises(AssertionError):
-        Forgetful().test_every_route_is_asked(MagicMock())
+        Forgetful().test_every_route_is_asked(empty_runtime())
