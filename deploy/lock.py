@@ -1,4 +1,7 @@
-"""Writes requirements.lock: every package that the checkout needs, with hashes. Needs uv."""
+"""Writes the lock files: every package that the checkout needs, with hashes. Needs uv.
+
+Pinned versions stay as they are, so that adding a package changes nothing else; `--upgrade` takes the newest.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,18 @@ PREVIOUS_HEAD = (
 PREVIOUS_SDKS = "openai>=2,<3\nanthropic>=1,<2\ngoogle-genai>=2,<3\n"
 
 
-def compiled(*arguments: str, stdin: str | None = None) -> str:
-    """What `uv pip compile` prints, without its own heading."""
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, input=stdin).stdout  # noqa: S603
+def compile_lock(lock: Path, head: str, *arguments: str, stdin: str | None = None) -> None:
+    """Resolves with uv and writes `lock` below its heading."""
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header"]
+    command += [*sys.argv[1:], "--output-file", str(lock), *arguments]
+    subprocess.run(command, cwd=ROOT, check=True, text=True, input=stdin)  # noqa: S603
+    lock.write_text(head + lock.read_text())
 
 
 def main() -> int:
-    """Compiles and writes."""
-    packages = compiled("pyproject.toml", "--extra", "all", "--group", "dev")
-    LOCK.write_text(f"{HEAD}{packages}")
-    PREVIOUS.write_text(PREVIOUS_HEAD + compiled("--python-version", "3.11", "-", stdin=PREVIOUS_SDKS))
+    """Compiles both locks; the command line's arguments go to uv."""
+    compile_lock(LOCK, HEAD, "pyproject.toml", "--extra", "all", "--extra", "docs", "--group", "dev")
+    compile_lock(PREVIOUS, PREVIOUS_HEAD, "--python-version", "3.11", "-", stdin=PREVIOUS_SDKS)
     return 0
 
 
