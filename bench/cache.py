@@ -34,7 +34,7 @@ from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.phases import Answer
-from contract.tiers import Place
+from contract.tiers import CacheAddress
 from contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 
@@ -161,7 +161,7 @@ def by_meaning(count: int) -> dict[str, float]:
         rows = centres[draw.integers(0, 4000, size)] + 0.5 * draw.normal(size=(size, 384)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         for number, row in enumerate(rows, start):
-            place = Place("bench", "m", number.to_bytes(16))
+            place = CacheAddress("bench", "m", number.to_bytes(16))
             nearest.add(f"How many pages a minute does the printer A{number} print?", row, place, "p")
     for index in nearest.indexes.values():
         index.wait()

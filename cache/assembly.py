@@ -14,7 +14,7 @@ from cache.answers import AnswerCache
 from cache.key import scope_digest
 from cache.lease import Lease
 from cache.recall import ExactRecall, RecallPolicy
-from cache.tier import Guarded, Tiers
+from cache.tier import GuardedTier, Tiers
 from config.kinds import opening
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contract.tiers import Tier
 
 
-class Lends(Protocol):
+class CacheServices(Protocol):
     """What a process lends to its caches."""
 
     def redis(self, url: str) -> Redis:
@@ -48,7 +48,7 @@ class Lends(Protocol):
 class Caches:
     """The caches of one config. Their answers outlive a reload that leaves a cache as it is."""
 
-    def __init__(self, config: Config, lends: Lends, index: Callable[[], Callable[[int], Index]]) -> None:
+    def __init__(self, config: Config, lends: CacheServices, index: Callable[[], Callable[[int], Index]]) -> None:
         """`index` gives what makes an empty index of vectors of so many dimensions, for caches that go by meaning."""
         self._config = config
         self._lends = lends
@@ -122,7 +122,7 @@ class _Parts:
 def _tier(name: str, config: TierConfig, parts: _Parts) -> Tier:
     with opening("caches", name):
         tier = config.open(name, parts)
-    return Guarded(tier) if config.is_remote else tier
+    return GuardedTier(tier) if config.is_remote else tier
 
 
 def open_recall(

@@ -23,7 +23,7 @@ from config.kinds import OneOf
 from config.listening import Networks, check_listen
 from config.secret import Secret, SecretUrl, at_least, check_hashed
 from config.sources import folder_of
-from config.struct import ExactUrl, Flag, Label, Name, PageUrl, Read, Ref, Struct, Whole, one_or_several, or_one
+from config.struct import Coerce, ExactUrl, Flag, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several, or_one
 from config.units import Duration, Percentage, Rate, Tokens, period_of, read_rate, write_rate
 
 ModelRef = Annotated[str, Ref("models", "model")]
@@ -36,7 +36,7 @@ Amount = Annotated[
 ]
 
 
-Amounts = Annotated[tuple[Amount, ...], Read(one_or_several, or_one)]
+Amounts = Annotated[tuple[Amount, ...], Coerce(one_or_several, or_one)]
 
 
 class Spend(NamedTuple):
@@ -149,7 +149,7 @@ class BudgetConfig(Struct):
         return self
 
 
-Budgets = Annotated[tuple[BudgetConfig, ...], Read(one_or_several, or_one)]
+Budgets = Annotated[tuple[BudgetConfig, ...], Coerce(one_or_several, or_one)]
 
 
 class LimitsConfig(Struct):
@@ -223,9 +223,9 @@ class AppConfig(Struct):
         examples=['["${SUPPORT_BOT_KEY}"]'],
     )
     team: Annotated[str, Ref("teams", "team")] | None = Field(default=None, description="Whose app it is.")
-    models: Annotated[tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], Read(_all_models, _or_all)] = (
-        Field(default=("*",), description="The models it may ask for; `*` means all.")
-    )
+    models: Annotated[
+        tuple[Annotated[str, Ref("models", "model", wildcard="*")], ...], Coerce(_all_models, _or_all)
+    ] = Field(default=("*",), description="The models it may ask for; `*` means all.")
     surfaces: tuple[Annotated[str, OneOf("surfaces")], ...] = Field(
         default=(), description="The vendors' APIs that it may use; all without it.", examples=["[openai]"]
     )

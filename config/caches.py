@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import Field
 
 from config.document import Path
-from config.kinds import OfKind
+from config.kinds import ComponentField
 from config.struct import Component, Flag, Number, Struct, Whole
 from config.units import Duration, Percentage
 
@@ -74,7 +74,7 @@ class CacheConfig(Struct):
         default="app",
         description="Who shares answers: callers of one app, one `user` of an app, or all apps with the same labels.",
     )
-    tiers: tuple[Annotated[TierConfig, OfKind("tiers")], ...] = Field(
+    tiers: tuple[Annotated[TierConfig, ComponentField("tiers")], ...] = Field(
         default=({"kind": "memory"},),
         validate_default=True,
         min_length=1,

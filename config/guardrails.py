@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from config.findings import wrong
 from config.secret import SecretUrl
-from config.struct import Checked, Component, Flag, Read, or_one
+from config.struct import Checked, Coerce, Component, Flag, or_one
 from config.units import Duration
 
 Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -67,7 +67,7 @@ def _kind_name(value: str) -> str:
 
 
 _STEPS = r"^\s*((flag|mask|block|repair|human)|(retry|parallel) [1-9]|model \S+|say [\s\S]+)\s*$"
-Then = Annotated[tuple[Annotated[str, Checked(_step, _STEPS)], ...], Read(_listed, or_one)]
+Then = Annotated[tuple[Annotated[str, Checked(_step, _STEPS)], ...], Coerce(_listed, or_one)]
 """What a guardrail does about what it finds, in order."""
 KindName = Annotated[str, Checked(_kind_name, r"^[a-z]+(_[a-z]+)*$")]
 """A type of what is found, such as a type of personal data or the name of a list of words."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from config.crosschecks import crosscheck
-from config.document import Document, Fault, Span, read_document
+from config.document import Fault, TextRange, YamlDocument, read_document
 from config.document import Path as FilePath
 from config.explain import explain, place
 from config.kinds import Kinds
@@ -20,7 +20,7 @@ from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
 from config.references import Files, References, stamp
 from config.root import Config
-from config.shape import Spot, plain_keys, walk, write_path
+from config.shape import ConfigNode, plain_keys, walk, write_path
 from contract.egress import from_environment, is_this_machine
 
 _MAX_FILE = 4_000_000
@@ -40,10 +40,12 @@ def load(
     return load_with_places(path, kinds, environ, listen, files)[0]
 
 
-class Places:
+class SourcePositions:
     """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
 
-    def __init__(self, file: str, document: Document, lines: Callable[[], MaskedLines], spots: list[Spot]) -> None:
+    def __init__(
+        self, file: str, document: YamlDocument, lines: Callable[[], MaskedLines], spots: list[ConfigNode]
+    ) -> None:
         """`lines` are asked for when there is something to remark."""
         self.spots = spots
         self._file = file
@@ -64,7 +66,7 @@ def load_with_places(
     environ: Mapping[str, str] = os.environ,
     listen: str | None = None,
     files: Files | None = None,
-) -> tuple[Config, Places]:
+) -> tuple[Config, SourcePositions]:
     """As `load`, and where everything stands."""
     path = Path(path)
     files = {} if files is None else files
@@ -91,7 +93,7 @@ def load_with_places(
     config._files = dict(files)
     config._kinds = kinds
     config._origin = str(path.resolve())
-    return config, Places(str(path), document, lines, spots)
+    return config, SourcePositions(str(path), document, lines, spots)
 
 
 def _uses_environment(config: Config) -> bool:
@@ -118,12 +120,12 @@ def _read(path: Path) -> str:
     raise ConfigError([Problem(str(path), 1, 1, "", message, cure)])
 
 
-def _check(document: Document, folder: Path, kinds: Kinds) -> tuple[Config | None, list[Fault], list[Spot]]:
+def _check(document: YamlDocument, folder: Path, kinds: Kinds) -> tuple[Config | None, list[Fault], list[ConfigNode]]:
     faults = list(document.faults)
     if not isinstance(document.data, dict):
         if not faults:
             cure = "begin with version: 1"
-            faults.append(Fault((), Span(0, 0, 0, 1), "the file holds no mapping of sections", cure))
+            faults.append(Fault((), TextRange(0, 0, 0, 1), "the file holds no mapping of sections", cure))
         return None, faults, []
     spots = {spot.path: spot for spot in walk(Config, document.data, kinds)}
     config: Config | None = None

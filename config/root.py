@@ -12,7 +12,7 @@ from config.caches import CacheConfig
 from config.egress import NONE, EgressConfig
 from config.findings import wrong
 from config.guardrails import GuardrailConfig
-from config.kinds import Kinds, OfKind
+from config.kinds import ComponentField, Kinds
 from config.models import ModelConfig
 from config.prices import PriceName, Prices
 from config.providers import ProviderBase
@@ -43,22 +43,22 @@ class Config(Struct):
         default="open",
         description="Who may call: apps with a key, or anybody on this machine. `keys` is the default with apps.",
     )
-    providers: dict[Name, Annotated[ProviderBase, OfKind("providers")]] = Field(
+    providers: dict[Name, Annotated[ProviderBase, ComponentField("providers")]] = Field(
         default={}, description="Dialects with credentials, by name."
     )
     models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
     pipelines: dict[Name, PipelineConfig] = Field(default={}, description="What each phase does, by name.")
-    guardrails: dict[Name, Annotated[GuardrailConfig, OfKind("guardrails")]] = Field(
+    guardrails: dict[Name, Annotated[GuardrailConfig, ComponentField("guardrails")]] = Field(
         default={}, description="Checks on what goes in and what comes out, by name."
     )
     caches: dict[Name, CacheConfig] = Field(default={}, description="Answers that are given again, by name.")
-    routers: dict[Name, Annotated[RouterConfig, OfKind("routers", usual="intents")]] = Field(
+    routers: dict[Name, Annotated[RouterConfig, ComponentField("routers", usual="intents")]] = Field(
         default={}, description="Which model, pipeline or answer a request gets, by name."
     )
-    sources: dict[Name, Annotated[SourceConfig, OfKind("sources")]] = Field(
+    sources: dict[Name, Annotated[SourceConfig, ComponentField("sources")]] = Field(
         default={}, description="Documents to retrieve from, by name."
     )
-    tools: dict[Name, Annotated[ToolConfig, OfKind("tools")]] = Field(
+    tools: dict[Name, Annotated[ToolConfig, ComponentField("tools")]] = Field(
         default={}, description="What a model may call to fetch context, by name."
     )
     prices: dict[PriceName, Prices] = Field(

@@ -18,9 +18,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from config.beside import Beside, Conflict, Remark
 from config.document import Path
 from config.findings import Substituted, wrong
+from config.raw import OptionConflict, RawConfig, Remark
 
 
 class Struct(BaseModel):
@@ -53,7 +53,7 @@ class Struct(BaseModel):
         return iter(())
 
     @classmethod
-    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: Beside) -> Iterator[Conflict]:
+    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
         """What does not go together with the rest of the file. `path` is the place of `values` in it."""
         return iter(())
 
@@ -93,7 +93,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Read:
+class Coerce:
     """A `BeforeValidator` that makes other values fit; `widen` says in the JSON schema which ones."""
 
     func: Callable[[Any], Any]

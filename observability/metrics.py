@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from contract.accounts_state import AccountsState
+    from contract.access_state import AccessState
     from contract.attempt import Attempt
     from contract.exchange import Exchange
     from contract.passages import ContextQuality
@@ -57,7 +57,7 @@ class Metrics:
         in_flight: Mapping[str, int],
         dropped: Callable[[], int],
         quality: Mapping[str, ContextQuality] | None = None,
-        accounts: Callable[[], AccountsState | None] = lambda: None,
+        accounts: Callable[[], AccessState | None] = lambda: None,
     ) -> None:
         """`in_flight` is read at each scrape, by surface; so are `health`, `dropped`, `accounts`, and `quality` by
         pipeline.
@@ -243,7 +243,7 @@ class _Live:
         in_flight: Mapping[str, int],
         dropped: Callable[[], int],
         quality: Mapping[str, ContextQuality],
-        accounts: Callable[[], AccountsState | None],
+        accounts: Callable[[], AccessState | None],
     ) -> None:
         self._quality = quality
         self._accounts = accounts
@@ -289,7 +289,7 @@ class _Live:
         yield from (relevance, precision, failed)
 
 
-def _accounted(accounts: AccountsState) -> Iterator[Metric]:
+def _accounted(accounts: AccessState) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "gatehouse_ledger_waiting_bytes", "Of the ledger's journal, not in the database yet.",
         accounts.ledger_waiting_bytes,

@@ -54,8 +54,8 @@ def turn(every_s: float) -> int:
 
 
 def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
-    """Bytes and media type. Raises `Unreadable`."""
-    from rag.documents.reading import Unreadable
+    """Bytes and media type. Raises `UnreadableFile`."""
+    from rag.documents.reading import UnreadableFile
 
     until = time.monotonic() + WHOLE_S
     try:
@@ -63,12 +63,12 @@ def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
             if 300 <= response.status < 400:
                 # A redirect leads to what nobody has listed.
                 where = response.headers.get("location", "another page")
-                raise Unreadable(f"it can't be fetched: it redirects to {where[:500]}: list that")
+                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: list that")
             if response.status != 200:
-                raise Unreadable(f"it can't be fetched: it answered {response.status}")
+                raise UnreadableFile(f"it can't be fetched: it answered {response.status}")
             kind = response.headers.get("content-type") or "text/html"
             return read_body(response, MAX_BYTES, until), kind
     except TimeoutError:
-        raise Unreadable(f"it can't be fetched within {min(TIMEOUT_S, WHOLE_S):g} s") from None
+        raise UnreadableFile(f"it can't be fetched within {min(TIMEOUT_S, WHOLE_S):g} s") from None
     except (http.client.HTTPException, OSError, ValueError) as error:
-        raise Unreadable(f"it can't be fetched: {error or type(error).__name__}") from None
+        raise UnreadableFile(f"it can't be fetched: {error or type(error).__name__}") from None

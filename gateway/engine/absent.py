@@ -8,7 +8,7 @@ from contract.phases import Answer, AugmentedRequest, Decision
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest, EmbeddingRequest, Tool
     from contract.passages import Passage
     from contract.phases import GuardedCalls, MakesAnswer
@@ -38,7 +38,7 @@ class Unguarded:
         """See `Guarded.reveal_arguments`: nothing is masked."""
         return arguments
 
-    async def check(self, reply: Reply, again: Again) -> Reply:
+    async def check(self, reply: Reply, again: AskAgain) -> Reply:
         """See `Guarded.check`."""
         return reply
 
@@ -50,7 +50,7 @@ class Unguarded:
 class NoGuards:
     """Implements `contract.guards.Guards`."""
 
-    async def open(self, request: ChatRequest, exchange: Exchange, again: Again) -> Unguarded:
+    async def open(self, request: ChatRequest, exchange: Exchange, again: AskAgain) -> Unguarded:
         """See `Guards.open`."""
         return Unguarded(request)
 
@@ -82,7 +82,7 @@ class NoRouting:
         """See `Routing.rule`."""
         return None
 
-    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: AskAgain) -> Decision:
         """See `Routing.decide`: the pipeline's own model."""
         return Decision()
 
@@ -126,7 +126,7 @@ class NoContext:
 
 
 class NoTools:
-    """Implements `contract.phases.OwnTools`."""
+    """Implements `contract.phases.GatewayTools`."""
 
     steps = 0
     definitions: tuple[Tool, ...] = ()

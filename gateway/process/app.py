@@ -24,7 +24,7 @@ from config.problems import ConfigError
 from config.references import stamp
 from gateway import __version__
 from gateway.admin.api import admin_api
-from gateway.admin.plane import AdminPlane
+from gateway.admin.service import AdminService
 from gateway.assembly.building import build
 from gateway.assembly.catalog import surfaces
 from gateway.assembly.configuration import load
@@ -152,7 +152,7 @@ class Process:
         self._reloading = asyncio.Lock()
         # The files that the last attempt to load read, or wanted to, and what they looked like then.
         self._files = config.files
-        self.admin = admin_api(AdminPlane(self.runtime, lambda: self._config, self._reload_all))
+        self.admin = admin_api(AdminService(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
         self.bounds = bounds_of(config.server, _open_files())
         self.origins = _origins(config.server)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from config.access import LimitsConfig
 from config.findings import wrong
 from config.providers import MaxAnswer, ProviderBase
-from config.struct import HttpUrl, Read
+from config.struct import Coerce, HttpUrl
 from contract.endpoint import MAX_ANSWER_BYTES
 from gateway.simulator.wires import Vendor
 
@@ -44,7 +44,7 @@ class SimulatedConfig(ProviderBase):
 
     kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
     dialect: Vendor = Field(default="openai", description="The dialect it speaks.")
-    script: Annotated[dict[str, tuple[str, ...]], Read(_script, _or_faults)] = Field(
+    script: Annotated[dict[str, tuple[str, ...]], Coerce(_script, _or_faults)] = Field(
         default={},
         description="What it does: a fault (`ok`, `429`, `cut-20`, ...), a list in order, or a map of model to either.",
     )

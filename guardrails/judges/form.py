@@ -13,12 +13,12 @@ from config.document import Path
 from config.findings import wrong
 from config.guardrails import Form as Expression
 from contract.work import WorkPool
-from guardrails.component import Parts
+from guardrails.component import GuardrailParts
 from guardrails.judges.guard import CUT_OFF, AnswerGuardrail, Judgement
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from guardrails.formats.forms import Form
 
@@ -55,7 +55,7 @@ class FormatConfig(AnswerGuardrail):
         if values.get("schema") is not None or values.get("must_be") == "sql":
             yield ("must_be",), "formats"
 
-    def judge_of(self, parts: Parts) -> FormJudge:
+    def judge_of(self, parts: GuardrailParts) -> FormJudge:
         """See `AnswerGuardrail.judge_of`."""
         from guardrails.formats import forms
 
@@ -80,7 +80,7 @@ class FormJudge:
         self.name = form.name
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`."""
         if calls and not text.strip():

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
-from config.beside import Remark
 from config.document import Path
 from config.findings import wrong
+from config.raw import Remark
 from config.routers import ModelRef, RouterConfig, RouterParts, ThenConfig
 from config.struct import Checked, Name, Number, Struct
 from config.units import Percentage, Tokens
@@ -22,7 +22,7 @@ from config.units import Percentage, Tokens
 if TYPE_CHECKING:
     from contract.phases import Decision
     from router.intents.decide import Router
-    from router.intents.rules import Rule
+    from router.intents.rules import RoutingRule
 
 
 def _hours(value: str) -> str:
@@ -69,12 +69,12 @@ class RuleConfig(Struct):
     when: WhenConfig = Field(description="What has to hold.")
     then: ThenConfig = Field(description="What happens then.")
 
-    def rule(self) -> Rule:
+    def rule(self) -> RoutingRule:
         """As it runs."""
-        from router.intents.rules import Condition, Rule
+        from router.intents.rules import RoutingRule, RuleCondition
 
         when = self.when
-        condition = Condition(
+        condition = RuleCondition(
             apps=when.app,
             headers={name.lower(): value for name, value in when.header.items()},
             metadata=when.metadata,
@@ -84,7 +84,7 @@ class RuleConfig(Struct):
             over=when.over,
             under=when.under,
         )
-        return Rule(condition, self.then.decision("rule", self.name))
+        return RoutingRule(condition, self.then.decision("rule", self.name))
 
 
 class IntentConfig(Struct):

@@ -16,7 +16,7 @@ from cache.recall import ExactRecall, RecallPolicy
 from cache.tier import Tiers
 from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta
-from contract.errors import CutShort
+from contract.errors import IncompleteReply
 from contract.exchange import Exchange
 from contract.messages import CacheControl, ChatRequest, Message, Text
 from contract.passages import Passage
@@ -41,7 +41,7 @@ class Reply:
         if not self._pieces:
             return None
         if self._fails and len(self._pieces) < 5:
-            raise CutShort("cut")
+            raise IncompleteReply("cut")
         piece = self._pieces.pop(0)
         return [Delta((ChoiceDelta(text=piece, finish="" if self._pieces else "stop"),))]
 
@@ -112,7 +112,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
 
             try:
                 made = await answered(pipelines[which], request, exchange, make)
-            except CutShort:
+            except IncompleteReply:
                 return
             said = ""
             try:
@@ -120,7 +120,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
                     said += "".join(choice.text for delta in deltas for choice in delta.choices)
                     if leaves and len(said) > 3:
                         return
-            except CutShort:
+            except IncompleteReply:
                 return
             finally:
                 await made.reply.close()
@@ -153,7 +153,7 @@ def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
             try:
                 while (deltas := await made.reply.next()) is not None:
                     said += "".join(choice.text for delta in deltas for choice in delta.choices)
-            except CutShort:
+            except IncompleteReply:
                 return "cut"
             finally:
                 await made.reply.close()

@@ -19,7 +19,7 @@ from contract.reply import OutputFilter
 from contract.stock import StockReply
 from contract.unsettled import Unsettled
 from gateway.engine.absent import NO_CONTEXT, NO_RECALL, NO_ROUTING, NoRecall, NoRouting
-from gateway.engine.asides import Asides
+from gateway.engine.background_calls import BackgroundCalls
 from gateway.engine.pipeline import Pipeline, Route
 from router.dispatch import Dispatcher
 from router.policy import RoutePolicy, TargetPolicy
@@ -119,7 +119,7 @@ def asked(
     }
     routes = {"front": pipelines["front"], "plain": Route("plain", POLICY)}
     dispatcher = cast("Dispatcher", Answers(ran))
-    pipeline = Pipeline(routes, KeyRing({}), dispatcher, pipelines, cast("Asides", None))
+    pipeline = Pipeline(routes, KeyRing({}), dispatcher, pipelines, cast("BackgroundCalls", None))
 
     async def run() -> str:
         exchange = record or Exchange("test")
@@ -162,7 +162,7 @@ def test_without_a_phase_only_the_dispatch_runs() -> None:
 
 
 def test_a_refused_model_leaves_its_cost_to_be_written_down() -> None:
-    pipeline = Pipeline({}, KeyRing({}), cast("Dispatcher", None), {}, cast("Asides", None))
+    pipeline = Pipeline({}, KeyRing({}), cast("Dispatcher", None), {}, cast("BackgroundCalls", None))
     exchange, unsettled = Exchange("test"), Unsettled()
     exchange.caller = Caller("a")
     with pytest.raises(UnknownModel):
