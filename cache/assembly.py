@@ -13,19 +13,19 @@ from pydantic import BaseModel
 from cache.answers import AnswerCache
 from cache.key import scope_digest
 from cache.lease import Lease
-from cache.recall import ExactRecall, RecallPolicy
+from cache.phase import CachePhase, CachePolicy
 from cache.tier import GuardedTier, Tiers
 from config.kinds import opening
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from cache.recall import Versioned
+    from cache.phase import Versioned
     from cache.semantic.nearest import Index
     from config.caches import CacheConfig, TierConfig
     from config.root import Config
     from contract.embedding import Vectors
-    from contract.phases import Recall
+    from contract.phases import ResponseCache
     from contract.tiers import Tier
 
 
@@ -67,8 +67,8 @@ class Caches:
         """The answers of each."""
         return {name: self.answers(name) for name in self._config.caches}
 
-    def recall(self, pipeline: str, sources: Mapping[str, Versioned]) -> Recall | None:
-        """The recall phase of one pipeline; None where that names no cache."""
+    def phase(self, pipeline: str, sources: Mapping[str, Versioned]) -> ResponseCache | None:
+        """The cache phase of a pipeline; None where it names no cache."""
         name = self._config.pipelines[pipeline].recall
         if name is None:
             return None
@@ -127,13 +127,13 @@ def _tier(name: str, config: TierConfig, parts: _Parts) -> Tier:
 
 def open_recall(
     config: Config, pipeline_name: str, sources: Mapping[str, Versioned], answers: AnswerCache, redis: Redis | None
-) -> Recall:
-    """The recall phase of one pipeline that names a cache, over its `answers`."""
+) -> ResponseCache:
+    """The cache phase of a pipeline that names a cache, over its `answers`."""
     pipeline = config.pipelines[pipeline_name]
     name = pipeline.recall or ""
     cache = config.caches[name]
     shared = any(each.in_redis for each in cache.tiers)
-    policy = RecallPolicy(
+    policy = CachePolicy(
         name,
         _digest(config, pipeline_name),
         cache.per,
@@ -142,7 +142,7 @@ def open_recall(
         personal=cache.personal,
     )
     used = pipeline.context.sources if pipeline.context is not None else ()
-    return ExactRecall(
+    return CachePhase(
         policy,
         answers,
         [sources[each] for each in used if each in sources],

@@ -56,7 +56,7 @@ class Versioned(Protocol):
         ...
 
 
-class RecallPolicy(msgspec.Struct, frozen=True):
+class CachePolicy(msgspec.Struct, frozen=True):
     """`per`: who shares answers. `pipeline` is a digest of all that is configured for it."""
 
     name: str
@@ -69,12 +69,12 @@ class RecallPolicy(msgspec.Struct, frozen=True):
     """Whether questions about the asker or about the moment are kept too."""
 
 
-class ExactRecall:
+class CachePhase:
     """Implements `contract.phases.Recall`."""
 
     def __init__(
         self,
-        policy: RecallPolicy,
+        policy: CachePolicy,
         answers: AnswerCache,
         sources: Sequence[Versioned] = (),
         lease: Lease | None = None,
@@ -275,7 +275,7 @@ class Miss:
     )  # fmt: skip
 
     def __init__(
-        self, recall: ExactRecall, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
+        self, recall: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
         started: float,
     ) -> None:  # fmt: skip
         self._recall = recall
