@@ -48,8 +48,8 @@ models:
   memory: {{pipeline: memory}}
   redis: {{pipeline: redis}}
 pipelines:
-  memory: {{recall: near, answer: bench}}
-  redis: {{recall: far, answer: bench}}
+  memory: {{cache: near, model: bench}}
+  redis: {{cache: far, model: bench}}
 caches:
   near: {{}}
   far: {{tiers: [{{kind: redis}}]}}

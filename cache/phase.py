@@ -298,7 +298,7 @@ class Miss:
     def noted(self) -> Miss:
         """It, once the record says so."""
         self.exchange.cache = CacheNote("miss")
-        self.exchange.record("recall", self.started, {"found": "nothing", **_about(self.look)})
+        self.exchange.record("cache", self.started, {"found": "nothing", **_about(self.look)})
         return self
 
     async def compare(self, question: str) -> Found:
@@ -357,7 +357,7 @@ def _hit(entry: CacheEntry, passages: tuple[Passage, ...], note: CacheNote, miss
     exchange = miss.exchange
     exchange.cache = note
     exchange.target = entry.target
-    exchange.record("recall", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
+    exchange.record("cache", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
     return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
 
@@ -366,7 +366,7 @@ async def _shared(joined: SharedReply, exchange: Exchange, started: float) -> An
     exchange.cache = CacheNote("shared")
     answer = await joined.ready()
     exchange.target = joined.call.exchange.target
-    exchange.record("recall", started, {"found": "under way"})
+    exchange.record("cache", started, {"found": "in flight"})
     return answer
 
 

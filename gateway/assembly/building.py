@@ -99,10 +99,10 @@ def _pipeline(
         sources = retrieval.sources
         context, tools = retrieval.context(name), retrieval.tools(pipeline.tools, pipeline.tool_steps)
     cache = caches.phase(name, sources) if caches is not None else None
-    routing = routers.routing(pipeline.route) if routers is not None else None
+    routing = routers.routing(pipeline.router) if routers is not None else None
     return Route(
         name,
-        route_policy(pipeline.answer, config.models[pipeline.answer]),
+        route_policy(pipeline.model, config.models[pipeline.model]),
         context or NO_CONTEXT,
         _guards(config, pipeline, resources),
         tools or NO_TOOLS,

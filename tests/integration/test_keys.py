@@ -27,7 +27,7 @@ version: 1
 server: {{database: "sqlite:///{folder}/gatehouse.db", data: "{folder}"}}
 providers: {{pretend: {{kind: simulated}}}}
 models: {{quick: {{targets: [pretend/m]}}, clever: {{targets: [pretend/n]}}, desk: {{pipeline: desk}}}}
-pipelines: {{desk: {{answer: clever}}}}
+pipelines: {{desk: {{model: clever}}}}
 prices: {{pretend/m: {{input: 1, output: 2}}, pretend/n: {{input: 1, output: 2}}}}
 teams: {{blue: {{}}}}
 apps:
