@@ -25,6 +25,8 @@ MAX_BODY = 1_000_000
 DEADLINE_S = 10.0
 # How long a caller waits for new keys whose old key would do.
 PATIENCE_S = 1.0
+# OpenSSL verifies with no longer one.
+_MAX_RSA_BITS = 16_384
 # The members of a JSON Web Key that joserfc gets: for a null in any other one it would refuse the key.
 _MEMBERS = ("kty", "alg", "n", "e", "crv", "x", "y")
 
@@ -187,9 +189,9 @@ def _import(jwk: Any) -> Key:
     # joserfc takes an empty `use` or `alg` for a missing one, and refuses `key_ops` that names an operation of its own.
     if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]) or jwk.get("alg") == "":
         raise ValueError("not for signatures")
-    # joserfc imports a short RSA key and writes a warning to stderr.
-    if jwk["kty"] == "RSA" and base64_to_int(jwk["n"]).bit_length() < MIN_RSA_BITS:
-        raise ValueError("too short")
+    # joserfc imports an RSA key of any size, and for a short one it writes a warning to stderr.
+    if jwk["kty"] == "RSA" and not MIN_RSA_BITS <= base64_to_int(jwk["n"]).bit_length() <= _MAX_RSA_BITS:
+        raise ValueError("too short or too long")
     key = import_key({name: jwk[name] for name in _MEMBERS if name in jwk})
     if not any(fits(key, name) for name in ALGORITHMS):
         raise ValueError("for no algorithm")

@@ -42,6 +42,7 @@ REFUSED: dict[str, Any] = {
     "a short RSA key": jwk(WEAK, "a"),
     "a short RSA key with leading zeros": jwk(RS, "a") | {"n": b64(bytes(201)) + jwk(WEAK, "a")["n"]},
     "half an RSA key": jwk(RS, "a") | {"n": jwk(WEAK, "a")["n"]},
+    "an RSA key longer than OpenSSL verifies with": jwk(RS, "a") | {"n": b64(b"\x01" + bytes(2047) + b"\x01")},
     "a modulus with padding": jwk(RS, "a", n=jwk(RS, "a")["n"] + "="),
     "a modulus of thousands of digits": jwk(RS, "a", n=10**700),
     "an exponent of 1": jwk(RS, "a", e="AQ"),
