@@ -19,7 +19,7 @@ from gateway.assembly.configuration import load
 from tests.integration.administered import chat
 from tests.live import Gateway, is_known, running_gateway
 from tests.processes import until
-from tests.unit.access.test_jwt import jwk, key_set, private, raw_token, token
+from tests.unit.access.tokens import jwk, key_set, private, raw_token, token
 
 ISSUER = "https://id.example.com/"
 YAML = """
