@@ -1,4 +1,4 @@
-"""The configuration's reference in Markdown, written from the structs."""
+"""Writes the configuration reference in Markdown from the structs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _HEAD = """# Configuration
 
 <!-- Written by `gatehouse config docs`. Change the options where they are defined, not this page. -->
 
-One YAML file (YAML 1.2), by default `./gatehouse.yaml`; `-c FILE` or `GATEHOUSE_CONFIG` name another. Unknown keys,
-wrong types, missing units and names that lead nowhere are errors, all reported at once by `gatehouse check`, with
-exit code 2.
+One YAML file (YAML 1.2), by default `./gatehouse.yaml`; `-c FILE` or `GATEHOUSE_CONFIG` names another. Unknown keys,
+wrong types, missing units and unknown names are errors. `gatehouse check` reports all of them at once, with exit
+code 2.
 
-**References.** A string may hold `${NAME}` (an environment variable), `${NAME:-default}` (the default also stands in
-for an empty variable) and `${file:/path}` (a file's content, relative to this file); `os.environ/NAME` is understood
-too. Inside `{ }` and `[ ]` put them in quotes. `$${` stands for the two characters. Secrets are shown as `••••` and
-their last four characters, never in full.
+**References.** A string may contain `${NAME}` (an environment variable), `${NAME:-default}` (the default also applies
+if the variable is empty) and `${file:/path}` (the content of a file; relative paths start at the folder of this file);
+`os.environ/NAME` works too. Inside `{ }` and `[ ]` put references in quotes. `$${` gives a literal `${`. Output shows
+secrets as `••••` and their last four characters, never in full.
 
 **Units.** Durations `500ms`, `20s`, `5m`, `1h`; sizes `10MB`, `64KiB`; percentages `85%`; `3000 tokens`.
 """
@@ -32,7 +32,7 @@ _NAMES = {str: "text", int: "whole number", bool: "true or false", float: "numbe
 
 
 def manual(kinds: Kinds) -> str:
-    """The whole page."""
+    """The complete page."""
     parts = [_HEAD, "## The file\n", _table(Config, kinds)]
     for key, info in fields(Config).items():
         parts += _section(f"## `{key}`", key, info.annotation, kinds)
@@ -61,14 +61,14 @@ def _section(title: str, path: str, annotation: Any, kinds: Kinds) -> list[str]:
 
 
 def _kinds(title: str, path: str, by_kind: dict[str, type[Struct]], kinds: Kinds) -> list[str]:
-    parts = [f"{title}\n", f"`{path}`: its `kind` decides which other keys there are.\n"]
+    parts = [f"{title}\n", f"`{path}`: its `kind` decides which other keys are valid.\n"]
     for kind, struct in by_kind.items():
         parts += [f"### `kind: {kind}`\n", f"{struct.__doc__}\n", _table(struct, kinds)]
     return [*parts, *_within(path, by_kind, kinds)]
 
 
 def _within(path: str, by_kind: dict[str, type[Struct]], kinds: Kinds) -> list[str]:
-    """What stands within several kinds, once; with the kind's name where two have another thing under one key."""
+    """The sections within several kinds, each once; with the kind's name if a key differs between kinds."""
     found: dict[str, dict[str, str]] = {}
     for kind, struct in by_kind.items():
         for key, info in fields(struct).items():
@@ -86,7 +86,7 @@ def _within(path: str, by_kind: dict[str, type[Struct]], kinds: Kinds) -> list[s
 def _table(struct: type[Struct], kinds: Kinds) -> str:
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     own = _own(struct)
-    # What a kind has of its own comes before what all of them share.
+    # A kind's own options come before the shared options.
     keys = sorted(fields(struct).items(), key=lambda item: (item[0] != "kind", item[1] not in own))
     for key, info in keys:
         cells = (

@@ -1,4 +1,4 @@
-"""A problem in the YAML and how it is shown."""
+"""Problems in the YAML, and how they are shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BOLD, _RED, _CYAN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `line` and `column` count from 1; `source` is the line with its secrets masked.
+    """One problem. `line` and `column` count from 1; `source` is the line with secrets masked.
 
     `width` is the number of characters that the caret underlines.
     """
@@ -26,7 +26,7 @@ class Problem:
     width: int = 1
 
     def render(self, color: bool = False) -> str:
-        """The place and what is wrong, the line with a caret, the suggestion."""
+        """The place and the message, the line with a caret, and the suggestion."""
         bold, red, cyan, plain = (_BOLD, _RED, _CYAN, _PLAIN) if color else ("", "", "", "")
         at = f"{self.path}: " if self.path else ""
         lines = [
@@ -43,14 +43,14 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration can't be used. `problems` holds all of them, in the file's order."""
+    """The configuration is not valid. `problems` has all problems, in the file's order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems), key=lambda p: (p.line, p.column, p.path, p.message))
         super().__init__(self.render())
 
     def render(self, color: bool = False) -> str:
-        """All problems, with a line that counts them at the end."""
+        """All problems, followed by their number."""
         count = len(self.problems)
         shown = [problem.render(color) for problem in self.problems]
         return "\n\n".join([*shown, f"{count} problem{'' if count == 1 else 's'}"])

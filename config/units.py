@@ -1,7 +1,7 @@
-"""Values with units: `20s`, `32MB`, `85%`, `3000 tokens`. The unit stands in the text, the number in the struct.
+"""Values with units: `20s`, `32MB`, `85%`, `3000 tokens`. The file has the unit, the struct a plain number.
 
 A duration becomes seconds (float), a size bytes (int), a percentage a ratio from 0 to 1 (float), tokens an int.
-A bare number is refused: whether `timeout: 30` means seconds or milliseconds is nobody's to guess.
+A bare number is refused, because `timeout: 30` could mean seconds or milliseconds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def parse_size(text: str) -> int:
 
 
 def write_size(size: int) -> str:
-    """The text with the smallest number that `parse_size` reads back as the same count of bytes."""
+    """The text with the smallest number that `parse_size` reads back as the same number of bytes."""
     fitting = [(size // scale, unit) for unit, scale in _SIZES.items() if size % scale == 0 and unit != "KB"]
     number, unit = min(fitting, key=lambda pair: pair[0]) if size else (0, "B")
     return f"{number}{unit}"
@@ -88,7 +88,7 @@ def write_tokens(count: int) -> str:
     return f"{count} tokens"
 
 
-_WORDS_FOR_UNITS = {
+_UNIT_ALIASES = {
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
     **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
@@ -102,7 +102,7 @@ _WORDS_FOR_UNITS = {
 
 @dataclass(frozen=True)
 class Unit:
-    """How a value with a unit is read, written and described. Stands in a field's `Annotated`."""
+    """How a value with a unit is read, written and described. Used in a field's `Annotated`."""
 
     name: str
     example: str
@@ -113,29 +113,29 @@ class Unit:
     pattern: str
 
     def read(self, value: object) -> object:
-        """The number that `value` stands for; the problem and its cure if it stands for none."""
+        """Returns the number that `value` gives. Raises a config error with a cure if it is not valid."""
         if not isinstance(value, str):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 raise wrong("{value} has no unit", self._with_unit(value))
-            raise wrong(f"expected a {self.name} such as {self.example}", self.cure)
+            raise wrong(f"this must be a {self.name} such as {self.example}", self.cure)
         try:
             return self.parse(value.strip())
         except ValueError:
-            raise wrong(f"{{value}} is no {self.name}", self._meant(value) or self.cure) from None
+            raise wrong(f"{{value}} is not a {self.name}", self._suggestion(value) or self.cure) from None
 
-    def _meant(self, text: str) -> str:
-        """What a text with another word for the unit was probably meant to be; empty for nothing."""
+    def _suggestion(self, text: str) -> str:
+        """A cure for text with another name of the unit; empty if there is none."""
         match = re.fullmatch(r"([0-9.,]+)\s*([A-Za-z%]+)\.?", text.strip())
         if match is None or isinstance(text, Substituted):
             return ""
         number, word = match[1].replace(",", "."), match[2].lower()
-        unit = _WORDS_FOR_UNITS.get(word) or next((each for each in self.units if each.lower() == word), word)
-        made = f"{number} {unit}" if self.name == "count of tokens" else f"{number}{unit}"
+        unit = _UNIT_ALIASES.get(word) or next((each for each in self.units if each.lower() == word), word)
+        corrected = f"{number} {unit}" if self.name == "count of tokens" else f"{number}{unit}"
         try:
-            self.parse(made)
+            self.parse(corrected)
         except ValueError:
             return ""
-        return f"did you mean {made}?"
+        return f"did you mean {corrected}?"
 
     def _with_unit(self, value: object) -> str:
         text = f"{value} {self.units[0]}" if self.name == "count of tokens" else f"{value}{self.units[0]}"
@@ -149,7 +149,7 @@ class Unit:
         return f"write {text}, or another unit: {others}" if others else f"write {text}"
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads the text before the number's own checks, and writes it with its unit."""
+        """Parses the text before the number's own checks, and writes it with its unit."""
         return core_schema.no_info_before_validator_function(
             self.read, handler(source), serialization=core_schema.plain_serializer_function_ser_schema(self.write)
         )
@@ -200,25 +200,25 @@ _WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 class Rate(NamedTuple):
-    """So many in a window of seconds."""
+    """At most `most` in a window of `window_s` seconds."""
 
     most: int
     window_s: int
 
 
 def read_rate(value: object) -> object:
-    """`600 per minute`."""
+    """Parses `600 per minute`."""
     if isinstance(value, Rate):
         return value
     match = re.fullmatch(r"([1-9][0-9]{0,8}) per (second|minute|hour|day)", value) if isinstance(value, str) else None
     if match is None:
-        meant = _meant_rate(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
-        raise wrong("{value} is no rate", meant or "write it like 600 per minute; second, hour and day are known too")
+        suggestion = _suggest_rate(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
+        raise wrong("{value} is not a rate", suggestion or "write it like 600 per minute (second, hour, day)")
     return Rate(int(match[1]), _WINDOWS[match[2]])
 
 
 def period_of(word: str) -> str:
-    """`minute` of `min`, `m`, `minutes`, `minutely`; empty for no period."""
+    """`minute` for `min`, `m` or `minutes`; empty if the word is not a period."""
     known = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour", "d": "day"}
     known |= {"daily": "day", "hourly": "hour", "weekly": "week", "monthly": "month", "mo": "month", "w": "week"}
     word = word.lower()
@@ -227,7 +227,7 @@ def period_of(word: str) -> str:
     )
 
 
-def _meant_rate(value: str) -> str:
+def _suggest_rate(value: str) -> str:
     match = re.fullmatch(r"\s*([0-9][0-9_,]*)\s*(?:/|per|an?|rp)?\s*([A-Za-z]+)\s*", value)
     period = period_of(match[2]) if match is not None else ""
     if match is None or period not in _WINDOWS:
@@ -236,7 +236,7 @@ def _meant_rate(value: str) -> str:
 
 
 def write_rate(rate: Rate) -> str:
-    """As it is written in the YAML."""
+    """The rate as the YAML writes it."""
     return f"{rate.most} per {next(name for name, seconds in _WINDOWS.items() if seconds == rate.window_s)}"
 
 

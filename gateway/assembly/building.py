@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 async def build(config: Config, resources: Resources) -> Engine:
     """An engine for `config`, whole; nothing is left behind when it fails."""
-    egress = resources.egress = config.way_out
+    egress = resources.egress = config.outbound
     async with AsyncExitStack() as stack:
         providers = await build_providers(config, resources, stack)
         retrieval = await _retrieval(config, resources, stack)

@@ -28,7 +28,7 @@ def advise(config: Config, places: SourcePositions) -> list[Problem]:
         *_without_a_price(config),
         *_prices_of_nothing(config),
         *_of_components(config),
-        *first_mistakes(config, places.spots),
+        *first_mistakes(config, places.nodes),
     ]
     problems = {places.problem(path, message, cure) for path, message, cure in remarks}
     return sorted(problems, key=lambda each: (each.line, each.column, each.message))

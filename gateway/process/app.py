@@ -142,7 +142,7 @@ class Process:
                 log=observe.log,
                 service_name=observe.service_name,
                 service_version=__version__,
-                egress=config.way_out,
+                egress=config.outbound,
             ),
             health.snapshot,
             quality=resources.quality,

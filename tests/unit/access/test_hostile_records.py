@@ -123,7 +123,7 @@ def test_networks_are_those_of_both() -> None:
 
 
 def test_what_is_wrong_is_said_with_the_value() -> None:
-    with pytest.raises(ValueError, match=r"budget\.0\.spend: \"lots\" is no budget") as told:
+    with pytest.raises(ValueError, match=r"budget\.0\.spend: \"lots\" is not a budget") as told:
         check_options("app", {"budget": "lots"})
     assert "{" not in str(told.value)
     with pytest.raises(ValueError, match="list of names"):
