@@ -48,7 +48,7 @@ WRONG = [
     (
         "apps: {a: {keys: [k]}}\nserver: {database: postgresql://u@h:port/d}",
         "server.database",
-        "is not a listen address",
+        "not a database URL",
     ),
     ("apps: {a: {keys: [k]}}\nserver: {pepper: short}", "server.pepper", "32 characters"),
     ("apps: {a: {keys: [k]}}\nserver: {workers: 0}", "server.workers", "1"),
