@@ -1,4 +1,4 @@
-"""Columns of text for a terminal."""
+"""Aligned columns of text for a terminal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int | None = None) -> str:
-    """One line a row. The first `left` columns begin alike, the others end alike; None: all begin alike.
+    """One line per row. The first `left` columns are left-aligned, the others right-aligned; None: all left-aligned.
 
-    People name things themselves: nothing that they write may steer a terminal.
+    Control characters are escaped, because names come from users and must not control the terminal.
     """
     shown = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*shown, strict=True)]
@@ -28,6 +28,6 @@ def _printable(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal."""
+    """The number of terminal columns."""
     wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
     return len(text) + wide - sum(unicodedata.combining(each) > 0 for each in text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from access.callers.directory import CallerDirectory, key_sets
 from access.callers.keys import TokenCallers
-from access.ledger.pricing import learn_prices, prices_of
+from access.ledger.pricing import preload_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
 from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
@@ -56,7 +56,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         owned = stack.pop_all()
     _bind(resources, routes, asides)
     answers = caches.all() if caches is not None else {}
-    learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
+    learning = asyncio.create_task(asyncio.to_thread(preload_prices, config, prices))
     resources.keep(learning)
     # Nothing fails from here on: a config that is refused leaves no trace.
     resources.accounts.follow(directory, quota)

@@ -37,8 +37,8 @@ from contract.stock import StockReply
 from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
-from router.dispatch import AS_IT_IS, Changes
-from router.fitting import after_refusal, made_to_fit
+from router.dispatch import NO_CHANGES, Changes
+from router.fitting import fit_to_targets, shorten_after_refusal
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
@@ -280,13 +280,13 @@ class Pipeline:
             fit = route.context.fit
             # What counts is what must go: passages may be left out.
             size = prompt_tokens(fit(request, 0))
-            request, size = made_to_fit(request, size, policy, exchange)
-        changes = AS_IT_IS if reveal is None and fit is None else Changes(reveal, fit)
+            request, size = fit_to_targets(request, size, policy, exchange)
+        changes = NO_CHANGES if reveal is None and fit is None else Changes(reveal, fit)
         try:
             return await self._dispatcher.dispatch(request, policy, exchange, unsettled, changes, size, opening)
         except GatehouseError:
             # A provider counts for itself: once more with less, if that was all.
-            shorter = after_refusal(request, policy, exchange)
+            shorter = shorten_after_refusal(request, policy, exchange)
             if shorter is None:
                 raise
             return await self._dispatcher.dispatch(shorter, policy, exchange, unsettled, changes, None, opening)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from access.ledger.pricing import left_out
+from access.ledger.pricing import unpriced_targets
 from config import Config
 from contract.errors import NO_PRICE
 from gateway.assembly.configuration import load, load_with_places
@@ -106,8 +106,8 @@ def test_names_of_prices(tmp_path: Path, prices: str, cost: str) -> None:
 def test_free_is_said(tmp_path: Path) -> None:
     trusted = 'providers: {own: {kind: openai, base_url: "http://own.internal/v1", trusted: true}}\n'
     text = f"version: 1\n{trusted}models: {{quick: {{targets: [own/m]}}}}{BUDGET}"
-    assert left_out(written(tmp_path, text), "quick") == {"own/m": ("bot",)}
-    assert left_out(written(tmp_path, text + 'prices: {"own/*": free}\n'), "quick") == {}
+    assert unpriced_targets(written(tmp_path, text), "quick") == {"own/m": ("bot",)}
+    assert unpriced_targets(written(tmp_path, text + 'prices: {"own/*": free}\n'), "quick") == {}
     more = 'prices: {"o/*": free}' + BUDGET
     with house(tmp_path, answered, "  quick: {targets: [o/m]}\n", more) as it:
         answer = asked(it, service_tier="priority")
@@ -154,7 +154,7 @@ def test_the_check_warns(tmp_path: Path) -> None:
     assert "app one" in none[1]
     assert "every request for none is refused" in none[1]
     assert "own/judge" in judge[1]
-    made = plan(config, "asked", lambda model: left_out(config, model))
+    made = plan(config, "asked", lambda model: unpriced_targets(config, model))
     assert [each.get("no_price_for") for each in made["targets"]] == [None, ["bot"]]
     assert "no price: left out for bot" in draw_plan(made)
     path.write_text(
