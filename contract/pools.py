@@ -1,4 +1,4 @@
-"""The threads of one process by kind of work, so that slow work of one kind keeps no other kind waiting."""
+"""The thread pools of one process, one per kind of work, so that slow work of one kind does not block another."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from contract.work import WorkPool
 
 
 class Pools:
-    """One pool for each kind of work that may take long. Threads start with the first work."""
+    """One pool for each kind of slow work. Threads start with the first work."""
 
     def __init__(self) -> None:
         self.searches = WorkPool("searches", 2)
         self.tagger = WorkPool("names and addresses")
         self.formats = WorkPool("formats", 2)
         self.judging = WorkPool("judging", 2)
-        # These wait for servers of others most of the time.
+        # These mostly wait for external servers.
         self.tools = WorkPool("tools", 32)
         self.reranking = WorkPool("reranking", 8)
         self.webhooks = WorkPool("webhooks", 8)
@@ -22,6 +22,6 @@ class Pools:
         self.learning = WorkPool("learning")
 
     def close(self) -> None:
-        """Lets go of all threads."""
+        """Stops all threads."""
         for pool in vars(self).values():
             pool.close()

@@ -1,8 +1,8 @@
 """Threads for one kind of blocking work, shared fairly between callers.
 
-Each kind of work has a pool of its own, so that slow tools never keep a guardrail waiting. Within a pool each caller
-has a queue, and the queues take turns: what one caller asks too much of delays that caller. A thread can't be
-stopped from outside, so long work is cut into slices, each asked for by itself.
+Each kind of work has its own pool, so that slow tools never delay a guardrail. Within a pool each caller has a queue,
+and the queues take turns: a caller with too much work delays only itself. A thread can't be stopped from outside, so
+long work is split into slices, which are submitted separately.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ class WorkPool:
         self._name = name
         self._executor = ThreadPoolExecutor(threads, name)
         self._threads = threads
-        # With several threads no caller gets the last one: what can't be interrupted would keep everybody else out.
+        # With several threads no caller gets the last one: work that can't be interrupted would block all others.
         self._most_running = max(1, threads - 1)
         self._most_waiting = most_waiting
         self._running: dict[str, int] = {}
         self._queues: OrderedDict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = OrderedDict()
 
     async def run(self, caller: str, work: Callable[..., T], *arguments: Any) -> T:
-        """What `work(*arguments)` gives, run in the caller's turn. Raises what it raises, and `TooManyRequests`.
+        """Runs `work(*arguments)` in the caller's turn; returns its result. Raises its errors, and `TooManyRequests`.
 
-        Who stops waiting gives up its place in the queue; work that has begun runs to its end.
+        Cancelling removes queued work; work that has begun runs to its end.
         """
         queue = self._queues.get(caller)
         if queue is not None and len(queue) >= self._most_waiting:
-            raise TooManyRequests(f"Too much of your work waits already ({self._name})", retry_after_s=1.0)
+            raise TooManyRequests(f"Too much of your work is queued already ({self._name})", retry_after_s=1.0)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, deque()).append((done, lambda: work(*arguments)))
         self._fill()
         return await done
 
     def _fill(self) -> None:
-        """Starts what may start now: one piece of work of each caller in turn."""
+        """Starts queued work, one piece per caller in turn."""
         for caller in list(self._queues):
             if sum(self._running.values()) >= self._threads:
                 return
@@ -85,7 +85,7 @@ class WorkPool:
         running.add_done_callback(ended)
 
     def close(self) -> None:
-        """Lets go of the threads; what has begun runs to its end, what waits is cancelled."""
+        """Stops the threads; running work ends normally, queued work is cancelled."""
         for queue in self._queues.values():
             for done, _ in queue:
                 done.cancel()
@@ -94,6 +94,6 @@ class WorkPool:
 
 
 def caller_of(exchange: Exchange) -> str:
-    """Whose turn a request's work takes: its app's, and within it its user's where the app names one."""
+    """The queue for a request's work: that of its app, or of its user if the app names one."""
     caller = exchange.caller
     return f"{caller.app}/{exchange.user}" if caller is not None else ""

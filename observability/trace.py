@@ -1,4 +1,4 @@
-"""One trace of a ledger: the request, its steps below it by their times, and an attempt for each call upstream."""
+"""The trace of a request: the root span, its steps nested by their times, and a span for each attempt."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def spans(exchange: Exchange) -> list[bytes]:
     noise = os.urandom(8 * len(exchange.steps))
     placed: list[tuple[Step, bytes]] = []
     encoded = []
-    # Longer steps first, so that what lies within another finds it.
+    # Longer steps first, so that a nested step finds its parent.
     for index, step in enumerate(sorted(exchange.steps, key=lambda each: (each.started, -each.ended))):
         span_id = noise[8 * index : 8 * index + 8]
         above = _enclosing(placed, step.started, step.ended) or root
         times = (_ns(exchange, step.started), _ns(exchange, step.ended))
         encoded.append(span((trace_id, span_id, above), names.STEP + step.name, INTERNAL, times, step.attributes or {}))
         placed.append((step, span_id))
-    # An attempt goes on after the dispatch that began it: it belongs below the one it began in.
+    # An attempt may end after its dispatch: its parent is the dispatch in which it began.
     dispatches = [place for place in placed if place[0].name == "dispatch"]
     for attempt in exchange.attempts:
         above = _enclosing(dispatches, attempt.started, attempt.started) or root
@@ -77,7 +77,7 @@ def _root(exchange: Exchange) -> Attributes:
     if exchange.caller is not None:
         found[names.APP] = exchange.caller.app
     if exchange.route:
-        # A model that does not exist is the caller's own text, which does not belong in a trace.
+        # An unknown model is arbitrary text from the caller, which does not belong in a trace.
         found[names.REQUEST_MODEL] = exchange.model
         found[names.ROUTE] = exchange.route
     if exchange.target:
@@ -94,11 +94,11 @@ def _root(exchange: Exchange) -> Attributes:
 
 
 def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent: bytes) -> bytes:
-    told = attempt.traced_as
-    operation = told.operation if told is not None else names.usual_operation(exchange.surface)
+    otel = attempt.traced_as
+    operation = otel.operation if otel is not None else names.usual_operation(exchange.surface)
     found: Attributes = {
         names.OPERATION: operation,
-        names.PROVIDER: (told.provider if told is not None else "") or attempt.dialect,
+        names.PROVIDER: (otel.provider if otel is not None else "") or attempt.dialect,
         names.REQUEST_MODEL: attempt.model,
         names.REQUEST_STREAM: exchange.stream,
         names.TARGET: attempt.target,

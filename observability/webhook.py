@@ -1,4 +1,4 @@
-"""Tells somebody else's server of an event. Whoever calls this is a thread that may wait."""
+"""Sends events to a webhook. Blocking: call it in a thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TIMEOUT_S = 5.0
 
 
 def post_event(url: str, event: Mapping[str, object], egress: Egress = DIRECT) -> None:
-    """Sends `event` as JSON, within `TIMEOUT_S` in all. Raises `OSError` when it is not taken."""
+    """Sends `event` as JSON, within `TIMEOUT_S` seconds. Raises `OSError` if the server does not accept it."""
     headers = {"content-type": "application/json", "user-agent": "gatehouse"}
     try:
         with opened(url, TIMEOUT_S, headers=headers, body=json.dumps(event).encode(), egress=egress) as response:
             if response.status >= 300:
-                raise OSError(f"it answered {response.status}")
+                raise OSError(f"the webhook returned status {response.status}")
     except http.client.HTTPException as error:
-        raise OSError(f"its answer is not HTTP ({type(error).__name__})") from None
+        raise OSError(f"the webhook's response is not valid HTTP ({type(error).__name__})") from None

@@ -32,7 +32,7 @@ def blame(
         if timeouts is not None and is_short(error.phase, *timeouts, stream=stream):
             return "model"
         return "target" if error.phase == "connect" else "app"
-    if error.kind == "empty" and may_be_empty(transcript.asked):
+    if error.kind == "empty" and may_be_empty(transcript.request):
         return "nobody"
     if error.kind == "connect" and not attempt.sent:
         return "target"
@@ -53,12 +53,12 @@ def is_short(phase: str, given: Timeouts, longest: Timeouts, *, stream: bool) ->
     return given.total_s < longest.total_s
 
 
-def may_be_empty(asked: object) -> bool:
+def may_be_empty(request: object) -> bool:
     """Whether the request may legitimately produce an empty response."""
-    if not isinstance(asked, ChatRequest):
+    if not isinstance(request, ChatRequest):
         return False
-    few = asked.max_tokens is not None and asked.max_tokens <= FEW_TOKENS
-    return few or bool(asked.stop or asked.response_format or "logit_bias" in (asked.extra or {}))
+    few = request.max_tokens is not None and request.max_tokens <= FEW_TOKENS
+    return few or bool(request.stop or request.response_format or "logit_bias" in (request.extra or {}))
 
 
 def longest(one: Timeouts, other: Timeouts) -> Timeouts:

@@ -91,7 +91,7 @@ class Dispatcher:
             if fit is not None and (window := windows.get(attempt.target)) is not None:
                 sent = fit(sent, window)
             transcript = call.transcript
-            transcript.asked = sent
+            transcript.request = sent
             if sent.extra is not None and sent.dialect == attempt.dialect:
                 attempt.tier = asked_tier(sent.extra)
             reply = await provider.open(sent, call)
@@ -121,7 +121,7 @@ class Dispatcher:
         clock, ticket = self._clock.clock, unsettled.ticket
 
         async def embed(provider: Provider, call: UpstreamCall, permit: Permit) -> Embeddings:
-            call.transcript.asked = request
+            call.transcript.request = request
             embeddings = await provider.embed(request, call)
             now = call.attempt.ended = clock()
             if embeddings.input_tokens:
@@ -320,7 +320,7 @@ async def _read(reply: Reply, transcript: Transcript) -> list[Delta] | None:
 
 def note_usage(transcript: Transcript, batch: Sequence[Delta]) -> None:
     """Records the latest usage and the text, so that the output is counted however the call ends."""
-    attempt, said = transcript.attempt, transcript.said
+    attempt, texts = transcript.attempt, transcript.texts
     for delta in batch:
         if delta.usage is not None:
             attempt.usage = delta.usage.sane
@@ -328,10 +328,10 @@ def note_usage(transcript: Transcript, batch: Sequence[Delta]) -> None:
             attempt.tier = delta.tier
         for choice in delta.choices:
             if choice.text:
-                said.append(choice.text)
+                texts.append(choice.text)
             if choice.reasoning:
-                said.append(choice.reasoning)
+                texts.append(choice.reasoning)
             for call in choice.tool_calls:
-                said.append(call.name + call.arguments)
-    if said:
+                texts.append(call.name + call.arguments)
+    if texts:
         attempt.uncounted = True

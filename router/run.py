@@ -53,6 +53,7 @@ class TargetPlan:
 
     __slots__ = (
         "_book",
+        "_clock",
         "_exchange",
         "_excludes",
         "_policy",
@@ -63,7 +64,6 @@ class TargetPlan:
         "_taken",
         "_targets",
         "_too_small",
-        "_clock",
         "skipped",
     )  # fmt: skip
 
@@ -202,8 +202,19 @@ class AttemptOptions(NamedTuple):
 class Run(Generic[R]):
     """The state of one dispatch. Its lanes (one, or two with a hedge) take targets from the same plan."""
 
-    __slots__ = ("_act", "_deadline", "_exchange", "_failures", "_halted", "_options", "_plan", "_policy", "_started",
-                 "_clock", "won")  # fmt: skip
+    __slots__ = (
+        "_act",
+        "_clock",
+        "_deadline",
+        "_exchange",
+        "_failures",
+        "_halted",
+        "_options",
+        "_plan",
+        "_policy",
+        "_started",
+        "won",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -73,16 +73,16 @@ class Rates(msgspec.Struct, frozen=True):
 
     def cost(self, usage: Usage) -> Decimal:
         """The cost of one response."""
-        odd = usage.odd
-        if self.listed is not None and (odd or self.tiered):
+        special = usage.has_special_prices
+        if self.listed is not None and (special or self.tiered):
             cost = _listed_cost(self.listed, usage)
             if cost is not None:
                 return cost
         for tokens, rates in reversed(self.above):
             if usage.input > tokens:
                 return rates.cost(usage)
-        if odd or self.reasoning is not None:
-            return self._odd_cost(usage)
+        if special or self.reasoning is not None:
+            return self._cost_by_kind(usage)
         fresh = usage.input - usage.cache_read - usage.cache_write
         read = self.input if self.cache_read is None else self.cache_read
         write = self.input if self.cache_write is None else self.cache_write
@@ -108,7 +108,7 @@ class Rates(msgspec.Struct, frozen=True):
         )
         return (usage.input * highest_input + usage.output * highest_output) / MILLION
 
-    def _odd_cost(self, usage: Usage) -> Decimal:
+    def _cost_by_kind(self, usage: Usage) -> Decimal:
         """The cost by kinds of tokens; each token counts once."""
         short = usage.cache_write - usage.cache_write_1h
         write = self.input if self.cache_write is None else self.cache_write
@@ -259,34 +259,34 @@ async def settle_request(
 def complete_usage(transcripts: Iterable[Transcript]) -> None:
     """Estimates the usage of responses that ended early, or whose provider reports no usage."""
     for transcript in transcripts:
-        if transcript.asked is not None:
-            _complete(transcript, transcript.asked)
-            transcript.asked, transcript.said = None, []
+        if transcript.request is not None:
+            _complete(transcript, transcript.request)
+            transcript.request, transcript.texts = None, []
             transcript.attempt.uncounted = False
 
 
-def _complete(transcript: Transcript, asked: ChatRequest | EmbeddingRequest) -> None:
-    attempt, said = transcript.attempt, transcript.said
-    heard = bool(said) or attempt.usage is not None
+def _complete(transcript: Transcript, request: ChatRequest | EmbeddingRequest) -> None:
+    attempt, texts = transcript.attempt, transcript.texts
+    has_output = bool(texts) or attempt.usage is not None
     ended_well = bool(attempt.ended) and not attempt.error
-    if attempt.usage is not None and ended_well and not _lacks_counts(attempt.usage, said):
+    if attempt.usage is not None and ended_well and not _lacks_counts(attempt.usage, texts):
         return
-    if not heard and not ended_well and not (attempt.sent and attempt.error in _ABANDONED):
+    if not has_output and not ended_well and not (attempt.sent and attempt.error in _ABANDONED):
         return  # it failed before it generated anything, which providers do not bill
     usage = attempt.usage or Usage()
     output = usage.output
     if not (output and ended_well):
-        output = max(output, estimate_tokens("".join(said)))
+        output = max(output, estimate_tokens("".join(texts)))
     prompt = usage.input
     if not prompt:
-        prompt = size_of(asked).prompt
+        prompt = size_of(request).prompt
     attempt.estimated = attempt.usage is None or (prompt, output) != (usage.input, usage.output)
     attempt.usage = msgspec.structs.replace(usage, input=prompt, output=output)
 
 
-def _lacks_counts(usage: Usage, said: Sequence[str]) -> bool:
+def _lacks_counts(usage: Usage, texts: Sequence[str]) -> bool:
     """Whether the provider reports zero tokens for a response with text, or for its prompt."""
-    return any(said) and not (usage.input and usage.output)
+    return any(texts) and not (usage.input and usage.output)
 
 
 def is_priced_by(name: str, target: str) -> bool:

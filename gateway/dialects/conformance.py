@@ -194,7 +194,7 @@ class DialectConformance:
     embedded: ClassVar[bytes] = b""
     """An answer to two texts, where the dialect has an embeddings side."""
 
-    def check_whole(self, body: bytes) -> None:
+    def check_history(self, body: bytes) -> None:
         """Looks at a whole answer with the vendor's own eyes, such as its SDK's."""
 
     def test_its_facts_are_there(self) -> None:
@@ -219,7 +219,7 @@ class DialectConformance:
         """Written and read again they say the same."""
         deltas = data.draw(self.answers)
         body = written(self.dialect, deltas, stream=False)
-        self.check_whole(body)
+        self.check_history(body)
         assert summary(read(self.dialect, [body], stream=False)) == summary(deltas)
 
     @quick

@@ -257,8 +257,8 @@ def too_deep(value: object, brackets: int) -> bool:
     return True
 
 
-def says_something(error: object) -> bool:
+def must_be_forwarded(error: object) -> bool:
     """Whether an `error` field holds one: some servers always write the field."""
     if isinstance(error, dict):
-        return any(says_something(each) for each in error.values())
+        return any(must_be_forwarded(each) for each in error.values())
     return bool(error)

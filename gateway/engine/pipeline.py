@@ -29,7 +29,7 @@ import msgspec
 from access.callers.keys import KeyRing, PresentedCredentials, allowed_models, unknown_model
 from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from contract.guards import Guards
-from contract.held import check_whole
+from contract.held import check_history
 from contract.messages import ChatRequest
 from contract.phases import Answer, Context, Decision, GatewayTools, ResponseCache, Routing
 from contract.prompt_tokens import prompt_tokens
@@ -140,7 +140,7 @@ class Pipeline:
         if request.model in self._plain:
             return Pump(await self.dispatch(route, request, exchange, unsettled, opening), (), exchange)
         if request.extra:
-            check_whole(request)
+            check_history(request)
         calls = RequestCalls(self, route, exchange, unsettled)
         guarded = calls.guarded = await route.guards.open(request, exchange, calls.ask_model)
         if guarded.answer is not None:

@@ -117,7 +117,7 @@ class ToolReply:
             # The answer goes on with what the tools say.
             self._again, finish = True, ""
         new = msgspec.structs.replace(piece, tool_calls=tuple(others), finish=finish)
-        return new if new.says_something else None
+        return new if new.must_be_forwarded else None
 
     def _think(self, piece: ChoiceDelta) -> None:
         if piece.reasoning:

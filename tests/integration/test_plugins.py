@@ -319,8 +319,8 @@ PROBLEMS = {
     "leaves": "the plug-in parts_broken.leaves:LeavesConfig can't be loaded: SystemExit: 0",
     "callback": "the plug-in parts_broken.callback:CallbackConfig has options that a file can't set: "
     "invalid-for-json-schema",
-    "other": "the plug-in parts_broken.other:Other is no ToolConfig",
-    "unfinished": "the plug-in parts_broken.unfinished:UnfinishedConfig lacks open",
+    "other": "the plug-in parts_broken.other:Other is not a subclass of ToolConfig",
+    "unfinished": "the plug-in parts_broken.unfinished:UnfinishedConfig does not implement open",
     "renamed": "the kind of the plug-in parts_broken.renamed:RenamedConfig differs from its entry point renamed",
     "clock": "several packages define this kind: more-clocks and parts-broken",
 }

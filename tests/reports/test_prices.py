@@ -55,7 +55,7 @@ def test_a_target_without_a_price_is_no_fallback(tmp_path: Path) -> None:
         assert {each.status for each in answers} <= {502, 500}
         assert set(models(it)) == {"broken"}
     told = answers[0].json()["error"]["message"]
-    assert "o/secret: skipped, its price is not known" in told
+    assert "o/secret: skipped, its price is unknown" in told
 
 
 @pytest.mark.report("money", "Where no target has a price the error names all of them, and how to give them one")

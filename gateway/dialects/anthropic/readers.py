@@ -132,7 +132,7 @@ class StreamReader:
             raise MalformedReply("The provider sent an event that is not an object")
         kind = event.get("type")
         told = event.pop("error", None)
-        if kind == "error" or fields.says_something(told):
+        if kind == "error" or fields.must_be_forwarded(told):
             raise errors.within(told or event)
         if told is not None:
             # One that says nothing is left out: a client might take it for an error.
@@ -250,7 +250,7 @@ class WholeReader(WholeBody):
         if not isinstance(message, dict):
             raise MalformedReply("The provider's answer is not an object")
         said = message.pop("error", None)
-        if message.get("type") == "error" or fields.says_something(said):
+        if message.get("type") == "error" or fields.must_be_forwarded(said):
             raise errors.within(said or message)
         if "content" not in message and words_within(message):
             # A proxy's error, without a field for it.

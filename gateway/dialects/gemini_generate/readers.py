@@ -135,7 +135,7 @@ class _Reader:
         if not isinstance(response, dict):
             raise MalformedReply("The provider sent a response that is not an object")
         said = response.pop("error", None)
-        if fields.says_something(said):
+        if fields.must_be_forwarded(said):
             raise errors.within(said)
         source = camel(response)
         if not source.keys() & _ANSWERS and words_within(response):

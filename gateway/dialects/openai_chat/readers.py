@@ -281,7 +281,7 @@ def _read_unusual(data: bytes) -> Delta:
             raise
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
-    if fields.says_something(source.get("error")):
+    if fields.must_be_forwarded(source.get("error")):
         raise _error_within(errors.within(source))
     # One that says nothing is left out: a client might take it for an error.
     error = source.pop("error", None)

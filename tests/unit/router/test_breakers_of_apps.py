@@ -173,7 +173,7 @@ def test_apps_are_remembered_up_to_a_bound() -> None:
 def asked(**fields: object) -> Transcript:
     transcript = Transcript(Attempt("a/m", "a", "m", sent=True))
     request = ChatRequest(dialect="openai", model="quick", messages=REQUEST.messages, **fields)  # type: ignore[arg-type]
-    transcript.asked = request
+    transcript.request = request
     return transcript
 
 
