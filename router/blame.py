@@ -10,8 +10,8 @@ from contract.patience import Timeouts
 from contract.unsettled import Transcript
 
 # `target`: no caller can cause the failure. `app`: the app may have caused it. `model`: the timeouts of its model are
-# too short. `nobody`: the request asked for it.
-Blame: TypeAlias = Literal["target", "app", "model", "nobody"]
+# too short. `none`: the request, or a limit of the gateway, caused it.
+Blame: TypeAlias = Literal["target", "app", "model", "none"]
 
 FEW_TOKENS = 64
 # The assumed connect timeout of a model that leaves it to the provider.
@@ -27,13 +27,13 @@ def blame(
         error.kind == "overloaded" and not attempt.sent and not error.upstream_status
     ):
         # A limit of the gateway was reached: the target was not called.
-        return "nobody"
+        return "none"
     if isinstance(error, TimedOut) and not error.upstream_status:
         if timeouts is not None and is_short(error.phase, *timeouts, stream=stream):
             return "model"
         return "target" if error.phase == "connect" else "app"
     if error.kind == "empty" and may_be_empty(transcript.request):
-        return "nobody"
+        return "none"
     if error.kind == "connect" and not attempt.sent:
         return "target"
     # A 403 may be a firewall's response to the content of the request.

@@ -74,22 +74,22 @@ def explain_timeout(policy: RoutePolicy, call: UpstreamCall, error: TimedOut) ->
     if phase == "connect":
         limit_s = error.limit_s or given.connect_s or 0.0
         where = f"{model}.connect" if given.connect_s is not None else f"providers.{call.attempt.provider}.connect"
-        said = "accepted no connection"
+        event = "accepted no connection"
     elif phase == "idle":
-        limit_s, said = error.limit_s or given.idle_s, "sent nothing more"
+        limit_s, event = error.limit_s or given.idle_s, "sent nothing more"
         longer = error.alive or (call.thinks and full.thinking_idle_s != policy.timeouts.idle_s)
         where = f"{model}.thinking" if longer else f"{model}.idle"
     elif phase == "first_token":
-        limit_s, said = error.limit_s or given.first_token_s, "sent no first token"
+        limit_s, event = error.limit_s or given.first_token_s, "sent no first token"
         longer = error.alive or (call.thinks and full.first_token_s != policy.timeouts.first_token_s)
         where = f"{model}.thinking" if longer else f"{model}.first_token"
     else:
-        limit_s, where, said = error.limit_s or given.total_s, f"{model}.timeout", "did not finish its response"
+        limit_s, where, event = error.limit_s or given.total_s, f"{model}.timeout", "did not finish its response"
     if given != full and phase in ("first_token", "total"):
         where = f"{model}.deadline"
     error.limit_s, error.where = limit_s if limit_s < math.inf else 0.0, where
     length = f"within {_seconds(error.limit_s)}" if error.limit_s else "in time"
-    error.message = f"The provider {said} {length} ({where} in the YAML sets this limit)"
+    error.message = f"The provider {event} {length} ({where} in the YAML sets this limit)"
 
 
 def _seconds(length_s: float) -> str:

@@ -232,7 +232,7 @@ class Permit:
         """
         probed = [breaker for breaker in self._epochs if breaker.probe is self]
         closes = self._probed()
-        if not self._leave() or error.another_key or blame == "nobody":
+        if not self._leave() or error.another_key or blame == "none":
             return
         whose = self._whose(blame)
         if error.kind == "rate_limited":

@@ -48,8 +48,8 @@ def _turns(messages: tuple[Message, ...]) -> list[list[Message]]:
 
 
 def _with(request: ChatRequest, turns: list[list[Message]]) -> ChatRequest:
-    kept = {id(message) for turn in turns for message in turn}
-    messages = tuple(each for each in request.messages if each.role == "system" or id(each) in kept)
+    remaining = {id(message) for turn in turns for message in turn}
+    messages = tuple(each for each in request.messages if each.role == "system" or id(each) in remaining)
     return msgspec.structs.replace(request, messages=messages)
 
 

@@ -169,7 +169,7 @@ class CallerDirectory:
         return sorted({*self._config.apps, *(name for kind, name in self._parties if kind == "app")})
 
     @property
-    def knows_callers(self) -> bool:
+    def has_other_callers(self) -> bool:
         """Whether there may be callers that do not depend on the database."""
         declared = any(app.key_digests for app in self._config.apps.values())
         return self.is_open or bool(self._config.identity) or declared

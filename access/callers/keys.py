@@ -79,7 +79,7 @@ class KeyRing:
         self._tokens = tokens
 
     @property
-    def limits_nobody(self) -> bool:
+    def has_no_limits(self) -> bool:
         """Whether no caller can have a limit or a budget: all callers are from the YAML, and none has one."""
         callers = [*self._callers.values(), *([self._anonymous] if self._anonymous is not None else [])]
         declared = self._stored is None and self._tokens is None

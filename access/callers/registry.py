@@ -49,7 +49,7 @@ class Registry:
         """
         async with self._change() as connection:
             if not declared and await self._party(connection, "app", app) is None:
-                raise NotFound(f"there is no app {app} any more")
+                raise NotFound(f"the app {app} no longer exists")
             record, key = await self._insert(
                 connection, StoredKey("", "", app, name[:128], options, expires_ms=expires_ms)
             )

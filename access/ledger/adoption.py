@@ -87,7 +87,9 @@ class Adoption:
         if not lines or sum(map(len, lines)) + len(lines) < before[2]:
             replace(path, lines)
         if lines:
-            structlog.get_logger().warning("lines of a journal still can't be read", kept=str(path), lines=len(lines))
+            structlog.get_logger().warning(
+                "lines of a journal still can't be read", set_aside=str(path), lines=len(lines)
+            )
             self._aside.mark_read(path)
 
     async def _read(self, path: Path, oldest: str = "") -> list[UnreadableLine]:

@@ -89,7 +89,7 @@ class Rates(msgspec.Struct, frozen=True):
         dollars = fresh * self.input + usage.cache_read * read + usage.cache_write * write + usage.output * self.output
         return dollars / MILLION
 
-    def knows(self, usage: Usage) -> bool:
+    def covers(self, usage: Usage) -> bool:
         """Whether all parts of the usage have a price; searches are not tokens and need their own price."""
         return not usage.searches or self.searches is not None
 
@@ -222,7 +222,7 @@ class Prices:
             if attempt.usage is None:
                 continue
             rates = self.rates(attempt.target, attempt.tier)
-            attempt.unpriced = rates is None or not rates.knows(attempt.usage)
+            attempt.unpriced = rates is None or not rates.covers(attempt.usage)
             attempt.cost = rates.cost(attempt.usage) if rates is not None else FREE
             unpriced |= attempt.unpriced
             cost += attempt.cost

@@ -56,7 +56,7 @@ class SetAsideLines:
         structlog.get_logger().error(
             "lines of a journal can't be read: they are set aside",
             file=str(journal),
-            kept=str(path),
+            set_aside=str(path),
             lines=len(lines),
             first_bytes=[each.place for each in lines[:_MOST_PLACES]],
             why=whys[:_MOST_PLACES],

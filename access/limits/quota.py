@@ -93,7 +93,7 @@ class Quota:
         self._reported: set[str] = set()
 
     @property
-    def limits_nothing(self) -> bool:
+    def has_no_limits(self) -> bool:
         """Whether no model or provider has a limit, and requests in flight are not recorded."""
         return not self._models and not self.providers and self.begin is None
 
@@ -199,7 +199,7 @@ class Quota:
         """The service tier in which a target has no price (empty: the standard tier); None if it has a price."""
         return next((each for each in _tiers(tier) if self._prices.rates(target, each) is None), None)
 
-    def knows(self, targets: Sequence[str]) -> bool:
+    def has_prices(self, targets: Sequence[str]) -> bool:
         """Whether all prices are known."""
         return all(self._prices.rates(target) is not None for target in targets)
 

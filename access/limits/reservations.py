@@ -43,7 +43,7 @@ class Reservations(Protocol):
         """The service tier in which a target has no price; None if it has one."""
         ...
 
-    def knows(self, targets: Sequence[str]) -> bool:
+    def has_prices(self, targets: Sequence[str]) -> bool:
         """Whether all prices are known."""
         ...
 

@@ -120,7 +120,7 @@ for i = 1, n do
   else
     local over = tonumber(redis.call('HGET', side .. 'm', id) or '0')
     if over < 0 then
-      -- Its lease ran out, and it goes on: what was counted as spent is reserved again.
+      -- The lease expired and the request continues: the amount counted as spent is reserved again.
       local part = 0
       if window > 0 then part = math.floor(now / window) end
       redis.call('HINCRBY', key, 'p' .. whole(part), whole(over))
@@ -167,10 +167,10 @@ for i = 1, (#ARGV - 2) / 6 do
       actual = actual + tonumber(kept)
       redis.call('HDEL', side .. 'm', id)
     elseif reserved == 0 and actual > 0 and not kept then
-      -- It was admitted without us, and is told now.
+      -- The request was admitted elsewhere, and is settled now.
       redis.call('HSET', side .. 'm', id, '0')
     else
-      -- It has been told before.
+      -- The request was settled before.
       actual = 0
     end
     redis.call('HINCRBY', key, 'p' .. whole(part), whole(actual))

@@ -135,7 +135,7 @@ class QuotaTicket:
             return
         self._recorded = target, self._reserved
         counted = any(charge.kind == SPEND for _, charge in self._charged)
-        known = counted and (self._reserved or self._quota.knows(targets))
+        known = counted and (self._reserved or self._quota.has_prices(targets))
         cost = self._reserved if known else None
         budgets: tuple[tuple[str, int, int], ...] = ()
         if counted and self._quota.outlives and not self._alone:

@@ -51,7 +51,7 @@ async def build(config: Config, resources: Resources) -> Engine:
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
         asides = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
-        limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
+        limits = NO_QUOTA if quota.has_no_limits and keys.has_no_limits else quota
         pipeline = Pipeline(routes, keys, dispatcher, pipelines, asides, limits)
         owned = stack.pop_all()
     _bind(resources, routes, asides)

@@ -39,7 +39,7 @@ def can_serve(accounts: AccessServices, *, everybody: bool = False) -> bool:
         # What is served now would be in no ledger if this process died.
         return False
     keys, directory, condition = accounts.keys, accounts.directory, accounts.counters.condition
-    if keys is not None and keys.expired and directory is not None and not directory.knows_callers:
+    if keys is not None and keys.expired and directory is not None and not directory.has_other_callers:
         return False
     if not condition.problem:
         return True

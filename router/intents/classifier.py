@@ -74,9 +74,9 @@ class Familiarity(NamedTuple):
     rejected: float
 
     @classmethod
-    def of(cls, familiar: Matrix, kept: float) -> Familiarity:
-        """The distribution of left-out examples; `kept` is the share to accept."""
-        return cls(float(familiar.mean()), max(1e-6, float(familiar.std())), 1 - kept)
+    def of(cls, familiar: Matrix, accept: float) -> Familiarity:
+        """The distribution of left-out examples; `accept` is the share to accept."""
+        return cls(float(familiar.mean()), max(1e-6, float(familiar.std())), 1 - accept)
 
     def probability(self, familiar: float) -> float:
         """The probability of being in scope, 0 to 1."""
@@ -85,11 +85,11 @@ class Familiarity(NamedTuple):
 
 
 def train(
-    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], kept: float = 0.95, titles: Matrix | None = None
+    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], accept: float = 0.95, titles: Matrix | None = None
 ) -> IntentClassifier:
     """Trains on `vectors` (examples, dimensions) of length 1, with `labels` as indices into `names`.
 
-    `kept` is the share of in-scope questions to accept; `titles` are vectors of the intents' names, used as one more
+    `accept` is the share of in-scope questions to accept; `titles` are vectors of the intents' names, used as one more
     example for each.
     """
     import numpy as np
@@ -98,16 +98,16 @@ def train(
     if titles is not None and len(vectors) + len(titles) <= KERNEL_LIMIT:
         examples = np.concatenate([vectors, titles])
         places = np.concatenate([labels, np.arange(len(names))])
-        return _kernel(examples, places, names, len(vectors), kept)
+        return _kernel(examples, places, names, len(vectors), accept)
     if len(vectors) <= KERNEL_LIMIT:
-        return _kernel(vectors, labels, names, len(vectors), kept)
+        return _kernel(vectors, labels, names, len(vectors), accept)
     rows = _unit(vectors - centre)
     held = np.arange(len(rows)) % _HOLD_OUT == 0
     weights = _softmax_regression(rows[~held], labels[~held], len(names), _STEPS_HELD)
     left_out = _with_ones(rows[held]) @ weights
     temperature = _temperature(left_out, labels[held])
     familiar = left_out.max(axis=1)
-    limit = float(np.quantile(familiar, 1 - kept))
+    limit = float(np.quantile(familiar, 1 - accept))
     weights = _softmax_regression(rows, labels, len(names), _STEPS, weights)
     matrix, bias = np.ascontiguousarray(weights[:-1].T), weights[-1].copy()
 
@@ -115,11 +115,11 @@ def train(
         found: Matrix = matrix @ _unit_row(vector - centre) + bias
         return found, float(found.max())
 
-    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, kept))
+    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, accept))
 
 
 def _kernel(
-    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], examples: int, kept: float
+    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], examples: int, accept: float
 ) -> IntentClassifier:
     """Kernel ridge regression. The first `examples` rows are examples; the rest are names, not used for calibration."""
     import numpy as np
@@ -144,20 +144,20 @@ def _kernel(
     by_score = share / max(1e-6, float(best.std()))
     by_nearest = (1 - share) / max(1e-6, float(nearest.std()))
     familiar = by_score * best + by_nearest * nearest
-    limit = float(np.quantile(familiar, 1 - kept))
+    limit = float(np.quantile(familiar, 1 - accept))
     by_intent = np.ascontiguousarray(weights.T, dtype=np.float32)
-    kept_rows = np.ascontiguousarray(rows, dtype=np.float32)
+    example_rows = np.ascontiguousarray(rows, dtype=np.float32)
 
     def scores(vector: Matrix) -> tuple[Matrix, float]:
         row = _unit_row(vector - centre) @ projection
         # A vector that is orthogonal to all examples is short after the projection.
         length = float(row @ row) ** 0.5
-        cosines = kept_rows @ row
+        cosines = example_rows @ row
         found: Matrix = by_intent @ np.exp((cosines / max(length, 1e-9) - 1) * (2 * _GAMMA))
         return found, by_score * float(found.max()) + by_nearest * float(cosines.max())
 
     temperature = _temperature(left_out, labels[:examples])
-    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, kept))
+    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, accept))
 
 
 def _temperature(scores: Matrix, labels: NDArray[np.int64]) -> float:
