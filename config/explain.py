@@ -111,7 +111,7 @@ def _unknown_key(path: Path, document: YamlDocument, nodes: Mapping[Path, Config
     cure = did_you_mean(key, absent if nearest(key, absent) else known)
     if odd := next((each for each in key if not each.isprintable()), ""):
         # Pasted from a web page: YAML reads it as part of the key.
-        cure = f"replace the invisible character in it (U+{ord(odd):04X}) by a space"
+        cure = f"remove the invisible character in it (U+{ord(odd):04X}), or write a normal space"
     if len(path) == 1:
         message = "unknown section"
     elif isinstance(value, dict) and "kind" in value and "kind" in known:

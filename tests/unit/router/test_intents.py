@@ -294,7 +294,7 @@ def test_what_is_more_familiar_is_more_likely_in_scope(
     familiar: list[float], kept: float, one: float, more: float
 ) -> None:
     scope = classifier.Familiarity.of(np.array(familiar, dtype=np.float32), kept)
-    assert 0 <= scope.probability(one) <= scope.likely(one + more) <= 1
+    assert 0 <= scope.probability(one) <= scope.probability(one + more) <= 1
 
 
 def test_a_few_right_examples_prove_no_certainty() -> None:
