@@ -14,7 +14,6 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
 
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.aligned import aligned
 from access.ledger.entry import COUNTS, NOBODY_KNOWS, REQUEST_FILTERS, WHOSE
 
 if TYPE_CHECKING:
@@ -186,17 +185,15 @@ async def spent(
     return {name: -(-picos // 1000) for name, picos in sums.items()}
 
 
-def table(by: Sequence[str], lines: Sequence[Line]) -> str:
-    """Aligned text for a terminal, with a last line of sums."""
+def cells(by: Sequence[str], lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table for people, the last with the sums. All costs have as many decimal places."""
     costs = [line.cost for line in lines]
     total = sum(costs, Decimal(0))
     places = max(6, *(len(_text(cost).partition(".")[2]) for cost in (*costs, total)))
-    head = [*by, *COUNTS, "cost $"]
     body = [[*(name or "-" for name in line.by), *_counts(line), f"{line.cost:.{places}f}"] for line in lines]
     sums = [str(sum(getattr(line, name) for line in lines)) for name in COUNTS]
     labels = ["total", *[""] * (len(by) - 1)][: len(by)]
-    rows = [head, *body, [*labels, *sums, f"{total:.{places}f}"]]
-    return aligned(rows, len(by))
+    return [*by, *COUNTS, "cost $"], [*body, [*labels, *sums, f"{total:.{places}f}"]]
 
 
 def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
