@@ -82,9 +82,12 @@ _E = r"(?![A-Za-z0-9])"
 _ABBREVIATED = r"(?:(?<=\bno)|(?<=nr)|(?<=n°)|(?<=\bnum)|(?<=\bgeb)|(?<=d\.o\.b))"
 
 
-def _words(words: str) -> re.Pattern[str]:
+_PHONE_ABBREVIATED = r"(?:(?<=\btel)|(?<=\btél)|(?<=\btlf)|(?<=\btelf)|(?<=\btfno)|(?<=\bmob)|(?<=\bph)|(?<=\bтел))"
+
+
+def _words(words: str, abbreviated: str = _ABBREVIATED) -> re.Pattern[str]:
     # A full stop ends the sentence that the words stand in, unless it belongs to "no.", "nr." and the like.
-    return re.compile(rf"(?i)(?:{words})(?:[^.;]|{_ABBREVIATED}\.){{0,40}}$")
+    return re.compile(rf"(?i)(?:{words})(?:[^.;]|{abbreviated}\.){{0,40}}$")
 
 
 def _is_card(digits: str) -> bool:
@@ -110,10 +113,11 @@ def _is_v6(text: str) -> bool:
 
 
 _PHONE_WORDS = _words(
-    r"\b(?:phone|call|answering|registered|desk|office|home|work|tel|telephone|mobile|cell|fax|whatsapp|sms|text|dial|ring|reach|contact|number is|telefon|handy|"
+    r"\b(?:phone|ph|call|answering|registered|desk|office|home|work|tel|telephone|mobile|cell|fax|whatsapp|sms|text|dial|ring|reach|contact|number is|telefon|telf|tfno|tél|handy|"
     r"mobil|anruf|rufen|téléphone|portable|appele[zr]|teléfono|móvil|llam[ea]|telefono|cellulare|chiam\w+|telefoon|"
     r"bel|messages? (?:to|from)|тел(?:ефон\w{0,2})?|моб(?:ильный)?|звоните|tlf|puh|numer telefonu)\b"
-    r"|电话|電話|手机|手機|携帯|ケータイ|전화|휴대폰|핸드폰|연락처|โทร|هاتف|جوال|טלפון"
+    r"|电话|電話|手机|手機|携帯|ケータイ|전화|휴대폰|핸드폰|연락처|โทร|هاتف|جوال|טלפון",
+    rf"(?:{_ABBREVIATED}|{_PHONE_ABBREVIATED})",
 )
 _BIRTH = _words(
     r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|geb|né|née|naissance|nacid[oa]|nacimiento|"
@@ -312,7 +316,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "PHONE",
         re.compile(
-            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[.\-/]\s?|\s)?\(?\d{1,5}\)?){1,6}"
+            # A full stop with a space behind it ends a sentence.
+            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[\-/]\s?|\.|\s)?\(?\d{1,5}\)?){1,6}"
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,]\d)"
         ),
         _DIGITS8,
