@@ -26,6 +26,7 @@ from config.folders import data_folder
 from contract.accounts_state import AccountsState
 from contract.egress import DIRECT
 from contract.rules import NANO, Bound
+from contract.units import write_amount
 from contract.work import WorkPool
 from observability.webhook import post_event
 
@@ -371,4 +372,4 @@ class Accounts:
 
 
 def _dollars(nanos: int) -> str:
-    return f"{Decimal(nanos) / NANO:f}"
+    return write_amount(Decimal(nanos) / NANO)

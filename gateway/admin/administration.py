@@ -18,7 +18,7 @@ from access.callers.conflicts import InTheWay, NotThere
 from access.callers.directory import check_key_options, check_options, read_key_options
 from access.opening import pepper_of
 from config.secret import masked
-from config.units import parse_duration
+from contract.units import parse_duration
 
 if TYPE_CHECKING:
     from access.callers.stored_keys import StoredKey

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from contract.units import write_amount
 from gateway.commands.options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
 from observability.screen import show, table
 
@@ -247,8 +248,8 @@ def usage(
         show(table(*reports.cells(groups, lines), left=len(groups)))
     if died:
         requests = "1 request was" if died == 1 else f"{died} requests were"
-        told = f"{requests} under way when a process of the gateway died: {at_most:f} $ of the cost is the most that"
-        typer.echo(f"{told} they may have cost (outcome unknown)", err=True)
+        told = f"{requests} under way when a process of the gateway died: {write_amount(at_most)} $ of the cost"
+        typer.echo(f"{told} is the most that they may have cost (outcome unknown)", err=True)
     _tell_kept_aside(settings)
 
 

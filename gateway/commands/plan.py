@@ -12,7 +12,7 @@ from config.models import ModelConfig, TargetConfig
 from config.patience import limits_of
 from config.root import Config
 from config.routers import RouterConfig
-from config.units import write_duration
+from contract.units import write_duration
 from gateway.assembly.catalog import KINDS
 from observability.screen import printable
 

@@ -82,7 +82,7 @@ _E = r"(?![A-Za-z0-9])"
 _ABBREVIATED = r"(?:(?<=\bno)|(?<=nr)|(?<=n°)|(?<=\bnum)|(?<=\bgeb)|(?<=d\.o\.b))"
 
 
-_PHONE_ABBREVIATED = r"(?:(?<=\btel)|(?<=\btél)|(?<=\btlf)|(?<=\btelf)|(?<=\btfno)|(?<=\bmob)|(?<=\bph)|(?<=\bтел))"
+_PHONE_ABBREVIATED = r"(?:(?<=\btel)|(?<=\btél)|(?<=\btlf)|(?<=\btelf)|(?<=\btfno)|(?<=\bmob)|(?<=\bph)|(?<=\b\u0442\u0435\u043b))"  # the last: тел
 
 
 def _words(words: str, abbreviated: str = _ABBREVIATED) -> re.Pattern[str]:

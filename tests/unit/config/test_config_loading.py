@@ -9,7 +9,7 @@ from pydantic import BaseModel
 import config as package
 from config import Config, ConfigError, Secret, show
 from config.shape import structs
-from config.units import parse_duration
+from contract.units import parse_duration
 from gateway.assembly.catalog import KINDS
 from gateway.assembly.configuration import load, manual, schema
 from gateway.commands.plan import draw_plan, plan
