@@ -71,6 +71,8 @@ class Pattern(msgspec.Struct, frozen=True):
 _MOST_CUTS = 6
 # So many characters before a match are looked at.
 _BEFORE = 60
+_EXTENSION = re.compile(r"(?:x|ext).*")
+_LEAST_BEHIND_00 = 10
 _SEPARATORS = re.compile(r"[\s.\-/()]")
 _DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
 _DIGITS6 = re.compile(r"\d(?:[\s.\-/]?[A-Za-z]?\d){5}")
@@ -97,6 +99,12 @@ def _is_card(digits: str) -> bool:
 def _is_phone(digits: str) -> bool:
     count = len(digits.lstrip("+"))
     return 7 <= count <= 15 and len(set(digits)) > 2
+
+
+def _is_international(text: str) -> bool:
+    # `001/2024` is the number of an invoice: behind 00 stand a country and a number in it.
+    digits = _EXTENSION.sub("", text)
+    return _is_phone(digits) and (digits.startswith("+") or len(digits) >= _LEAST_BEHIND_00)
 
 
 def _is_v6(text: str) -> bool:
@@ -317,11 +325,11 @@ PATTERNS: tuple[Pattern, ...] = (
         "PHONE",
         re.compile(
             # A full stop with a space behind it ends a sentence.
-            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[\-/]\s?|\.|\s)?\(?\d{1,5}\)?){1,6}"
+            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[\-/]\s?|\.|\s)?(?:\(\d{1,5}\)|\d{1,5})){1,6}"
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,]\d)"
         ),
         _DIGITS8,
-        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
+        _is_international,
     ),
     Pattern(
         "PHONE",
@@ -331,18 +339,18 @@ PATTERNS: tuple[Pattern, ...] = (
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,/:-]\d)"
         ),
         _DIGITS8,
-        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
+        lambda text: _is_phone(_EXTENSION.sub("", text)),
         None,
         0.85,
     ),
     Pattern(
         "PHONE",
         re.compile(
-            r"(?<![A-Za-z0-9_+./-])(?<!\d:)(?!(?:19|20)\d\d-\d\d-\d\d(?!\d))\(?\d{2,5}\)?(?:[\s.\-/]?\d{2,5}){0,4}"
+            r"(?<![A-Za-z0-9_+./-])(?<!\d:)(?!(?:19|20)\d\d-\d\d-\d\d(?!\d))(?:\(\d{2,5}\)|\d{2,5})(?:[\s.\-/]?\d{2,5}){0,4}"
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,/:]\d)"
         ),
         re.compile(r"\d(?:[\s.\-/()]{0,3}\d){6}"),
-        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)) and len(text) >= 7,
+        lambda text: _is_phone(_EXTENSION.sub("", text)) and len(text) >= 7,
         _PHONE_WORDS,
         0.85,
     ),

@@ -100,6 +100,9 @@ TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
         ("Number: +48 510 070 894.\n08 documents follow", "PHONE", "+48 510 070 894"),
         ("Call +48 510 070 894. 12 people wait", "PHONE", "+48 510 070 894"),
         ("dial +33.6.12.34.56.78 now", "PHONE", "+33.6.12.34.56.78"),
+        ("Jane (phone: +1-555-0100) called", "PHONE", "+1-555-0100"),
+        ("Jane (phone 555 01001) called", "PHONE", "555 01001"),
+        ("0049 171 2345678", "PHONE", "0049 171 2345678"),
         ("生年月日:1987年5月3日", "DATE_OF_BIRTH", "1987年5月3日"),
         ("출생 1987년 5월 3일", "DATE_OF_BIRTH", "1987년 5월 3일"),
         ("DOB 19870503", "DATE_OF_BIRTH", "19870503"),
@@ -135,6 +138,8 @@ def test_personal_data_that_has_a_form(text: str, kind: str, value: str) -> None
 @pytest.mark.parametrize(
     "text",
     [
+        "20.01.2024FV/003/2024 Delta",
+        "FV/003/2024 Delta",
         "version 1.2.3 of 2024-01-15", "for i in range(1000000):", "0x1F4A9C", "port 8080, 192.168 and 10.0.1", "ISBN 978-3-16-148410-0",
         "3.14159265358979", "order 12345678", "4111 1111 1111 1112", "12:30:45", "C++ and C#", "user@localhost", "1 + 2 = 3", "GB82 WEST 1234",
         "The meeting is on 12 March 2025.", "a[1][2][3]", "std::vector<int>", "uuid 123e4567-e89b-12d3-a456-426614174000",
