@@ -74,9 +74,11 @@ class Measured(msgspec.Struct, frozen=True):
         for line in self.lines:
             typer.echo(line)
         if self.mistakes:
+            typer.echo()
             rows = [(wanted, got, f"{count}") for wanted, got, count in self.mistakes]
             show(table(("intent", "taken for", "times"), rows, 2))
         if self.costs:
+            typer.echo()
             shares = [(f"{limit:.2f}", f"{share:.0%}", f"{quality:.1%}") for limit, share, quality in self.costs]
             show(table(("difficulty below", "to the simple model", "answered well"), shares, 0))
 
