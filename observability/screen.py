@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, JustifyMethod, RenderableType
     from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
@@ -58,8 +58,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[RenderableType]], left: i
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(head), header_style="bold")
     for place, name in enumerate(head):
-        justify = "left" if left is None or place < left else "right"
-        made.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        justify: JustifyMethod = "left" if left is None or place < left else "right"
+        made.add_column(name, justify=justify, overflow="fold")
     for row in rows:
         made.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in row))
     return made
