@@ -39,7 +39,7 @@ _NEVER_KEPT = re.compile("[\0\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-class Line(msgspec.Struct, frozen=True):
+class ReportRow(msgspec.Struct, frozen=True):
     """The sums of one group. `cost` is in dollars, exact; requests whose price nobody knows are in `unpriced`."""
 
     by: tuple[str, ...]
@@ -67,7 +67,7 @@ async def usage(
     since_ms: int | None = None,
     until_ms: int | None = None,
     where: Mapping[str, str] | None = None,
-) -> list[Line]:
+) -> list[ReportRow]:
     """Sums by group: in the order of time where a day or an hour is asked for, then the dearest first, then by name.
 
     It knows whole hours only: `since_ms` is rounded down, `until_ms` up. Raises `ValueError` for an unknown name.
@@ -185,7 +185,7 @@ async def spent(
     return {name: -(-picos // 1000) for name, picos in sums.items()}
 
 
-def cells(by: Sequence[str], lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+def cells(by: Sequence[str], lines: Sequence[ReportRow]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a table for people, the last with the sums. All costs have as many decimal places."""
     costs = [line.cost for line in lines]
     total = sum(costs, Decimal(0))
@@ -196,7 +196,7 @@ def cells(by: Sequence[str], lines: Sequence[Line]) -> tuple[list[str], list[lis
     return [*by, *COUNTS, "cost $"], [*body, [*labels, *sums, f"{total:.{places}f}"]]
 
 
-def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
+def csv(by: Sequence[str], lines: Iterable[ReportRow]) -> str:
     """By RFC 4180. What a spreadsheet would take for a formula gets a ' before it."""
     text = io.StringIO()
     writer = comma_separated.writer(text)
@@ -207,7 +207,7 @@ def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
     return text.getvalue()
 
 
-def as_object(by: Sequence[str], line: Line) -> dict[str, Any]:
+def as_object(by: Sequence[str], line: ReportRow) -> dict[str, Any]:
     """For JSON: the cost is a string, for it is exact."""
     counts = {name: getattr(line, name) for name in COUNTS}
     return {**dict(zip(by, line.by, strict=True)), **counts, "cost": write_amount(line.cost)}
@@ -288,10 +288,10 @@ def _start(length_ms: int) -> ColumnElement[int]:
     return HOURS.c.hour_ms - HOURS.c.hour_ms % literal_column(str(length_ms), BigInteger)
 
 
-def _line(by: Sequence[str], row: Sequence[Any]) -> Line:
+def _line(by: Sequence[str], row: Sequence[Any]) -> ReportRow:
     names = tuple(_name(name, value) for name, value in zip(by, row, strict=False))
     counts = dict(zip(COUNTS, map(int, row[len(by) : -2]), strict=True))
-    return msgspec.convert({"by": names, **counts, "cost": _dollars(_total(*row[-2:]))}, Line)
+    return msgspec.convert({"by": names, **counts, "cost": _dollars(_total(*row[-2:]))}, ReportRow)
 
 
 def _name(name: str, value: Any) -> str:
@@ -322,5 +322,5 @@ def _dollars(picos: int) -> Decimal:
     return Decimal(picos).scaleb(-12)
 
 
-def _counts(line: Line) -> list[str]:
+def _counts(line: ReportRow) -> list[str]:
     return [str(getattr(line, name)) for name in COUNTS]

@@ -12,7 +12,7 @@ from observability.screen import show, styled
 
 if TYPE_CHECKING:
     from config import Config
-    from config.loading import Places
+    from config.loading import SourcePositions
     from config.problems import ConfigError
 
 DEFAULT_CONFIG = Path("gatehouse.yaml")
@@ -50,7 +50,7 @@ def load_config_to_run(path: Path) -> Config:
     return load_config(path)
 
 
-def load_config_with_places(path: Path) -> tuple[Config, Places]:
+def load_config_with_places(path: Path) -> tuple[Config, SourcePositions]:
     """The same, and where everything stands in the file."""
     from config import ConfigError
     from gateway.assembly.configuration import load_with_places

@@ -7,7 +7,7 @@ import json
 import msgspec
 import typer
 
-from config.kinds import Kinds, Offer
+from config.kinds import KindEntry, Kinds
 from gateway import __version__
 from observability.screen import show, table
 
@@ -30,7 +30,7 @@ def plugins(kinds: Kinds) -> list[Plugin]:
     return [_plugin(each) for each in kinds.offers()]
 
 
-def _plugin(offer: Offer) -> Plugin:
+def _plugin(offer: KindEntry) -> Plugin:
     package, version = (offer.package, offer.version) if offer.package else (_OURS, __version__)
     return Plugin(offer.seam, offer.kind, offer.place, package, version, offer.problem)
 
