@@ -41,6 +41,7 @@ from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from observability.logs import configure_logging
 from observability.recorder import Recorder, RecorderConfig
+from observability.screen import show, styled
 from router.health import HealthBook
 from router.policies import longest_timeouts
 
@@ -268,7 +269,7 @@ class Process:
                 config = await asyncio.to_thread(load, self._path, listen=self._listen, files=files)
                 engine = await build(config, self.runtime.resources)
             except ConfigError as error:
-                problems = error.render(color=False)
+                problems = error.render()
                 log.error("reload refused, the old config serves on", problems=problems, changed=changed)
                 return False
             except Exception as error:
@@ -319,7 +320,7 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     try:
         config = load(config_path, listen=listen)
     except ConfigError as error:
-        sys.stderr.write(error.render(color=sys.stderr.isatty()) + "\n")
+        show(styled(error.pieces()), sys.stderr)
         return 2
     configure_logging(config.observe.log)
     settings = config.server

@@ -80,6 +80,7 @@ def test_the_wheel_holds_exactly_our_packages(wheel: Path, tmp_path: Path) -> No
     for needed in (
         "config/examples/demo.yaml",
         "guardrails/personal/model/tagger.onnx",
+        "guardrails/secret_rules.toml",
         "rag/model/minilm.onnx",
         "config/examples/demo-documents/warranty.md",
         "gateway/engine/pipeline.py",

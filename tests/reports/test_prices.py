@@ -15,6 +15,7 @@ from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
 from tests.live import Answer, running_gateway
 from tests.reports.vendors import House, Request, house, openai_reply, response
+from tests.shown import shown
 from tests.unit.observability.ledgers import collector
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
@@ -156,7 +157,7 @@ def test_the_check_warns(tmp_path: Path) -> None:
     assert "own/judge" in judge[1]
     made = plan(config, "asked", lambda model: left_out(config, model))
     assert [each.get("no_price_for") for each in made["targets"]] == [None, ["bot"]]
-    assert "no price: left out for bot" in draw_plan(made)
+    assert "no price: left out for bot" in shown(draw_plan(made))
     path.write_text(
         HEAD + apps.replace("budget: 1 USD per day", "budget: {spend: 1 USD per day, unknown_price: allow}") + "}"
     )

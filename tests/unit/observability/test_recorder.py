@@ -16,6 +16,7 @@ from observability import protobuf
 from observability.recorder import Recorder, RecorderConfig
 from observability.trace import spans
 from observability.waterfall import waterfall
+from tests.shown import shown
 from tests.unit.observability.ledgers import SECRETS, collector, ledger
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -226,7 +227,7 @@ def test_metrics_of_each_outcome() -> None:
 
 
 def test_the_waterfall_fits_and_shows_each_attempt() -> None:
-    picture = waterfall(ledger(attempts=2))
+    picture = shown(waterfall(ledger(attempts=2)))
     assert "fallback: answered" in picture
     assert "up1/m" in picture
     assert all(len(line) <= 120 for line in picture.splitlines())
