@@ -14,7 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from contract.exchange import Exchange
 from observability import protobuf
 from observability.recorder import Recorder, RecorderConfig
-from observability.trace import spans
+from observability.trace import SpanRecord, spans
+from observability.tracing import TracingConfig
 from observability.waterfall import waterfall
 from tests.unit.observability.ledgers import SECRETS, collector, ledger
 
@@ -31,7 +32,8 @@ OUTCOMES: list[tuple[Any, int, int]] = [
 
 
 def decoded(exchange: Exchange) -> list[Span]:
-    body = protobuf.request({"service.name": "test"}, "gatehouse", spans(exchange))
+    encoded = [protobuf.encode(span) for span in spans(exchange)]
+    body = protobuf.request({"service.name": "test"}, "gatehouse", encoded)
     (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
     assert resource.resource.attributes[0].value.string_value == "test"
     return list(resource.scope_spans[0].spans)
@@ -114,8 +116,11 @@ def test_the_encoder_says_what_opentelemetry_reads(values: dict[str, Any], name:
             return value.encode("utf-8", "replace").decode()
         return [clean(item) for item in value] if isinstance(value, list) else value
 
-    data = protobuf.span((b"t" * 16, b"s" * 8, b""), name, 3, (moment, moment), values, (2, "why"))
-    body = protobuf.request({}, "scope", [data])
+    record = SpanRecord(
+        trace_id=b"t" * 16, span_id=b"s" * 8, parent_id=b"", name=name, kind=3, started_ns=moment, ended_ns=moment,
+        attributes=values, failed=True, error="why",
+    )  # fmt: skip
+    body = protobuf.request({}, "scope", [protobuf.encode(record)])
     (span,) = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
     assert attributes(span) == {clean(key): clean(value) for key, value in values.items()}
     assert (span.name, span.kind, span.start_time_unix_nano, span.status.code) == (clean(name), 3, moment, 2)
@@ -146,7 +151,11 @@ def test_traces_arrive_with_headers_and_resource() -> None:
             "OTEL_EXPORTER_OTLP_HEADERS": "x-team=a%20b",
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=ci",
         }
-        run(RecorderConfig(otlp=url, headers={"x-key": "k"}, log="off"), [ledger(), ledger("error", 503)], environ)
+        run(
+            RecorderConfig(tracing=TracingConfig(otlp=url, headers={"x-key": "k"}), log="off"),
+            [ledger(), ledger("error", 503)],
+            environ,
+        )
     assert headers[0]["path"] == "/v1/traces"
     assert headers[0]["x-team"] == "a b"
     assert headers[0]["x-key"] == "k"
@@ -161,15 +170,15 @@ def test_environment_decides_where_to_and_can_switch_off() -> None:
     with collector() as (url, got, _):
         run(RecorderConfig(log="off"), [ledger()], {"OTEL_EXPORTER_OTLP_ENDPOINT": url})
         assert len(got) == 1
-        run(RecorderConfig(otlp=url, log="off"), [ledger()], {"OTEL_SDK_DISABLED": "true"})
+        run(RecorderConfig(tracing=TracingConfig(otlp=url), log="off"), [ledger()], {"OTEL_SDK_DISABLED": "true"})
         assert len(got) == 1
 
 
 def test_unsampled_requests_are_not_sent_but_counted() -> None:
     with collector() as (url, got, _):
         unsampled = ledger(traceparent=PARENT[:-2] + "00")
-        _, metrics = run(RecorderConfig(otlp=url, log="off"), [unsampled])
-        run(RecorderConfig(otlp=url, log="off", sample=0.0), [ledger()])
+        _, metrics = run(RecorderConfig(tracing=TracingConfig(otlp=url), log="off"), [unsampled])
+        run(RecorderConfig(tracing=TracingConfig(otlp=url, sample=0.0), log="off"), [ledger()])
     assert not got
     assert 'gatehouse_requests_total{app="bot",code="200",model="quick",outcome="ok"' in metrics
 
@@ -177,7 +186,7 @@ def test_unsampled_requests_are_not_sent_but_counted() -> None:
 @pytest.mark.parametrize("status", [503, 400, 0])
 def test_a_bad_collector_costs_no_time_and_is_counted(status: int) -> None:
     async def main(url: str) -> str:
-        recorder = Recorder(RecorderConfig(otlp=url, log="off"), lambda: (), environ={})
+        recorder = Recorder(RecorderConfig(tracing=TracingConfig(otlp=url), log="off"), lambda: (), environ={})
         recorder.start()
         for _ in range(2000):
             exchange = ledger()

@@ -1,0 +1,269 @@
+"""Where finished spans go: a collector by OTLP over HTTP or gRPC, or the console. The SDK's exporters carry them.
+
+The exporters bring TLS, packing, deadlines and retries; what they carry is encoded here (`observability/protobuf.py`,
+for the reason in `docs/decisions.md`). Everything of OpenTelemetry's is imported by `open_transport` alone: a gateway
+that does not trace never imports it.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import ssl
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from urllib.parse import quote
+
+import structlog
+
+from observability.protobuf import encode, request
+from observability.trace import SCOPE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from contract.egress import Proxy
+    from contract.exchange import AttributeValue
+    from observability.trace import SpanRecord
+    from observability.tracing import Collector, Tracing
+
+EXTRA = "telemetry"
+
+
+class ExtraAbsent(ValueError):
+    """The packages that traces need are not installed. The message names the extra that brings them."""
+
+
+class Transport(Protocol):
+    """Takes spans away. Used by one thread, but for `close`."""
+
+    shown: str
+
+    def encode(self, span: SpanRecord) -> Any:
+        """The form in which a span waits for `send`. Called on the event loop."""
+        ...
+
+    def send(self, batch: Sequence[Any]) -> str:
+        """Delivers spans. Returns why that failed, in a few words, or "" when it did not."""
+        ...
+
+    def close(self) -> None:
+        """Ends a delivery that is waiting to be tried again, and lets go of connections."""
+        ...
+
+
+def open_transport(tracing: Tracing, output: TextIO | None = None) -> Transport:
+    """What the settings ask for; `output` is the console, stdout by default.
+
+    Raises `ExtraAbsent`, and `ValueError` where a certificate can't be used.
+    """
+    try:
+        from opentelemetry.sdk.resources import Resource
+
+        _SDK_LOG.attach()
+        # The SDK adds its own name and version, an id of this process, and what its detectors find.
+        resource = Resource.create(dict(tracing.resource))
+        if tracing.collector is None:
+            return _Console(resource, output or sys.stdout)
+        kind = _Grpc if tracing.collector.protocol == "grpc" else _Http
+        return kind(tracing.collector, _written(resource.attributes))
+    except ImportError as error:
+        absent = error.name or "opentelemetry-sdk"
+        raise ExtraAbsent(
+            f"traces need the package {absent}, which is not installed: pip install 'gatehouse-platform[{EXTRA}]'"
+        ) from None
+
+
+def _written(attributes: Mapping[str, Any]) -> dict[str, AttributeValue]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in attributes.items()}
+
+
+class _Console:
+    """The SDK's own form, on stdout; for looking at traces while developing."""
+
+    shown = "console"
+
+    def __init__(self, resource: Any, output: TextIO) -> None:
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        from observability.readable import readable
+
+        self._readable = readable
+        self._resource = resource
+        self._exporter = ConsoleSpanExporter(out=output)
+
+    def encode(self, span: SpanRecord) -> Any:
+        """The SDK's span."""
+        return self._readable(span, self._resource)
+
+    def send(self, batch: Sequence[Any]) -> str:
+        """Prints them."""
+        self._exporter.export(batch)
+        return ""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+        self._exporter.shutdown()
+
+
+class _Http:
+    """OTLP over HTTP by the SDK's exporter, which is `requests` and urllib3."""
+
+    def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
+        from opentelemetry.exporter.otlp.proto.http import Compression
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        self.shown = collector.shown
+        self._resource = resource
+        exporter = OTLPSpanExporter(
+            endpoint=collector.endpoint,
+            certificate_file=collector.certificate or None,
+            client_key_file=collector.client_key or None,
+            client_certificate_file=collector.client_certificate or None,
+            headers=collector.headers,
+            timeout=collector.timeout_s,
+            compression=Compression(collector.compression),
+            session=_session(collector.proxy),
+        )
+        # The exporter's public method takes spans, and encodes them; its client takes what is encoded.
+        self._client = exporter._client
+
+    def encode(self, span: SpanRecord) -> bytes:
+        """Protobuf."""
+        return encode(span)
+
+    def send(self, batch: Sequence[bytes]) -> str:
+        """Posts them, again and again until the timeout where the collector asks for that or can't be reached."""
+        result = self._client.export(request(self._resource, SCOPE, batch))
+        if result.status_code is None:
+            return "no answer" if result.error is None else type(result.error).__name__
+        # The client takes a redirect for a success, and does not follow it.
+        return "" if 200 <= result.status_code < 300 else f"status {result.status_code}"
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._client.shutdown()
+
+
+def _session(proxy: Proxy | None) -> Any:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    class PythonsTrust(HTTPAdapter):
+        """Trusts the authorities that Python does, `SSL_CERT_FILE` among them, as every other call of ours; not those
+        of `certifi`.
+        """
+
+        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+            super().cert_verify(conn, url, verify, cert)
+            if verify is True:
+                conn.ca_certs = conn.ca_cert_dir = None
+
+    session = requests.Session()
+    # What the environment says of proxies has been read into the egress settings, and those count.
+    session.trust_env = False
+    session.mount("https://", PythonsTrust())
+    if proxy is not None:
+        session.proxies = dict.fromkeys(("http", "https"), _proxy_url(proxy))
+    return session
+
+
+def _proxy_url(proxy: Proxy) -> str:
+    """With its credentials."""
+    if not proxy.authorization:
+        return proxy.shown
+    user, _, password = base64.b64decode(proxy.authorization.partition(" ")[2]).decode().partition(":")
+    return proxy.shown.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@")
+
+
+class _Grpc:
+    """OTLP over gRPC by the SDK's exporter."""
+
+    def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
+        import grpc  # type: ignore[import-untyped]
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        class Encoded(OTLPSpanExporter):
+            """Takes the bytes of a request instead of spans."""
+
+            def _translate_data(self, data: Any) -> ExportTraceServiceRequest:
+                message: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(data)
+                return message
+
+        self.shown = collector.shown
+        self._resource = resource
+        self._delivered = SpanExportResult.SUCCESS
+        proxy = ("grpc.http_proxy", _proxy_url(collector.proxy)) if collector.proxy is not None else None
+        options: Any = (proxy or ("grpc.enable_http_proxy", 0),)
+        self._exporter = Encoded(
+            endpoint=collector.endpoint,
+            insecure=not collector.secure,
+            credentials=_credentials(collector) if collector.secure else None,
+            headers=tuple(collector.headers.items()),
+            timeout=collector.timeout_s,
+            compression=grpc.Compression.Gzip if collector.compression == "gzip" else grpc.Compression.NoCompression,
+            channel_options=options,
+        )
+
+    def encode(self, span: SpanRecord) -> bytes:
+        """Protobuf."""
+        return encode(span)
+
+    def send(self, batch: Sequence[bytes]) -> str:
+        """Calls the collector, again and again until the timeout where that may help."""
+        body: Any = request(self._resource, SCOPE, batch)
+        if self._exporter.export(body) is self._delivered:
+            return ""
+        return _SDK_LOG.status or "no answer"
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._exporter.shutdown()
+
+
+def _credentials(collector: Collector) -> Any:
+    import grpc
+
+    # Without a file of its own or Python's, gRPC trusts the authorities that it ships with.
+    roots = collector.certificate or ssl.get_default_verify_paths().cafile
+
+    def content(path: str | None) -> bytes | None:
+        return Path(path).read_bytes() if path else None
+
+    return grpc.ssl_channel_credentials(
+        content(roots), content(collector.client_key), content(collector.client_certificate)
+    )
+
+
+class _SdkLog(logging.Handler):
+    """Stands between the SDK's log and stderr.
+
+    The SDK's exporters log every failure again, some with the collector's words or with a header, which is a secret.
+    `Exporter` tells once of a failure, by the status that is found here. Other warnings become lines of our own log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = ""
+
+    def attach(self) -> None:
+        """Takes over OpenTelemetry's loggers."""
+        logger = logging.getLogger("opentelemetry")
+        if self not in logger.handlers:
+            logger.addHandler(self)
+        logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        if record.name.startswith("opentelemetry.exporter"):
+            if found := re.search(r"StatusCode\.([A-Z_]+)", record.getMessage()):
+                self.status = found[1]
+        elif record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING:
+            structlog.get_logger().warning("OpenTelemetry's SDK warns", message=record.getMessage()[:500])
+
+
+_SDK_LOG = _SdkLog()
