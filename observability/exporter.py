@@ -68,16 +68,17 @@ class Exporter:
         """Sends what waits, for at most `deadline_s` and a moment; the rest is dropped."""
         with self._changed:
             self._ending = True
+            before = self.dropped
             self._changed.notify()
         self._thread.join(deadline_s)
         self._transport.close()
         self._thread.join(LET_GO_S)
         with self._changed:
-            left = len(self._queue) + self._sending
-            self.dropped += left
+            self.dropped += len(self._queue) + self._sending
             self._queue.clear()
-        if left:
-            structlog.get_logger().warning("traces lost at the end", spans=left, endpoint=self._transport.shown)
+            lost = self.dropped - before
+        if lost:
+            structlog.get_logger().warning("traces lost at the end", spans=lost, endpoint=self._transport.shown)
 
     def _run(self) -> None:
         while batch := self._next():

@@ -255,14 +255,18 @@ class _SdkLog(logging.Handler):
         logger = logging.getLogger("opentelemetry")
         if self not in logger.handlers:
             logger.addHandler(self)
+            # Before the filter of its own, which drops what repeats.
+            logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters.insert(0, self._note)
         logger.propagate = False
+
+    def _note(self, record: logging.LogRecord) -> bool:
+        if found := re.search(r"StatusCode\.([A-Z_]+)", record.getMessage()):
+            self.status = found[1]
+        return False
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
-        if record.name.startswith("opentelemetry.exporter"):
-            if found := re.search(r"StatusCode\.([A-Z_]+)", record.getMessage()):
-                self.status = found[1]
-        elif record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING:
+        if record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING:
             structlog.get_logger().warning("OpenTelemetry's SDK warns", message=record.getMessage()[:500])
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from gateway.simulator.server import running
+from tests.collectors import http_collector
 from tests.live import running_gateway
 from tests.processes import until
-from tests.unit.observability.ledgers import collector
 
 CONFIG = """
 version: 1
@@ -41,15 +39,11 @@ def attribute(span: Span, key: str) -> Any:
     return None
 
 
-def spans_of(got: Sequence[ExportTraceServiceRequest]) -> list[Span]:
-    return [span for each in got for span in each.resource_spans[0].scope_spans[0].spans]
-
-
 def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
     body = {"model": "quick", "max_tokens": 9, "messages": [{"role": "user", "content": "my secret words"}]}
     contents = {"contents": [{"parts": [{"text": "my secret words"}]}]}
-    with running() as upstream, collector() as (url, got, _):
-        with running_gateway(CONFIG.format(url=upstream.url, collector=url), tmp_path) as gateway:
+    with running() as upstream, http_collector() as collector:
+        with running_gateway(CONFIG.format(url=upstream.url, collector=collector.url), tmp_path) as gateway:
             assert gateway.request("POST", "/v1/chat/completions", body, {"traceparent": PARENT}).status == 200
             assert gateway.request("POST", "/v1/messages", {**body, "stream": True}).status == 200
             assert gateway.request("POST", "/v1beta/models/quick:generateContent", contents).status == 200
@@ -69,8 +63,8 @@ def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
                 leaving.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
                 while b"word2" not in leaving.recv(4096):
                     pass
-            until(lambda: len({span.trace_id for span in spans_of(got)}) >= 9)
-        spans = spans_of(got)
+            until(lambda: len({span.trace_id for span in collector.spans}) >= 9)
+        spans = collector.spans
     traces: dict[bytes, list[Span]] = defaultdict(list)
     for span in spans:
         traces[span.trace_id].append(span)
