@@ -8,7 +8,7 @@ import http.server
 import ssl
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Taken:
         self.open.wait(30)
         if self._faults:
             return self._faults.pop(0)
-        unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress, "": bytes}
+        unpack: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress, "": bytes}
         data = unpack[self.headers[-1].get("content-encoding", "")](body)
         self.got.append(ExportTraceServiceRequest.FromString(data))
         return None
@@ -156,7 +156,7 @@ def grpc_collector(
             return ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(4))
-    add_TraceServiceServicer_to_server(Service(), server)
+    add_TraceServiceServicer_to_server(Service(), server)  # type: ignore[no-untyped-call]
     if tls is None:
         port = server.add_insecure_port(f"127.0.0.1:{port}")
     else:

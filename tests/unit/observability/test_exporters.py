@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
+from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from structlog.testing import capture_logs
 
 from contract.egress import Egress, read_proxy
@@ -61,7 +61,7 @@ def soon(retry: str) -> dict[str, str]:
     """How a collector asks to be tried again at once."""
     if retry == "http":
         return {"retry-after": "0"}
-    return {"google.rpc.retryinfo-bin": RetryInfo(retry_delay=Duration()).SerializeToString()}  # type: ignore[dict-item]
+    return {"google.rpc.retryinfo-bin": RetryInfo(retry_delay=Duration()).SerializeToString()}
 
 
 @every_way
@@ -204,7 +204,7 @@ def test_a_busy_collector_is_tried_again_as_soon_as_it_says(
     faults = [Fault(busy, soon("http" if way is HTTP else "grpc"))] * 3
     with collecting(faults) as taken, capture_logs() as lines:
         started = time.monotonic()
-        _, metrics = run(OFF, [ledger()], to(taken, way), lambda: until(lambda: taken.got))
+        _, metrics = run(OFF, [ledger()], to(taken, way), lambda: until(lambda: bool(taken.got)))
     assert (len(taken.headers), len(taken.got), dropped(metrics)) == (4, 1, 0)
     # Without its word the SDK's exporters wait for one second, two and four.
     assert time.monotonic() - started < 5
@@ -213,7 +213,7 @@ def test_a_busy_collector_is_tried_again_as_soon_as_it_says(
 
 def test_too_many_requests() -> None:
     with http_collector([Fault(429, {"retry-after": "0"})]) as taken:
-        _, metrics = run(OFF, [ledger()], to(taken, HTTP), lambda: until(lambda: taken.got))
+        _, metrics = run(OFF, [ledger()], to(taken, HTTP), lambda: until(lambda: bool(taken.got)))
     assert (len(taken.headers), dropped(metrics)) == (2, 0)
 
 

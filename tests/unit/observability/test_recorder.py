@@ -4,15 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from contract.exchange import Exchange
 from observability import protobuf
 from observability.recorder import RecorderConfig
-from observability.trace import SpanRecord, spans
+from observability.trace import spans
 from observability.waterfall import waterfall
 from tests.unit.observability.ledgers import SECRETS, ledger
 from tests.unit.observability.recording import run
@@ -96,32 +94,6 @@ def test_retrieval_stands_below_its_phase() -> None:
     by_name = {span.name: span for span in found}
     assert by_name["gatehouse.retrieve"].parent_span_id == by_name["gatehouse.context"].span_id
     assert by_name["chat m"].parent_span_id == by_name["gatehouse.dispatch"].span_id
-
-
-VALUES = st.one_of(
-    st.text(max_size=300),
-    st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False),
-    st.lists(st.text(max_size=5), max_size=3),
-)
-
-
-@given(st.dictionaries(st.text(max_size=10), VALUES, max_size=5), st.text(max_size=150), st.integers(0, 2**63))
-def test_the_encoder_says_what_opentelemetry_reads(values: dict[str, Any], name: str, moment: int) -> None:
-    def clean(value: Any) -> Any:
-        if isinstance(value, str):
-            return value.encode("utf-8", "replace").decode()
-        return [clean(item) for item in value] if isinstance(value, list) else value
-
-    record = SpanRecord(
-        trace_id=b"t" * 16, span_id=b"s" * 8, parent_id=b"", name=name, kind=3, started_ns=moment, ended_ns=moment,
-        attributes=values, failed=True, error="why",
-    )  # fmt: skip
-    body = protobuf.request({}, "scope", [protobuf.encode(record)])
-    (span,) = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
-    assert attributes(span) == {clean(key): clean(value) for key, value in values.items()}
-    assert (span.name, span.kind, span.start_time_unix_nano, span.status.code) == (clean(name), 3, moment, 2)
 
 
 def test_the_log_holds_one_line_a_request_and_no_content() -> None:

@@ -272,7 +272,7 @@ def test_sampling_is_as_the_sdks(name: str, argument: str, trace_id: bytes, pare
         flags = TraceFlags(int(parent, 16))
         context = trace.set_span_in_context(NonRecordingSpan(SpanContext(number, 1, is_remote=True, trace_flags=flags)))
     decision = theirs.should_sample(context, number, "x").decision
-    assert bool(exchange.trace_flags & 1) == decision.is_sampled()
+    assert bool(exchange.trace_flags & 1) == (decision is sampling.Decision.RECORD_AND_SAMPLE)
     # The other flags are the caller's.
     assert exchange.trace_flags & ~1 == (int(parent, 16) & ~1 if parent else 0)
 
