@@ -17,7 +17,7 @@ from observability.exporter import Exporter
 from observability.metrics import Metrics
 from observability.summary import summary
 from observability.trace import spans
-from observability.tracing import Sampling, TracingConfig, read_tracing
+from observability.tracing import ALL_TRACES, Sampling, TracingConfig, read_tracing
 from observability.transports import ExtraAbsent, open_transport
 
 if TYPE_CHECKING:
@@ -39,6 +39,16 @@ class RecorderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     tracing: TracingConfig = TracingConfig()
     log: Literal["json", "text", "off"] = "json"
+
+
+def sample(exchange: Exchange, sampling: Sampling) -> None:
+    """Sets the exchange's sampled flag, which goes upstream. On every request's path."""
+    if sampling.parent_decides and exchange.parent_span_id:
+        return
+    if sampling.below < ALL_TRACES and int(exchange.trace_id[16:], 16) >= sampling.below:
+        exchange.trace_flags &= ~1
+    else:
+        exchange.trace_flags |= 1
 
 
 class Recorder:
@@ -98,7 +108,7 @@ class Recorder:
     def began(self, exchange: Exchange) -> None:
         """A request has begun: decides whether it is traced, so that the decision goes upstream."""
         self._in_flight[exchange.surface] = self._in_flight.get(exchange.surface, 0) + 1
-        self._sampling.decide(exchange)
+        sample(exchange, self._sampling)
 
     def finish(self, exchange: Exchange) -> None:
         """A request has ended. Never waits."""

@@ -20,8 +20,6 @@ from observability.variables import Variables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from contract.exchange import Exchange
-
 OtlpProtocol: TypeAlias = Literal["http/protobuf", "grpc"]
 PROTOCOLS: tuple[OtlpProtocol, ...] = ("http/protobuf", "grpc")
 Compression: TypeAlias = Literal["none", "gzip", "deflate"]
@@ -42,15 +40,6 @@ class Sampling(msgspec.Struct, frozen=True):
 
     below: int = ALL_TRACES
     parent_decides: bool = True
-
-    def decide(self, exchange: Exchange) -> None:
-        """Sets the exchange's sampled flag, which goes upstream."""
-        if self.parent_decides and exchange.parent_span_id:
-            return
-        if self.below < ALL_TRACES and int(exchange.trace_id[16:], 16) >= self.below:
-            exchange.trace_flags &= ~1
-        else:
-            exchange.trace_flags |= 1
 
 
 class Limits(msgspec.Struct, frozen=True):

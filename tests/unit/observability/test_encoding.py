@@ -17,13 +17,13 @@ from observability.trace import CLIENT, INTERNAL, SCOPE, SERVER, SpanRecord, spa
 from tests.unit.observability.ledgers import ledger
 from tests.unit.observability.test_recorder import OUTCOMES, PARENT, attributes
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+TEXT = st.text(max_size=150)
 VALUES = st.one_of(
     TEXT,
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
     st.floats(),
-    st.lists(TEXT, max_size=3),
+    st.lists(st.text(max_size=5), max_size=3),
 )
 # Nothing of ours begins in 1970 or has no name: such fields the SDK leaves out.
 MOMENTS = st.integers(1, 2**63)
@@ -60,7 +60,7 @@ def test_a_trace_has_the_same_bytes(outcome: Any, status: int, attempts: int, tr
     assert ours == theirs
 
 
-@given(st.lists(RECORDS, min_size=1, max_size=3))
+@given(st.lists(RECORDS, min_size=1, max_size=2))
 def test_every_span_has_the_same_bytes(records: list[SpanRecord]) -> None:
     for record in records:
         record.remote = bool(record.parent_id)

@@ -15,6 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from contract.egress import Egress, read_proxy
 from contract.exchange import Exchange
+from observability.recorder import sample
 from observability.tracing import Batching, Collector, Limits, Sampling, Tracing, TracingConfig, read_tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.test:4318"}
@@ -261,7 +262,7 @@ def test_sampling_is_as_the_sdks(name: str, argument: str, trace_id: bytes, pare
     environ = {"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": argument}
     exchange = Exchange("POST /v1/x", f"00-{trace_id.hex()}-b7ad6b7169203331-{parent}" if parent else "")
     exchange.trace_id = trace_id.hex()
-    read(environ).sampling.decide(exchange)
+    sample(exchange, read(environ).sampling)
     with pytest.MonkeyPatch.context() as patch:
         for key, value in environ.items():
             patch.setitem(os.environ, key, value) if value else patch.delitem(os.environ, key, raising=False)
