@@ -88,7 +88,7 @@ class Recorder:
         self._sampling = tracing.sampling
         log = structlog.get_logger()
         for warning in tracing.warnings:
-            log.warning("a variable of the environment can't be honoured", variable=warning)
+            log.warning("a variable of the environment can't be honoured", problem=warning)
         if tracing.collector is None and not tracing.console:
             return None
         try:

@@ -8,6 +8,7 @@ traces go, or how they are protected, stops the start: sending them elsewhere, o
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -109,6 +110,7 @@ def read_tracing(config: TracingConfig, environ: Mapping[str, str]) -> Tracing:
     variables = Variables(environ)
     exporter = _exporter(config, variables)
     sampling = _sampling(config.sample, variables)
+    _check_propagators(variables)
     if exporter == "none":
         # Variables that nothing reads are not checked either.
         return Tracing(
@@ -128,7 +130,6 @@ def read_tracing(config: TracingConfig, environ: Mapping[str, str]) -> Tracing:
         console=exporter == "console",
         warnings=(),
     )
-    _check_propagators(variables)
     return msgspec.structs.replace(tracing, warnings=tuple(variables.warnings))
 
 
@@ -188,10 +189,7 @@ def _collector(config: TracingConfig, variables: Variables) -> Collector:
     packings: tuple[Compression, ...] = ("none", "gzip") if protocol == "grpc" else ("none", "gzip", "deflate")
     packing = variables.choice("none", packings, f"{PREFIX}TRACES_COMPRESSION", f"{PREFIX}COMPRESSION")
     own = {name.lower(): value for name, value in config.headers.items()}
-    files = [_file(variables, end) for end in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")]
-    if bool(files[1]) != bool(files[2]):
-        absent = "CLIENT_CERTIFICATE" if files[1] else "CLIENT_KEY"
-        raise ValueError(f"{PREFIX}{absent}: a client's key and certificate are needed together, and this is not set")
+    certificate, client_key, client_certificate = _files(variables)
     url = endpoint if protocol != "grpc" else f"{'https' if secure else 'http'}://{endpoint}"
     return Collector(
         protocol=protocol,
@@ -200,9 +198,9 @@ def _collector(config: TracingConfig, variables: Variables) -> Collector:
         secure=secure,
         timeout_s=timeout_ms / 1000,
         compression=next(each for each in packings if each == packing),
-        certificate=files[0],
-        client_key=files[1],
-        client_certificate=files[2],
+        certificate=certificate,
+        client_key=client_key,
+        client_certificate=client_certificate,
         proxy=config.egress.proxy_for(url),
     )
 
@@ -251,15 +249,38 @@ def _parsed(name: str, text: str) -> str:
     raise ValueError(f"{name}: it must be a URL such as http://collector:4318")
 
 
-def _file(variables: Variables, end: str) -> str:
-    name, text = variables.text(f"{PREFIX}TRACES_{end}", f"{PREFIX}{end}")
-    if text:
-        try:
-            with Path(text).open("rb") as file:
-                file.read(1)
-        except OSError as error:
-            raise ValueError(f"{name}: the file can't be read: {error.strerror}") from None
-    return text
+def _files(variables: Variables) -> tuple[str, str, str]:
+    """The authorities, the client's key and its certificate: paths of files that can be used, or empty."""
+    found = [
+        variables.text(f"{PREFIX}TRACES_{end}", f"{PREFIX}{end}")
+        for end in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
+    ]
+    for name, path in found:
+        if path:
+            try:
+                with Path(path).open("rb") as file:
+                    file.read(1)
+            except OSError as error:
+                raise ValueError(f"{name}: the file can't be read: {error.strerror}") from None
+    (authorities, certificate), (key_name, key), (chain_name, chain) = found
+    if bool(key) != bool(chain):
+        absent = chain_name if key else key_name
+        raise ValueError(f"{absent}: a client's key and certificate are needed together, and this is not set")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if certificate:
+            context.load_verify_locations(certificate)
+    except ssl.SSLError:
+        raise ValueError(f"{authorities}: the file holds no certificate in PEM") from None
+    try:
+        if chain:
+            # With an empty password, for OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(chain, key, password="")
+    except ssl.SSLError:
+        raise ValueError(
+            f"{chain_name}: it and {key_name} are no certificate and key in PEM that belong together"
+        ) from None
+    return certificate, key, chain
 
 
 def _check_propagators(variables: Variables) -> None:

@@ -8,6 +8,7 @@ that does not trace never imports it.
 from __future__ import annotations
 
 import base64
+import io
 import logging
 import re
 import ssl
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from observability.tracing import Collector, Tracing
 
 EXTRA = "telemetry"
+# Bytes of a collector's answer that are read: it has a word about refused spans at most, and nobody reads that.
+MOST_ANSWER = 64 * 1024
 
 
 class ExtraAbsent(ValueError):
@@ -151,20 +154,28 @@ def _session(proxy: Proxy | None) -> Any:
     import requests
     from requests.adapters import HTTPAdapter
 
-    class PythonsTrust(HTTPAdapter):
-        """Trusts the authorities that Python does, `SSL_CERT_FILE` among them, as every other call of ours; not those
-        of `certifi`.
-        """
+    class Adapter(HTTPAdapter):
+        """Trusts the authorities that Python does, as every other call of ours, and reads no answer without end."""
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
             super().cert_verify(conn, url, verify, cert)
             if verify is True:
+                # Not those of `certifi`: urllib3 then takes Python's, `SSL_CERT_FILE` among them.
                 conn.ca_certs = conn.ca_cert_dir = None
+
+        def build_response(self, req: Any, resp: Any) -> Any:
+            response = super().build_response(req, resp)
+            body = resp.read(MOST_ANSWER + 1)
+            if len(body) > MOST_ANSWER:
+                resp.close()
+            response.raw = io.BytesIO(body)
+            return response
 
     session = requests.Session()
     # What the environment says of proxies has been read into the egress settings, and those count.
     session.trust_env = False
-    session.mount("https://", PythonsTrust())
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter())
     if proxy is not None:
         session.proxies = dict.fromkeys(("http", "https"), _proxy_url(proxy))
     return session

@@ -94,9 +94,9 @@ def make_files(folder: Path, name: str = "localhost") -> Files:
 
 @contextlib.contextmanager
 def http_collector(
-    faults: Sequence[Fault] = (), tls: Files | None = None, client: Files | None = None
+    faults: Sequence[Fault] = (), tls: Files | None = None, client: Files | None = None, reply: bytes = b""
 ) -> Iterator[Taken]:
-    """`tls` makes it speak https, `client` is the certificate that callers must have."""
+    """`tls` makes it speak https, `client` is the certificate that callers must have, `reply` what it answers."""
     taken = Taken(faults)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -108,8 +108,10 @@ def http_collector(
             self.send_response(200 if fault is None else int(fault.status))
             for name, value in (fault.headers if fault is not None else {}).items():
                 self.send_header(name, value)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(reply)))
             self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(reply)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

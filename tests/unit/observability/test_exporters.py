@@ -182,21 +182,6 @@ def test_client_certificates(
         assert (len(taken.got), dropped(metrics)) == (1, 6)
 
 
-@pytest.mark.parametrize("end", ["CERTIFICATE", "CLIENT_KEY"])
-@pytest.mark.parametrize("way", [HTTP, GRPC])
-def test_a_file_that_is_no_certificate_breaks_nothing(tmp_path: Path, way: dict[str, str], end: str) -> None:
-    wrong = tmp_path / "wrong.pem"
-    wrong.write_text("no certificate")
-    tls = make_files(tmp_path)
-    files = {"CERTIFICATE": tls.certificate, "CLIENT_KEY": tls.key, "CLIENT_CERTIFICATE": tls.certificate}
-    environ = {f"{PREFIX}{name}": path for name, path in {**files, end: str(wrong)}.items()}
-    environ |= {f"{PREFIX}ENDPOINT": f"https://127.0.0.1:{free_port()}", f"{PREFIX}TIMEOUT": "200", **way}
-    with capture_logs() as lines:
-        _, metrics = run(OFF, [ledger()], environ)
-    assert dropped(metrics) == 6
-    assert len(undelivered(lines)) == 1
-
-
 @every_way
 def test_a_busy_collector_is_tried_again_as_soon_as_it_says(
     way: dict[str, str], collecting: Collecting, busy: Any, never: Any
@@ -417,7 +402,7 @@ def test_headers_that_are_wrong_are_told_without_them(
             run(OFF, [ledger()], to(taken, way, HEADERS=SECRET))
         assert len(taken.got) == 1
         (line,) = lines
-        assert line["variable"].startswith(f"{PREFIX}HEADERS ")
+        assert line["problem"].startswith(f"{PREFIX}HEADERS ")
         assert SECRET not in str(lines)
     assert SECRET not in "".join(capfd.readouterr())
 
@@ -453,6 +438,15 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, absent: str) -> None
     assert line["log_level"] == "warning"
     assert "gatehouse-platform[telemetry]" in line["problem"]
     assert not taken.headers
+
+
+def test_an_answer_without_an_end_costs_no_memory() -> None:
+    with http_collector(reply=b"x" * 10_000_000) as taken:
+        transport = opened(to(taken, HTTP))
+        for _ in range(2):
+            assert transport.send([transport.encode(span) for span in spans(ledger())]) == ""
+        transport.close()
+    assert len(taken.got) == 2
 
 
 def test_a_detector_of_resources_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -17,6 +18,7 @@ from contract.egress import Egress, read_proxy
 from contract.exchange import Exchange
 from observability.recorder import sample
 from observability.tracing import Batching, Collector, Limits, Sampling, Tracing, TracingConfig, read_tracing
+from tests.collectors import make_files
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.test:4318"}
 GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
@@ -75,18 +77,32 @@ def test_where_traces_go(environ: dict[str, str], attribute: str, value: Any) ->
 
 @pytest.mark.parametrize("special", ["", "TRACES_"])
 def test_files(tmp_path: Path, special: str) -> None:
-    paths = {end: tmp_path / end for end in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")}
-    for path in paths.values():
-        path.write_text("pem")
-    environ = {f"{OTLP}{special}{end}": str(path) for end, path in paths.items()}
+    mine, other = make_files(tmp_path), make_files(tmp_path, "other")
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate")
+    paths = {"CERTIFICATE": mine.certificate, "CLIENT_KEY": mine.key, "CLIENT_CERTIFICATE": mine.certificate}
+    environ = {f"{OTLP}{special}{end}": path for end, path in paths.items()}
     found = collector(environ)
-    assert [found.certificate, found.client_key, found.client_certificate] == [str(path) for path in paths.values()]
+    assert [found.certificate, found.client_key, found.client_certificate] == list(paths.values())
     for end in paths:
         with pytest.raises(ValueError, match=f"{OTLP}{special}{end}: the file can't be read: No such file"):
             collector({**environ, f"{OTLP}{special}{end}": "/not/there"})
+        with pytest.raises(ValueError, match=f"{OTLP}{special}{end}.* PEM"):
+            collector({**environ, f"{OTLP}{special}{end}": str(wrong)})
+    with pytest.raises(ValueError, match=f"{OTLP}{special}CLIENT_KEY .* belong together"):
+        collector({**environ, f"{OTLP}{special}CLIENT_KEY": other.key})
     for there, absent in (("CLIENT_KEY", "CLIENT_CERTIFICATE"), ("CLIENT_CERTIFICATE", "CLIENT_KEY")):
         with pytest.raises(ValueError, match=f"{OTLP}{absent}: .* needed together"):
-            collector({f"{OTLP}{there}": str(paths[there])})
+            collector({f"{OTLP}{there}": paths[there]})
+
+
+def test_a_key_with_a_password_does_not_ask_for_it(tmp_path: Path) -> None:
+    mine = make_files(tmp_path)
+    key = serialization.load_pem_private_key(Path(mine.key).read_bytes(), None)
+    form = serialization.BestAvailableEncryption(b"password")
+    Path(mine.key).write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, form))
+    with pytest.raises(ValueError, match="CLIENT_CERTIFICATE: "):
+        collector({f"{OTLP}CLIENT_KEY": mine.key, f"{OTLP}CLIENT_CERTIFICATE": mine.certificate})
 
 
 # Variables that stop the start when they are wrong.
@@ -168,6 +184,8 @@ def test_which_exporter() -> None:
     found = read({"OTEL_TRACES_EXPORTER": "otlp", **GRPC}).collector
     assert found is not None
     assert (found.endpoint, found.secure) == ("localhost:4317", False)
+    # traceparent goes upstream all the same.
+    assert len(read({"OTEL_PROPAGATORS": "tracecontext,b3"}).warnings) == 1
     # Nothing is traced: what nobody reads is not checked.
     assert read({f"{OTLP}TIMEOUT": "x", "OTEL_BSP_SCHEDULE_DELAY": "x"}).warnings == ()
 
