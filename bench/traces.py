@@ -64,7 +64,7 @@ class _BySdk:
         return "" if self._exporter.export(batch).name == "SUCCESS" else "failed"
 
     def close(self) -> None:
-        self._exporter._client.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _start(way: str, folder: Path) -> subprocess.Popen[bytes]:

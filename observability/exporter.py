@@ -76,6 +76,7 @@ class Exporter:
         with self._changed:
             self.dropped += len(self._queue) + self._sending
             self._queue.clear()
+            self._sending = 0
             lost = self.dropped - before
         if lost:
             structlog.get_logger().warning("traces lost at the end", spans=lost, endpoint=self._transport.shown)
@@ -84,8 +85,8 @@ class Exporter:
         while batch := self._next():
             problem = self._send(batch)
             with self._changed:
+                self.dropped += self._sending if problem else 0
                 self._sending = 0
-                self.dropped += len(batch) if problem else 0
             if problem and not self._failing:
                 log = structlog.get_logger()
                 log.warning("traces can't be delivered", endpoint=self._transport.shown, problem=problem)

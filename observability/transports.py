@@ -36,7 +36,7 @@ MOST_ANSWER = 64 * 1024
 
 
 class ExtraAbsent(ValueError):
-    """The packages that traces need are not installed. The message names the extra that brings them."""
+    """The packages that traces need are not installed, or others of their versions. The message names the extra."""
 
 
 class Transport(Protocol):
@@ -73,10 +73,8 @@ def open_transport(tracing: Tracing, output: TextIO | None = None) -> Transport:
         kind = _Grpc if tracing.collector.protocol == "grpc" else _Http
         return kind(tracing.collector, _written(resource.attributes))
     except ImportError as error:
-        absent = error.name or "opentelemetry-sdk"
-        raise ExtraAbsent(
-            f"traces need the package {absent}, which is not installed: pip install 'gatehouse-platform[{EXTRA}]'"
-        ) from None
+        cure = f"pip install 'gatehouse-platform[{EXTRA}]' brings what they need"
+        raise ExtraAbsent(f"traces can't be sent: {error}; {cure}") from None
 
 
 def _written(attributes: Mapping[str, Any]) -> dict[str, AttributeValue]:
@@ -112,26 +110,34 @@ class _Console:
 
 
 class _Http:
-    """OTLP over HTTP by the SDK's exporter, which is `requests` and urllib3."""
+    """OTLP over HTTP by the client of the SDK's exporter, which is `requests` and urllib3.
+
+    The exporter around it takes spans, and reads the environment again by rules of its own: its timeout is in seconds.
+    """
 
     def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
-        from opentelemetry.exporter.otlp.proto.http import Compression
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.exporter.http.transport._requests import RequestsHTTPTransport
+        from opentelemetry.exporter.otlp.common.http import Compression, _OTLPHTTPClient
+        from opentelemetry.exporter.otlp.proto.http.version import __version__ as version
 
         self.shown = collector.shown
         self._resource = resource
-        exporter = OTLPSpanExporter(
-            endpoint=collector.endpoint,
-            certificate_file=collector.certificate or None,
-            client_key_file=collector.client_key or None,
-            client_certificate_file=collector.client_certificate or None,
-            headers=collector.headers,
-            timeout=collector.timeout_s,
-            compression=Compression(collector.compression),
-            session=_session(collector.proxy),
+        self._client = _OTLPHTTPClient(
+            RequestsHTTPTransport(
+                verify=collector.certificate or True,
+                cert=(collector.client_certificate, collector.client_key) if collector.client_key else None,
+                session=_session(collector.proxy),
+            ),
+            collector.endpoint,
+            "spans",
+            collector.timeout_s,
+            Compression(collector.compression),
+            {
+                "user-agent": f"OTel-OTLP-Exporter-Python/{version}",
+                **collector.headers,
+                "content-type": "application/x-protobuf",
+            },
         )
-        # The exporter's public method takes spans, and encodes them; its client takes what is encoded.
-        self._client = exporter._client
 
     def encode(self, span: SpanRecord) -> bytes:
         """Protobuf."""
@@ -190,20 +196,26 @@ def _proxy_url(proxy: Proxy) -> str:
 
 
 class _Grpc:
-    """OTLP over gRPC by the SDK's exporter."""
+    """OTLP over gRPC by what the SDK's exporters over gRPC are made from."""
 
     def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
         import grpc  # type: ignore[import-untyped]
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.exporter.otlp.proto.grpc.exporter import OTLPExporterMixin
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        class Encoded(OTLPSpanExporter):
-            """Takes the bytes of a request instead of spans."""
+        class Encoded(OTLPExporterMixin[Any, Any, Any, Any]):
+            """Takes the bytes of a request."""
+
+            _exporting = "traces"
 
             def _translate_data(self, data: Any) -> ExportTraceServiceRequest:
                 message: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(data)
                 return message
+
+            def _count_data(self, data: Any) -> int:
+                return 1
 
         self.shown = collector.shown
         self._resource = resource
@@ -211,6 +223,8 @@ class _Grpc:
         proxy = ("grpc.http_proxy", _proxy_url(collector.proxy)) if collector.proxy is not None else None
         options: Any = (proxy or ("grpc.enable_http_proxy", 0),)
         self._exporter = Encoded(
+            stub=TraceServiceStub,
+            result=SpanExportResult,
             endpoint=collector.endpoint,
             insecure=not collector.secure,
             credentials=_credentials(collector) if collector.secure else None,
@@ -226,8 +240,7 @@ class _Grpc:
 
     def send(self, batch: Sequence[bytes]) -> str:
         """Calls the collector, again and again until the timeout where that may help."""
-        body: Any = request(self._resource, SCOPE, batch)
-        if self._exporter.export(body) is self._delivered:
+        if self._exporter._export(request(self._resource, SCOPE, batch)) is self._delivered:
             return ""
         return _SDK_LOG.status or "no answer"
 
@@ -277,7 +290,9 @@ class _SdkLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
-        if record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING:
+        # Of a wrong attribute of the resource we have told, without its value.
+        told = "resource attribute pair" in str(record.msg)
+        if record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING and not told:
             structlog.get_logger().warning("OpenTelemetry's SDK warns", message=record.getMessage()[:500])
 
 
