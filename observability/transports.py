@@ -201,18 +201,25 @@ class _Grpc:
     def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
         import grpc  # type: ignore[import-untyped]
         from opentelemetry.exporter.otlp.proto.grpc.exporter import OTLPExporterMixin
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
         from opentelemetry.sdk.trace.export import SpanExportResult
 
+        class Stub:
+            """The service, for requests that are bytes already."""
+
+            def __init__(self, channel: Any) -> None:
+                self.Export = channel.unary_unary(  # the exporter's name for it
+                    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+                    response_deserializer=ExportTraceServiceResponse.FromString,
+                )
+
         class Encoded(OTLPExporterMixin[Any, Any, Any, Any]):
-            """Takes the bytes of a request."""
+            """Passes the bytes of a request on."""
 
             _exporting = "traces"
 
-            def _translate_data(self, data: Any) -> ExportTraceServiceRequest:
-                message: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(data)
-                return message
+            def _translate_data(self, data: Any) -> Any:
+                return data
 
             def _count_data(self, data: Any) -> int:
                 return 1
@@ -223,7 +230,7 @@ class _Grpc:
         proxy = ("grpc.http_proxy", _proxy_url(collector.proxy)) if collector.proxy is not None else None
         options: Any = (proxy or ("grpc.enable_http_proxy", 0),)
         self._exporter = Encoded(
-            stub=TraceServiceStub,
+            stub=Stub,
             result=SpanExportResult,
             endpoint=collector.endpoint,
             insecure=not collector.secure,
