@@ -99,9 +99,10 @@ class Exporter:
             self._changed.wait_for(lambda: self._queue or self._ending)
             self._changed.wait_for(lambda: len(self._queue) >= batching.spans or self._ending, batching.delay_s)
             batch = list(itertools.islice(self._queue, batching.spans))
+            # Before they leave the queue: `put` adds up both without the lock.
+            self._sending = len(batch)
             for _ in batch:
                 self._queue.popleft()
-            self._sending = len(batch)
             return batch
 
     def _send(self, batch: Sequence[Any]) -> str:

@@ -1,8 +1,8 @@
 """Where finished spans go: a collector by OTLP over HTTP or gRPC, or the console. The SDK's exporters carry them.
 
 The exporters bring TLS, packing, deadlines and retries; what they carry is encoded here (`observability/protobuf.py`,
-for the reason in `docs/decisions.md`). Everything of OpenTelemetry's is imported by `open_transport` alone: a gateway
-that does not trace never imports it.
+for the reason in `docs/decisions.md`). The SDK, gRPC and `requests` are imported by `open_transport` alone: a gateway
+that does not trace imports none of them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Transport(Protocol):
 def open_transport(tracing: Tracing, output: TextIO | None = None) -> Transport:
     """What the settings ask for; `output` is the console, stdout by default.
 
-    Raises `ExtraAbsent`, and `ValueError` where a certificate can't be used.
+    Raises `ExtraAbsent`, and `OSError` where a file of certificates can't be read.
     """
     try:
         from opentelemetry.sdk.resources import Resource
