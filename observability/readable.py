@@ -5,7 +5,7 @@ Importing this needs the extra `telemetry`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan
@@ -31,8 +31,10 @@ def readable(span: SpanRecord, resource: Resource) -> ReadableSpan:
     parent = None
     if span.parent_id:
         parent = SpanContext(trace_id, int.from_bytes(span.parent_id, "big"), span.remote, _SAMPLED)
-    attributes = BoundedAttributes(attributes=span.attributes)
-    attributes.dropped = span.dropped
+    attributes: Any = span.attributes
+    if span.dropped:
+        attributes = BoundedAttributes(attributes=attributes)
+        attributes.dropped = span.dropped
     return ReadableSpan(
         span.name,
         SpanContext(
