@@ -41,7 +41,11 @@ from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from observability.logs import configure_logging
 from observability.recorder import Recorder, RecorderConfig
+<<<<<<< HEAD
 from observability.screen import show, styled
+=======
+from observability.tracing import TracingConfig
+>>>>>>> d6a0df2836502798bdb3ed689c8be560d9087d23
 from router.health import HealthBook
 from router.policies import longest_timeouts
 
@@ -121,6 +125,19 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse(body, status, getattr(error, "headers", None))
 
 
+def _tracing(config: Config) -> TracingConfig:
+    observe = config.observe
+    return TracingConfig(
+        otlp=observe.otlp or "",
+        protocol=observe.protocol,
+        headers={name: value.reveal() for name, value in observe.headers.items()},
+        sample=observe.sample,
+        service_name=observe.service_name,
+        service_version=__version__,
+        egress=config.way_out,
+    )
+
+
 class Process:
     """One process: what it serves from, and how it starts, reloads and ends."""
 
@@ -136,15 +153,7 @@ class Process:
         resources = Resources(health)
         observe = config.observe
         recorder = Recorder(
-            RecorderConfig(
-                otlp=observe.otlp or "",
-                headers={name: value.reveal() for name, value in observe.headers.items()},
-                sample=observe.sample,
-                log=observe.log,
-                service_name=observe.service_name,
-                service_version=__version__,
-                egress=config.way_out,
-            ),
+            RecorderConfig(tracing=_tracing(config), log=observe.log),
             health.snapshot,
             quality=resources.quality,
             accounts=lambda: resources.accounts.state(),
@@ -161,9 +170,9 @@ class Process:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Builds the engine, serves, and takes everything down in reverse."""
-        self.runtime.recorder.start()
         stack = contextlib.AsyncExitStack()
         try:
+            self.runtime.recorder.start()
             self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
             self.runtime.install(await build(self._config, self.runtime.resources))
             await self.runtime.resources.accounts.seeded(SEED_WAIT_S)

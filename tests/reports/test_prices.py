@@ -13,10 +13,14 @@ from contract.errors import NO_PRICE
 from gateway.assembly.configuration import load, load_with_places
 from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
+from tests.collectors import http_collector
 from tests.live import Answer, running_gateway
 from tests.reports.vendors import House, Request, house, openai_reply, response
+<<<<<<< HEAD
 from tests.shown import shown
 from tests.unit.observability.ledgers import collector
+=======
+>>>>>>> d6a0df2836502798bdb3ed689c8be560d9087d23
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
 BUDGET = "\napps: {bot: {keys: [test-key], budget: 1 USD per month}}\n"
@@ -174,13 +178,13 @@ def test_a_price_of_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.report("money", "The trace says of each target that was left out that its price is not known")
 def test_a_trace_says_why_a_target_was_left_out(tmp_path: Path) -> None:
-    with collector() as (url, got, _):
+    with http_collector() as collector:
         yaml = f"""version: 1
 providers: {{p: {{kind: simulated}}, own: {{kind: openai, base_url: "http://127.0.0.1:9/v1"}}}}
 models: {{quick: {{targets: [own/secret, p/m]}}}}
-observe: {{log: "off", otlp: "{url}"}}{BUDGET}"""
+observe: {{log: "off", otlp: "{collector.url}"}}{BUDGET}"""
         body = {"model": "quick", "messages": [{"role": "user", "content": "hi"}]}
         with running_gateway(yaml, tmp_path) as gateway:
             assert gateway.request("POST", "/v1/chat/completions", body).status == 200
-    assert "own/secret" in str(got)
-    assert NO_PRICE in str(got)
+    assert "own/secret" in str(collector.got)
+    assert NO_PRICE in str(collector.got)

@@ -63,7 +63,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert made.server.max_body == 32_000_000
     assert (made.server.drain, made.server.keepalive, made.server.watch) == (30.0, 15.0, True)
     assert made.access == "open"
-    assert made.observe.sample == 1.0
+    assert made.observe.sample is None
 
 
 def test_kinds_of_providers(tmp_path: Path) -> None:
