@@ -41,11 +41,8 @@ from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from observability.logs import configure_logging
 from observability.recorder import Recorder, RecorderConfig
-<<<<<<< HEAD
 from observability.screen import show, styled
-=======
 from observability.tracing import TracingConfig
->>>>>>> d6a0df2836502798bdb3ed689c8be560d9087d23
 from router.health import HealthBook
 from router.policies import longest_timeouts
 

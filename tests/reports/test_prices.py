@@ -16,11 +16,7 @@ from gateway.commands.plan import draw_plan, plan
 from tests.collectors import http_collector
 from tests.live import Answer, running_gateway
 from tests.reports.vendors import House, Request, house, openai_reply, response
-<<<<<<< HEAD
 from tests.shown import shown
-from tests.unit.observability.ledgers import collector
-=======
->>>>>>> d6a0df2836502798bdb3ed689c8be560d9087d23
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
 BUDGET = "\napps: {bot: {keys: [test-key], budget: 1 USD per month}}\n"

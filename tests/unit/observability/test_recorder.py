@@ -12,13 +12,9 @@ from observability import protobuf
 from observability.recorder import RecorderConfig
 from observability.trace import spans
 from observability.waterfall import waterfall
-<<<<<<< HEAD
 from tests.shown import shown
-from tests.unit.observability.ledgers import SECRETS, collector, ledger
-=======
 from tests.unit.observability.ledgers import SECRETS, ledger
 from tests.unit.observability.recording import run
->>>>>>> d6a0df2836502798bdb3ed689c8be560d9087d23
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OUTCOMES: list[tuple[Any, int, int]] = [
