@@ -177,7 +177,7 @@ def test_every_yaml_of_the_page_is_served(shop: Path, tmp_path: Path) -> None:
             "guard_input": list(document["guardrails"]),
             "router": next(iter(document["routers"])),
             "tools": list(document["tools"]),
-            "answer": "small",
+            "model": "small",
         }
     }
     yaml = json.dumps(document)
