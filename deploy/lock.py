@@ -5,11 +5,12 @@ Pinned versions stay as they are, so that adding a package changes nothing else;
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from deploy.pins import pins
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
@@ -46,20 +47,19 @@ def compile_lock(lock: Path, head: str, *arguments: str, stdin: str | None = Non
     lock.write_text(head + lock.read_text())
 
 
-def pins(text: str) -> dict[str, str]:
-    """Name -> its lines in a lock: a pin for each range of Pythons that has one, hashes and reasons."""
+def blocks(lock: Path) -> dict[str, str]:
+    """Name -> its lines in a lock: a pin for each range of Pythons that has one."""
     found: dict[str, str] = {}
-    for block in re.findall(r"^[a-z0-9].*\n(?:[ #].*\n)*", text, re.MULTILINE):
-        name = re.split(r"==", block, maxsplit=1)[0]
-        found[name] = found.get(name, "") + block
+    for pin in pins(lock.read_text()):
+        found[pin.name] = found.get(pin.name, "") + pin.text
     return found
 
 
 def compile_beside(lock: Path, requirements: str) -> dict[str, str]:
     """Locks what comes on top of `requirements.lock`, at versions that fit it, and returns its pins."""
     compile_lock(lock, "", "--python-version", "3.11", "--constraint", str(LOCK), "-", stdin=requirements)
-    locked = pins(LOCK.read_text())
-    return {name: text for name, text in pins(lock.read_text()).items() if name not in locked}
+    locked = blocks(LOCK)
+    return {name: text for name, text in blocks(lock).items() if name not in locked}
 
 
 def write(lock: Path, what: str, added: Mapping[str, str]) -> None:
