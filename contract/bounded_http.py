@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from contract.egress import DIRECT, ConnectReply, Egress, Proxy, ProxyRefused
-from contract.packing import TooMuch, Unpacker, read_codings
+from contract.packing import ExpansionTooLarge, Unpacker, read_codings
 
 _PIECE = 1 << 16
 
@@ -189,7 +189,7 @@ def opened(
 def read_body(response: http.client.HTTPResponse, most: int, until: float = math.inf) -> bytes:
     """The body, unpacked if it is packed; nobody asks for that. `until` on the clock of `time.monotonic`.
 
-    Raises `TooMuch` past `most` bytes, `Broken`, `UnknownCoding`, `TimeoutError`.
+    Raises `ExpansionTooLarge` past `most` bytes, `Broken`, `UnknownCoding`, `TimeoutError`.
     """
     codings = read_codings(response.headers.get("content-encoding", ""))
     unpacker = Unpacker(codings) if codings else None
@@ -204,7 +204,7 @@ def read_body(response: http.client.HTTPResponse, most: int, until: float = math
             while len(data) <= most and (piece := unpacker.take()):
                 data += piece
         if len(data) > most:
-            raise TooMuch(f"more than {most} bytes")
+            raise ExpansionTooLarge(f"more than {most} bytes")
     if unpacker is not None:
         unpacker.finish()
     return bytes(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -27,11 +27,13 @@ WHOLE_S = 60.0
 class WebConfig(DocumentSourceConfig):
     """Web pages by their addresses."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"every": "refresh_every"}
+
     asks_hosts: ClassVar[bool] = True
 
     kind: Literal["web"] = Field(description="Web pages by their addresses.")
     urls: tuple[PageUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
-    every: Duration = Field(default=86_400.0, description="When they are fetched again.")
+    refresh_every: Duration = Field(default=86_400.0, description="When they are fetched again.")
 
     @property
     def where(self) -> str:
@@ -40,7 +42,7 @@ class WebConfig(DocumentSourceConfig):
 
     def origin(self, egress: Egress) -> Origin:
         """See `DocumentSourceConfig.origin`."""
-        return Origin(partial(web_items, self.urls, egress), partial(turn, self.every))
+        return Origin(partial(web_items, self.urls, egress), partial(turn, self.refresh_every))
 
 
 def web_items(urls: Sequence[str], egress: Egress = DIRECT) -> list[Item]:
@@ -54,8 +56,8 @@ def turn(every_s: float) -> int:
 
 
 def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
-    """Bytes and media type. Raises `Unreadable`."""
-    from rag.documents.reading import Unreadable
+    """Bytes and media type. Raises `UnreadableFile`."""
+    from rag.documents.reading import UnreadableFile
 
     until = time.monotonic() + WHOLE_S
     try:
@@ -63,12 +65,12 @@ def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
             if 300 <= response.status < 400:
                 # A redirect leads to what nobody has listed.
                 where = response.headers.get("location", "another page")
-                raise Unreadable(f"it can't be fetched: it redirects to {where[:500]}: list that")
+                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: list that")
             if response.status != 200:
-                raise Unreadable(f"it can't be fetched: it answered {response.status}")
+                raise UnreadableFile(f"it can't be fetched: it answered {response.status}")
             kind = response.headers.get("content-type") or "text/html"
             return read_body(response, MAX_BYTES, until), kind
     except TimeoutError:
-        raise Unreadable(f"it can't be fetched within {min(TIMEOUT_S, WHOLE_S):g} s") from None
+        raise UnreadableFile(f"it can't be fetched within {min(TIMEOUT_S, WHOLE_S):g} s") from None
     except (http.client.HTTPException, OSError, ValueError) as error:
-        raise Unreadable(f"it can't be fetched: {error or type(error).__name__}") from None
+        raise UnreadableFile(f"it can't be fetched: {error or type(error).__name__}") from None

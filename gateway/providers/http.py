@@ -18,7 +18,7 @@ import httptools
 
 from contract.egress import ProxyRefused
 from contract.endpoint import MAX_ANSWER_BYTES
-from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
 from gateway.providers.tunnel import open_tunnel
 
@@ -127,7 +127,7 @@ class _Connection(asyncio.Protocol):
         elif exc is None and not self._delimited:
             response.end()
         else:
-            response.fail(CutShort("The provider closed the connection before the end of its answer"))
+            response.fail(IncompleteReply("The provider closed the connection before the end of its answer"))
         response.wake()
 
     # httptools callbacks

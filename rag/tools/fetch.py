@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from contract.bounded_http import opened, read_body
 from contract.egress import DIRECT, Egress, ProxyRefused
-from contract.packing import Broken, TooMuch, UnknownCoding
+from contract.packing import CorruptBody, ExpansionTooLarge, UnknownCoding
 
 
 class FetchFailed(Exception):
@@ -43,9 +43,9 @@ def fetch(
                 raise FetchFailed(f"it answered {response.status}{', and redirects are not followed' if moved else ''}")
             data = read_body(response, max_bytes)
             return response.headers.get_content_type(), data.decode("utf-8", "replace")
-    except TooMuch:
+    except ExpansionTooLarge:
         raise FetchFailed(f"its answer is larger than {max_bytes} bytes") from None
-    except (Broken, UnknownCoding) as error:
+    except (CorruptBody, UnknownCoding) as error:
         raise FetchFailed(f"its answer can't be unpacked: {error}") from None
     except TimeoutError:
         raise FetchFailed(f"it took longer than {timeout_s:g} s") from None

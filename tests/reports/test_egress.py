@@ -16,7 +16,7 @@ from config import ConfigError
 from contract.egress import DIRECT, Egress, from_environment, read_proxy
 from gateway.assembly.configuration import load
 from observability.webhook import post_event
-from rag.documents.pieces import Unreadable
+from rag.documents.pieces import UnreadableFile
 from rag.tools.fetch import FetchFailed, fetch
 from rag.tools.mcp_server import McpServer
 from rag.web import web_items
@@ -320,7 +320,7 @@ def test_other_calls_that_a_proxy_refuses() -> None:
     for url in ("http://far.test/", "https://far.test/"):
         with pytest.raises(FetchFailed, match=r"the proxy http://127\.0\.0\.1:[0-9]+ .*407") as failed:
             fetch(url, {}, 5, 1000, private=True, egress=egress)
-        with pytest.raises(Unreadable, match="407"):
+        with pytest.raises(UnreadableFile, match="407"):
             web_items([url], egress)[0].load()
         with pytest.raises(OSError, match="407"):
             post_event(url, {}, egress)
