@@ -18,7 +18,7 @@ providers: {up: {kind: simulated, script: echo}}
 models: {masked: {pipeline: masked}, plain: {targets: [up/m]}}
 guardrails:
   personal: {kind: personal_data, key: a key of tests, presidio: [crypto, medical_license], types: {crypto: block}}
-pipelines: {masked: {guard_input: [personal], answer: plain}}
+pipelines: {masked: {guard_input: [personal], model: plain}}
 observe: {log: "off"}
 """
 

@@ -29,7 +29,7 @@ sources:
     embedder: {{sentence_transformers: "{model}", dimensions: 16}}
     search: {{fusion: meaning}}
 apps: {{one: {{keys: [test-key], ingest: [notes]}}}}
-pipelines: {{answered: {{context: {{from: [notes]}}, answer: plain}}}}
+pipelines: {{answered: {{context: {{from: [notes]}}, model: plain}}}}
 observe: {{log: "off"}}
 """
 
