@@ -159,6 +159,8 @@ def run_without(folder: Path, extras: Sequence[str], *arguments: str) -> subproc
 def test_all_names_every_extra() -> None:
     extras = dict(PROJECT["optional-dependencies"])
     (everything,) = extras.pop("all")
+    # Nothing runs with it: it builds the documentation.
+    del extras["docs"]
     assert everything == f"gatehouse-platform[{','.join(sorted(extras))}]"
     assert set(EXTRAS) <= set(extras)
 
