@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -32,7 +33,13 @@ def run_beside(name: str, *arguments: str) -> str:
         )
     environ = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}"}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    # The launcher leaves a folder that somebody holds a lock on.
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        os.close(descriptor)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return done.stdout
 
