@@ -19,6 +19,11 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "redis": ("redis",),
     "retrieval": ("tantivy", "faiss"),
     "tables": ("sqlglot", "duckdb", "pymysql", "asyncpg"),
+    "telemetry": (
+        "opentelemetry.sdk",
+        "opentelemetry.exporter.otlp.proto.http",
+        "opentelemetry.exporter.otlp.proto.grpc",
+    ),
     "tools": ("mcp",),
 }
 """The modules of each extra. A config that needs an extra is an error without them.

@@ -300,14 +300,27 @@ class PipelineConfig(Struct):
 
 
 class ObserveConfig(Struct):
-    """Traces, metrics and logs."""
+    """Traces, metrics and logs. OpenTelemetry's environment variables set the limits of traces and other defaults."""
 
     otlp: HttpUrl | None = Field(
-        default=None, description="The endpoint for traces (OTLP over HTTP).", examples=["http://localhost:4318"]
+        default=None, description="The collector to send traces to, by OTLP.", examples=["http://localhost:4318"]
+    )
+    protocol: Literal["http/protobuf", "grpc"] | None = Field(
+        default=None, description="The OTLP protocol; by default from the environment, else `http/protobuf`."
     )
     headers: Headers = Field(default={}, description="Headers to send to `otlp`; their values are masked like secrets.")
-    sample: Percentage = Field(default=1.0, description="The share of requests to trace.")
+    sample: Percentage | None = Field(
+        default=None,
+        description="The share of requests to trace, among those without a `traceparent`; by default from the "
+        "environment, else all.",
+    )
     log: Literal["json", "text", "off"] = Field(default="json", description="The format of the log on stderr.")
     content: Literal["never"] = Field(default="never", description="Whether traces contain prompts and responses.")
     metrics: Flag = Field(default=True, description="Whether to serve `/metrics`.")
     service_name: str = Field(default="gatehouse", min_length=1, description="The `service.name` of traces.")
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[FilePath, str]]:
+        """The packages for traces."""
+        if values.get("otlp"):
+            yield ("otlp",), "telemetry"

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from observability.screen import table
+
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from contract.exchange import Attributes, Exchange
 
-BAR = 28
-NAME = 30
+_BAR = 28
+_NAME = 30
 
 
-def waterfall(exchange: Exchange) -> str:
-    """Lines of at most about 100 columns."""
-    total = max(exchange.ended - exchange.started, 1e-9)
+def waterfall(exchange: Exchange) -> Table:
+    """A table with a row per step and attempt: its name, a bar from start to end, its duration, and its outcome."""
+    whole = max(exchange.ended - exchange.started, 1e-9)
     rows = [_Row(step.started, step.ended, step.name, _why(step.attributes)) for step in exchange.steps]
     for attempt in exchange.attempts:
         why = "answered" if attempt.chosen and not attempt.error else attempt.error or "cancelled"
         if attempt.reason != "first":
             why = f"{attempt.reason}: {why}"
         rows.append(_Row(attempt.started, attempt.ended or exchange.ended, attempt.target, why))
-    lines = [_line(exchange.surface, 0.0, total, total, f"{exchange.status} {exchange.outcome}")]
     # Longer rows first, so that nested rows come after their parent.
     rows.sort(key=lambda row: (row.started, -row.ended))
+    cells = [_cells(exchange.surface, 0.0, whole, whole, f"{exchange.status} {exchange.outcome}")]
     for place, row in enumerate(rows):
         depth = 1 + sum(other.started <= row.started < other.ended for other in rows[:place])
         name = "  " * depth + row.name
-        lines.append(_line(name, row.started - exchange.started, row.ended - row.started, total, row.why))
-    return "\n".join(lines)
+        cells.append(_cells(name, row.started - exchange.started, row.ended - row.started, whole, row.why))
+    return table(("", "", "", ""), cells)
 
 
 class _Row(NamedTuple):
@@ -37,11 +42,14 @@ class _Row(NamedTuple):
     why: str
 
 
-def _line(name: str, start: float, length: float, total: float, why: str) -> str:
-    before = min(BAR - 1, int(start / total * BAR))
-    width = max(1, min(BAR - before, round(length / total * BAR)))
-    bar = " " * before + "█" * width
-    return f"{name[:NAME]:<{NAME}} {bar:<{BAR}} {length * 1000:9.2f} ms  {why}".rstrip()
+def _cells(name: str, start: float, length: float, whole: float, why: str) -> tuple[RenderableType, ...]:
+    from rich.bar import Bar
+
+    # The shortest is one column, so that it is seen.
+    shown = max(length, whole / _BAR)
+    begin = min(start, whole - shown)
+    bar = Bar(whole, begin, begin + shown, width=_BAR)
+    return name[:_NAME], bar, f"{length * 1000:9.2f} ms", why
 
 
 def _why(attributes: Attributes | None) -> str:

@@ -24,6 +24,7 @@ from access.database.problems import SchemaTooNew
 from access.ledger.lines import BROKEN
 from config.sections import LEAST_PEPPER
 from contract.errors import Unauthenticated, Unavailable
+from contract.units import write_duration
 
 if TYPE_CHECKING:
     from access.database.store import Database
@@ -201,8 +202,9 @@ class StoredKeys:
     def status(self) -> str:
         """The status as one line for people."""
         if self._problem:
-            age = f"the keys are {self.unconfirmed_s:.0f} s old" if self._snapshot.confirmed else "no key is known"
-            return f"the database can't be read ({self._problem}); {age}"
+            age = write_duration(round(self.unconfirmed_s))
+            known = f"the keys are {age} old" if self._snapshot.confirmed else "no key is known"
+            return f"the database can't be read ({self._problem}); {known}"
         refused = f", {self._unreadable} unreadable and refused" if self._unreadable else ""
         return f"ready, {len(self._by_id)} keys{refused}"
 

@@ -18,6 +18,7 @@ from contract.finding import Finding
 from contract.messages import ChatRequest, EmbeddingRequest
 from contract.rules import NANO, Allowance, LimitRule, ScopedRule
 from contract.service_tier import asked_tier
+from contract.units import write_amount
 
 if TYPE_CHECKING:
     from access.limits.reservations import Charged, Reservations
@@ -361,4 +362,4 @@ def _refusal(charged: Sequence[Charged], statuses: Sequence[LimitStatus]) -> Gat
 
 def _dollars(amount: int) -> str:
     """Nano-dollars as US dollars, for people."""
-    return f"{amount / NANO:.6f}".rstrip("0").rstrip(".")
+    return write_amount(Decimal(amount) / NANO)
