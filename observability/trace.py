@@ -23,10 +23,10 @@ SCOPE = "gatehouse"
 
 
 class SpanRecord(msgspec.Struct, gc=False, kw_only=True):
-    """One span, as OpenTelemetry has it; times in nanoseconds since 1970.
+    """One span, as in OpenTelemetry; times are nanoseconds since 1970.
 
-    `parent_id` is empty in a root without a caller's trace; `remote` says that the parent is the caller's. `error` is
-    the description of a span that failed. `dropped` counts the attributes that a limit left out.
+    `parent_id` is empty for a root without a caller's trace; `remote` means that the parent is the caller's span.
+    `error` is the description of a failed span. `dropped` counts the attributes removed by a limit.
     """
 
     trace_id: bytes
@@ -45,7 +45,7 @@ class SpanRecord(msgspec.Struct, gc=False, kw_only=True):
 
 
 def spans(exchange: Exchange) -> list[SpanRecord]:
-    """The trace's spans; the root first."""
+    """The spans of a trace, the root first."""
     trace_id = bytes.fromhex(exchange.trace_id)
     root = bytes.fromhex(exchange.span_id)
     noise = os.urandom(8 * len(exchange.steps))
@@ -77,7 +77,7 @@ def spans(exchange: Exchange) -> list[SpanRecord]:
 
 
 def limit(span: SpanRecord, limits: Limits) -> None:
-    """Leaves out attributes, and shortens texts, that are more than the limits allow."""
+    """Drops attributes and cuts text beyond the limits."""
     count, length = limits.attributes, limits.characters
     if count is not None and len(span.attributes) > count:
         span.dropped = len(span.attributes) - count
@@ -112,7 +112,7 @@ def _root_span(exchange: Exchange, trace_id: bytes, span_id: bytes) -> SpanRecor
 
 
 def _times_ns(exchange: Exchange, started: float, ended: float) -> tuple[int, int]:
-    """Of a part of the exchange, which ends no earlier than it begins."""
+    """Start and end of a part of the exchange in nanoseconds; the end is never before the start."""
     begin = exchange.started_ns + max(0, round((started - exchange.started) * 1e9))
     return begin, begin + max(0, round((ended - started) * 1e9))
 
