@@ -63,10 +63,12 @@ def _reference(ref: Ref, node: ConfigNode, document: YamlDocument) -> Iterator[F
         cure = did_you_mean(name, known)
     else:
         cure = f"add it under {ref.section}:"
-    yield Fault(node.path, place(document, node.path), f"there is no {ref.noun} {quote(_like(name, node.value))}", cure)
+    yield Fault(
+        node.path, place(document, node.path), f"there is no {ref.noun} {quote(_with_origin(name, node.value))}", cure
+    )
 
 
-def _like(name: str, value: str) -> str:
+def _with_origin(name: str, value: str) -> str:
     """The name, marked as from a reference if `value` is from one."""
     return Substituted(name, value.reference) if isinstance(value, Substituted) else name
 

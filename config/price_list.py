@@ -7,7 +7,7 @@ from typing import Any
 from config.findings import nearest
 
 
-def listed(model: str, vendor: str = "", url: str = "") -> Any:
+def listed_model(model: str, vendor: str = "", url: str = "") -> Any:
     """The list's entry of a model, found by the vendor's ID in the list or by the server's address; None if missing.
 
     The first call loads the list, which takes a third of a second.
@@ -31,14 +31,14 @@ def missing(name: str) -> tuple[str, str] | None:
         close = nearest(vendor, vendors)
         cure = f"did you mean {close}/{model}?" if close else "write vendor/model, such as openai/gpt-5.5"
         return "the bundled price list has no vendor of this name", cure
-    if listed(model, vendor) is not None:
+    if listed_model(model, vendor) is not None:
         return None
     close = nearest(model, [each.id for each in found.models])
     cure = f"did you mean {vendor}/{close}?" if close else "give its price: {input: 2.50, output: 10.00}"
     return "the bundled price list has no such model", cure
 
 
-def like(model: str, vendor: str) -> str:
+def nearest_model(model: str, vendor: str) -> str:
     """The vendor's listed model with the most similar name; empty if none is close."""
     from genai_prices.data_snapshot import get_snapshot
 

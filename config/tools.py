@@ -16,7 +16,7 @@ from config.units import Pause
 
 if TYPE_CHECKING:
     from contract.egress import Egress
-    from contract.sources import Searches
+    from contract.sources import SearchableSource
     from contract.tools import ReadingTool
     from contract.work import WorkPool
 
@@ -34,7 +34,7 @@ class ToolParts(Protocol):
         """The proxies of outbound calls."""
         ...
 
-    def source(self, name: str) -> Searches:
+    def source(self, name: str) -> SearchableSource:
         """A source of documents. Raises `KeyError`."""
         ...
 

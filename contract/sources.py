@@ -31,7 +31,7 @@ class Origin(msgspec.Struct, frozen=True):
     watch: bool = True
 
 
-class Searches(Protocol):
+class SearchableSource(Protocol):
     """A searchable source."""
 
     async def search(

@@ -24,7 +24,7 @@ from config.tools import ToolConfig
 from contract.egress import DIRECT, Egress
 from contract.exchange import Exchange
 from contract.messages import ChatRequest
-from contract.sources import LiveSource, Searches
+from contract.sources import LiveSource, SearchableSource
 from contract.tools import ReadingTool
 from contract.work import WorkPool
 from rag.ingest import MAX_ID_BYTES
@@ -38,12 +38,12 @@ R = TypeVar("R")
 class FakeServices:
     """What a process lends to sources and tools."""
 
-    sources: Mapping[str, Searches] = field(default_factory=dict)
+    sources: Mapping[str, SearchableSource] = field(default_factory=dict)
     folder: Path = Path()
     egress: Egress = DIRECT
     pool: WorkPool = field(default_factory=lambda: WorkPool("conformance", 2))
 
-    def source(self, name: str) -> Searches:
+    def source(self, name: str) -> SearchableSource:
         """See `config.tools.ToolParts`."""
         return self.sources[name]
 

@@ -249,10 +249,10 @@ class CommittedReply:
 
     async def close(self) -> None:
         """Cancels the upstream call at once. Idempotent."""
-        self._give_up()
+        self._cancel()
         await self._reply.close()
 
-    def _give_up(self) -> None:
+    def _cancel(self) -> None:
         if not self.attempt.ended:
             record_cancelled(self.attempt, self._clock(), lost=False)
         self._permit.release()
@@ -270,7 +270,7 @@ class CommittedReply:
         if isinstance(error, UpstreamError):
             note_usage(self._transcript, error.before)
             self._permit.fail(error, now, blame(error, self._transcript, self._permit.timeouts, stream=self.streamed))
-        self._give_up()
+        self._cancel()
 
 
 async def read_to_commit(

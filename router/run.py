@@ -242,7 +242,7 @@ class Run(Generic[R]):
 
         Raises errors that are not an attempt's failure (a bug, a cancellation).
         """
-        while not self._halted and not self._late() and (choice := self._plan.take()) is not None:
+        while not self._halted and not self._deadline_passed() and (choice := self._plan.take()) is not None:
             target, provider, permit = choice
             result = await self._try_target(target, provider, permit, reason)
             if result is not None:
@@ -290,11 +290,15 @@ class Run(Generic[R]):
                 await self._clock.sleep(pause)
             else:
                 break
-            again = None if self._halted or self._late() else self._plan.enter(target, last_resort=permit.last_resort)
+            again = (
+                None
+                if self._halted or self._deadline_passed()
+                else self._plan.enter(target, last_resort=permit.last_resort)
+            )
             if again is None:
                 break
             permit, reason = again, "retry"
-        self._give_up(target, error)
+        self._decide_fallback(target, error)
         return None
 
     async def _attempt(self, target: TargetPolicy, provider: Provider, permit: Permit, attempt: Attempt) -> R:
@@ -355,7 +359,7 @@ class Run(Generic[R]):
         attempts.append(attempt)
         return attempt
 
-    def _late(self) -> bool:
+    def _deadline_passed(self) -> bool:
         """Whether the deadline has passed; always false before the first attempt."""
         return self._started and self._clock.clock() >= self._deadline
 
@@ -372,7 +376,7 @@ class Run(Generic[R]):
             return None
         return pause_s
 
-    def _give_up(self, target: TargetPolicy, error: UpstreamError) -> None:
+    def _decide_fallback(self, target: TargetPolicy, error: UpstreamError) -> None:
         """Decides after a target's last attempt whether another target may follow."""
         if not self._policy.falls_back(error.kind):
             self._halted = True

@@ -126,7 +126,7 @@ class CallerDirectory:
         self._strict: dict[bool, list[str]] = {}
         # Whether callers without a key are allowed.
         self.is_open = config.access == "open"
-        self._follow()
+        self._refresh()
 
     def key_ring(self, tokens: TokenCallers | None = None) -> KeyRing:
         """Returns the key ring of all callers."""
@@ -142,7 +142,7 @@ class CallerDirectory:
 
     def app(self, name: str) -> AppConfig | None:
         """The app of that name, from the YAML or the database; None if unknown."""
-        self._follow()
+        self._refresh()
         declared = self._config.apps.get(name)
         if declared is not None:
             return declared
@@ -164,7 +164,7 @@ class CallerDirectory:
 
     def apps(self) -> list[str]:
         """The names of all apps, sorted."""
-        self._follow()
+        self._refresh()
         return sorted({*self._config.apps, *(name for kind, name in self._parties if kind == "app")})
 
     @property
@@ -175,7 +175,7 @@ class CallerDirectory:
 
     def strict_apps(self, *, money_only: bool) -> list[str]:
         """The apps that are refused while their rules (`money_only`: their budgets) can't be counted."""
-        self._follow()
+        self._refresh()
         if money_only not in self._strict:
             self._strict[money_only] = [name for name in self.apps() if self._is_strict(name, money_only)]
         return self._strict[money_only]
@@ -209,7 +209,7 @@ class CallerDirectory:
 
     def of_key(self, record: StoredKey) -> Caller | None:
         """The caller of a database key; None if its app was removed or its options can't be read."""
-        self._follow()
+        self._refresh()
         if record.id not in self._callers:
             app, options = self.app(record.app), read_key_options(record.options, self._config.surfaces)
             if options is None:
@@ -267,7 +267,7 @@ class CallerDirectory:
             networks=tuple(map(ipaddress.ip_network, app.networks)),
         )
 
-    def _follow(self) -> None:
+    def _refresh(self) -> None:
         if self._stored is None or self._stored.changed == self._seen:
             return
         self._seen = self._stored.changed
@@ -376,7 +376,9 @@ def narrowed(caller: Caller, options: Mapping[str, Any]) -> Caller:
     if networks and caller.networks:
         # Both restrictions apply: of two networks one contains the other, or they are disjoint.
         pairs = [(own, app) for own in networks for app in caller.networks]
-        both = [own if _part(own, app) else app for own, app in pairs if _part(own, app) or _part(app, own)]
+        both = [
+            own if _is_subnet(own, app) else app for own, app in pairs if _is_subnet(own, app) or _is_subnet(app, own)
+        ]
         networks = tuple(dict.fromkeys(both)) or (ipaddress.ip_network("255.255.255.255/32"),)
     return msgspec.structs.replace(
         caller,
@@ -389,7 +391,7 @@ def narrowed(caller: Caller, options: Mapping[str, Any]) -> Caller:
     )
 
 
-def _part(inner: Any, outer: Any) -> bool:
+def _is_subnet(inner: Any, outer: Any) -> bool:
     return inner.version == outer.version and bool(inner.subnet_of(outer))
 
 

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from access.limits.estimate import size_of
-from config.price_list import listed as in_the_list
+from config.price_list import listed_model
 from contract.deltas import Usage
 from contract.service_tier import STANDARD
 from contract.tokens import estimate_tokens
@@ -191,7 +191,7 @@ class Prices:
             if since is None or since <= self._day:
                 if isinstance(rates, str):
                     vendor, _, model = rates.partition("/")
-                    return _listed_rates(in_the_list(model, vendor), tier)
+                    return _listed_rates(listed_model(model, vendor), tier)
                 return rates if rates is NOTHING or not tier else rates.service_tiers.get(tier)
         provider, _, model = target.partition("/")
         vendor_of = self._vendors.get(provider, PriceVendor())
@@ -199,7 +199,7 @@ class Prices:
             return Rates(FREE, FREE)
         if not vendor_of.id and not vendor_of.url:
             return None
-        return _listed_rates(in_the_list(model, vendor_of.id, vendor_of.url), tier)
+        return _listed_rates(listed_model(model, vendor_of.id, vendor_of.url), tier)
 
     def _configured(self, target: str) -> Dated:
         """The prices of a target in the YAML: those of its own name, else of the most specific pattern."""

@@ -179,7 +179,7 @@ def reserve(
         elif each.kind == SPEND:
             money = moneys[each.key]
             # Inserted at the end: reservations are sorted by the end of their leases.
-            before = money.reserved.pop(request, (0, 0))[0] + _revived(money, request, each, now)
+            before = money.reserved.pop(request, (0, 0))[0] + _restore_reservation(money, request, each, now)
             money.reserved[request] = (before + each.amount, now + LEASE_US)
             state[each.key] = money
         elif not status.wait_us:
@@ -279,7 +279,7 @@ def seeded(money: Money | None, seed: OpeningBalance, now: int, before: int | No
     return money
 
 
-def _revived(money: Money, request: str, charge: Charge, now: int) -> int:
+def _restore_reservation(money: Money, request: str, charge: Charge, now: int) -> int:
     """Restores the reservation of a request whose lease expired; returns its amount."""
     amount = money.expired.pop(request, 0)
     if amount:
@@ -389,11 +389,11 @@ class MemoryCounters:
         """Deletes recovered rates, free slots and past budgets, once in many calls."""
         self._asked += 1
         if self._asked % _SWEEP_EVERY == 0:
-            for key in [key for key, each in self._state.items() if _is_over(each, now)]:
+            for key in [key for key, each in self._state.items() if _is_expired(each, now)]:
                 del self._state[key]
 
 
-def _is_over(state: Any, now: int) -> bool:
+def _is_expired(state: Any, now: int) -> bool:
     if isinstance(state, Money):
         return 0 < state.until <= now and not state.reserved
     return (isinstance(state, int) and state <= now) or state == {}

@@ -84,7 +84,7 @@ class QuotaTicket:
             raise _refusal(charged, statuses)
         for (scoped, charge), status in zip(charged, statuses, strict=True):
             if status.wait_us:
-                self._over(scoped)
+                self._note_exceeded(scoped)
             # A charge beyond a rate or without a slot was not counted.
             if not status.wait_us or charge.kind == SPEND:
                 self._charged.append((scoped, charge))
@@ -115,7 +115,7 @@ class QuotaTicket:
         prompt = self._size.prompt
         return prompt if rule.what == "input_tokens" else answers if rule.what == "output_tokens" else prompt + answers
 
-    def _over(self, scoped: ScopedRule) -> None:
+    def _note_exceeded(self, scoped: ScopedRule) -> None:
         rule = scoped.rule
         if rule.downgrade and not rule.shadow:
             self.model = rule.downgrade

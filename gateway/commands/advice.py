@@ -62,12 +62,12 @@ def cure_of_price(config: Config, target: str) -> str:
 
 def _like(config: Config, target: str) -> str:
     """The entry of the list that ships which is nearest by its name."""
-    from config.price_list import like
+    from config.price_list import nearest_model
 
     provider, _, model = target.partition("/")
     found = config.providers.get(provider)
     vendor = found.models_of if found is not None else ""
-    close = like(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
+    close = nearest_model(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
     return f"{vendor}/{close}" if close else ""
 
 

@@ -18,7 +18,7 @@ from rag.tools.bounds import MAX_RESULT
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-    from contract.sources import Searches
+    from contract.sources import SearchableSource
 
 _NOTHING = "Nothing was found."
 
@@ -48,7 +48,7 @@ class SourceToolConfig(ToolConfig):
 class SourceTool:
     """A search of one source of documents, as far as the caller may see it."""
 
-    def __init__(self, name: str, description: str, source: Searches, top: int, source_name: str) -> None:
+    def __init__(self, name: str, description: str, source: SearchableSource, top: int, source_name: str) -> None:
         """`source_name` is what a key calls the source that may reach only some."""
         query = {"type": "string", "description": "A question that stands alone"}
         self.definition = Tool(

@@ -169,7 +169,7 @@ class Router:
         candidates = tuple(ranked)
         name, likely = ranked[0]
         if within < 0 and policy.out_of_scope is not None:
-            return _as(policy.out_of_scope, "out of scope", "", candidates)
+            return _decision(policy.out_of_scope, "out of scope", "", candidates)
         if policy.out_of_scope is None:
             # Without out_of_scope, the probability of being in scope lowers that of every intent.
             in_scope = classifier.in_scope(within)
@@ -184,14 +184,14 @@ class Router:
                 other = await self._opinion(question, ask_model)
                 if other is not None:
                     return self._then(other, "second opinion", candidates)
-            return _as(policy.unsure or Decision(), "unsure", name, candidates)
+            return _decision(policy.unsure or Decision(), "unsure", name, candidates)
         return self._then(name, "intent", candidates)
 
     def _then(self, name: str, by: str, candidates: tuple[tuple[str, float], ...]) -> Decision:
         if not name:
-            return _as(self._policy.out_of_scope or Decision(), by, "", candidates)
+            return _decision(self._policy.out_of_scope or Decision(), by, "", candidates)
         then = self._policy.intents[name].then or Decision()
-        return _as(then, by, name, candidates)
+        return _decision(then, by, name, candidates)
 
     async def _opinion(self, question: str, ask_model: AskAgain) -> str | None:
         """A model's classification: an intent's name, empty for none, None if the response is unusable."""
@@ -241,7 +241,7 @@ def options_of(candidates: Sequence[tuple[str, float]], within: float) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 
 
-def _as(then: Decision, by: str, name: str, candidates: tuple[tuple[str, float], ...]) -> Decision:
+def _decision(then: Decision, by: str, name: str, candidates: tuple[tuple[str, float], ...]) -> Decision:
     """The decision with its reason. Replaces `{options}` of a question back."""
     say = then.say
     if "{options}" in say and candidates:

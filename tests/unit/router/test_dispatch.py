@@ -75,8 +75,18 @@ TABLE: list[tuple[str, dict[str, list[Outcome]], str, list[str]]] = [
         "ok",
         ["a first context_window", "b fallback ok"],
     ),
-    ("a cut before the commit", {"a": [breaks(IncompleteReply("x"))], "b": []}, "ok", ["a first cut", "a retry ok"]),
-    ("a cut after it", {"a": [breaks(IncompleteReply("x"), "hal")], "b": []}, "hal<IncompleteReply>", ["a first cut"]),
+    (
+        "a cut before the commit",
+        {"a": [breaks(IncompleteReply("x"))], "b": []},
+        "ok",
+        ["a first interrupted", "a retry ok"],
+    ),
+    (
+        "a cut after it",
+        {"a": [breaks(IncompleteReply("x"), "hal")], "b": []},
+        "hal<IncompleteReply>",
+        ["a first interrupted"],
+    ),
     (
         "an empty answer",
         {"a": [ends("stop"), ends("")], "b": []},
