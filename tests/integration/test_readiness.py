@@ -227,7 +227,7 @@ def test_a_disk_that_is_full(tmp_path: Path, up: Upstream) -> None:
             until(lambda: fleet.get()[0] == 503, SOON_S)
             told = fleet.get()[1]["degraded"]["ledger"]
             assert "can't be written" in told
-            assert "in memory only" in told
+            assert "only in memory" in told
             assert fleet.status("strict") == 200
         until(lambda: is_well(fleet), SOON_S)
         until(lambda: count(database) == 2, SOON_S)
