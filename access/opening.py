@@ -25,8 +25,8 @@ from access.limits.sqlite_counters import SqliteCounters
 from config.folders import data_folder
 from contract.accounts_state import AccountsState
 from contract.egress import DIRECT
+from contract.outbound import Outbound
 from contract.rules import NANO, Bound
-from contract.work import WorkPool
 from observability.webhook import post_event
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Accounts:
         self.directory: Directory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
-        self._webhooks = WorkPool("budgets' webhooks", 4)
+        self._webhooks = Outbound("budgets' webhooks", 4)
         # How their hosts are reached.
         self.egress = DIRECT
         self._held: IO[str] | None = None
@@ -341,7 +341,7 @@ class Accounts:
             return
         for pause_s in (1.0, 5.0, None):
             try:
-                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event, self.egress)
+                await post_event(self._webhooks, bound.rule.webhook, event, self.egress, bound.name)
                 return
             except (OSError, ValueError) as error:
                 if pause_s is None:
@@ -357,7 +357,7 @@ class Accounts:
             await self._quota.close()
         if self._telling:
             await asyncio.wait(self._telling, timeout=2.0)
-        self._webhooks.close()
+        await self._webhooks.close()
         for part in (self.keys, self.ledger):
             if part is not None:
                 await part.close()

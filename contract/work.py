@@ -35,6 +35,7 @@ class Turns:
         self._most_waiting = most_waiting
         self._running: dict[str, int] = {}
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._all_done: asyncio.Future[None] | None = None
 
     async def take(self, caller: str) -> None:
         """Waits for the caller's turn; `leave` ends it. Raises `TooManyRequests`.
@@ -61,6 +62,14 @@ class Turns:
         if left:
             self._running[caller] = left
         self._fill()
+        if not self._running and self._all_done is not None and not self._all_done.done():
+            self._all_done.set_result(None)
+
+    async def finished(self, within_s: float) -> None:
+        """Waits until no work runs, at most so long."""
+        if self._running:
+            self._all_done = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._all_done}, timeout=within_s)
 
     @contextlib.asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:
