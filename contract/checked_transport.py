@@ -11,7 +11,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpcore
 import httpx
 
-from contract.dialer import Dialer, reason_of
+from contract.dialer import Dialer, give_back, reason_of
 from contract.egress import CallFailed, Proxy
 from contract.packing import known_codings
 
@@ -72,7 +72,7 @@ class _Body(httpx.AsyncByteStream):
                 yield data
 
     async def aclose(self) -> None:
-        await self._given.aclose()
+        await give_back(self._given)
 
 
 @contextlib.contextmanager

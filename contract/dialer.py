@@ -127,6 +127,26 @@ async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: 
         raise ProxyRefused(f"the proxy {proxy.shown} closed the connection") from None
 
 
+def h11_state_of(given: httpcore.Response) -> Any:
+    """The parser of the connection that an answer came by; None where httpcore has moved it.
+
+    Private to httpcore, and there is no other way to see what follows an answer: a test says when it has moved.
+    """
+    connection = getattr(getattr(given.stream, "_stream", None), "_connection", None)
+    return getattr(connection, "_h11_state", None)
+
+
+async def give_back(given: httpcore.Response) -> None:
+    """Ends an answer: its connection is kept if it can be used again.
+
+    httpcore keeps what follows an answer, and would read it as the next answer. Such a connection closes.
+    """
+    state = h11_state_of(given)
+    if state is not None and state.trailing_data[0]:
+        state.send_failed()
+    await given.aclose()
+
+
 def is_public(text: str) -> bool:
     """Whether an address belongs to the public internet, also one of IPv4 that is written within one of IPv6."""
     address = ipaddress.ip_address(text.partition("%")[0])

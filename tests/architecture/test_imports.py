@@ -96,7 +96,9 @@ def test_contract_needs_nothing_but_msgspec() -> None:
                 assert top in allowed or top in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["gateway.process.app", "contract.outbound", "observability.webhook", "rag.tools.http"])
+@pytest.mark.parametrize(
+    "module", ["gateway.process.app", "contract.outbound", "observability.webhook", "rag.tools.http"]
+)
 def test_what_starts_loads_no_library_for_calls(module: str) -> None:
     """httpx is loaded with the first call, or with a provider behind a proxy: a start without them does not wait."""
     code = f"import sys, {module}; print([each for each in ('httpx', 'httpcore', 'h2') if each in sys.modules])"

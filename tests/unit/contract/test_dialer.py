@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from contract.checked_transport import CheckedTransport
-from contract.dialer import Dialer, Resolve, is_public
+from contract.dialer import Dialer, Resolve, give_back, h11_state_of, is_public
 from contract.egress import CallFailed, read_proxy
 from tests.reports.proxies import SecureHost, certificate
 from tests.reports.vendors import response
@@ -134,6 +134,23 @@ def test_tls_and_host_are_of_the_name_and_the_connection_of_its_address(tmp_path
     ran(act)
     host.close()
     assert f"host: api.vendor.test:{host.port}" in host.heads[0].lower()
+
+
+def test_what_follows_an_answer_is_not_the_next_one() -> None:
+    async def act() -> None:
+        network = Network([PLAIN[0], b"okHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"])
+        pool = httpcore.AsyncConnectionPool(network_backend=Dialer(resolve=names([PUBLIC]), network=network))
+        given = await pool.handle_async_request(
+            httpcore.Request("GET", "http://two.test/", headers={"host": "two.test"})
+        )
+        said = "httpcore has moved the parser of a connection: `h11_state_of` must follow, or answers can be mistaken"
+        assert h11_state_of(given) is not None, said
+        assert b"".join([data async for data in given.aiter_stream()]) == b"ok"
+        await give_back(given)
+        assert pool.connections == []
+        await pool.aclose()
+
+    ran(act)
 
 
 def test_a_host_behind_a_proxy_is_checked_by_its_name() -> None:
