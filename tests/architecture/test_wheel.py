@@ -119,6 +119,9 @@ guardrails: {names: {kind: personal_data}}
     "formats": """
 guardrails: {form: {kind: format, must_be: sql}}
 """,
+    "http2": """
+providers: {far: {kind: openai, api_key: k, http2: true}}
+""",
     "postgres": """
 caches: {answers: {tiers: [{kind: memory}, {kind: postgres, url: "postgresql://reader@db/cache"}]}}
 """,
