@@ -119,8 +119,9 @@ guardrails: {names: {kind: personal_data}}
     "formats": """
 guardrails: {form: {kind: format, must_be: sql}}
 """,
+    # One provider more.
     "http2": """
-providers: {far: {kind: openai, api_key: k, http2: true}}
+  far: {kind: openai, api_key: k, http2: true}
 """,
     "postgres": """
 caches: {answers: {tiers: [{kind: memory}, {kind: postgres, url: "postgresql://reader@db/cache"}]}}
@@ -131,8 +132,9 @@ tools: {found: {kind: mcp, url: "http://127.0.0.1:9/mcp"}}
 }
 BASE = """
 version: 1
-providers: {s: {kind: simulated}}
 models: {quick: {targets: [s/sim-ok]}}
+providers:
+  s: {kind: simulated}
 """
 
 
