@@ -60,6 +60,7 @@ class _Stream:
         self._held = held
         if not held:
             self._connection.acknowledge(self)
+            self._connection.flush()
 
     def received(self, size: int) -> None:
         """So many bytes of a window are used up."""
@@ -104,7 +105,7 @@ class _Connection:
         self._h2.increment_flow_control_window(MAX_STREAMS * HIGH_WATER)
         self._flushing = False
         self._reading = self._run(self._read())
-        self._flush()
+        self.flush()
 
     def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -136,7 +137,7 @@ class _Connection:
         stream = self._streams[number] = _Stream(self, number, body)
         stream.response = Response(stream, self._loop, limit)
         self._send_body(stream)
-        self._flush()
+        self.flush()
         return stream.response
 
     def _send_body(self, stream: _Stream) -> None:
@@ -150,12 +151,11 @@ class _Connection:
             self._h2.send_data(stream.number, bytes(piece), end_stream=not stream.left)
 
     def acknowledge(self, stream: _Stream) -> None:
-        """Opens the windows again by what was read."""
+        """Opens the windows again by what was read, with the next `flush`."""
         if stream.unread and not self.closed:
             size, stream.unread = stream.unread, 0
             with contextlib.suppress(h2.exceptions.ProtocolError):
                 self._h2.acknowledge_received_data(size, stream.number)
-            self._flush()
 
     def reset(self, stream: _Stream) -> None:
         """Tells the server that nobody reads the rest."""
@@ -164,7 +164,7 @@ class _Connection:
             with contextlib.suppress(h2.exceptions.ProtocolError):
                 self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
             self._forget(stream)
-            self._flush()
+            self.flush()
 
     def _forget(self, stream: _Stream) -> None:
         del self._streams[stream.number]
@@ -189,7 +189,8 @@ class _Connection:
 
     # The tasks
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Writes what there is to say."""
         # Who writes already takes what has come meanwhile.
         if not self._flushing and not self._writing.locked() and not self.closed:
             self._flushing = True
