@@ -14,8 +14,8 @@ from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
+from gateway.providers.opening import open_transport
 from gateway.providers.response import Response, body_kind
-from gateway.providers.transport import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

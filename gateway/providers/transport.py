@@ -12,7 +12,6 @@ import msgspec
 if TYPE_CHECKING:
     from contract.attempt import Attempt
     from contract.egress import Proxy
-    from contract.endpoint import Endpoint
     from contract.errors import TimeoutPhase
     from gateway.providers.response import Response
 
@@ -106,19 +105,3 @@ def add_header(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     if name == b"content-encoding" and name in headers:
         value = b"%b, %b" % (headers[name], value)
     headers[name] = value
-
-
-def open_transport(endpoint: Endpoint) -> Transport:
-    """What carries the calls to an endpoint."""
-    bounds = (endpoint.max_connections, endpoint.max_answer)
-    if endpoint.http2:
-        from gateway.providers.http2 import Http2Pool
-
-        return Http2Pool(endpoint.base_url, *bounds, proxy=endpoint.proxy)
-    if endpoint.proxy is not None:
-        from gateway.providers.proxied import ProxiedPool
-
-        return ProxiedPool(endpoint.base_url, *bounds, proxy=endpoint.proxy)
-    from gateway.providers.http import ConnectionPool
-
-    return ConnectionPool(endpoint.base_url, *bounds)

@@ -26,8 +26,8 @@ from gateway.assembly.configuration import load
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.providers.credentials import Credentials
 from gateway.providers.http import ConnectionPool
+from gateway.providers.opening import open_transport
 from gateway.providers.remote import RemoteProvider
-from gateway.providers.transport import open_transport
 from tests.reports.proxies import Proxy, SecureHost, certificate
 from tests.reports.vendors import openai_reply, response
 from tests.unit.providers.http2_server import Asked, Http2Upstream, offering
@@ -141,7 +141,7 @@ def test_calls_go_straight_unless_something_else_is_asked_for() -> None:
     """And what the others need is not loaded then."""
     assert isinstance(open_transport(Endpoint("https://api.vendor.test/v1")), ConnectionPool)
     code = (
-        "import sys; from contract.endpoint import Endpoint; from gateway.providers.transport import open_transport;"
+        "import sys; from contract.endpoint import Endpoint; from gateway.providers.opening import open_transport;"
         "open_transport(Endpoint('https://a.test')); print([e for e in ('httpcore', 'h2') if e in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
