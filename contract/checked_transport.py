@@ -4,6 +4,7 @@ light."""
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -11,12 +12,18 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpcore
 import httpx
 
-from contract.dialer import Dialer, give_back, reason_of
+from contract.dialer import Dialer, give_back, reason_of, was_dropped
 from contract.egress import CallFailed, Proxy
 from contract.packing import known_codings
 
+# At INFO httpx logs each URL, whose query may hold a key.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+
 MAX_CONNECTIONS = 64
 IDLE_S = 30.0
+# So many connections that were kept may turn out dead for one request.
+MOST_KEPT = 3
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
@@ -48,14 +55,32 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
             headers=headers,
             content=request.stream,
-            extensions=request.extensions,
         )
         with translated():
-            given = await self._pool.handle_async_request(asked)
+            given = await self._answered(asked)
         if given.status == 407 and self._proxy is not None:
             await given.aclose()
             raise self._proxy.refused(407)
         return httpx.Response(given.status, headers=given.headers, stream=_Body(given), extensions=given.extensions)
+
+    async def _answered(self, asked: httpcore.Request) -> httpcore.Response:
+        """Servers close connections that were kept: the request goes by another one then, as browsers have it."""
+        kept = True
+
+        async def trace(name: str, info: object) -> None:
+            nonlocal kept
+            if name == "connection.connect_tcp.started":
+                kept = False
+
+        asked.extensions = {"trace": trace}
+        for _ in range(MOST_KEPT):
+            kept = True
+            try:
+                return await self._pool.handle_async_request(asked)
+            except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
+                if not kept or not was_dropped(error):
+                    raise
+        raise CallFailed("its connections end before an answer begins")
 
     async def aclose(self) -> None:
         """See `httpx.AsyncBaseTransport`."""

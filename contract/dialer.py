@@ -127,6 +127,13 @@ async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: 
         raise ProxyRefused(f"the proxy {proxy.shown} closed the connection") from None
 
 
+def was_dropped(error: Exception) -> bool:
+    """Whether a connection ended before an answer began."""
+    if isinstance(error, httpcore.RemoteProtocolError):
+        return str(error).startswith("Server disconnected")
+    return isinstance(error, httpcore.NetworkError) and not isinstance(error, httpcore.ConnectError)
+
+
 def h11_state_of(given: httpcore.Response) -> Any:
     """The parser of the connection that an answer came by; None where httpcore has moved it.
 

@@ -99,13 +99,15 @@ class Outbound:
 
         Raises `TimeoutError`, `CallFailed`, `ProxyRefused` (all are `OSError`), `TooManyRequests`.
         """
-        async with self._turns.turn(turn), asyncio.timeout(call.timeout_s):
+        async with self._turns.turn(turn):
+            # The first call loads httpx and the certificates, which is not the other side's time.
             client = await self._client(call)
-            response = await client.send(_request_of(client, call), stream=True)
-            try:
-                yield Answer(response)
-            finally:
-                await response.aclose()
+            async with asyncio.timeout(call.timeout_s):
+                response = await client.send(_request_of(client, call), stream=True)
+                try:
+                    yield Answer(response)
+                finally:
+                    await response.aclose()
 
     async def _client(self, call: Call) -> httpx.AsyncClient:
         try:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 MAX_STREAMS = 100
+# A connection by which nothing has come for so long may be dead, without anybody having said so.
+QUIET_S = 5.0
 _PIECE = 1 << 16
 _SETTINGS = h2.settings.SettingCodes
 
@@ -83,6 +85,7 @@ class Http2Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self.leaving = self.closed = False
         self.idle_since = time.monotonic()
+        self._heard = loop.time()
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self._h2.local_settings = h2.settings.Settings(
             client=True,
@@ -156,6 +159,8 @@ class Http2Connection:
             self.acknowledge(stream)
             with contextlib.suppress(h2.exceptions.ProtocolError):
                 self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
+            # Of a dead connection each call would be given up at its deadline.
+            self.leaving = self.leaving or self._loop.time() - self._heard >= QUIET_S
             self._forget(stream)
             self.flush()
 
@@ -202,6 +207,7 @@ class Http2Connection:
         problem: UpstreamError = Unprocessed("The provider closed the connection before answering")
         try:
             while data := await self._network.read(_PIECE):
+                self._heard = self._loop.time()
                 data, goaways = self._goaway.feed(data)
                 for event in self._h2.receive_data(data) if data else ():
                     self._take(event)

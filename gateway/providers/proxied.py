@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
-from contract.dialer import Dialer, give_back, reason_of
+from contract.dialer import Dialer, give_back, reason_of, was_dropped
 from contract.egress import CallFailed, ProxyRefused
 from contract.endpoint import MAX_ANSWER_BYTES
 from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut, UpstreamError
@@ -219,7 +219,7 @@ class ProxiedPool:
         except (CallFailed, httpcore.NetworkError, httpcore.ProtocolError) as error:
             assert sending is not None
             failure = _unanswered(error, sent=sending.sent)
-            if sending.kept and isinstance(failure, ConnectFailed):
+            if sending.kept and was_dropped(error):
                 raise _DeadKept(failure.message) from None
             raise failure from None
         return await self._begun(given, deadline, phase)
@@ -264,7 +264,7 @@ class _DeadKept(Exception):
 
 def _unanswered(error: Exception, *, sent: bool) -> UpstreamError:
     """What a failure before the status means."""
-    if isinstance(error, httpcore.ProtocolError) and not str(error).startswith("Server disconnected"):
+    if isinstance(error, httpcore.ProtocolError) and not was_dropped(error):
         return MalformedReply("The provider's answer is not HTTP")
     if sent:
         return ConnectFailed("The provider closed the connection before answering")

@@ -310,3 +310,31 @@ def test_what_has_begun_may_end_before_connections_close() -> None:
 
     with server(whole) as url:
         asyncio.run(act(url))
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_replaced() -> None:
+    """Also where it closes as the request comes."""
+    connections = 0
+
+    def answer(connection: socket.socket, over: threading.Event) -> None:
+        nonlocal connections
+        connections += 1
+        connection.sendall(HEAD + b"content-length: 2\r\n\r\nok")
+        connection.recv(1)
+
+    async def ask(url: str) -> None:
+        outbound = Outbound("tools")
+        for _ in range(3):
+            assert (await fetch(outbound, Call(url, 5, private=True), 1000))[1] == "ok"
+        await outbound.close()
+
+    with server(answer) as url:
+        asyncio.run(ask(url))
+    assert connections == 3
+
+
+def test_addresses_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with server(whole) as url:
+        got(url + "?key=s3cret")
+    assert "s3cret" not in caplog.text

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from contract.attempt import Attempt
 from contract.egress import read_proxy
 from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from gateway.providers import http2_connection
 from gateway.providers.goaway import GoAway, GoAwayReader
 from gateway.providers.http2 import Http2Pool
 from gateway.providers.response import Response
@@ -224,6 +225,23 @@ def test_silence_times_out_and_resets(place: Place) -> None:
             assert caught.value.phase == "first_token"
             assert attempt.sent
             await upstream.asked[0].reset.wait()
+
+    run(main)
+
+
+def test_a_connection_that_has_gone_quiet_takes_no_more_calls(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2_connection, "QUIET_S", 0.1)
+
+    async def main() -> None:
+        async def play(asked: Asked) -> None:
+            if len(upstream.connections) > 1:
+                asked.answer()
+
+        async with serving(place, play) as (upstream, pool):
+            with pytest.raises(TimedOut):
+                await call(pool, wait_s=0.2)
+            assert await read(await call(pool)) == b"hi"
+            assert len(upstream.connections) == 2
 
     run(main)
 
