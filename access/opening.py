@@ -18,24 +18,24 @@ import structlog
 
 from access.callers.directory import limits_by_name
 from access.callers.stored_keys import StoredKeys, read_pepper
-from access.limits.counters import MemoryCounters, Seed, Unreachable
+from access.limits.counters import MemoryCounters, OpeningBalance, Unreachable
 from access.limits.quota import Quota, describe, user_digest
 from access.limits.redis_counters import RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
 from config.folders import data_folder
-from contract.accounts_state import AccountsState
+from contract.access_state import AccessState
 from contract.egress import DIRECT
 from contract.outbound import Outbound
-from contract.rules import NANO, Bound
+from contract.rules import NANO, ScopedRule
 from observability.webhook import post_event
 
 if TYPE_CHECKING:
-    from access.callers.directory import Directory
+    from access.callers.directory import CallerDirectory
     from access.database.audit import Audit
     from access.database.store import Database
     from access.ledger.ledger import Ledger
     from access.ledger.prices import Prices
-    from access.limits.counters import Counters, Spent
+    from access.limits.counters import BudgetChange, Counters
     from config.root import Config
     from config.sections import ServerConfig
     from contract.exchange import Exchange
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 SEED_DEADLINE_S = 30.0
 
 
-async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts:
+async def open_accounts(server: ServerConfig, *, alone: bool = True) -> AccessServices:
     """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
     folder = data_folder(server)
-    accounts = Accounts(_counters(server, folder, alone=alone))
+    accounts = AccessServices(_counters(server, folder, alone=alone))
     if server.database is None:
         return accounts
     if isinstance(accounts.counters, MemoryCounters):
@@ -64,7 +64,7 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     accounts.database = Database(url)
     pepper = pepper_of(server)
     accounts.audit = Audit(accounts.database)
-    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
+    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.key_cache_ttl)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
     if not isinstance(accounts.counters, MemoryCounters):
@@ -73,9 +73,9 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> Accounts
     return accounts
 
 
-async def open_ledger(server: ServerConfig) -> Accounts:
+async def open_ledger(server: ServerConfig) -> AccessServices:
     """For a command that asks providers: only what it has spent is kept. Raises `ValueError`, `OSError`."""
-    accounts = Accounts()
+    accounts = AccessServices()
     if server.database is not None:
         from access.database.store import Database
         from access.ledger.ledger import Ledger
@@ -121,7 +121,7 @@ def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
     return counters
 
 
-class Accounts:
+class AccessServices:
     """One process's. `counters` are shared by replicas through Redis, by workers through a file, else its own."""
 
     def __init__(self, counters: Counters | None = None) -> None:
@@ -130,7 +130,7 @@ class Accounts:
         self.keys: StoredKeys | None = None
         self.ledger: Ledger | None = None
         self.audit: Audit | None = None
-        self.directory: Directory | None = None
+        self.directory: CallerDirectory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._webhooks = Outbound("budgets' webhooks", 4)
@@ -165,7 +165,7 @@ class Accounts:
             begin=self.ledger.begin if self.ledger is not None else None,
         )
 
-    def follow(self, directory: Directory, quota: Quota) -> None:
+    def follow(self, directory: CallerDirectory, quota: Quota) -> None:
         """The callers and budgets of the config that serves from now on: what was spent is read for them."""
         self.directory, self._quota = directory, quota
         if self.database is not None:
@@ -193,7 +193,7 @@ class Accounts:
         counted = bounds
         if user:
             bounds = [bound for bound in bounds if bound.name == app]
-            counted = [Bound("user", f"{app}/{user_digest(user)}", bound.rule) for bound in bounds]
+            counted = [ScopedRule("user", f"{app}/{user_digest(user)}", bound.rule) for bound in bounds]
         return [
             {
                 **describe(bound),
@@ -215,11 +215,11 @@ class Accounts:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    def state(self) -> AccountsState | None:
+    def state(self) -> AccessState | None:
         """For metrics; None without a database."""
         if self.ledger is None or self.keys is None:
             return None
-        return AccountsState(
+        return AccessState(
             self.ledger.waiting_bytes,
             self.ledger.lost_rows,
             self.ledger.unreadable_lines,
@@ -234,7 +234,7 @@ class Accounts:
             lines["limits"] = problem or "ready"
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
-    async def seeds(self, before: float | None) -> list[Seed]:
+    async def seeds(self, before: float | None) -> list[OpeningBalance]:
         """What the budgets that are known had spent on requests that ended before a time, for their counters.
 
         None is at any time: a clock that has been set back makes nothing unspent.
@@ -247,7 +247,7 @@ class Accounts:
             await self.ledger.adopt()
             if not await self.ledger.flush():
                 raise OSError("the ledger's database can't be reached")
-        found: list[Seed] = []
+        found: list[OpeningBalance] = []
         by_period: dict[tuple[object, ...], dict[str, dict[str, int]]] = {}
         for bound in self._budgets():
             rule = bound.rule
@@ -255,12 +255,12 @@ class Accounts:
             if period not in by_period:
                 by_period[period] = await self._spent(bound.scope, self._quota.period_start(bound), before)
             for name, amount in by_period[period].get(bound.name, {}).items():
-                of_one = Bound("user", f"{bound.name}/{name}", rule) if bound.scope == "user" else bound
+                of_one = ScopedRule("user", f"{bound.name}/{name}", rule) if bound.scope == "user" else bound
                 demand = self._quota.demand(of_one, 0)
-                found.append(Seed(demand.key, amount, demand.window_us, demand.ends_us))
+                found.append(OpeningBalance(demand.key, amount, demand.window_us, demand.ends_us))
         return found
 
-    def _budgets(self) -> Iterable[Bound]:
+    def _budgets(self) -> Iterable[ScopedRule]:
         """Those of known scopes, and of each app's users with the app's name in place of theirs."""
         directory = self.directory
         if directory is None:
@@ -314,7 +314,7 @@ class Accounts:
                     structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
             await asyncio.sleep(1.0)
 
-    def _warned(self, bound: Bound, share: float, spent: Spent) -> None:
+    def _warned(self, bound: ScopedRule, share: float, spent: BudgetChange) -> None:
         event = {
             "event": "budget_threshold",
             **describe(bound),
@@ -336,7 +336,7 @@ class Accounts:
         except Exception as error:
             structlog.get_logger().error("the audit can't be written", action=action, problem=type(error).__name__)
 
-    async def _tell(self, bound: Bound, event: dict[str, object]) -> None:
+    async def _tell(self, bound: ScopedRule, event: dict[str, object]) -> None:
         if not bound.rule.webhook:
             return
         for pause_s in (1.0, 5.0, None):

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from access.callers.directory import Directory
-from access.callers.keys import Shown
+from access.callers.directory import CallerDirectory
+from access.callers.keys import PresentedCredentials
 from access.callers.stored_keys import StoredKey, StoredKeys, digest_of, make_key
 from access.database.store import Database
 from access.ledger.ledger import Ledger
 from access.ledger.prices import Prices, Rates
-from access.limits.counters import Counters, Demand, MemoryCounters, Standing
+from access.limits.counters import Charge, Counters, LimitStatus, MemoryCounters
 from access.limits.quota import Quota
 from access.limits.redis_counters import GRACE_S, RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
@@ -49,7 +49,7 @@ apps:
     keys: [bench-key]
     team: blue
     budget: 1000000 USD per day
-    limits: {requests: 100000000 per minute, tokens: 100000000 per second, parallel: 100000}
+    limits: {requests: 100000000 per minute, tokens: 100000000 per second, max_concurrent: 100000}
 """
 TIMES = 3000
 QUESTION = Text("How long is the warranty on a drum unit, and who do I call? " * 8)
@@ -63,7 +63,7 @@ class Bench:
         self, config: Config, counters: Counters, stored: StoredKeys | None = None, ledger: Ledger | None = None
     ) -> None:
         """With a `ledger` its journal is written: who begins, and the row."""
-        self._ring = Directory(config, stored).key_ring()
+        self._ring = CallerDirectory(config, stored).key_ring()
         prices = Prices({"p/m": [(None, Rates(Decimal(1), Decimal(2)))]}, {})
         self._ledger = ledger
         self._quota = Quota(counters, prices, begin=ledger.begin if ledger is not None else None)
@@ -71,7 +71,7 @@ class Bench:
     async def once(self, key: str) -> None:
         """One request from its key to its settlement."""
         exchange = Exchange("bench")
-        exchange.caller = await self._ring.identify(Shown(key, "127.0.0.1", "openai"))
+        exchange.caller = await self._ring.identify(PresentedCredentials(key, "127.0.0.1", "openai"))
         exchange.model = exchange.route = "m"
         ticket = await self._quota.admit(exchange, REQUEST, ("p/m",))
         if ticket is None:
@@ -148,7 +148,7 @@ async def through_redis(config: Config, url: str) -> tuple[float, float]:
     waited = 0
     reserve = counters.reserve
 
-    async def counted(request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+    async def counted(request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         nonlocal waited
         waited += 1
         return await reserve(request, demands)

@@ -26,7 +26,7 @@ from bench.parts import _Reply
 from bench.peers import KEY, PORTS, ROOT, Peer, measure
 from cache.answers import AnswerCache
 from cache.memory import MemoryTier
-from cache.recall import ExactRecall, RecallPolicy
+from cache.phase import CachePhase, CachePolicy
 from cache.semantic.nearest import Nearest
 from cache.tier import Tiers
 from contract.caller import Caller
@@ -34,7 +34,7 @@ from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.phases import Answer
-from contract.tiers import Place
+from contract.tiers import CacheAddress
 from contract.unsettled import Unsettled
 from rag.nearest import MemoryIndex
 
@@ -48,8 +48,8 @@ models:
   memory: {{pipeline: memory}}
   redis: {{pipeline: redis}}
 pipelines:
-  memory: {{recall: near, answer: bench}}
-  redis: {{recall: far, answer: bench}}
+  memory: {{cache: near, model: bench}}
+  redis: {{cache: far, model: bench}}
 caches:
   near: {{}}
   far: {{tiers: [{{kind: redis}}]}}
@@ -114,7 +114,7 @@ def miss(finish: FinishReason) -> float:
     async def made() -> Answer:
         return Answer(_Reply(list(answer)))
 
-    recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
+    recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
 
     async def read(made: Answer) -> None:
         while await made.reply.next() is not None:
@@ -161,7 +161,7 @@ def by_meaning(count: int) -> dict[str, float]:
         rows = centres[draw.integers(0, 4000, size)] + 0.5 * draw.normal(size=(size, 384)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         for number, row in enumerate(rows, start):
-            place = Place("bench", "m", number.to_bytes(16))
+            place = CacheAddress("bench", "m", number.to_bytes(16))
             nearest.add(f"How many pages a minute does the printer A{number} print?", row, place, "p")
     for index in nearest.indexes.values():
         index.wait()

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from access.callers.keys import KeyRing, Shown, digest
+from access.callers.keys import KeyRing, PresentedCredentials, digest
 from bench.load import body
 from contract.attempt import Attempt
 from contract.caller import Caller
@@ -159,7 +159,7 @@ def path() -> list[tuple[str, float]]:
 
     async def identified() -> None:
         for _ in range(2000):
-            await ring.identify(Shown("key-4000"))
+            await ring.identify(PresentedCredentials("key-4000"))
 
     with asyncio.Runner() as runner:
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cache.entry import made_of
 from config.caches import TierConfig
 from config.conformance import ComponentConformance
-from contract.tiers import Place, Purge, Tier
+from contract.tiers import CacheAddress, Purge, Tier
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -27,15 +27,15 @@ _PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Lent:
+class FakeServices:
     """What a process lends to tiers."""
 
     redis: Redis | None = None
 
 
-def place(number: int, owner: str = "app", model: str = "m") -> Place:
+def place(number: int, owner: str = "app", model: str = "m") -> CacheAddress:
     """Where an answer is kept."""
-    return Place(owner, model, f"{owner} {model} {number}".encode().ljust(32, b"\0"))
+    return CacheAddress(owner, model, f"{owner} {model} {number}".encode().ljust(32, b"\0"))
 
 
 def value(text: str, made: float | None = None) -> bytes:
@@ -50,9 +50,9 @@ class TierConformance(ComponentConformance):
 
     config: type[TierConfig]
 
-    def lent(self) -> Lent:
+    def lent(self) -> FakeServices:
         """Override it where the tier needs the Redis of `server.redis`. Called within the loop of the test."""
-        return Lent()
+        return FakeServices()
 
     def run(self, act: Callable[[Tier], Awaitable[R]]) -> R:
         """What `act` gives for an open tier without answers."""

@@ -21,7 +21,7 @@ _PIECE = 80
 _MADE = struct.Struct("<d")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CacheEntry(msgspec.Struct, frozen=True):
     """One answer. `made` in seconds since 1970; `target` is what answered.
 
     `passages` are what it was made from, each with a mark (`text_mark`) in the place of its words; `pipeline` has found
@@ -41,10 +41,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Entry)
+_decoder = msgspec.msgpack.Decoder(CacheEntry)
 
 
-def unpack(data: bytes) -> Entry | None:
+def unpack(data: bytes) -> CacheEntry | None:
     """The entry; None for what can't be read, such as one of another version: it is a miss, and is written anew.
 
     Nothing is lost with it but a call to the model, so it is neither counted nor kept.
@@ -77,7 +77,7 @@ def storable(batches: Sequence[Sequence[Delta]]) -> str:
     return "" if odd is None else f"ended by {odd or 'nothing'}"
 
 
-def entry_of(answer: Answer, batches: Sequence[Sequence[Delta]], target: str) -> Entry:
+def entry_of(answer: Answer, batches: Sequence[Sequence[Delta]], target: str) -> CacheEntry:
     """An entry of a complete answer. Its ids and bytes were one request's own, and are not kept."""
     deltas = tuple(
         msgspec.structs.replace(delta, raw=b"", id="", event="")
@@ -87,7 +87,7 @@ def entry_of(answer: Answer, batches: Sequence[Sequence[Delta]], target: str) ->
     )
     # The words of passages stay where they are kept and guarded: here is only what tells whether they are the same.
     passages = tuple(msgspec.structs.replace(each, text=text_mark(each.text)) for each in answer.passages)
-    return Entry(time.time(), target, answer.reply.streamed, deltas, passages, answer.pipeline)
+    return CacheEntry(time.time(), target, answer.reply.streamed, deltas, passages, answer.pipeline)
 
 
 def text_mark(text: str) -> str:
@@ -100,7 +100,7 @@ class KeptReply:
 
     dialect = "gatehouse"
 
-    def __init__(self, entry: Entry, *, stream: bool) -> None:
+    def __init__(self, entry: CacheEntry, *, stream: bool) -> None:
         self.streamed = stream
         deltas = list(entry.deltas)
         if stream:

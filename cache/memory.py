@@ -11,7 +11,7 @@ from cache.entry import made_of
 from cache.eviction import Kind, eviction
 from config.caches import TierConfig, TierParts
 from config.units import Size
-from contract.tiers import Place, Purge
+from contract.tiers import CacheAddress, Purge
 
 # What an entry takes beside its bytes: its place, its order, the dict's slots.
 OVERHEAD = 400
@@ -42,7 +42,7 @@ class MemoryTier:
     def __init__(self, most_bytes: int, evict: Kind = "s3-fifo") -> None:
         self._most_bytes = most_bytes
         self._order = eviction(evict)
-        self._entries: dict[bytes, tuple[bytes, float, Place]] = {}
+        self._entries: dict[bytes, tuple[bytes, float, CacheAddress]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class MemoryTier:
         """Bytes in use."""
         return self._bytes
 
-    async def get(self, place: Place) -> bytes | None:
+    async def get(self, place: CacheAddress) -> bytes | None:
         """See `Tier.get`."""
         found = self._entries.get(place.key)
         if found is None:
@@ -65,7 +65,7 @@ class MemoryTier:
         self._order.used(place.key)
         return value
 
-    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+    async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
         """See `Tier.put`. What is larger than all the room there is, is not kept."""
         size = len(value) + OVERHEAD
         if place.key in self._entries:

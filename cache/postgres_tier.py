@@ -14,7 +14,7 @@ from config.caches import TierConfig, TierParts
 from config.document import Path
 from config.secret import Secret
 from config.sources import postgres_address
-from contract.tiers import Place, Purge
+from contract.tiers import CacheAddress, Purge
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gatehouse_answers (
@@ -84,7 +84,7 @@ class PostgresTier:
             await connection.execute(_SCHEMA)
         return pool
 
-    async def get(self, place: Place) -> bytes | None:
+    async def get(self, place: CacheAddress) -> bytes | None:
         """See `Tier.get`."""
         pool = await self._ready()
         query = (
@@ -96,7 +96,7 @@ class PostgresTier:
         )
         return value
 
-    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+    async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
         """See `Tier.put`. Now and then it removes what has expired."""
         pool = await self._ready()
         now = time.time()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from cache.entry import made_of
-from config.beside import Beside, Conflict
 from config.caches import TierConfig, TierParts
 from config.document import Path
-from contract.tiers import Place, Purge
+from config.raw import OptionConflict, RawConfig
+from contract.tiers import CacheAddress, Purge
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -29,10 +29,10 @@ class RedisTierConfig(TierConfig):
     kind: Literal["redis"] = Field(description="In the Redis of `server.redis`, for all replicas.")
 
     @classmethod
-    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: Beside) -> Iterator[Conflict]:
+    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
         """It needs an address that stands in another section."""
         if "redis" not in beside.section("server"):
-            yield Conflict((*path, "kind"), "there is no Redis", "give its address as server: {redis: ...}")
+            yield OptionConflict((*path, "kind"), "there is no Redis", "give its address as server: {redis: ...}")
 
     def open(self, cache: str, parts: TierParts) -> RedisTier:
         """See `TierConfig.open`."""
@@ -51,14 +51,14 @@ class RedisTier:
         self._redis = redis
         self._prefix = f"gatehouse:cache:{_short(cache)}:"
 
-    def _key(self, place: Place) -> str:
+    def _key(self, place: CacheAddress) -> str:
         return f"{self._prefix}{_short(place.owner)}:{_short(place.model)}:{place.key.hex()}"
 
-    async def get(self, place: Place) -> bytes | None:
+    async def get(self, place: CacheAddress) -> bytes | None:
         """See `Tier.get`."""
         return cast("bytes | None", await self._redis.get(self._key(place)))
 
-    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+    async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
         """See `Tier.put`."""
         await self._redis.set(self._key(place), value, px=max(1, int(ttl_s * 1000)))
 

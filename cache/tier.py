@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 
 from cache.entry import made_of
-from contract.tiers import Place, Purge, Tier
+from contract.tiers import CacheAddress, Purge, Tier
 
 # How long a store that others share may take, and how long one that failed is left alone.
 DEADLINE_S = 0.05
 PAUSE_S = 1.0
 
 
-class Guarded:
+class GuardedTier:
     """A tier behind a network: it has a deadline, and while it is broken it is a miss and nothing more."""
 
     def __init__(self, tier: Tier) -> None:
@@ -22,7 +22,7 @@ class Guarded:
         self._tier = tier
         self._paused_until = 0.0
 
-    async def get(self, place: Place) -> bytes | None:
+    async def get(self, place: CacheAddress) -> bytes | None:
         """See `Tier.get`. Never raises."""
         if time.monotonic() < self._paused_until:
             return None
@@ -33,7 +33,7 @@ class Guarded:
             self._pause(error)
             return None
 
-    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+    async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
         """See `Tier.put`. Never raises."""
         if time.monotonic() < self._paused_until:
             return
@@ -67,7 +67,7 @@ class Tiers:
         self._tiers = tuple(tiers)
         self.ttl_s = ttl_s
 
-    async def get(self, place: Place) -> tuple[bytes, str] | None:
+    async def get(self, place: CacheAddress) -> tuple[bytes, str] | None:
         """The bytes, and the name of the tier that had them."""
         for number, tier in enumerate(self._tiers):
             value = await tier.get(place)
@@ -80,7 +80,7 @@ class Tiers:
                 return value, tier.name
         return None
 
-    async def put(self, place: Place, value: bytes) -> None:
+    async def put(self, place: CacheAddress, value: bytes) -> None:
         """Keeps it in all."""
         for tier in self._tiers:
             await tier.put(place, value, self.ttl_s)

@@ -6,22 +6,22 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from config.beside import Beside
-from config.document import Document, Fault, Path
+from config.document import Fault, Path, YamlDocument
 from config.explain import place
 from config.extras import missing_extras
 from config.findings import Substituted, did_you_mean, nearest, quote
 from config.guardrails import GuardrailConfig, Position
 from config.listening import is_loopback, split_listen
-from config.prices import FREE, Listed
+from config.prices import FREE, ListedPrice
+from config.raw import RawConfig
 from config.secret import Secret
-from config.shape import Spot, write_path
+from config.shape import ConfigNode, write_path
 from config.struct import Ref, Struct
 
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 
 
-def crosscheck(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+def crosscheck(document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Iterator[Fault]:
     """Names that lead nowhere, a pipeline that answers by a pipeline, a key of two apps, an open door."""
     if not isinstance(document.data, dict):
         return
@@ -49,7 +49,7 @@ def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _reference(ref: Ref, spot: Spot, document: Document) -> Iterator[Fault]:
+def _reference(ref: Ref, spot: ConfigNode, document: YamlDocument) -> Iterator[Fault]:
     name, slash, rest = str(spot.value).partition("/") if ref.prefix else (str(spot.value), "", "")
     known = _section(document.data, ref.section)
     if name in known or name == ref.wildcard or not name or (ref.prefix and not slash):
@@ -71,7 +71,7 @@ def _like(name: str, value: str) -> str:
     return Substituted(name, value.reference) if isinstance(value, Substituted) else name
 
 
-def _priced(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+def _priced(document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Iterator[Fault]:
     providers = _section(document.data, "providers")
     for target in _section(document.data, "prices"):
         name = str(target).partition("/")[0]
@@ -82,7 +82,7 @@ def _priced(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 path, document.keys.get(path) or place(document, path), f"there is no provider {quote(name)}", cure
             )
     for spot in spots.values():
-        named = any(isinstance(marker, Listed) for marker in spot.markers)
+        named = any(isinstance(marker, ListedPrice) for marker in spot.markers)
         if named and isinstance(spot.value, str) and spot.value != FREE and spot.value.count("/"):
             from config.price_list import missing
 
@@ -91,9 +91,9 @@ def _priced(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 yield Fault(spot.path, place(document, spot.path), f"{fault[0]}: {quote(spot.value)}", fault[1])
 
 
-def _conflicts(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+def _conflicts(document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Iterator[Fault]:
     """What the structs themselves say of options beside other sections."""
-    beside = Beside(document.data, {path: spot.annotation for path, spot in spots.items()})
+    beside = RawConfig(document.data, {path: spot.annotation for path, spot in spots.items()})
     for spot in spots.values():
         struct = spot.annotation
         if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(spot.value, Mapping):
@@ -102,7 +102,7 @@ def _conflicts(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault
                 yield Fault(each.path, span or place(document, each.path), each.message, each.cure)
 
 
-def _routed(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
+def _routed(document: YamlDocument, spots: Iterable[ConfigNode]) -> Iterator[Fault]:
     """A router may name no model that is a pipeline, nor a pipeline whose own guardrails would be left out."""
     models, pipelines = _section(document.data, "models"), _section(document.data, "pipelines")
     for spot in spots:
@@ -118,10 +118,10 @@ def _routed(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
             yield from _left_out(document, str(spot.path[1]), spot.path, spot.value)
 
 
-def _left_out(document: Document, router: str, path: Path, value: str) -> Iterator[Fault]:
+def _left_out(document: YamlDocument, router: str, path: Path, value: str) -> Iterator[Fault]:
     pipelines = _section(document.data, "pipelines")
     for name, pipeline in pipelines.items():
-        if not isinstance(pipeline, dict) or pipeline.get("route") != router:
+        if not isinstance(pipeline, dict) or pipeline.get("router") != router:
             continue
         for phase in ("guard_input", "guard_output"):
             theirs = set(pipelines[value].get(phase) or ()) - set(pipeline.get(phase) or ())
@@ -141,18 +141,18 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _nested_pipelines(document: Document) -> Iterator[Fault]:
+def _nested_pipelines(document: YamlDocument) -> Iterator[Fault]:
     models = _section(document.data, "models")
     for name, pipeline in _section(document.data, "pipelines").items():
-        answer = pipeline.get("answer") if isinstance(pipeline, dict) else None
+        answer = pipeline.get("model") if isinstance(pipeline, dict) else None
         model = models.get(answer) if isinstance(answer, str) else None
         if isinstance(model, dict) and "pipeline" in model:
-            path = ("pipelines", name, "answer")
+            path = ("pipelines", name, "model")
             message = f"the model {quote(answer)} is a pipeline itself"
             yield Fault(path, place(document, path), message, "name a model that has targets")
 
 
-def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
+def _guards(document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Iterator[Fault]:
     """Guardrails that stand where they can't work, and steps with a model that isn't there or is a pipeline itself."""
     for pipeline, config in _section(document.data, "pipelines").items():
         for side in ("input", "output"):
@@ -175,7 +175,7 @@ def _guards(document: Document, spots: Mapping[Path, Spot]) -> Iterator[Fault]:
                 yield Fault(path, place(document, path), message, did_you_mean(model, models))
 
 
-def _guardrails(names: Iterable[str], spots: Mapping[Path, Spot]) -> dict[str, type[GuardrailConfig]]:
+def _guardrails(names: Iterable[str], spots: Mapping[Path, ConfigNode]) -> dict[str, type[GuardrailConfig]]:
     """Those of the names that are guardrails of a known kind, and what reads their options."""
     found: dict[str, type[GuardrailConfig]] = {}
     for name in names:
@@ -186,7 +186,7 @@ def _guardrails(names: Iterable[str], spots: Mapping[Path, Spot]) -> dict[str, t
     return found
 
 
-def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
+def _shared_keys(document: YamlDocument, spots: Iterable[ConfigNode]) -> Iterator[Fault]:
     owners: dict[str, Path] = {}
     for spot in spots:
         of_app = spot.path[:1] == ("apps",) and spot.path[2:3] == ("keys",)
@@ -200,7 +200,7 @@ def _shared_keys(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
             yield Fault(spot.path, place(document, spot.path), message, cure)
 
 
-def _access(document: Document) -> Iterator[Fault]:
+def _access(document: YamlDocument) -> Iterator[Fault]:
     data = document.data
     has_apps = bool(data.get("apps"))
     access = data.get("access", "keys" if has_apps else "open")
@@ -220,7 +220,7 @@ def _access(document: Document) -> Iterator[Fault]:
         yield Fault(path, place(document, path), f"anybody who reaches {quote(listen)} could call", cure)
 
 
-def _callable_apps(document: Document) -> Iterator[Fault]:
+def _callable_apps(document: YamlDocument) -> Iterator[Fault]:
     """An app without keys needs a place where keys can be made, or tokens that name it."""
     data = document.data
     if _section(data, "server").get("database") or data.get("identity"):
@@ -242,18 +242,18 @@ def _callable_apps(document: Document) -> Iterator[Fault]:
 _BUDGETED = re.compile(r"[0-9.]+ ([A-Z]{3}) (?:per|in) ")
 
 
-def _known_currencies(document: Document) -> Iterator[Fault]:
+def _known_currencies(document: YamlDocument) -> Iterator[Fault]:
     known = {"USD", *_section(document.data, "currencies")}
     for section in ("organisations", "teams", "apps"):
         for name, config in _section(document.data, section).items():
             for path, value in _leaves(config, (section, name)):
                 match = _BUDGETED.match(value) if isinstance(value, str) else None
-                if match is not None and match[1] not in known and ("budget" in path):
+                if match is not None and match[1] not in known and "budget" in path:
                     message = f"nobody knows what one {match[1]} is worth"
                     yield Fault(path, place(document, path), message, f"add currencies: {{{match[1]}: 1.08 USD}}")
 
 
-def _one_pepper(document: Document) -> Iterator[Fault]:
+def _one_pepper(document: YamlDocument) -> Iterator[Fault]:
     """Replicas that share a database must hash keys alike."""
     server = _section(document.data, "server")
     database = server.get("database")
@@ -263,7 +263,7 @@ def _one_pepper(document: Document) -> Iterator[Fault]:
         yield Fault(path, place(document, path), "each replica would hash keys in its own way", cure)
 
 
-def _distinct_issuers(document: Document) -> Iterator[Fault]:
+def _distinct_issuers(document: YamlDocument) -> Iterator[Fault]:
     """A token's issuer decides which entry reads it."""
     known: dict[str, int] = {}
     entries = document.data.get("identity")

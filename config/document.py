@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from config.references import References, Unresolved
+from config.references import References, UnresolvedReference
 
 Path: TypeAlias = tuple[str | int, ...]
 _MAX_NODES = 50_000
@@ -23,7 +23,7 @@ _KNOWN_TAGS = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|timestamp
 
 
 @dataclass(frozen=True)
-class Span:
+class TextRange:
     """Where a piece of text is: first line and column (from 0), and where it ends."""
 
     line: int
@@ -37,13 +37,13 @@ class Fault:
     """Something wrong at a place, before it is rendered."""
 
     path: Path
-    span: Span
+    span: TextRange
     message: str
     cure: str
 
 
 @dataclass
-class Document:
+class YamlDocument:
     """What a file says. `keys` and `values` give the place of each path; `scalars` has all of them, those of
     duplicates too; `names` all keys, with the path of their mapping; `unread` what belongs to no path.
 
@@ -51,39 +51,41 @@ class Document:
     """
 
     data: Any = None
-    keys: dict[Path, Span] = field(default_factory=dict)
-    values: dict[Path, Span] = field(default_factory=dict)
-    scalars: list[tuple[Path, Span]] = field(default_factory=list)
-    names: list[tuple[Path, Span]] = field(default_factory=list)
-    unread: list[Span] = field(default_factory=list)
+    keys: dict[Path, TextRange] = field(default_factory=dict)
+    values: dict[Path, TextRange] = field(default_factory=dict)
+    scalars: list[tuple[Path, TextRange]] = field(default_factory=list)
+    names: list[tuple[Path, TextRange]] = field(default_factory=list)
+    unread: list[TextRange] = field(default_factory=list)
     unresolved: set[Path] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
 
-def read_document(text: str, references: References) -> Document:
+def read_document(text: str, references: References) -> YamlDocument:
     """Parses YAML 1.2. Whatever is wrong stands in `faults`; after a syntax error `data` is None."""
     try:
         return _compose(text, references)
     except RecursionError:
-        return Document(faults=[Fault((), Span(0, 0, 0, 1), "the file is nested too deeply", "is it the right one?")])
+        return YamlDocument(
+            faults=[Fault((), TextRange(0, 0, 0, 1), "the file is nested too deeply", "is it the right one?")]
+        )
     except YAMLError as error:
         tabs = [_tab(number, line) for number, line in enumerate(text.split("\n")) if re.match(r" *\t\s*\S", line)]
         if not tabs:
-            return Document(faults=[_syntax_fault(error, text)])
+            return YamlDocument(faults=[_syntax_fault(error, text)])
     # Tabs are all reported at once, and the rest is read as if each were two spaces.
     try:
         document = _compose(re.sub(r"(?m)^[ \t]+", lambda m: m[0].replace("\t", "  "), text), references)
     except (YAMLError, RecursionError):
-        return Document(faults=tabs)
+        return YamlDocument(faults=tabs)
     _undo_tabs(document, text.split("\n"))
     document.faults += tabs
     return document
 
 
-def _compose(text: str, references: References) -> Document:
+def _compose(text: str, references: References) -> YamlDocument:
     yaml = YAML(pure=True)
     root = yaml.compose(text)
-    document = Document()
+    document = YamlDocument()
     document.data = _Reader(document, references).read(root, ()) if root is not None else None
     return document
 
@@ -91,7 +93,7 @@ def _compose(text: str, references: References) -> Document:
 class _Reader:
     """Walks one tree of nodes into a document."""
 
-    def __init__(self, document: Document, references: References) -> None:
+    def __init__(self, document: YamlDocument, references: References) -> None:
         self._document = document
         self._references = references
         self._open: list[Node] = []
@@ -133,7 +135,7 @@ class _Reader:
             if key in found:
                 first = self._document.keys[here].line + 1
                 self._fault(here, span, f"this key is here twice, first in line {first}", "keep one of the two")
-                hidden = _Reader(Document(), self._references)
+                hidden = _Reader(YamlDocument(), self._references)
                 hidden.read(value_node, here)
                 self._document.scalars += hidden._document.scalars
                 continue
@@ -141,7 +143,7 @@ class _Reader:
             found[key] = self.read(value_node, here)
         return found
 
-    def _scalar(self, node: ScalarNode, path: Path, span: Span) -> str | int | float | bool | None:
+    def _scalar(self, node: ScalarNode, path: Path, span: TextRange) -> str | int | float | bool | None:
         text, tag = str(node.value), str(node.tag)
         self._document.scalars.append((path, span))
         if tag == _NULL:
@@ -156,12 +158,12 @@ class _Reader:
             self._fault(path, span, "tags are not used here", "leave out the word that begins with !")
         try:
             return self._references.resolve(text)
-        except Unresolved as unresolved:
+        except UnresolvedReference as unresolved:
             self._fault(path, span, unresolved.message, unresolved.cure)
             self._document.unresolved.add(path)
             return None
 
-    def _fault(self, path: Path, span: Span, message: str, cure: str) -> None:
+    def _fault(self, path: Path, span: TextRange, message: str, cure: str) -> None:
         self._document.faults.append(Fault(path, span, message, cure))
 
 
@@ -179,17 +181,17 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _span(node: Node) -> Span:
+def _span(node: Node) -> TextRange:
     start, end = node.start_mark, node.end_mark
-    return Span(start.line, start.column, end.line, end.column)
+    return TextRange(start.line, start.column, end.line, end.column)
 
 
 def _tab(number: int, line: str) -> Fault:
     column = line.index("\t")
-    return Fault((), Span(number, column, number, column + 1), "a tab in the indentation", "indent with spaces")
+    return Fault((), TextRange(number, column, number, column + 1), "a tab in the indentation", "indent with spaces")
 
 
-def _undo_tabs(document: Document, lines: list[str]) -> None:
+def _undo_tabs(document: YamlDocument, lines: list[str]) -> None:
     """Turns columns of the text with two spaces for a tab into columns of the file's own lines."""
 
     def column(line: int, at: int) -> int:
@@ -198,8 +200,10 @@ def _undo_tabs(document: Document, lines: list[str]) -> None:
         tabs = re.match(r"[ \t]*", lines[line])
         return max(0, at - (tabs[0].count("\t") if tabs else 0))
 
-    def moved(span: Span) -> Span:
-        return Span(span.line, column(span.line, span.column), span.end_line, column(span.end_line, span.end_column))
+    def moved(span: TextRange) -> TextRange:
+        return TextRange(
+            span.line, column(span.line, span.column), span.end_line, column(span.end_line, span.end_column)
+        )
 
     document.keys = {path: moved(span) for path, span in document.keys.items()}
     document.values = {path: moved(span) for path, span in document.values.items()}
@@ -213,7 +217,7 @@ def _syntax_fault(error: YAMLError, text: str) -> Fault:
         bad = next((i for i, c in enumerate(text) if not c.isprintable() and c not in "\n\r\t"), 0)
         line = text.count("\n", 0, bad)
         column = bad - (text.rfind("\n", 0, bad) + 1)
-        return Fault((), Span(line, column, line, column + 1), "a character that YAML does not allow", "remove it")
+        return Fault((), TextRange(line, column, line, column + 1), "a character that YAML does not allow", "remove it")
     mark, problem = error.problem_mark, str(error.problem or "")
     lines = text.split("\n")
     source = lines[mark.line] if mark.line < len(lines) else ""
@@ -222,7 +226,7 @@ def _syntax_fault(error: YAMLError, text: str) -> Fault:
     if error.context_mark is not None and ("end of stream" in problem or not source.strip()):
         # The end of the file tells nothing; where the open quote or bracket stands does.
         line, column = error.context_mark.line, error.context_mark.column
-    return Fault((), Span(line, column, line, column + 1), message, cure)
+    return Fault((), TextRange(line, column, line, column + 1), message, cure)
 
 
 def _explain(problem: str, rest: str, source: str) -> tuple[str, str]:

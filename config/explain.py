@@ -9,13 +9,13 @@ from typing import Any, cast, get_args, get_origin
 from pydantic import AfterValidator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from config.document import Document, Fault, Path, Span
+from config.document import Fault, Path, TextRange, YamlDocument
 from config.findings import WRONG, bare, did_you_mean, nearest, quote
 from config.kinds import Kinds, seam_of
-from config.shape import Spot, fields, holds_secret, is_open
+from config.shape import ConfigNode, fields, holds_secret, is_open
 from config.struct import Struct
 
-_TOP = Span(0, 0, 0, 1)
+_TOP = TextRange(0, 0, 0, 1)
 
 
 class _Hidden:
@@ -30,7 +30,9 @@ class _Hidden:
         return "..."
 
 
-def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> Fault | None:
+def explain(
+    error: ErrorDetails, document: YamlDocument, spots: Mapping[Path, ConfigNode], kinds: Kinds
+) -> Fault | None:
     """The fault behind one of pydantic's errors; None when it only follows from an unresolved reference."""
     path, rest = _locate(document.data, error["loc"])
     if any(path[: len(each)] == each for each in document.unresolved):
@@ -58,7 +60,7 @@ def explain(error: ErrorDetails, document: Document, spots: Mapping[Path, Spot],
     return Fault(path, place(document, path), message, cure)
 
 
-def place(document: Document, path: Path) -> Span:
+def place(document: YamlDocument, path: Path) -> TextRange:
     """Where to point for a path: its scalar, else the key that introduces it, else what surrounds it."""
     for end in range(len(path), -1, -1):
         here = path[:end]
@@ -95,12 +97,12 @@ def _get(data: Any, path: Path) -> Any:
     return data
 
 
-def _struct(spot: Spot | None) -> type[Struct] | None:
+def _struct(spot: ConfigNode | None) -> type[Struct] | None:
     found = spot.annotation if spot else None
     return found if isinstance(found, type) and issubclass(found, Struct) else None
 
 
-def _unknown_key(path: Path, document: Document, spots: Mapping[Path, Spot]) -> Fault:
+def _unknown_key(path: Path, document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Fault:
     struct, key = _struct(spots.get(path[:-1])), str(path[-1])
     value = _get(document.data, path[:-1])
     known = list(fields(struct)) if struct else []
@@ -119,7 +121,7 @@ def _unknown_key(path: Path, document: Document, spots: Mapping[Path, Spot]) -> 
     return Fault(path, document.keys.get(path, _TOP), message, cure)
 
 
-def _missing(path: Path, key: str, document: Document, spots: Mapping[Path, Spot]) -> Fault:
+def _missing(path: Path, key: str, document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Fault:
     struct = _struct(spots.get(path))
     info = fields(struct).get(key) if struct else None
     examples = (info.examples if info else None) or ["..."]
@@ -127,7 +129,7 @@ def _missing(path: Path, key: str, document: Document, spots: Mapping[Path, Spot
     return Fault((*path, key), span, "this is missing", f"add {key}: {examples[0]}")
 
 
-def _wrong_kind(path: Path, document: Document, spots: Mapping[Path, Spot], kinds: Kinds) -> Fault | None:
+def _wrong_kind(path: Path, document: YamlDocument, spots: Mapping[Path, ConfigNode], kinds: Kinds) -> Fault | None:
     seam = seam_of(spots[path].markers) if path in spots else None
     known = kinds.names(seam.seam) if seam is not None else []
     value = _get(document.data, path)
@@ -145,7 +147,7 @@ def _wrong_kind(path: Path, document: Document, spots: Mapping[Path, Spot], kind
     return Fault(here, place(document, here), f"there is no kind {quote(kind)}", did_you_mean(str(kind), known))
 
 
-def _value(error: ErrorDetails, value: object, spot: Spot | None) -> tuple[str, str]:
+def _value(error: ErrorDetails, value: object, spot: ConfigNode | None) -> tuple[str, str]:
     """What is wrong with one value, and the cure."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == WRONG:
@@ -184,7 +186,7 @@ _EXPECTED = {
 }  # fmt: skip
 
 
-def _wrong_type(kind: str, value: object, spot: Spot | None) -> tuple[str, str]:
+def _wrong_type(kind: str, value: object, spot: ConfigNode | None) -> tuple[str, str]:
     wanted = kind.removesuffix("_type")
     given = _given(value)
     message = f"{given} where {_EXPECTED.get(wanted, wanted)} is expected"
@@ -209,7 +211,7 @@ def _wrong_type(kind: str, value: object, spot: Spot | None) -> tuple[str, str]:
     return message, ""
 
 
-def _cure_of_text(text: str, spot: Spot | None) -> str:
+def _cure_of_text(text: str, spot: ConfigNode | None) -> str:
     """What would still be wrong with a number once it stands in quotes; empty if nothing would."""
     for marker in spot.markers if spot is not None else ():
         if isinstance(marker, AfterValidator):

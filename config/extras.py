@@ -6,9 +6,9 @@ import functools
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 
-from config.document import Document, Fault, Path
+from config.document import Fault, Path, YamlDocument
 from config.explain import place
-from config.shape import Spot
+from config.shape import ConfigNode
 from config.struct import Struct
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
@@ -25,7 +25,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """Modules of each extra whose absence stops a config that needs it. What only some documents need is told for each."""
 
 
-def missing_extras(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]:
+def missing_extras(document: YamlDocument, spots: Iterable[ConfigNode]) -> Iterator[Fault]:
     """What the config needs and this installation lacks."""
     for path, extra, instead in _needed(spots):
         absent = next((module for module in EXTRAS[extra] if not _is_installed(module)), "")
@@ -34,7 +34,7 @@ def missing_extras(document: Document, spots: Iterable[Spot]) -> Iterator[Fault]
             yield Fault(path, place(document, path), f"this needs the package {absent}, which is not installed", cure)
 
 
-def _needed(spots: Iterable[Spot]) -> Iterator[tuple[Path, str, str]]:
+def _needed(spots: Iterable[ConfigNode]) -> Iterator[tuple[Path, str, str]]:
     """What the structs themselves say of their options, and what does without it."""
     for spot in spots:
         struct = spot.annotation

@@ -44,7 +44,7 @@ class Seam:
 
 
 @dataclass(frozen=True)
-class Offer:
+class KindEntry:
     """One kind: where it is defined, the package that brings it (empty for our own), and why it can't be used."""
 
     seam: str
@@ -107,10 +107,10 @@ class Kinds:
                 found[kind] = struct
         return found
 
-    def offers(self) -> Iterator[Offer]:
+    def offers(self) -> Iterator[KindEntry]:
         """Everything there is, by seam: ours, then what packages bring, broken or not. Imports what packages bring."""
         for seam, known in self._seams.items():
-            yield from (Offer(seam, kind, place) for kind, place in known.kinds.items())
+            yield from (KindEntry(seam, kind, place) for kind, place in known.kinds.items())
             yield from (self._offer(seam, each) for each in self._entry_points() if each.group == _group(seam))
         groups = {_group(seam) for seam in self._seams}
         for each in self._entry_points():
@@ -120,7 +120,7 @@ class Kinds:
                     seam, each, f"there is nothing to add to called {seam}: {did_you_mean(seam, self._seams)}"
                 )
 
-    def _offer(self, seam: str, plugin: EntryPoint, problem: str = "") -> Offer:
+    def _offer(self, seam: str, plugin: EntryPoint, problem: str = "") -> KindEntry:
         if not problem and plugin.name in self._seams[seam].kinds:
             problem = f"there is a kind {plugin.name} of ours: choose another name"
         if not problem:
@@ -129,7 +129,7 @@ class Kinds:
             except PydanticCustomError as error:
                 problem = str((error.context or {})["message"])
         package, version = (plugin.dist.name, plugin.dist.version) if plugin.dist is not None else ("unknown", "")
-        return Offer(seam, plugin.name, plugin.value, package, version, problem)
+        return KindEntry(seam, plugin.name, plugin.value, package, version, problem)
 
     def _entry_points(self) -> list[EntryPoint]:
         # Looking through the installed packages takes some 20 ms: only where a kind is none of ours.
@@ -186,7 +186,7 @@ def _load(place: str) -> type[Component]:
 
 
 @dataclass(frozen=True)
-class OfKind:
+class ComponentField:
     """Marks a field that holds a component's config. `usual` is the kind of one that names none."""
 
     seam: str
@@ -249,7 +249,7 @@ class OneOf:
         return core_schema.with_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A place for the names, as `OfKind` has one for structs."""
+        """A place for the names, as `ComponentField` has one for structs."""
         return {NAMES: self.listed}
 
     def _check(self, value: str, info: ValidationInfo) -> str:
@@ -278,6 +278,6 @@ def opening(section: str, name: str) -> Iterator[None]:
         raise ValueError(f"{section}.{name} can't be opened: {type(error).__name__}: {error}") from error
 
 
-def seam_of(markers: tuple[Any, ...]) -> OfKind | None:
+def seam_of(markers: tuple[Any, ...]) -> ComponentField | None:
     """The mark of a component's field among a field's markers."""
-    return next((each for each in markers if isinstance(each, OfKind)), None)
+    return next((each for each in markers if isinstance(each, ComponentField)), None)

@@ -12,15 +12,16 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from config.crosschecks import crosscheck
-from config.document import Document, Fault, Span, read_document
+from config.document import Fault, TextRange, YamlDocument, read_document
 from config.document import Path as FilePath
 from config.explain import explain, place
 from config.kinds import Kinds
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
 from config.references import Files, References, stamp
+from config.renames import Renamed, apply_renames
 from config.root import Config
-from config.shape import Spot, plain_keys, walk, write_path
+from config.shape import ConfigNode, plain_keys, walk, write_path
 from contract.egress import from_environment, is_this_machine
 
 _MAX_FILE = 4_000_000
@@ -40,12 +41,20 @@ def load(
     return load_with_places(path, kinds, environ, listen, files)[0]
 
 
-class Places:
+class SourcePositions:
     """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
 
-    def __init__(self, file: str, document: Document, lines: Callable[[], MaskedLines], spots: list[Spot]) -> None:
-        """`lines` are asked for when there is something to remark."""
+    def __init__(
+        self,
+        file: str,
+        document: YamlDocument,
+        lines: Callable[[], MaskedLines],
+        spots: list[ConfigNode],
+        renamed: list[Renamed],
+    ) -> None:
+        """`lines` are asked for when there is something to remark; `renamed` are the old names in the file."""
         self.spots = spots
+        self.renamed = renamed
         self._file = file
         self._document = document
         self._lines = lines
@@ -64,7 +73,7 @@ def load_with_places(
     environ: Mapping[str, str] = os.environ,
     listen: str | None = None,
     files: Files | None = None,
-) -> tuple[Config, Places]:
+) -> tuple[Config, SourcePositions]:
     """As `load`, and where everything stands."""
     path = Path(path)
     files = {} if files is None else files
@@ -76,6 +85,7 @@ def load_with_places(
     if listen is not None and isinstance(document.data, dict):
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
+    renamed = apply_renames(document, Config, kinds) if isinstance(document.data, dict) else []
     config, faults, spots = _check(document, path.resolve().parent, kinds)
     lines = functools.cache(lambda: MaskedLines(text, document, spots, plain_keys(Config, kinds)))
     if config is None or faults:
@@ -90,8 +100,9 @@ def load_with_places(
     config._digest = digest
     config._files = dict(files)
     config._kinds = kinds
+    config._renamed = tuple(renamed)
     config._origin = str(path.resolve())
-    return config, Places(str(path), document, lines, spots)
+    return config, SourcePositions(str(path), document, lines, spots, renamed)
 
 
 def _uses_environment(config: Config) -> bool:
@@ -118,12 +129,12 @@ def _read(path: Path) -> str:
     raise ConfigError([Problem(str(path), 1, 1, "", message, cure)])
 
 
-def _check(document: Document, folder: Path, kinds: Kinds) -> tuple[Config | None, list[Fault], list[Spot]]:
+def _check(document: YamlDocument, folder: Path, kinds: Kinds) -> tuple[Config | None, list[Fault], list[ConfigNode]]:
     faults = list(document.faults)
     if not isinstance(document.data, dict):
         if not faults:
             cure = "begin with version: 1"
-            faults.append(Fault((), Span(0, 0, 0, 1), "the file holds no mapping of sections", cure))
+            faults.append(Fault((), TextRange(0, 0, 0, 1), "the file holds no mapping of sections", cure))
         return None, faults, []
     spots = {spot.path: spot for spot in walk(Config, document.data, kinds)}
     config: Config | None = None

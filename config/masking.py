@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
-from config.document import Document, Path, Span
+from config.document import Path, TextRange, YamlDocument
 from config.findings import SECRET_NAMES, mask_looks, names_a_secret
 from config.secret import Secret
-from config.shape import Spot, holds_secret, is_section
+from config.shape import ConfigNode, holds_secret, is_section
 
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:\s*""")
 _VALUE = re.compile(r"""(?:\$\{[^{}]*\}|"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
@@ -25,7 +25,7 @@ _MOST_DIGITS = 8
 class MaskedLines:
     """The lines of one file, safe to show."""
 
-    def __init__(self, text: str, document: Document, spots: Iterable[Spot], known: frozenset[str]) -> None:
+    def __init__(self, text: str, document: YamlDocument, spots: Iterable[ConfigNode], known: frozenset[str]) -> None:
         """`known` are the keys that some struct has and that hold no secret."""
         self._lines = [line.rstrip("\r") for line in text.split("\n")]
         self._known = known
@@ -56,7 +56,7 @@ class MaskedLines:
         def is_secret(path: Path) -> bool:
             return (path in types and holds_secret(types[path].annotation)) if is_known(path) else announced(path)
 
-        self._hidden: list[Span] = [span for path, span in document.scalars if is_secret(path)]
+        self._hidden: list[TextRange] = [span for path, span in document.scalars if is_secret(path)]
         # A colon too many makes a key of a secret.
         self._hidden += [
             span
@@ -65,7 +65,7 @@ class MaskedLines:
         ]
 
         # What stands at a key that is unknown there may have slipped out of where it would be a secret.
-        self._doubtful: list[Span] = [
+        self._doubtful: list[TextRange] = [
             span
             for path, span in document.scalars
             if path not in types and path[:-1] in types and is_section(types[path[:-1]].annotation)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from config.findings import Substituted, wrong
-from config.struct import Checked, Read, Struct, one_or_several, or_one
+from config.struct import Checked, Coerce, Struct, one_or_several, or_one
 from config.units import Tokens
 from contract.service_tier import STANDARD, tier_name
 
@@ -123,7 +123,7 @@ def _listed_name(value: str) -> str:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedPrice:
     """Marks a string that names an entry of the list that ships, or says `free`."""
 
 
@@ -133,7 +133,7 @@ class PriceConfig(Struct):
     shorthand: ClassVar[str] = "prices_as"
     needs = (("prices_as",), ("input", "output"))
 
-    prices_as: Annotated[str, Checked(_listed_name, r"^(free|[^/*\s]+/[^*\s]+)$"), Listed()] | None = Field(
+    prices_as: Annotated[str, Checked(_listed_name, r"^(free|[^/*\s]+/[^*\s]+)$"), ListedPrice()] | None = Field(
         default=None,
         description="Instead of prices: the entry of the list that ships, `vendor/model`, whose prices hold, for a "
         "renamed model or an Azure deployment; or `free`.",
@@ -195,4 +195,4 @@ def _in_turn(prices: tuple[PriceConfig, ...]) -> tuple[PriceConfig, ...]:
     return prices
 
 
-Prices = Annotated[tuple[PriceConfig, ...], Read(one_or_several, or_one), AfterValidator(_in_turn)]
+Prices = Annotated[tuple[PriceConfig, ...], Coerce(one_or_several, or_one), AfterValidator(_in_turn)]

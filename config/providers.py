@@ -102,6 +102,8 @@ class ProviderBase(Component):
 class NetworkConfig(ProviderBase):
     """What every provider behind HTTP has. Several keys are used in rotation."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"max_answer": "max_response"}
+
     speaks: ClassVar[str] = ""
     """The dialect, as the catalog names it; one of another package as `module:Class`."""
     address_key: ClassVar[str] = "base_url"
@@ -128,7 +130,7 @@ class NetworkConfig(ProviderBase):
         description="Whether it is called by HTTP/2, which has to be at an https address; without it by HTTP/1.1.",
     )
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
-    max_answer: MaxAnswer = MAX_ANSWER_BYTES
+    max_response: MaxAnswer = MAX_ANSWER_BYTES
     unsupported_params: UnsupportedParams = Field(
         default="drop", description="What to do with request fields that the provider's dialect can't say."
     )
@@ -172,7 +174,7 @@ class NetworkConfig(ProviderBase):
             self.endpoint_of(),
             headers={key.lower(): value.reveal() for key, value in self.headers.items()},
             unsupported=self.unsupported_params,
-            max_answer=self.max_answer,
+            max_answer=self.max_response,
             connect_s=self.connect,
             max_connections=self.max_connections,
             http2=self.http2,

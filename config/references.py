@@ -31,7 +31,7 @@ def stamp(path: Path) -> object:
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
 
 
-class Unresolved(Exception):
+class UnresolvedReference(Exception):
     """A reference that leads nowhere. `cure` is the suggestion."""
 
     def __init__(self, message: str, cure: str) -> None:
@@ -59,7 +59,7 @@ class References:
     def resolve(self, text: str) -> str | None:
         """The text with its references replaced; None when the whole of it is one reference with an empty default.
 
-        Raises `Unresolved`.
+        Raises `UnresolvedReference`.
         """
         litellm = _LITELLM.fullmatch(text)
         if litellm:
@@ -81,12 +81,14 @@ class References:
             return "$"
         inner = match[1]
         if inner is None:
-            raise Unresolved("a reference is not closed", "write ${NAME}, or $${ for the two characters themselves")
+            raise UnresolvedReference(
+                "a reference is not closed", "write ${NAME}, or $${ for the two characters themselves"
+            )
         if inner.startswith("file:"):
             return self._note(self._file(inner.removeprefix("file:")))
         variable = _VARIABLE.fullmatch(inner)
         if variable is None:
-            raise Unresolved(
+            raise UnresolvedReference(
                 "what stands in ${...} is no reference", "write ${NAME}, ${NAME:-default} or ${file:/path}"
             )
         return self._note(self._variable(variable[1], variable[2]))
@@ -98,29 +100,33 @@ class References:
         if default is not None:
             return default
         if name in self._environ:
-            raise Unresolved(
+            raise UnresolvedReference(
                 f"the environment variable {name} is empty", f"set it, or write ${{{name}:-}} if it may be"
             )
         # Only a close name is worth telling; a list of the whole environment is not.
         near = did_you_mean(name, self._environ)
         near = near if near.startswith("did you mean") else f"set it, or give a default: ${{{name}:-...}}"
-        raise Unresolved(f"the environment variable {name} is not set", near)
+        raise UnresolvedReference(f"the environment variable {name} is not set", near)
 
     def _file(self, name: str) -> str:
         path = self._folder / name.strip()
         self.files[path] = stamp(path)
         if path.is_fifo() and path.parts[1:2] != ("dev",):
             # Reading one may wait for ever, and would empty it.
-            raise Unresolved(f"{path} can't be read: it is a pipe", "name a file")
+            raise UnresolvedReference(f"{path} can't be read: it is a pipe", "name a file")
         try:
             with path.open("rb") as file:
                 content = file.read(_MAX_FILE + 1)
             text = content.decode().rstrip("\r\n")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise Unresolved(f"{path} can't be read: {reason}", "the process must be able to read it") from None
+            raise UnresolvedReference(
+                f"{path} can't be read: {reason}", "the process must be able to read it"
+            ) from None
         if len(content) > _MAX_FILE or not text:
-            raise Unresolved(f"{path} is {'empty' if not text else 'too long for a secret'}", "it holds the value only")
+            raise UnresolvedReference(
+                f"{path} is {'empty' if not text else 'too long for a secret'}", "it holds the value only"
+            )
         return text
 
     def _note(self, value: str) -> str:

@@ -12,11 +12,12 @@ from config.caches import CacheConfig
 from config.egress import NONE, EgressConfig
 from config.findings import wrong
 from config.guardrails import GuardrailConfig
-from config.kinds import Kinds, OfKind
+from config.kinds import ComponentField, Kinds
 from config.models import ModelConfig
 from config.prices import PriceName, Prices
 from config.providers import ProviderBase
 from config.references import Files
+from config.renames import Renamed
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
@@ -43,22 +44,22 @@ class Config(Struct):
         default="open",
         description="Who may call: apps with a key, or anybody on this machine. `keys` is the default with apps.",
     )
-    providers: dict[Name, Annotated[ProviderBase, OfKind("providers")]] = Field(
+    providers: dict[Name, Annotated[ProviderBase, ComponentField("providers")]] = Field(
         default={}, description="Dialects with credentials, by name."
     )
     models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
     pipelines: dict[Name, PipelineConfig] = Field(default={}, description="What each phase does, by name.")
-    guardrails: dict[Name, Annotated[GuardrailConfig, OfKind("guardrails")]] = Field(
+    guardrails: dict[Name, Annotated[GuardrailConfig, ComponentField("guardrails")]] = Field(
         default={}, description="Checks on what goes in and what comes out, by name."
     )
     caches: dict[Name, CacheConfig] = Field(default={}, description="Answers that are given again, by name.")
-    routers: dict[Name, Annotated[RouterConfig, OfKind("routers", usual="intents")]] = Field(
+    routers: dict[Name, Annotated[RouterConfig, ComponentField("routers", usual="intents")]] = Field(
         default={}, description="Which model, pipeline or answer a request gets, by name."
     )
-    sources: dict[Name, Annotated[SourceConfig, OfKind("sources")]] = Field(
+    sources: dict[Name, Annotated[SourceConfig, ComponentField("sources")]] = Field(
         default={}, description="Documents to retrieve from, by name."
     )
-    tools: dict[Name, Annotated[ToolConfig, OfKind("tools")]] = Field(
+    tools: dict[Name, Annotated[ToolConfig, ComponentField("tools")]] = Field(
         default={}, description="What a model may call to fetch context, by name."
     )
     prices: dict[PriceName, Prices] = Field(
@@ -85,6 +86,7 @@ class Config(Struct):
     _files: Files = PrivateAttr(default={})
     _environment: Egress = PrivateAttr(default=DIRECT)
     _kinds: Kinds = PrivateAttr(default=Kinds({}))
+    _renamed: tuple[Renamed, ...] = PrivateAttr(default=())
 
     @property
     def origin(self) -> str:
@@ -100,6 +102,11 @@ class Config(Struct):
     def kinds(self) -> Kinds:
         """The kinds of components that it was read with; none if built in code."""
         return self._kinds
+
+    @property
+    def old_names(self) -> tuple[Renamed, ...]:
+        """The old names that the file still uses."""
+        return self._renamed
 
     @property
     def surfaces(self) -> tuple[str, ...]:

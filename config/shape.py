@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from config.document import Path
-from config.kinds import Kinds, OfKind, seam_of
+from config.kinds import ComponentField, Kinds, seam_of
 from config.secret import Secret
 from config.struct import Component, Struct, one_or_several
 
 
 @dataclass(frozen=True)
-class Spot:
+class ConfigNode:
     """A place that the structs know: the type there, its markers, and the value that the file gives."""
 
     path: Path
@@ -49,7 +49,9 @@ def choices(annotation: Any, kinds: Kinds) -> dict[str, type[Struct]]:
     return dict(kinds.structs(seam.seam, plugins=True)) if seam is not None else {}
 
 
-def walk(annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tuple[Any, ...] = ()) -> Iterator[Spot]:
+def walk(
+    annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tuple[Any, ...] = ()
+) -> Iterator[ConfigNode]:
     """Every place under `value` that the type knows, outermost first."""
     annotation, markers = unwrap(annotation, markers)
     seam = seam_of(markers)
@@ -57,10 +59,10 @@ def walk(annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tu
         chosen = _chosen(seam, value, kinds)
         if chosen is None:
             # Nobody knows what its keys mean, nor which of them hold secrets.
-            yield Spot(path, annotation, markers, value)
+            yield ConfigNode(path, annotation, markers, value)
             return
         annotation = chosen
-    yield Spot(path, annotation, markers, value)
+    yield ConfigNode(path, annotation, markers, value)
     origin = get_origin(annotation)
     if origin is dict and isinstance(value, Mapping):
         for key, each in value.items():
@@ -74,14 +76,14 @@ def walk(annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tu
         yield from _walk_struct(annotation, value, kinds, path)
 
 
-def _chosen(seam: OfKind, value: Mapping[str, Any], kinds: Kinds) -> type[Struct] | None:
+def _chosen(seam: ComponentField, value: Mapping[str, Any], kinds: Kinds) -> type[Struct] | None:
     try:
         return kinds.struct(seam.seam, seam.kind_of(value))
     except ValueError:
         return None  # a plug-in that is broken: reading the file says so
 
 
-def _walk_struct(struct: type[Struct], value: object, kinds: Kinds, path: Path) -> Iterator[Spot]:
+def _walk_struct(struct: type[Struct], value: object, kinds: Kinds, path: Path) -> Iterator[ConfigNode]:
     known = fields(struct)
     if isinstance(value, Mapping):
         for key, info in known.items():

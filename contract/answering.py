@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from contract.reply import Reply
 
 
-class Asks(Protocol):
+class AskModel(Protocol):
     """Asks a model by its name, and gives its words."""
 
     def __call__(self, request: ChatRequest, model: str, /) -> Awaitable[str]:
@@ -31,7 +31,7 @@ def question_to(model: str, frame: str, text: str, max_tokens: int) -> ChatReque
     )
 
 
-async def words_of(reply: Reply, most: int = 100_000) -> str:
+async def collect_text(reply: Reply, most: int = 100_000) -> str:
     """The words of the first choice, up to `most` letters; closes the reply. Raises what the reply raises."""
     said: list[str] = []
     size = 0

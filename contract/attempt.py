@@ -8,10 +8,10 @@ from typing import Literal
 import msgspec
 
 from contract.deltas import Usage
-from contract.messages import Loss
+from contract.messages import DroppedParam
 
 
-class TracedAs(msgspec.Struct, frozen=True):
+class TraceNames(msgspec.Struct, frozen=True):
     """What a call is in a trace, in OpenTelemetry's words: `gen_ai.provider.name` and `gen_ai.operation.name`."""
 
     provider: str = ""
@@ -54,6 +54,6 @@ class Attempt(msgspec.Struct):
     """Whether the provider has been given the whole request, and may bill for it whatever becomes of the answer."""
     uncounted: bool = False
     """Whether it has said words that `usage` does not count yet."""
-    losses: tuple[Loss, ...] = ()
-    traced_as: TracedAs | None = None
+    losses: tuple[DroppedParam, ...] = ()
+    traced_as: TraceNames | None = None
     """None where the call did not come as far as its dialect."""

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import msgspec
 
-from contract.rules import Bound, Rule
+from contract.rules import LimitRule, ScopedRule
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -19,8 +19,8 @@ class Caller(msgspec.Struct, frozen=True):
     models: frozenset[str] | None = None
     labels: frozenset[str] = frozenset()
     ingest: frozenset[str] = frozenset()
-    rules: tuple[Bound, ...] = ()
-    user_rules: tuple[Rule, ...] = ()
+    rules: tuple[ScopedRule, ...] = ()
+    user_rules: tuple[LimitRule, ...] = ()
     team: str = ""
     organisation: str = ""
     key: str = ""

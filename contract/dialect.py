@@ -6,11 +6,11 @@ from typing import Protocol
 
 import msgspec
 
-from contract.attempt import TracedAs
+from contract.attempt import TraceNames
 from contract.deltas import Delta
 from contract.endpoint import Endpoint, Unsupported
 from contract.errors import GatehouseError, UpstreamError
-from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Loss
+from contract.messages import ChatRequest, DroppedParam, EmbeddingRequest, Embeddings
 
 EVENT_STREAM = "text/event-stream"
 
@@ -43,7 +43,7 @@ class WireRequest(msgspec.Struct, frozen=True):
     path: str
     body: bytes
     headers: dict[str, str] = {}
-    losses: tuple[Loss, ...] = ()
+    losses: tuple[DroppedParam, ...] = ()
     lists: dict[str, tuple[str, ...]] = {}
     names: dict[str, str] = {}
 
@@ -67,7 +67,7 @@ class ReplyReader(Protocol):
         ...
 
     def finish(self) -> list[Delta]:
-        """The end of the bytes: what is left. Raises `CutShort` when the dialect's own end has not been seen."""
+        """The end of the bytes: what is left. Raises `IncompleteReply` when the dialect's own end has not been seen."""
         ...
 
     def unread(self) -> str | None:
@@ -86,7 +86,7 @@ class ReplyWriter(Protocol):
     content_type: str
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """What of the answer the dialect could not say, known at its end."""
         ...
 
@@ -127,7 +127,7 @@ class Dialect(Protocol):
 
     name: str
     """As rows, traces and the catalog have it."""
-    traced_as: TracedAs = TracedAs()
+    traced_as: TraceNames = TraceNames()
     """What a call in this dialect is in OpenTelemetry's words."""
     id_prefix: str = ""
     """What the ids of answers begin with; ours are made so where a provider gave none."""

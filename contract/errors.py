@@ -4,7 +4,7 @@ GatehouseError
 ├── RequestError                  the caller's to mend
 │   ├── InvalidRequest            400  `param` names the field
 │   ├── UnsupportedFeature        400  asked of a model that can't
-│   │   └── HeldElsewhere         400  continues what only another provider holds
+│   │   └── HeldByOtherProvider   400  continues what only another provider holds
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
 │   │   └── PriceUnknown          403  a budget, and no target with a price
@@ -24,14 +24,14 @@ GatehouseError
 │   │   └── OwnLimitReached       rate_limited     our own limit for the provider; it was not asked
 │   ├── Overloaded                overloaded
 │   ├── ServerFault               server_error
-│   ├── CutShort                  cut              the answer stopped before its end
+│   ├── IncompleteReply           interrupted      the answer stopped before its end
 │   ├── MalformedReply            malformed        not the dialect it should be
 │   ├── EmptyAnswer               empty
 │   ├── CredentialRefused         auth
 │   ├── ContextWindowExceeded     context_window
 │   │   └── RequestTooLarge       context_window   too many bytes, which a larger window does not help
 │   ├── UpstreamNotFound          not_found
-│   ├── Refusal                   refusal          the provider's content policy
+│   ├── ContentRefused            refusal          the provider's content policy
 │   └── RequestRefused            bad_request      the provider says the request is wrong; never retried
 ├── AllTargetsFailed              carries every attempt's error
 ├── Unavailable                   503  draining, or a part that is needed is down
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from contract.deltas import Delta
 
 ErrorKind: TypeAlias = Literal[
-    "connect", "timeout", "rate_limited", "overloaded", "server_error", "cut", "malformed", "empty", "auth",
+    "connect", "timeout", "rate_limited", "overloaded", "server_error", "interrupted", "malformed", "empty", "auth",
     "context_window", "not_found", "refusal", "bad_request",
 ]  # fmt: skip
 TimeoutPhase: TypeAlias = Literal["connect", "first_token", "idle", "total"]
@@ -105,7 +105,7 @@ class UnsupportedFeature(RequestError):
     code = "unsupported_parameter"
 
 
-class HeldElsewhere(UnsupportedFeature):
+class HeldByOtherProvider(UnsupportedFeature):
     """The request continues a conversation of which another provider holds the rest; `param` names the field."""
 
 
@@ -300,11 +300,11 @@ class ServerFault(UpstreamError):
     kind = "server_error"
 
 
-class CutShort(UpstreamError):
+class IncompleteReply(UpstreamError):
     """The answer stopped without the dialect's own end."""
 
     code = "upstream_cut"
-    kind = "cut"
+    kind = "interrupted"
 
 
 class MalformedReply(UpstreamError):
@@ -354,7 +354,7 @@ class UpstreamNotFound(UpstreamError):
     kind = "not_found"
 
 
-class Refusal(UpstreamError):
+class ContentRefused(UpstreamError):
     """The provider's content policy declined the request."""
 
     status = 400

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from contract.reply import OutputFilter, Reply
 
 
-class Guarded(Protocol):
+class RequestGuard(Protocol):
     """One request under guard, until its answer's end."""
 
     request: ChatRequest
@@ -30,7 +30,7 @@ class Guarded(Protocol):
         """A call's arguments (JSON) with the caller's own values, if that tool may have them."""
         ...
 
-    async def check(self, reply: Reply, again: Again) -> Reply:
+    async def check(self, reply: Reply, again: AskAgain) -> Reply:
         """The reply under the checks that need the whole of it, which may ask again. Raises `GatehouseError`."""
         ...
 
@@ -39,7 +39,7 @@ class Guarded(Protocol):
         ...
 
 
-class Again(Protocol):
+class AskAgain(Protocol):
     """Asks a model once more."""
 
     def __call__(self, request: ChatRequest, model: str, *, masked: bool = False) -> Awaitable[Reply]:
@@ -50,7 +50,7 @@ class Again(Protocol):
 class Guards(Protocol):
     """The guardrails of one pipeline."""
 
-    async def open(self, request: ChatRequest, exchange: Exchange, again: Again) -> Guarded:
+    async def open(self, request: ChatRequest, exchange: Exchange, again: AskAgain) -> RequestGuard:
         """The request under guard; `again` is for judges. Raises `GatehouseError` when it may not pass."""
         ...
 

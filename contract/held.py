@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.errors import HeldElsewhere
+from contract.errors import HeldByOtherProvider
 
 if TYPE_CHECKING:
     from contract.messages import ChatRequest
@@ -25,17 +25,17 @@ HELD = {
 
 
 def check_held(field: str) -> None:
-    """Raises `HeldElsewhere` if a provider holds what the field names, and this is another one's request."""
+    """Raises `HeldByOtherProvider` if a provider holds what the field names, and this is another one's request."""
     if field in HELD:
-        raise HeldElsewhere(
+        raise HeldByOtherProvider(
             f"'{field}' can't be sent to this model: {HELD[field]}. Send the whole conversation without it", param=field
         )
 
 
 def check_whole(request: ChatRequest) -> None:
-    """Raises `HeldElsewhere` if a provider holds the conversation: guardrails, context and caches look at all of it."""
+    """Raises `HeldByOtherProvider` where a provider holds the history that guardrails, context and caches need."""
     if request.extra and request.extra.get(THREAD) is not None:
-        raise HeldElsewhere(
+        raise HeldByOtherProvider(
             f"'{THREAD}' can't be taken here: this model's pipeline looks at whole conversations. "
             "Send the whole conversation without it",
             param=THREAD,

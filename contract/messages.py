@@ -230,7 +230,7 @@ class Embeddings(msgspec.Struct, frozen=True):
     input_tokens: int = 0
 
 
-class Loss(msgspec.Struct, frozen=True):
+class DroppedParam(msgspec.Struct, frozen=True):
     """Something of a request that a dialect could not say: where it stood, and what became of it."""
 
     field: str

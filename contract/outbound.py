@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from contract.egress import DIRECT, CallFailed, Egress, Proxy
-from contract.packing import TooMuch, Unpacker, read_codings
+from contract.packing import ExpansionTooLarge, Unpacker, read_codings
 from contract.work import Turns
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class Answer:
         return said if said.count("/") == 1 else "text/plain"
 
     async def read(self, most: int) -> bytes:
-        """The body, unpacked. Raises `TooMuch` past `most` bytes of it, `Broken`, `UnknownCoding`, `CallFailed`."""
+        """The body, unpacked.
+
+        Raises `ExpansionTooLarge` past `most` bytes of it, `CorruptBody`, `UnknownCoding`, `CallFailed`.
+        """
         codings = read_codings(self.headers.get("content-encoding", ""))
         unpacker = Unpacker(codings) if codings else None
         data = bytearray()
@@ -69,7 +72,7 @@ class Answer:
                     # A little may hold a lot: others come between its pieces.
                     await asyncio.sleep(0)
             if len(data) > most:
-                raise TooMuch(f"more than {most} bytes")
+                raise ExpansionTooLarge(f"more than {most} bytes")
         if unpacker is not None:
             unpacker.finish()
         return bytes(data)

@@ -25,11 +25,11 @@ class UnknownCoding(ValueError):
     """A coding that is not read here."""
 
 
-class Broken(ValueError):
+class CorruptBody(ValueError):
     """What came is not what its coding says, or ends early."""
 
 
-class TooMuch(ValueError):
+class ExpansionTooLarge(ValueError):
     """More comes out than may."""
 
 
@@ -39,7 +39,7 @@ class _Stage(Protocol):
     done: bool
 
     def feed(self, data: bytes, most: int) -> bytes:
-        """About `most` bytes of what `data`, and what is held from before, give. Raises `Broken`."""
+        """About `most` bytes of what `data`, and what is held from before, give. Raises `CorruptBody`."""
         ...
 
 
@@ -64,12 +64,12 @@ class _Zlib:
                 if not data:
                     break
                 if not self._several:
-                    raise Broken("something follows its end")
+                    raise CorruptBody("something follows its end")
                 self._decoder, self.done = zlib.decompressobj(self._bits), False
             try:
                 out = self._decoder.decompress(data, most)
             except zlib.error as error:
-                raise Broken(str(error).partition(":")[2].strip() or str(error)) from None
+                raise CorruptBody(str(error).partition(":")[2].strip() or str(error)) from None
             self.done = self._decoder.eof
             data = self._decoder.unused_data if self.done else self._decoder.unconsumed_tail
             if not data and not self.done:
@@ -124,7 +124,7 @@ class _Zstd:
             try:
                 out: bytes = self._decoder.decompress(data, most)
             except self._library.ZstdError as error:
-                raise Broken(str(error)) from None
+                raise CorruptBody(str(error)) from None
             self.done = self._decoder.eof
             data = self._decoder.unused_data if self.done else b""
             if out or not data:
@@ -146,14 +146,14 @@ class _Brotli:
         self._held += data
         if self.done:
             if self._held:
-                raise Broken("something follows its end")
+                raise CorruptBody("something follows its end")
             return b""
         try:
             # What it has not given yet must be taken before it is given more.
             given, self._held = (self._held, b"") if self._decoder.can_accept_more_data() else (b"", self._held)
             out: bytes = self._decoder.process(given, output_buffer_limit=most)
         except self._library.error as error:
-            raise Broken(str(error)) from None
+            raise CorruptBody(str(error)) from None
         self.done = self._decoder.is_finished()
         return out
 
@@ -228,7 +228,7 @@ class Unpacker:
         self._empty = self._empty and not data
 
     def take(self, most: int = PIECE) -> bytes:
-        """About `most` bytes at most; empty when more has to come. Raises `Broken`."""
+        """About `most` bytes at most; empty when more has to come. Raises `CorruptBody`."""
         return self._pull(len(self._stages) - 1, most)
 
     def _pull(self, place: int, most: int) -> bytes:
@@ -243,13 +243,13 @@ class Unpacker:
         return out
 
     def finish(self) -> None:
-        """Nothing more comes. Raises `Broken` if something is missing; nothing at all is an empty body."""
+        """Nothing more comes. Raises `CorruptBody` if something is missing; nothing at all is an empty body."""
         if not self._empty and not all(stage.done for stage in self._stages):
-            raise Broken("it ends in the middle")
+            raise CorruptBody("it ends in the middle")
 
 
 def unpack(data: bytes, codings: Sequence[str], limit: int) -> bytes:
-    """The whole of a body. Raises `Broken`, and `TooMuch` as soon as more than `limit` bytes come out."""
+    """The decoded body. Raises `CorruptBody`, and `ExpansionTooLarge` as soon as more than `limit` bytes come out."""
     unpacker = Unpacker(codings)
     unpacker.give(data)
     parts: list[bytes] = []
@@ -257,7 +257,7 @@ def unpack(data: bytes, codings: Sequence[str], limit: int) -> bytes:
     while piece := unpacker.take():
         size += len(piece)
         if size > limit:
-            raise TooMuch(f"more than {limit} bytes")
+            raise ExpansionTooLarge(f"more than {limit} bytes")
         parts.append(piece)
     unpacker.finish()
     return b"".join(parts)

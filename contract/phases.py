@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from contract.exchange import Exchange
-from contract.guards import Again
+from contract.guards import AskAgain
 from contract.messages import ChatRequest, Tool
 from contract.passages import Passage
 from contract.reply import OutputFilter, Reply
@@ -86,7 +86,7 @@ class Routing(Protocol):
         """What the rules say, which look at the request's outside, in microseconds. None where none applies."""
         ...
 
-    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: AskAgain) -> Decision:
         """What the request's words say. `ask_model` gives a second opinion."""
         ...
 
@@ -120,7 +120,7 @@ class Miss(Protocol):
 Found: TypeAlias = Answer | Miss
 
 
-class Recall(Protocol):
+class ResponseCache(Protocol):
     """The cache of one pipeline: answers that were given before, to those who may have them."""
 
     async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Answer | Miss:
@@ -151,7 +151,7 @@ class Context(Protocol):
         ...
 
 
-class OwnTools(Protocol):
+class GatewayTools(Protocol):
     """Tools of the gateway's own, which only read, for one pipeline."""
 
     steps: int
@@ -163,7 +163,7 @@ class OwnTools(Protocol):
         """The request with the tools, and their names; a tool of the caller's with the same name is the caller's."""
         ...
 
-    def only(self, names: tuple[str, ...]) -> OwnTools:
+    def only(self, names: tuple[str, ...]) -> GatewayTools:
         """Those of these names in the config, and no others."""
         ...
 

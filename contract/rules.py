@@ -7,18 +7,18 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Scope: TypeAlias = Literal["organisation", "team", "app", "key", "user", "model", "provider"]
-What: TypeAlias = Literal["requests", "tokens", "input_tokens", "output_tokens", "parallel", "streams", "spend"]
+LimitMetric: TypeAlias = Literal["requests", "tokens", "input_tokens", "output_tokens", "parallel", "streams", "spend"]
 NANO = 1_000_000_000
 
 
-class Rule(msgspec.Struct, frozen=True, gc=False):
+class LimitRule(msgspec.Struct, frozen=True, gc=False):
     """One limit or budget. `limit` counts, or is nano-dollars of a budget; `text` is how the YAML has it.
 
     A budget's period is a calendar's (`calendar` in `zone`) or rolling (`window_s`). `strict` rules refuse where
     nobody can count; `soft` ones (shadow, allow, downgrade) only say that they would have refused.
     """
 
-    what: What
+    what: LimitMetric
     limit: int
     text: str
     window_s: int = 0
@@ -35,12 +35,12 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
     number: int = 0
 
 
-class Bound(msgspec.Struct, frozen=True, gc=False):
+class ScopedRule(msgspec.Struct, frozen=True, gc=False):
     """A rule of somebody."""
 
     scope: Scope
     name: str
-    rule: Rule
+    rule: LimitRule
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from contract.answering import Asks
+    from contract.answering import AskModel
     from contract.caller import Caller
     from contract.exchange import Exchange
     from contract.passages import Passage
@@ -66,7 +66,7 @@ class LiveSource(Protocol):
         """Whether it may have something to say: only then it is asked."""
         ...
 
-    async def answer(self, question: str, exchange: Exchange, ask: Asks) -> Passage | None:
+    async def answer(self, question: str, exchange: Exchange, ask: AskModel) -> Passage | None:
         """What it says, as one passage that comes before those of documents; None for nothing. `ask` asks a model.
 
         With a `GatehouseError` the request goes on without it; whatever else it raises ends the request.

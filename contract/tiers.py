@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 
-class Place(msgspec.Struct, frozen=True):
+class CacheAddress(msgspec.Struct, frozen=True):
     """Where an answer is kept: whose it is, the model's name that was asked for, and its key.
 
     `owner` is the app, or empty for an answer that is shared.
@@ -32,11 +32,11 @@ class Tier(Protocol):
 
     name: str
 
-    async def get(self, place: Place) -> bytes | None:
+    async def get(self, place: CacheAddress) -> bytes | None:
         """What is kept there. May raise whatever the store raises."""
         ...
 
-    async def put(self, place: Place, value: bytes, ttl_s: float) -> None:
+    async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
         """Keeps it for so long."""
         ...
 

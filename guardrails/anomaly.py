@@ -18,7 +18,7 @@ from config.document import Path
 from config.struct import Whole
 from config.units import Percentage
 from contract.finding import Finding
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from guardrails.checks import InputCheck
     from guardrails.embedding_memo import EmbeddingMemo
@@ -62,7 +62,7 @@ class AnomalyConfig(Guardrail):
         """See `GuardrailConfig.actions_shown`."""
         return ("flag",)
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         policy = self.policy(name, parts, {"*": "flag"})
         return AnomalyGuard(policy, parts.embeddings(), parts.kept(name, AppTraffic), self.after, self.share)
@@ -139,7 +139,7 @@ class AnomalyGuard:
         self._share = share
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request as it was. Raises `GuardrailBroken`."""
         asked = [message.text for message in request.messages if message.role == "user" and message.text.strip()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from guardrails.chain import Chain
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ def chain(
     """The guardrails of one pipeline by their names. Raises `ValueError`; of `shared` only what is needed is opened."""
     # The catalog's base of this seam: every kind that a file can name is made from it.
     guardrails = cast("Mapping[str, Guardrail]", configs)
-    parts = Parts(shared, redis_url)
+    parts = GuardrailParts(shared, redis_url)
     on_input = [(name, guardrails[name]) for name in inputs]
     on_output = [(name, guardrails[name]) for name in outputs]
     return Chain(

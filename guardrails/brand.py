@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from config.findings import wrong
 from config.guardrails import Side, Then
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 from guardrails.judges.grounds import SENTENCE
 from guardrails.keywords import KeywordFinder
 from guardrails.sentences import SentenceGuard
@@ -47,7 +47,7 @@ class BrandConfig(Guardrail):
         """See `GuardrailConfig.holds_back`."""
         return "a sentence" if side == "output" else super().holds_back(side)
 
-    def sentence_check(self, name: str, parts: Parts) -> AnswerCheck:
+    def sentence_check(self, name: str, parts: GuardrailParts) -> AnswerCheck:
         """See `Guardrail.sentence_check`."""
         judge = BrandJudge(
             self.own, self.competitors, any_own=self.when_own == "any", any_competitor=self.when_competitor == "any"

@@ -18,9 +18,9 @@ from guardrails.verdict import StockAnswer
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.reply import OutputFilter, Reply
-    from guardrails.checks import AnswerCheck, FindsInAnswers, InputCheck, RequestMasking
+    from guardrails.checks import AnswerCheck, AnswerFinder, InputCheck, RequestMasking
     from guardrails.verdict import Policy
 
 
@@ -30,7 +30,7 @@ class Chain:
     def __init__(
         self,
         inputs: Sequence[RequestMasker | InputCheck] = (),
-        outputs: Sequence[FindsInAnswers] = (),
+        outputs: Sequence[AnswerFinder] = (),
         answers: Sequence[AnswerCheck] = (),
     ) -> None:
         """`outputs` work on an answer as it streams, `answers` on the whole of it."""
@@ -38,7 +38,7 @@ class Chain:
         self.outputs = tuple(outputs)
         self.answers = tuple(answers)
 
-    async def open(self, request: ChatRequest, exchange: Exchange, again: Again | None = None) -> GuardedRequest:
+    async def open(self, request: ChatRequest, exchange: Exchange, again: AskAgain | None = None) -> GuardedRequest:
         """See `Guards.open`. Without `again` no judge is asked."""
         guarded = GuardedRequest(self, request, exchange, again)
         await guarded.guard("input")
@@ -70,7 +70,7 @@ class GuardedRequest:
         chain: Chain,
         request: ChatRequest,
         exchange: Exchange,
-        again: Again | None = None,
+        again: AskAgain | None = None,
         *,
         hint: bool = True,
     ) -> None:
@@ -83,7 +83,7 @@ class GuardedRequest:
         self._exchange = exchange
         app = exchange.caller.app if exchange.caller is not None else ""
         self._steps: list[
-            tuple[Policy, Callable[[ChatRequest, Exchange, Stage, Again | None], Awaitable[ChatRequest]]]
+            tuple[Policy, Callable[[ChatRequest, Exchange, Stage, AskAgain | None], Awaitable[ChatRequest]]]
         ] = []
         self._maskings: list[RequestMasking] = []
         for guard in chain.inputs:
@@ -129,7 +129,7 @@ class GuardedRequest:
             arguments = masking.reveal_arguments(tool, arguments)
         return arguments
 
-    async def check(self, reply: Reply, again: Again) -> Reply:
+    async def check(self, reply: Reply, again: AskAgain) -> Reply:
         """See `Guarded.check`."""
         for answer in self._chain.answers:
             started = time.perf_counter()

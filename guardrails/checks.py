@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from contract.reply import OutputFilter, Reply
     from guardrails.span import Span
@@ -30,7 +30,7 @@ class InputCheck(Protocol):
     policy: Policy
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request as it may go on; `again` asks a model, for those that do.
 
@@ -43,7 +43,7 @@ class RequestMasking(Protocol):
     """What a `RequestMasker` did to one request, until the end of its answer."""
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """See `InputCheck.check`."""
         ...
@@ -84,7 +84,7 @@ class RequestMasker:
         raise NotImplementedError
 
 
-class FindsInAnswers(Protocol):
+class AnswerFinder(Protocol):
     """A guardrail that searches an answer while it streams."""
 
     policy: Policy
@@ -101,6 +101,6 @@ class AnswerCheck(Protocol):
 
     policy: Policy
 
-    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
+    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain) -> Reply:
         """The reply as it may go on: the same, mended, or another. Raises `GatehouseError`."""
         ...

@@ -13,7 +13,7 @@ from guardrails.text_fields import Author, map_text
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from guardrails.verdict import Policy
 
@@ -23,7 +23,7 @@ _REMEMBERED = 4096
 class Classifier(Protocol):
     """Judges texts."""
 
-    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
+    async def rules(self, text: str, again: AskAgain | None = None, caller: str = "") -> list[str]:
         """What is wrong with the text; empty for most. `again` asks a model, for those that do.
 
         `caller` is whose turn long work takes.
@@ -57,7 +57,7 @@ class ClassifierGuard:
         self._judged: OrderedDict[int, tuple[str, ...]] = OrderedDict()
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request, if it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         if stage == "context" and self._last_only:
@@ -89,7 +89,7 @@ class ClassifierGuard:
         map_text(request, note)
         return [text for text in texts if text.strip()]
 
-    async def _rules(self, text: str, again: Again | None, caller: str) -> tuple[str, ...]:
+    async def _rules(self, text: str, again: AskAgain | None, caller: str) -> tuple[str, ...]:
         key = hash(text)
         known = self._judged.get(key)
         if known is None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from contract.egress import Egress
     from contract.embedding import Embeds
     from contract.pools import Pools
-    from guardrails.checks import AnswerCheck, FindsInAnswers, InputCheck, RequestMasker
-    from guardrails.masking.conversations import KeepsRows
+    from guardrails.checks import AnswerCheck, AnswerFinder, InputCheck, RequestMasker
+    from guardrails.masking.conversations import RowStore
     from guardrails.personal.tagger_thread import TaggerThread
     from guardrails.verdict import Action
 
@@ -47,12 +47,12 @@ class Shared(Protocol):
         """What outlives a reload under a guardrail's name; made without arguments at the first call."""
         ...
 
-    def rows(self, redis_url: str | None) -> KeepsRows:
+    def rows(self, redis_url: str | None) -> RowStore:
         """Where what conversations leave behind is kept: in a Redis, or here."""
         ...
 
 
-class Parts:
+class GuardrailParts:
     """What the guardrails of one pipeline are built with."""
 
     def __init__(self, shared: Shared, redis_url: str | None = None) -> None:
@@ -76,7 +76,7 @@ class Parts:
         """See `Shared.kept`."""
         return self._shared.kept(owner, what)
 
-    def rows(self) -> KeepsRows:
+    def rows(self) -> RowStore:
         """Where what conversations leave behind is kept."""
         return self._shared.rows(self._redis_url)
 
@@ -88,24 +88,24 @@ class Guardrail(GuardrailConfig):
     name in the configuration.
     """
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck | RequestMasker | None:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck | RequestMasker | None:
         """Checks or changes a request on its way in, what the context adds to it, and results of tools."""
         return None
 
-    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers | None:
+    def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
         """Searches an answer while it streams; a few characters are held back."""
         return None
 
-    def sentence_check(self, name: str, parts: Parts) -> AnswerCheck | None:
+    def sentence_check(self, name: str, parts: GuardrailParts) -> AnswerCheck | None:
         """Judges an answer sentence by sentence; each is held back until it is judged."""
         return None
 
-    def answer_check(self, name: str, parts: Parts) -> AnswerCheck | None:
+    def answer_check(self, name: str, parts: GuardrailParts) -> AnswerCheck | None:
         """Judges the whole answer, which is held back; may ask again."""
         return None
 
     def policy(
-        self, name: str, parts: Parts, actions: Mapping[str, str] | None = None, say: str = HUMAN_WORDS
+        self, name: str, parts: GuardrailParts, actions: Mapping[str, str] | None = None, say: str = HUMAN_WORDS
     ) -> Policy:
         """What is done with findings: by what was found, `*` for all else; without `actions` the first step of `then`.
 

@@ -32,8 +32,8 @@ from contract.reply import OutputFilter, Reply
 from contract.stock import StockReply
 from guardrails.assembly import chain
 from guardrails.chain import Chain
-from guardrails.component import Guardrail, Parts
-from guardrails.masking.conversations import KeepsRows, MemoryRows
+from guardrails.component import Guardrail, GuardrailParts
+from guardrails.masking.conversations import MemoryRows, RowStore
 from guardrails.personal.tagger_thread import TaggerThread, Tags
 from guardrails.span import Span
 
@@ -61,7 +61,7 @@ def _tagger() -> Tags:
     return open_tagger()
 
 
-class Lent:
+class FakeServices:
     """What the process lends to guardrails. Implements `guardrails.component.Shared`, with the models that ship."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Lent:
         assert isinstance(found, what)
         return found
 
-    def rows(self, redis_url: str | None) -> KeepsRows:
+    def rows(self, redis_url: str | None) -> RowStore:
         """See `Shared.rows`."""
         return self._rows
 
@@ -99,7 +99,7 @@ class Lent:
         await self.pools.close()
 
 
-class Broken(Lent):
+class FailingServices(FakeServices):
     """What the process lends when none of its models works."""
 
     def embedder(self) -> Embeds:
@@ -123,7 +123,7 @@ class Broken(Lent):
         return TaggerThread(Failing(), self.pools.tagger)
 
 
-class Pieces:
+class PiecewiseReply:
     """An answer in pieces. Implements `contract.reply.Reply`."""
 
     dialect = "openai"
@@ -201,9 +201,9 @@ class GuardrailConformance(ComponentConformance):
     def test_it_is_built_for_each_side_and_holds_back_what_it_says(self, side: Side) -> None:
         """`holds_back` agrees with the checks that there are."""
 
-        async def built(lent: Lent) -> None:
+        async def built(lent: FakeServices) -> None:
             guardrail = self._read()
-            parts = Parts(lent)
+            parts = GuardrailParts(lent)
             stream = guardrail.stream_check(NAME, parts)
             sentence = guardrail.sentence_check(NAME, parts)
             answer = guardrail.answer_check(NAME, parts)
@@ -220,7 +220,7 @@ class GuardrailConformance(ComponentConformance):
     def test_it_does_as_the_options_of_all_guardrails_say(self, side: Side) -> None:
         """`shadow`, `on_error` and `timeout` reach every check."""
 
-        async def built(lent: Lent) -> None:
+        async def built(lent: FakeServices) -> None:
             guards = self._chain(side, lent, {"shadow": True, "on_error": "open", "timeout": "7s"})
             for each in (*guards.inputs, *guards.outputs, *guards.answers):
                 policy = each.policy
@@ -268,11 +268,11 @@ class GuardrailConformance(ComponentConformance):
         """Unless it needs none: then it works as always."""
         text = self.passed[0]
 
-        async def run(lent: Lent) -> Outcome:
+        async def run(lent: FakeServices) -> Outcome:
             guards = self._chain(side, lent, {**_PATIENT, "on_error": on_error})
             return await self._outcome(guards, text, side, [text], works=False)
 
-        outcome = _lending(run, Broken)
+        outcome = _lending(run, FailingServices)
         assert {each.action for each in outcome.findings} <= {"failed"}
         assert outcome.stopped == (on_error == "closed" and bool(outcome.findings))
         assert outcome.words == ("" if outcome.stopped else text)
@@ -280,7 +280,7 @@ class GuardrailConformance(ComponentConformance):
     def test_requests_at_the_same_time_know_nothing_of_each_other(self, side: Side) -> None:
         """One guardrail serves all requests of a pipeline, many at a time."""
 
-        async def both(lent: Lent) -> list[Outcome]:
+        async def both(lent: FakeServices) -> list[Outcome]:
             guards = self._chain(side, lent)
             await self.before(guards)
             texts = (self.found[0], self.passed[0]) * 3
@@ -294,12 +294,12 @@ class GuardrailConformance(ComponentConformance):
         guardrail: Guardrail = self.read({**self.options, **more})
         return guardrail
 
-    def _chain(self, side: Side, lent: Lent, more: Mapping[str, Any] = _PATIENT) -> Chain:
+    def _chain(self, side: Side, lent: FakeServices, more: Mapping[str, Any] = _PATIENT) -> Chain:
         inputs, outputs = ((NAME,), ()) if side == "input" else ((), (NAME,))
         return chain({NAME: self._read(more)}, inputs, outputs, lent)
 
     def _run(self, text: str, side: Side, more: Mapping[str, Any] = _PATIENT, *, letters: bool = False) -> Outcome:
-        async def run(lent: Lent) -> Outcome:
+        async def run(lent: FakeServices) -> Outcome:
             guards = self._chain(side, lent, more)
             await self.before(guards)
             return await self._outcome(guards, text, side, list(text) if letters else [text])
@@ -324,7 +324,7 @@ class GuardrailConformance(ComponentConformance):
             guarded = await guards.open(request, exchange, again)
             stopped = guarded.answer is not None
             if side == "output":
-                await _drain(await guarded.check(Pieces(pieces), again), guarded.filters(), words)
+                await _drain(await guarded.check(PiecewiseReply(pieces), again), guarded.filters(), words)
             elif not stopped:
                 words.append(guarded.request.messages[-1].text)
         except GatehouseError:
@@ -332,7 +332,7 @@ class GuardrailConformance(ComponentConformance):
         return Outcome("".join(words), tuple(exchange.findings), stopped)
 
 
-def _lending(act: Callable[[Lent], Awaitable[T]], made: Callable[[], Lent] = Lent) -> T:
+def _lending(act: Callable[[FakeServices], Awaitable[T]], made: Callable[[], FakeServices] = FakeServices) -> T:
     """What `act` gives with what it is lent."""
 
     async def run() -> T:

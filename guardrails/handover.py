@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from config.struct import Flag, Whole
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 from guardrails.keywords import KeywordFinder
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from guardrails.checks import InputCheck
     from guardrails.verdict import Policy
@@ -69,7 +69,7 @@ class HandoverConfig(Guardrail):
         """See `GuardrailConfig.actions_shown`."""
         return ("human",)
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         policy = self.policy(name, parts, {"*": "human"}, self.say)
         phrases = (*PHRASES, *self.phrases)
@@ -88,7 +88,7 @@ class HandoverGuard:
         self._angry = angry
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request, if it may stay. Raises `StockAnswer`."""
         if stage == "input" and (reason := self._reason(request)):

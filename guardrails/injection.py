@@ -13,19 +13,19 @@ from config.guardrails import Author, Position
 from config.struct import Flag, Number, Ref
 from contract.work import WorkPool
 from guardrails.classified import ClassifierGuard
-from guardrails.component import Parts
+from guardrails.component import GuardrailParts
 from guardrails.injection_rules import SIZE, InjectionFinder, features
 from guardrails.judges.attack import AttackJudge
 from guardrails.judges.grounds import SENTENCE
 from guardrails.linear import LinearClassifier, load_classifier
 from guardrails.slices import Slicer
-from guardrails.span import Span, Taken
+from guardrails.span import Span, TakenSpans
 from guardrails.spans import TextGuardrail
 from guardrails.untrusted_content import REMOVED, IndirectInjectionGuard
 
 if TYPE_CHECKING:
-    from contract.guards import Again
-    from guardrails.checks import FindsInAnswers, InputCheck
+    from contract.guards import AskAgain
+    from guardrails.checks import AnswerFinder, InputCheck
     from guardrails.embedding_memo import EmbeddingMemo
 
 _INLINE_CHARACTERS = 4000
@@ -33,6 +33,8 @@ _INLINE_CHARACTERS = 4000
 
 class InjectionConfig(TextGuardrail):
     """Attempts to make the model forget its instructions, by the user or from what was retrieved."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"grey": "uncertain_range", "outside": "untrusted_content"}
 
     kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
@@ -42,13 +44,13 @@ class InjectionConfig(TextGuardrail):
         default=None,
         description="A model that decides where it is not sure. It sees what the guardrails before it left.",
     )
-    grey: tuple[Number, Number] = Field(
-        default=(0.2, 0.8), description="The scores, from and below, that `judge` decides."
+    uncertain_range: tuple[Number, Number] = Field(
+        default=(0.2, 0.8), description="The range of scores that `judge` decides: from the first up to the second."
     )
     mark: Flag = Field(
         default=True, description="Whether the model is told in a line that tool results and passages are no orders."
     )
-    outside: Literal["remove", "block", "pass"] = Field(
+    untrusted_content: Literal["remove", "block", "pass"] = Field(
         default="remove",
         description="Orders in tool results and passages: take the sentence out, do what `then` says, or pass.",
     )
@@ -67,20 +69,21 @@ class InjectionConfig(TextGuardrail):
             yield message, f"put {later[0]} before {position.name}"
         yield from super().misplaced(values, position)
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         judge = AttackJudge(self.judge) if self.judge is not None else None
         slicer = Slicer(parts.pools.searches, SIZE)
         model = load_classifier("injection")
-        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.grey, slicer)
+        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.uncertain_range, slicer)
         policy = self.policy(name, parts)
         authors = self.authors - {"label", "definition"}
-        if self.outside == "block":
+        if self.untrusted_content == "block":
             return ClassifierGuard(classifier, policy, authors | {"tool"}, passages=True)
         guard = ClassifierGuard(classifier, policy, authors)
-        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if self.outside == "remove" else guard
+        removes = self.untrusted_content == "remove"
+        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if removes else guard
 
-    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers | None:
+    def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
         """None: it has no place on the way out."""
         return None
 
@@ -109,14 +112,14 @@ class InjectionClassifier:
         self._model = model
         self._vectors = vectors
 
-    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
+    async def rules(self, text: str, again: AskAgain | None = None, caller: str = "") -> list[str]:
         """See `Classifier.rules`: the rules that hit, or `likeness` for what only the model saw."""
         spans = await self._spans(text, caller)
         return (
             (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans, again) else []
         )
 
-    async def cleaned(self, text: str, again: Again | None = None, caller: str = "") -> str | None:
+    async def cleaned(self, text: str, again: AskAgain | None = None, caller: str = "") -> str | None:
         """See `guardrails.untrusted_content.Cleaner`: without the sentences that hold an order."""
         spans = await self._spans(text, caller)
         # Data is not talk: what only resembles an attack is left, unless a rule says so too.
@@ -131,7 +134,7 @@ class InjectionClassifier:
             return self._finder.find_in_part(text)
         return (await self._slicer.find(caller, self._finder.find_in_part, [text])).get(text, [])
 
-    async def _is_attack(self, text: str, spans: list[Span], again: Again | None) -> bool:
+    async def _is_attack(self, text: str, spans: list[Span], again: AskAgain | None) -> bool:
         ruled = features(spans)
         scores = [self._model.score([*vector, *ruled]) for vector in await self._vectors.of(text)]
         score = max(scores, default=0.0)
@@ -144,7 +147,7 @@ class InjectionClassifier:
 def _without(text: str, spans: Sequence[Span]) -> str:
     """The text without the sentences that hold a span. What is one long word, as base64 is, goes alone."""
     words = [span for span in spans if _is_one_word(text, span)]
-    orders = Taken(sorted(span for span in spans if not _is_one_word(text, span)))
+    orders = TakenSpans(sorted(span for span in spans if not _is_one_word(text, span)))
     cuts = [match.span() for match in SENTENCE.finditer(text) if not orders.is_free(*match.span())]
     cuts += [(span.start, span.end) for span in words]
     parts: list[str] = []

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from guardrails.canonical import View, views
 from guardrails.slices import find_in_slices
-from guardrails.span import Span, Taken
+from guardrails.span import Span, TakenSpans
 
 # So much of a text is judged as one.
 SIZE = 40_000
@@ -113,7 +113,7 @@ def _hits(view: View) -> list[tuple[str, float, int, int]]:
 
 
 def _apart(spans: list[Span]) -> list[Span]:
-    taken = Taken()
+    taken = TakenSpans()
     # The shortest first: what leads to one sentence says more of the place than what leads to the whole text.
     ranked = sorted(spans, key=lambda each: each.end - each.start)
     return [span for span in ranked if taken.take(span.start, span.end)]

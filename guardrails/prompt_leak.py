@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from config.guardrails import Then
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 from guardrails.span import Span
 
 if TYPE_CHECKING:
     from contract.messages import ChatRequest
-    from guardrails.checks import FindsInAnswers
+    from guardrails.checks import AnswerFinder
     from guardrails.verdict import Policy
 
 WORDS_IN_A_ROW = 8
@@ -28,7 +28,7 @@ class PromptLeakConfig(Guardrail):
     then: Then = Field(default=("block",), description="What happens: flag, mask or block.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
 
-    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers:
+    def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder:
         """See `Guardrail.stream_check`."""
         return PromptLeakGuard(self.policy(name, parts))
 
@@ -66,7 +66,7 @@ def _runs(text: str) -> list[tuple[str, ...]]:
 
 
 class PromptLeakGuard:
-    """Implements `guardrails.checks.FindsInAnswers`."""
+    """Implements `guardrails.checks.AnswerFinder`."""
 
     spares_sent = False
 
@@ -74,5 +74,5 @@ class PromptLeakGuard:
         self.policy = policy
 
     def finder_for(self, request: ChatRequest) -> PromptLeakFinder:
-        """See `guardrails.checks.FindsInAnswers`."""
+        """See `guardrails.checks.AnswerFinder`."""
         return PromptLeakFinder(request)

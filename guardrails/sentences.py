@@ -17,7 +17,7 @@ from guardrails.spans import redact
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from contract.reply import Reply
     from guardrails.span import Span
@@ -47,7 +47,7 @@ class SentenceGuard:
         self.policy = policy
         self._judge = judge
 
-    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
+    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain) -> Reply:
         """See `AnswerCheck.check`."""
 
         async def judged(text: str) -> str:
@@ -109,9 +109,9 @@ class SentenceReply:
         changes: dict[str, Any] = {}
         carried = {name for name in _WORDS if getattr(piece, name)}
         # A block of text that begins does not go on with the words before it.
-        goes_on = carried - {"text"} if piece.begins else carried
+        continued = carried - {"text"} if piece.begins else carried
         parts = piece.tool_calls or piece.parts_words
-        before = await self._flush(piece.index, goes_on) if carried or parts else []
+        before = await self._flush(piece.index, continued) if carried or parts else []
         for name in carried:
             key = (piece.index, name)
             text = self._held.pop(key, "") + getattr(piece, name)

@@ -21,11 +21,11 @@ def resolve(spans: list[Span], order: Mapping[str, int] | None = None) -> list[S
     """Without overlaps, by place: the surer span wins, then the longer, then the earlier kind in `order`."""
     ranks = order or {}
     ranked = sorted(spans, key=lambda s: (-s.score, s.start - s.end, ranks.get(s.kind, len(ranks)), s.start))
-    taken = Taken()
+    taken = TakenSpans()
     return sorted([span for span in ranked if span.end > span.start and taken.take(span.start, span.end)])
 
 
-class Taken:
+class TakenSpans:
     """Stretches of a text without overlaps; each is found by bisection."""
 
     __slots__ = ("_ends", "_starts")

@@ -12,16 +12,16 @@ from pydantic import Field
 from config.guardrails import Author as Speaker
 from config.guardrails import Side, Then
 from contract.work import WorkPool, caller_of
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 from guardrails.slices import Slicer
 from guardrails.text_fields import Author, map_text
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
-    from guardrails.checks import Finder, FindsInAnswers, InputCheck
+    from guardrails.checks import AnswerFinder, Finder, InputCheck
     from guardrails.span import Span
     from guardrails.verdict import Policy
 
@@ -47,11 +47,11 @@ class TextGuardrail(Guardrail):
         authors: set[Author] = {*self.texts, "label", "definition"}
         return frozenset(authors | {"call"} if "assistant" in authors else authors)
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         return SpanGuard(self.finder(), self.policy(name, parts), self.authors, slicer=Slicer(parts.pools.searches))
 
-    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers | None:
+    def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
         """See `Guardrail.stream_check`."""
         return SpanGuard(self.finder(), self.policy(name, parts))
 
@@ -72,7 +72,7 @@ class SpanGuard:
         spares_sent: bool = False,
         slicer: Slicer | None = None,
     ) -> None:
-        """`authors` whose texts are searched; None means all. `spares_sent`: see `FindsInAnswers`.
+        """`authors` whose texts are searched; None means all. `spares_sent`: see `AnswerFinder`.
 
         `slicer` searches what is too long for the event loop.
         """
@@ -87,7 +87,7 @@ class SpanGuard:
         return self.finder
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request as it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         texts: dict[str, None] = {}

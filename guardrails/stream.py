@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from contract.deltas import PART, ChoiceDelta, Citation, Delta, Own, ToolCallDelta
-from contract.messages import Loss
+from contract.messages import DroppedParam
 from guardrails.spans import redact
 from guardrails.text_fields import map_json
 
@@ -98,8 +98,8 @@ class SpanFilter:
         carried: set[str | int] = {name for name in _WORDS if getattr(piece, name)}
         carried |= {call.index for call in piece.tool_calls}
         # A block of text that begins does not go on with the words before it.
-        goes_on = carried - {"text"} if piece.begins else carried
-        before = self._flush(piece.index, goes_on) if carried or piece.parts_words else []
+        continued = carried - {"text"} if piece.begins else carried
+        before = self._flush(piece.index, continued) if carried or piece.parts_words else []
         last = piece.closes
         changes: dict[str, Any] = {
             name: new
@@ -167,7 +167,7 @@ class SpanFilter:
 
     def _lose(self, name: str) -> None:
         """Tells once that a field of the answer was left out."""
-        loss = Loss(f"answer.{name}", "its words come in pieces, which no guardrail can search")
+        loss = DroppedParam(f"answer.{name}", "its words come in pieces, which no guardrail can search")
         for attempt in self._exchange.attempts:
             if attempt.chosen and loss not in attempt.losses:
                 attempt.losses = (*attempt.losses, loss)

@@ -18,13 +18,13 @@ from config.findings import wrong
 from config.guardrails import Then
 from config.units import Percentage
 from guardrails.classified import ClassifierGuard
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from guardrails.checks import InputCheck
     from guardrails.embedding_memo import EmbeddingMemo
 
@@ -76,7 +76,7 @@ class TopicConfig(Guardrail):
         """The model that embeds texts."""
         yield ("kind",), "embeddings"
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         topics = TopicClassifier(self.allowed, self.denied, parts.embeddings(), self.false_refusals)
         return ClassifierGuard(topics, self.policy(name, parts), frozenset({"user"}), last_only=True)
@@ -95,7 +95,7 @@ class TopicClassifier:
         self._false_refusals = false_refusals
         self._learning: asyncio.Task[_Topics] | None = None
 
-    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
+    async def rules(self, text: str, again: AskAgain | None = None, caller: str = "") -> list[str]:
         """See `Classifier.rules`."""
         if self._learning is None or (self._learning.done() and self._learning.exception() is not None):
             self._learning = asyncio.create_task(self._learn())

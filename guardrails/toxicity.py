@@ -11,14 +11,14 @@ from config.document import Path
 from config.guardrails import ANSWER_STEPS, Author, Position, Side, Then, written_steps
 from config.struct import Number
 from guardrails.classified import ClassifierGuard
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 from guardrails.judges.grounds import sentences
 from guardrails.judges.guard import AnswerGuard, Judgement
 from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from guardrails.checks import AnswerCheck, InputCheck
     from guardrails.embedding_memo import EmbeddingMemo
@@ -30,7 +30,7 @@ class ToxicityConfig(Guardrail):
     kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
     threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
     texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are judged.")
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("block",),
         description="What happens; on the way in only flag, block, say TEXT or human, on the way out a list.",
@@ -53,16 +53,16 @@ class ToxicityConfig(Guardrail):
         """See `GuardrailConfig.holds_back`."""
         return "the whole answer" if side == "output" else super().holds_back(side)
 
-    def request_check(self, name: str, parts: Parts) -> InputCheck:
+    def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         return ClassifierGuard(self._classifier(parts), self.policy(name, parts), frozenset(self.texts))
 
-    def answer_check(self, name: str, parts: Parts) -> AnswerCheck:
+    def answer_check(self, name: str, parts: GuardrailParts) -> AnswerCheck:
         """See `Guardrail.answer_check`."""
         policy = self.policy(name, parts, {"*": "flag"})
         return AnswerGuard(self._classifier(parts), policy, self.ordered_steps)
 
-    def _classifier(self, parts: Parts) -> ToxicityClassifier:
+    def _classifier(self, parts: GuardrailParts) -> ToxicityClassifier:
         return ToxicityClassifier(self.threshold, load_classifier("toxicity"), parts.embeddings())
 
 
@@ -77,13 +77,13 @@ class ToxicityClassifier:
         self._model = model
         self._vectors = vectors
 
-    async def rules(self, text: str, again: Again | None = None, caller: str = "") -> list[str]:
+    async def rules(self, text: str, again: AskAgain | None = None, caller: str = "") -> list[str]:
         """See `Classifier.rules`."""
         scores = [self._model.score(vector) for vector in await self._vectors.of(text)]
         return ["toxicity"] if max(scores, default=0.0) >= self._threshold else []
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """See `guardrails.judges.guard.Judge.judge`: sentence by sentence, for one is enough."""
         for sentence in sentences(text):

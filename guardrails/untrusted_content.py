@@ -16,7 +16,7 @@ from guardrails.text_fields import Author, map_text
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
@@ -38,7 +38,7 @@ _BLOCK = "<retrieved_context>"
 class Cleaner(Protocol):
     """Takes out of a text what should not be in it."""
 
-    async def cleaned(self, text: str, again: Again | None = None, caller: str = "") -> str | None:
+    async def cleaned(self, text: str, again: AskAgain | None = None, caller: str = "") -> str | None:
         """The text without it; None when there is nothing to take out. `caller` is whose turn long work takes."""
         ...
 
@@ -54,7 +54,7 @@ class IndirectInjectionGuard:
         self._inner = inner
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request as it may go on. Raises as `inner` does."""
         texts: dict[str, Author] = {}
@@ -82,7 +82,7 @@ class IndirectInjectionGuard:
             request = with_note(request, _NOTE)
         return await self._inner.check(request, exchange, stage, again)
 
-    async def _clean(self, text: str, author: Author, again: Again | None, caller: str) -> str:
+    async def _clean(self, text: str, author: Author, again: AskAgain | None, caller: str) -> str:
         passages, rest = read_blocks(text)
         if not passages:
             return (await self._cleaner.cleaned(text, again, caller) or text) if author == "tool" else text

@@ -21,7 +21,7 @@ from observability.trace import spans
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from contract.accounts_state import AccountsState
+    from contract.access_state import AccessState
     from contract.exchange import Exchange
     from contract.passages import ContextQuality
     from observability.metrics import TargetState
@@ -53,7 +53,7 @@ class Recorder:
         health: Callable[[], Iterable[TargetState]],
         *,
         quality: Mapping[str, ContextQuality] | None = None,
-        accounts: Callable[[], AccountsState | None] = lambda: None,
+        accounts: Callable[[], AccessState | None] = lambda: None,
         environ: Mapping[str, str] = os.environ,
         output: BinaryIO | None = None,
     ) -> None:

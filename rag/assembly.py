@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contract.embedding import Vectors
     from contract.outbound import Outbound
     from contract.passages import ContextQuality
-    from contract.phases import Context, OwnTools
+    from contract.phases import Context, GatewayTools
     from contract.pools import Pools
     from contract.sources import LiveSource
     from contract.tools import ReadingTool
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _SQL_THREADS = 6
 
 
-class Lends(Protocol):
+class RetrievalServices(Protocol):
     """What a process lends to retrieval."""
 
     pools: Pools
@@ -103,7 +103,7 @@ class _ToolParts:
 class Retrieval:
     """The sources and tools of one config, open: contexts and tool boxes of its pipelines are made of them."""
 
-    def __init__(self, config: Config, lends: Lends) -> None:
+    def __init__(self, config: Config, lends: RetrievalServices) -> None:
         self._config = config
         self._lends = lends
         self.sources: dict[str, Source] = {}
@@ -157,7 +157,7 @@ class Retrieval:
         documents = {name: source.status for name, source in self.sources.items()}
         return documents | {name: live.status for name, live in self._live.items()}
 
-    def tools(self, names: Sequence[str], steps: int = 1) -> OwnTools | None:
+    def tools(self, names: Sequence[str], steps: int = 1) -> GatewayTools | None:
         """The tools of these entries, which a model may call so often; None where there are none."""
         if not names:
             return None
@@ -174,15 +174,15 @@ class Retrieval:
         from rag.rewrite import Rewriter
 
         rewriter = None
-        look_up = self.tools(config.look_up)
+        look_up = self.tools(config.lookup_tools)
         if config.rewrite is not None:
             model = None if config.rewrite == "rules" else config.rewrite
             known = look_up.definitions if look_up is not None else ()
             rewriter = Rewriter(model, queries=config.queries, tools=known)
         return RetrievedContext(
             {name: self.sources[name] for name in config.sources if name in self.sources},
-            config.top,
-            config.budget,
+            config.max_passages,
+            config.max_tokens,
             [self._live[name] for name in config.sources if name in self._live],
             rewriter,
             self._reranker(config.rerank),
@@ -233,7 +233,7 @@ def place_of(config: Config, name: str) -> Path:
     return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def embedder_of(source: str, config: DocumentSourceConfig, lends: Lends) -> Vectors:
+def embedder_of(source: str, config: DocumentSourceConfig, lends: RetrievalServices) -> Vectors:
     """What embeds a source's documents; a provider's model is asked once an engine has been built."""
     embedder = config.embedder
     if embedder is None:
@@ -243,7 +243,7 @@ def embedder_of(source: str, config: DocumentSourceConfig, lends: Lends) -> Vect
     return SourceEmbedder(lends.provider_embedder(embedder.model or "", embedder.dimensions), source)
 
 
-def _known_embedder(config: Config, lends: Lends, source: str, name: str) -> Vectors | None:
+def _known_embedder(config: Config, lends: RetrievalServices, source: str, name: str) -> Vectors | None:
     """The embedder whose vectors are kept under `name`, if it can still be asked."""
     model, _, dimensions = name.rpartition("-")
     if name == NAME:
@@ -286,7 +286,7 @@ def open_source(
 
     collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
-    limits = Limits(config.read.timeout, config.read.memory, config.read.size, config.read.chunks)
+    limits = Limits(config.read.timeout, config.read.memory, config.read.size, config.read.max_chunks)
     with opening("sources", name):
         origin = config.origin(egress)
     reader = readers.reader(f"source {name}", limits) if readers is not None else None

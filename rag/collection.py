@@ -21,7 +21,7 @@ from rag.local_index import LocalIndex
 from rag.provider_embedder import vectors_for
 from rag.recent import Recent
 from rag.store import Counts, may_see
-from rag.vectors_index import Kind, build
+from rag.vector_index import Kind, build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ class Search(msgspec.Struct, frozen=True):
     feedback: int = 2
 
 
-class Found(msgspec.Struct, frozen=True):
+class ExplainedHit(msgspec.Struct, frozen=True):
     """One hit with what each way of searching said of it: for explaining."""
 
     passage: Passage
@@ -231,7 +231,7 @@ class Collection:
 
     async def explain(
         self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
-    ) -> list[Found]:
+    ) -> list[ExplainedHit]:
         """The same, each with what the words and the meaning said."""
         if not query.strip():
             return []
@@ -240,7 +240,9 @@ class Collection:
         best = hits.ranked[: 2 * top]
         kept = await self.store.passages([chunk for chunk, _ in best])
         return [
-            Found(_passage(kept[chunk], self.name, score), hits.words.get(chunk, 0.0), hits.cosines.get(chunk, 0.0))
+            ExplainedHit(
+                _passage(kept[chunk], self.name, score), hits.words.get(chunk, 0.0), hits.cosines.get(chunk, 0.0)
+            )
             for chunk, score in best
             if chunk in kept and (labels is None or may_see(kept[chunk].partition, labels))
         ][:top]

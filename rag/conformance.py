@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Lent:
+class FakeServices:
     """What a process lends to sources and tools."""
 
     sources: Mapping[str, Searches] = field(default_factory=dict)
@@ -58,9 +58,9 @@ class ToolConformance(ComponentConformance):
     refused: Sequence[Mapping[str, Any]] = ()
     name: str = "entry"
 
-    def lent(self) -> Lent:
+    def lent(self) -> FakeServices:
         """Override it where the tool needs sources, or another way out."""
-        return Lent()
+        return FakeServices()
 
     def run(self, act: Callable[[ReadingTool], Awaitable[R]]) -> R:
         """What `act` gives for the entry's first tool."""
@@ -158,9 +158,9 @@ class LiveSourceConformance(ComponentConformance):
     config: type[LiveSourceConfig]
     answers: Sequence[tuple[str, str, str]] = ()
 
-    def lent(self) -> Lent:
+    def lent(self) -> FakeServices:
         """Override it where the source needs another way out."""
-        return Lent(folder=self.folder)
+        return FakeServices(folder=self.folder)
 
     def run(self, act: Callable[[LiveSource], Awaitable[R]], options: Mapping[str, Any] | None = None) -> R:
         """What `act` gives for the started source."""

@@ -80,9 +80,9 @@ def snapshot(folder: Path, patterns: Sequence[str]) -> int:
 
 def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
     from rag.documents.kinds import check_name
-    from rag.documents.reading import Unreadable, load_file
+    from rag.documents.reading import UnreadableFile, load_file
 
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise Unreadable("it is a link that leads out of the folder: copy the file, or make its folder a source")
+        raise UnreadableFile("it is a link that leads out of the folder: copy the file, or make its folder a source")
     check_name(path.name)
     return load_file(path, max_bytes), ""

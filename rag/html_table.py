@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from rag.documents.naming import Row
-from rag.documents.pieces import Pieces
+from rag.documents.pieces import TextBuilder
 from rag.documents.rows import add_rows, again, folded
 from rag.markup import Token, attributes
 
@@ -70,7 +70,7 @@ class Table:
         self._place.blocks.append(block)
         return True
 
-    def dissolve(self, pieces: Pieces) -> None:
+    def dissolve(self, pieces: TextBuilder) -> None:
         """It lays out the page: its cells are said one after another, those to come as they come."""
         if not self._dissolved:
             self._dissolved = True
@@ -80,7 +80,7 @@ class Table:
                         pieces.paragraph(block.text, block.line)
             self._rows = []
 
-    def end(self, pieces: Pieces) -> None:
+    def end(self, pieces: TextBuilder) -> None:
         """Says its rows."""
         places = [place for _, _, row in self._rows for place in row]
         heads = any(place.head for place in places)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from rag.chunk import Block
-from rag.documents.pieces import Pieces
+from rag.documents.pieces import TextBuilder
 from rag.html_table import Cell, Table, number_of
 from rag.markup import Token, attributes, tokens
 
@@ -37,12 +37,12 @@ def html_blocks(markup: str) -> tuple[str, list[Block]]:
 
     Elements that a reader does not see (`hidden`, `display: none`, `template`, `noscript`) are left out.
     """
-    pieces = Pieces()
+    pieces = TextBuilder()
     add_page(pieces, markup)
     return pieces.done()
 
 
-def add_page(pieces: Pieces, markup: str) -> None:
+def add_page(pieces: TextBuilder, markup: str) -> None:
     """See `html_blocks`."""
     reader = _Reader(pieces, markup)
     for token in tokens(markup):
@@ -88,7 +88,7 @@ class _Skipped:
 
 
 class _Reader:
-    def __init__(self, pieces: Pieces, markup: str) -> None:
+    def __init__(self, pieces: TextBuilder, markup: str) -> None:
         self._pieces = pieces
         # Of each element the end tags that are still to come: one without any is not hidden for good.
         self._ends = Counter(name.lower() for name in _END.findall(markup))

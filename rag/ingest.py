@@ -16,8 +16,8 @@ import msgspec
 
 from contract.sources import Item
 from rag.chunkers import Chunking
-from rag.documents.chunking import Cut, cut_document
-from rag.documents.reading import Unreadable
+from rag.documents.chunking import ChunkedDocument, cut_document
+from rag.documents.reading import UnreadableFile
 from rag.store import NewDocument
 
 if TYPE_CHECKING:
@@ -34,39 +34,39 @@ _EMPTY = "empty:"
 HIDDEN = "there is a document of that id which this key may not see, so it may not replace it"
 
 
-class Reads(Protocol):
+class DocumentReader(Protocol):
     """Where documents are read and cut."""
 
     async def load(self, load: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
         """What `load` gives. Raises what it raises."""
         ...
 
-    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> Cut:
-        """The document's chunks, and what is to be said of it. Raises `Unreadable`."""
+    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> ChunkedDocument:
+        """The document's chunks, and what is to be said of it. Raises `UnreadableFile`."""
         ...
 
-    def of(self, caller: str) -> Reads:
+    def of(self, caller: str) -> DocumentReader:
         """The same in that caller's turn."""
         ...
 
 
-class InThreads:
+class ThreadReader:
     """Reads in this process, without limits of time and memory: for documents that are known to be harmless."""
 
     async def load(self, load: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
         """See `Reads.load`."""
         return await asyncio.to_thread(load)
 
-    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> Cut:
+    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> ChunkedDocument:
         """See `Reads.cut`."""
         return await asyncio.to_thread(cut_document, name, data, media_type, chunking)
 
-    def of(self, caller: str) -> Reads:
+    def of(self, caller: str) -> DocumentReader:
         """See `Reads.of`."""
         return self
 
 
-class Report(msgspec.Struct):
+class IngestReport(msgspec.Struct):
     """What became of the documents; `failed` with the reasons, `notes` on what was left out or guessed."""
 
     added: int = 0
@@ -113,22 +113,22 @@ async def keep(
     tell: Tell | None = None,
     *,
     whole: bool = False,
-    reader: Reads | None = None,
+    reader: DocumentReader | None = None,
     sight: frozenset[str] | None = None,
-) -> Report:
+) -> IngestReport:
     """Keeps documents; `whole` says that these are all there are: others are removed.
 
     `sight` are the labels of who hands them in (None: sees all): what it may not see it does not replace.
     """
-    report = Report()
-    reader = reader or InThreads()
+    report = IngestReport()
+    reader = reader or ThreadReader()
     known = await store.digests()
     started = time.perf_counter()
     for number, item in enumerate(items, 1):
         try:
             _check_name(item.id)
             document, notes, why_empty = await _read(item, chunking, known.get(item.id), reader)
-        except (OSError, Unreadable) as error:
+        except (OSError, UnreadableFile) as error:
             report.failed.append((_shown(item.id), str(error)))
         else:
             if document is None:
@@ -152,13 +152,13 @@ async def keep(
 
 
 def _check_name(name: str) -> None:
-    """Raises `Unreadable` for an id that no store can keep: one file's name must not end the reading of all others."""
+    """Raises `UnreadableFile` for an id that no store can keep, so that one bad name does not stop the others."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise Unreadable("its name is no text in UTF-8: rename it") from None
+        raise UnreadableFile("its name is no text in UTF-8: rename it") from None
     if size > MAX_ID_BYTES:
-        raise Unreadable(f"its name has {size:,} bytes, more than {MAX_ID_BYTES:,}: rename it")
+        raise UnreadableFile(f"its name has {size:,} bytes, more than {MAX_ID_BYTES:,}: rename it")
 
 
 def _shown(name: str) -> str:
@@ -166,7 +166,7 @@ def _shown(name: str) -> str:
 
 
 async def _read(
-    item: Item, chunking: Chunking, known: str | None, reader: Reads
+    item: Item, chunking: Chunking, known: str | None, reader: DocumentReader
 ) -> tuple[NewDocument | None, tuple[str, ...], str]:
     """The document, notes on it, why it is empty; without it when it is the one that is `known` by its digest."""
     digest = ""

@@ -23,8 +23,8 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from rag.store import may_see
-from rag.vectors_index import Kind, VectorsIndex
-from rag.words_index import FORM, WordsIndex
+from rag.text_index import FORM, TextIndex
+from rag.vector_index import Kind, VectorIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,10 +61,10 @@ class LocalIndex:
             # Cut into words in another way.
             if not before.name.endswith(f"-{FORM}"):
                 shutil.rmtree(before, ignore_errors=True)
-        self.words = WordsIndex(self._folder / f"words-{language}-{FORM}", language)
+        self.words = TextIndex(self._folder / f"words-{language}-{FORM}", language)
         if len(self.words) == 0:
             self._state.words = 0
-        self.vectors = VectorsIndex(dimensions, kind)
+        self.vectors = VectorIndex(dimensions, kind)
         if self._state.embedder != embedder:
             self._state.embedder = embedder
             self._state.partitions = dict.fromkeys(self._state.partitions, 0)

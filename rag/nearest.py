@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.vectors_index import Partition, build
+from rag.vector_index import Partition, build
 
 if TYPE_CHECKING:
     import numpy as np

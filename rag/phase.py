@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from contract.answering import Asks, words_of
+from contract.answering import AskModel, collect_text
 from contract.caller import Caller
 from contract.context_block import read_blocks, write_block
 from contract.errors import GatehouseError
 from contract.exchange import Attributes, Exchange
 from contract.messages import ChatRequest, Message, Text, ToolCall, ToolResult
 from contract.passages import Passage
-from contract.phases import AugmentedRequest, GuardedCalls, OwnTools
+from contract.phases import AugmentedRequest, GatewayTools, GuardedCalls
 from contract.prompt_tokens import prompt_tokens
 from contract.reply import OutputFilter
 from rag.assemble import choose, without_worst
@@ -47,7 +47,7 @@ class RetrievedContext:
         tables: Sequence[LiveSource] = (),
         rewriter: Rewriter | None = None,
         reranker: Reranker | None = None,
-        look_up: OwnTools | None = None,
+        look_up: GatewayTools | None = None,
         judge: QualityJudge | None = None,
     ) -> None:
         """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone.
@@ -78,7 +78,7 @@ class RetrievedContext:
             return AugmentedRequest(request)
 
         async def ask(asked: ChatRequest, model: str) -> str:
-            return await words_of(await calls.ask_model(asked, model, masked=True))
+            return await collect_text(await calls.ask_model(asked, model, masked=True))
 
         rewritten = await self._rewrite(request, place, exchange, ask, calls)
         sight = _sight(exchange)
@@ -106,13 +106,13 @@ class RetrievedContext:
             return ""
 
         async def ask(asked: ChatRequest, model: str) -> str:
-            return await words_of(await calls.ask_model(asked, model, masked=True))
+            return await collect_text(await calls.ask_model(asked, model, masked=True))
 
         rewritten = await self._rewrite(request, place, exchange, ask, calls)
         return rewritten.question if rewritten.how == "model" and not rewritten.unknown else ""
 
     async def _rewrite(
-        self, request: ChatRequest, place: int, exchange: Exchange, ask: Asks, calls: GuardedCalls
+        self, request: ChatRequest, place: int, exchange: Exchange, ask: AskModel, calls: GuardedCalls
     ) -> Rewritten:
         """The question of the message at `place`."""
         messages = request.messages[: place + 1]
@@ -150,7 +150,9 @@ class RetrievedContext:
             self._rewritten.put(key, rewritten)
         return rewritten
 
-    async def _retrieve(self, rewritten: Rewritten, sight: Sight, exchange: Exchange, ask: Asks) -> list[Passage]:
+    async def _retrieve(
+        self, rewritten: Rewritten, sight: Visibility, exchange: Exchange, ask: AskModel
+    ) -> list[Passage]:
         if not self._retrievers:
             return []
         started = time.perf_counter()
@@ -167,7 +169,7 @@ class RetrievedContext:
         exchange.record("retrieve", started, about)
         return passages
 
-    async def _rows(self, question: str, sight: Sight, exchange: Exchange, ask: Asks) -> list[Passage]:
+    async def _rows(self, question: str, sight: Visibility, exchange: Exchange, ask: AskModel) -> list[Passage]:
         """What the tables say that the caller may see and that concern the question; one that fails says nothing."""
         tables = [each for each in self._tables if sight.reaches(each.name)]
         asked = [each for each in tables if each.may_see(sight.labels) and each.concerns(question)]
@@ -205,14 +207,14 @@ class RetrievedContext:
         """See `Context.citations`."""
         return (CitationFilter(passages),) if passages else ()
 
-    async def _search(self, question: str, sight: Sight, top: int) -> list[Passage]:
+    async def _search(self, question: str, sight: Visibility, top: int) -> list[Passage]:
         asked = [each for name, each in self._retrievers.items() if sight.reaches(name)]
         found = await asyncio.gather(*[each.search(question, top, sight.labels, sight.payer) for each in asked])
         ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
         return ranked[:top]
 
 
-class Sight(NamedTuple):
+class Visibility(NamedTuple):
     """What a caller may see: documents by their labels, in these sources (None: all). `payer` pays for the search."""
 
     labels: frozenset[str]
@@ -224,14 +226,14 @@ class Sight(NamedTuple):
         return self.sources is None or source in self.sources
 
 
-def _sight(exchange: Exchange) -> Sight:
+def _sight(exchange: Exchange) -> Visibility:
     caller = exchange.caller
     if caller is None:
-        return Sight(frozenset(), None)
+        return Visibility(frozenset(), None)
     payer = caller
     if exchange.user and exchange.user != caller.user:
         payer = msgspec.structs.replace(caller, user=exchange.user)
-    return Sight(caller.labels, caller.sources, payer)
+    return Visibility(caller.labels, caller.sources, payer)
 
 
 def _last_question(request: ChatRequest) -> int | None:

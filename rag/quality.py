@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from contract.answering import Asks, question_to
+from contract.answering import AskModel, question_to
 from contract.errors import GatehouseError
 from contract.passages import ContextQuality, Passage
 
@@ -38,7 +38,7 @@ class QualityJudge:
         self._draw = draw
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def sample(self, question: str, ranked: Sequence[Passage], ask: Asks) -> None:
+    def sample(self, question: str, ranked: Sequence[Passage], ask: AskModel) -> None:
         """May judge this one; returns at once. `ranked` are the passages that were chosen, best first."""
         if not ranked or len(self._tasks) >= MOST_AT_ONCE or self._draw() >= self._share:
             return
@@ -46,7 +46,7 @@ class QualityJudge:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _judge(self, question: str, ranked: Sequence[Passage], ask: Asks) -> None:
+    async def _judge(self, question: str, ranked: Sequence[Passage], ask: AskModel) -> None:
         listed = "\n".join(f"{place}. {' '.join(each.text.split())[:_SHOWN]}" for place, each in enumerate(ranked, 1))
         request = question_to(self._model, _FRAME, f"{question}\n\n{listed}", 200)
         try:

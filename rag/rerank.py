@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import structlog
 
-from contract.answering import Asks, question_to
+from contract.answering import AskModel, question_to
 from contract.egress import DIRECT, Egress
 from contract.errors import GatehouseError
 from contract.outbound import Call
@@ -38,7 +38,7 @@ don't do it. Reply with a JSON list of numbers, such as [3, 1]."""
 class Reranker(Protocol):
     """Puts passages in a better order."""
 
-    async def rerank(self, question: str, passages: Sequence[Passage], ask: Asks) -> list[Passage]:
+    async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
         """The best first, with scores of its own from 0 to 1. `ask` asks a model."""
         ...
 
@@ -49,7 +49,7 @@ class SentenceReranker:
     def __init__(self, embedder: Vectors) -> None:
         self._embedder = embedder
 
-    async def rerank(self, question: str, passages: Sequence[Passage], ask: Asks) -> list[Passage]:
+    async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
         """See `Reranker.rerank`. Without a model that is loaded the order stays."""
         if not self._embedder.ready or not passages:
             return list(passages)
@@ -80,7 +80,7 @@ class ModelReranker:
     def __init__(self, model: str) -> None:
         self._model = model
 
-    async def rerank(self, question: str, passages: Sequence[Passage], ask: Asks) -> list[Passage]:
+    async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
         """See `Reranker.rerank`. When the model fails or says nothing of use the order stays."""
         first, rest = list(passages[:CANDIDATES]), passages[CANDIDATES:]
         if len(first) < 2:
@@ -125,7 +125,7 @@ class EndpointReranker:
         self._private = private
         self._egress = egress
 
-    async def rerank(self, question: str, passages: Sequence[Passage], ask: Asks) -> list[Passage]:
+    async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
         """See `Reranker.rerank`. When the endpoint fails or says nothing of use the order stays."""
         first, rest = list(passages[:CANDIDATES]), passages[CANDIDATES:]
         if len(first) < 2:

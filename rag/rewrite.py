@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from contract.answering import Asks, question_to
+from contract.answering import AskModel, question_to
 from contract.errors import GatehouseError
 from contract.messages import ChatRequest, Message, Tool
 from contract.terms import content_words, terms
@@ -72,7 +72,7 @@ class Rewriter:
         # Whether a question that begins a conversation stays as it is.
         self.leaves_first = queries == 1 and not tools
 
-    async def standalone(self, messages: Sequence[Message], ask: Asks, look_up: LookUp | None = None) -> Rewritten:
+    async def standalone(self, messages: Sequence[Message], ask: AskModel, look_up: LookUp | None = None) -> Rewritten:
         """The last question of a conversation, as it would be asked by itself. `look_up` calls one of the tools."""
         turns = [each for each in messages if each.role in ("user", "assistant") and each.text.strip()]
         question = turns[-1].text.strip() if turns else ""
@@ -89,7 +89,7 @@ class Rewriter:
                 return made
         return Rewritten(_by_rules(turns), how="rules") if refers else Rewritten(question)
 
-    async def _by_model(self, turns: Sequence[Message], ask: Asks, look_up: LookUp | None) -> Rewritten | None:
+    async def _by_model(self, turns: Sequence[Message], ask: AskModel, look_up: LookUp | None) -> Rewritten | None:
         found: list[str] = []
         for _ in range(_MOST_LOOK_UPS + 1):
             said = _json_of(await ask(self._request(turns, found), self._model or ""))

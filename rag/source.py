@@ -14,14 +14,14 @@ import structlog
 
 from contract.errors import GatehouseError
 from contract.sources import Item, Origin
-from rag.ingest import InThreads, Reads, Report, Tell, embed, keep, unique
+from rag.ingest import DocumentReader, IngestReport, Tell, ThreadReader, embed, keep, unique
 from rag.store import NOTHING, may_see, partition_of
 
 if TYPE_CHECKING:
     from contract.caller import Caller
     from contract.passages import Passage
     from rag.chunkers import Chunking
-    from rag.collection import Collection, Found
+    from rag.collection import Collection, ExplainedHit
     from rag.store import KeptDocument
 
 WATCH_S = 2.0
@@ -29,7 +29,7 @@ RELEASE_S = 10.0
 _LOCK_WAIT_S = 0.2
 
 
-class Before(msgspec.Struct, frozen=True):
+class PreviousIndex(msgspec.Struct, frozen=True):
     """What serves until a source is ready to; `release` lets go of it."""
 
     collection: Collection
@@ -48,7 +48,7 @@ class Source:
         *,
         earlier: Callable[[str], Collection | None] | None = None,
         labels: Sequence[str] = (),
-        reader: Reads | None = None,
+        reader: DocumentReader | None = None,
     ) -> None:
         """`lock` keeps two processes of a machine from ingesting at once. Without `origin` documents are handed in.
 
@@ -60,17 +60,17 @@ class Source:
         self._lock = lock
         self._origin = origin
         self._labels = tuple(labels)
-        self._reader: Reads = reader or InThreads()
+        self._reader: DocumentReader = reader or ThreadReader()
         self._keeping: asyncio.Task[None] | None = None
         self.tells = True  # in the log, what can't be read; not where the report is shown itself
         self._failed: dict[str, str] = {}
         self._noted: set[str] = set()
         self._read_once = origin is None
         self._earlier = earlier
-        self._before: Before | None = None
+        self._before: PreviousIndex | None = None
         self._releasing: asyncio.Task[None] | None = None
 
-    async def start(self, before: Before | None = None) -> None:
+    async def start(self, before: PreviousIndex | None = None) -> None:
         """Opens the collection, and begins to read what is new. Raises `OSError`.
 
         `before` serves until this one has read and embedded everything; without it, after a change of the embedder,
@@ -108,7 +108,7 @@ class Source:
 
     async def explain(
         self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
-    ) -> list[Found]:
+    ) -> list[ExplainedHit]:
         """See `Collection.explain`; nothing for somebody who has none of the source's labels."""
         return await self.serving.explain(query, top, labels, payer) if self.may_see(labels) else []
 
@@ -149,7 +149,7 @@ class Source:
             if number in kept and (labels is None or may_see(kept[number].partition, labels))
         ]
 
-    async def _as_it_was(self) -> Before | None:
+    async def _as_it_was(self) -> PreviousIndex | None:
         """The collection with the embedder that has embedded most of it, if that is more than ours has."""
         embedder = self.collection.embedder
         for name in await self.collection.store.embedders() if self._earlier is not None else ():
@@ -159,13 +159,13 @@ class Source:
                 continue
             await found.start()
             if found.unembedded < self.collection.unembedded:
-                return Before(found, found.close)
+                return PreviousIndex(found, found.close)
             await found.close()
         return None
 
-    async def ingest(self, tell: Tell | None = None) -> Report:
+    async def ingest(self, tell: Tell | None = None) -> IngestReport:
         """Reads what is new where the documents come from, and embeds what has no vector yet."""
-        report = Report()
+        report = IngestReport()
         async with self._alone(wait=True):
             if self._origin is not None:
                 items = unique(await asyncio.to_thread(self._origin.items))
@@ -175,13 +175,13 @@ class Source:
             report.embedded = await self._embed(tell)
         return report
 
-    async def _keep(self, items: Sequence[Item], tell: Tell | None = None) -> Report:
+    async def _keep(self, items: Sequence[Item], tell: Tell | None = None) -> IngestReport:
         """All that there is where the documents come from."""
         return await keep(
             self.collection.store, items, self._chunking, tell, whole=True, reader=self._reader.of(self._turn)
         )
 
-    async def add(self, items: Sequence[Item], labels: frozenset[str] | None = None, caller: str = "") -> Report:
+    async def add(self, items: Sequence[Item], labels: frozenset[str] | None = None, caller: str = "") -> IngestReport:
         """Adds or replaces documents; they are found by their words at once, by their meaning soon.
 
         What somebody with `labels` (None: all) may not see is not replaced. They are read in the turn of `caller`.
@@ -236,7 +236,7 @@ class Source:
             self._failed.pop(name, None)
             self._noted.discard(name)
 
-    def _note(self, report: Report, *, whole: bool = False) -> None:
+    def _note(self, report: IngestReport, *, whole: bool = False) -> None:
         before = self._failed
         if whole:
             self._failed = {}
@@ -296,7 +296,7 @@ class Source:
             yield mine
 
 
-async def _release_later(before: Before) -> None:
+async def _release_later(before: PreviousIndex) -> None:
     """When the searches that are under way have ended."""
     try:
         await asyncio.sleep(RELEASE_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -25,11 +25,13 @@ TIMEOUT_S = 20.0
 class WebConfig(DocumentSourceConfig):
     """Web pages by their addresses."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"every": "refresh_every"}
+
     asks_hosts: ClassVar[bool] = True
 
     kind: Literal["web"] = Field(description="Web pages by their addresses.")
     urls: tuple[PageUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
-    every: Duration = Field(default=86_400.0, description="When they are fetched again.")
+    refresh_every: Duration = Field(default=86_400.0, description="When they are fetched again.")
 
     @property
     def where(self) -> str:
@@ -38,7 +40,7 @@ class WebConfig(DocumentSourceConfig):
 
     def origin(self, egress: Egress) -> Origin:
         """See `DocumentSourceConfig.origin`."""
-        return Origin(partial(web_items, self.urls, egress), partial(turn, self.every))
+        return Origin(partial(web_items, self.urls, egress), partial(turn, self.refresh_every))
 
 
 def web_items(urls: Sequence[str], egress: Egress = DIRECT) -> list[Item]:
@@ -52,20 +54,20 @@ def turn(every_s: float) -> int:
 
 
 def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
-    """Bytes and media type. Raises `Unreadable`."""
-    from rag.documents.reading import Unreadable
+    """Bytes and media type. Raises `UnreadableFile`."""
+    from rag.documents.reading import UnreadableFile
 
     try:
         # Documents are loaded in threads: each call has a loop of its own.
         return asyncio.run(_ask(Call(url, TIMEOUT_S, {"accept": "*/*"}, private=True, egress=egress)))
     except TimeoutError:
-        raise Unreadable(f"it can't be fetched within {TIMEOUT_S:g} s") from None
+        raise UnreadableFile(f"it can't be fetched within {TIMEOUT_S:g} s") from None
     except (OSError, ValueError) as error:
-        raise Unreadable(f"it can't be fetched: {error or type(error).__name__}") from None
+        raise UnreadableFile(f"it can't be fetched: {error or type(error).__name__}") from None
 
 
 async def _ask(call: Call) -> tuple[bytes, str]:
-    from rag.documents.reading import Unreadable
+    from rag.documents.reading import UnreadableFile
 
     outbound = Outbound("web pages")
     try:
@@ -73,9 +75,9 @@ async def _ask(call: Call) -> tuple[bytes, str]:
             if 300 <= answer.status < 400:
                 # A redirect leads to what nobody has listed.
                 where = answer.headers.get("location", "another page")
-                raise Unreadable(f"it can't be fetched: it redirects to {where[:500]}: list that")
+                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: list that")
             if answer.status != 200:
-                raise Unreadable(f"it can't be fetched: it answered {answer.status}")
+                raise UnreadableFile(f"it can't be fetched: it answered {answer.status}")
             return await answer.read(MAX_BYTES), answer.headers.get("content-type") or "text/html"
     finally:
         await outbound.close()

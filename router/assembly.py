@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contract.work import WorkPool
 
 
-class Lends(Protocol):
+class RouterServices(Protocol):
     """What a process lends to its routers."""
 
     pools: Pools
@@ -43,7 +43,7 @@ class _Parts:
 class Routers:
     """The routers of one config."""
 
-    def __init__(self, config: Config, lends: Lends) -> None:
+    def __init__(self, config: Config, lends: RouterServices) -> None:
         self._config = config
         self._lends = lends
         self._made: dict[str, Routing] = {}
@@ -64,7 +64,7 @@ class Routers:
         return {name: router.status for name, router in self._made.items()}
 
 
-def open_router(name: str, config: RouterConfig, lends: Lends) -> Routing:
+def open_router(name: str, config: RouterConfig, lends: RouterServices) -> Routing:
     """One router, not yet started."""
     with opening("routers", name):
         return config.open(name, _Parts(lends.pools.learning, lends.egress, lends.embedder))

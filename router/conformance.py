@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Lent:
+class FakeServices:
     """What a process lends to routers."""
 
     egress: Egress = DIRECT
@@ -61,9 +61,9 @@ class RouterConformance(ComponentConformance):
     config: type[RouterConfig]
     decisions: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
-    def lent(self) -> Lent:
+    def lent(self) -> FakeServices:
         """Override it where the router needs an embedder."""
-        return Lent()
+        return FakeServices()
 
     def run(self, act: Callable[[Routing], Awaitable[R]]) -> R:
         """What `act` gives for a router that is ready."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from contract.attempt import Attempt
 from contract.deltas import Delta, Usage
-from contract.errors import EmptyAnswer, Refusal, TimedOut, UpstreamError
+from contract.errors import ContentRefused, EmptyAnswer, TimedOut, UpstreamError
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
 from contract.patience import asks_to_think
@@ -25,12 +25,12 @@ from contract.service_tier import asked_tier
 from contract.ticket import Ticket
 from contract.unsettled import Transcript, Unsettled
 from router.blame import blame
-from router.clockwork import Clockwork
+from router.clock import ClockAndRandom
 from router.failure import explain_timeout, record_cancelled, record_failure
 from router.health import HealthBook, Permit
 from router.hedge import R, race
 from router.policy import RoutePolicy
-from router.run import AttemptOptions, Plan, Run
+from router.run import AttemptOptions, Run, TargetPlan
 
 _NOT_YET = frozenset({"", "stop", "other"})
 _DECLINED = frozenset({"content_filter", "refusal"})
@@ -62,7 +62,7 @@ class Dispatcher:
         """`clock` must be the health book's own, `sleep` takes its seconds."""
         self._providers = providers
         self._book = health
-        self._works = Clockwork(clock, sleep, random or Random())
+        self._works = ClockAndRandom(clock, sleep, random or Random())
 
     async def dispatch(
         self,
@@ -143,9 +143,9 @@ class Dispatcher:
         prompt_tokens: int | None,
         request: ChatRequest | EmbeddingRequest,
         ticket: Ticket | None,
-    ) -> Plan:
+    ) -> TargetPlan:
         excludes = partial(_excludes, ticket, request) if ticket is not None else None
-        return Plan(policy, self._providers, self._book, exchange, self._works, prompt_tokens, excludes)
+        return TargetPlan(policy, self._providers, self._book, exchange, self._works, prompt_tokens, excludes)
 
     async def _outcome(
         self,
@@ -283,7 +283,7 @@ async def read_to_commit(
     """All deltas up to and with the first that commits: one with content, or an end that says why there is none.
 
     `opening` hears of the first delta when it does not commit. Raises `EmptyAnswer` for a clean end with nothing, and
-    `Refusal` for a declined one if that is to fall back.
+    `ContentRefused` for a declined one if that is to fall back.
     """
     head: list[Delta] = []
     declined = False
@@ -302,7 +302,7 @@ async def read_to_commit(
             opening(batch[0])
             opening = None
     if declined:
-        raise Refusal("the provider's content policy declined the request")
+        raise ContentRefused("the provider's content policy declined the request")
     raise EmptyAnswer("the provider's answer was empty")
 
 

@@ -23,14 +23,14 @@ from router.breaker import LEAST_LATENCY_S, Breaker, BreakerState
 from router.policy import BreakerPolicy
 
 COUNTED: frozenset[ErrorKind] = frozenset(
-    {"connect", "timeout", "server_error", "overloaded", "cut", "malformed", "empty", "auth"}
+    {"connect", "timeout", "server_error", "overloaded", "interrupted", "malformed", "empty", "auth"}
 )
 MAX_HOLD_S = 300.0
 FAILURE_PENALTY_S = 1.0
 MOST_RECORDS = 256
 
 
-class Scope(NamedTuple):
+class HealthScope(NamedTuple):
     """Who calls: the app, for the model that it asked for. No app: the calls of all count alike."""
 
     app: str = ""
@@ -39,7 +39,7 @@ class Scope(NamedTuple):
 
 # An app, or an app with one of its models (else "").
 Whose: TypeAlias = tuple[str, str]
-ALL = Scope()
+ALL = HealthScope()
 
 
 class TargetSnapshot(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class TargetHealth(Breaker):
         self.records: dict[Whose, Breaker] = {}
 
     def enter(
-        self, now: float, policy: BreakerPolicy, scope: Scope = ALL, *, last_resort: bool = False
+        self, now: float, policy: BreakerPolicy, scope: HealthScope = ALL, *, last_resort: bool = False
     ) -> Permit | None:
         """A permit for one call under `policy`, or None when a breaker doesn't admit it.
 
@@ -90,7 +90,7 @@ class TargetHealth(Breaker):
             record.let_in(permit, now)
         return permit
 
-    def own(self, scope: Scope) -> tuple[Breaker, ...]:
+    def own(self, scope: HealthScope) -> tuple[Breaker, ...]:
         """The app's own breakers, as far as there are any."""
         found = (self.records.get((scope.app, "")), self.records.get((scope.app, scope.model)))
         return tuple(record for record in dict.fromkeys(found) if record is not None)
@@ -103,7 +103,7 @@ class TargetHealth(Breaker):
             del self.records[next(iter(self.records))]
         return found
 
-    def held_until(self, scope: Scope) -> float:
+    def held_until(self, scope: HealthScope) -> float:
         """When `scope` may call again."""
         return max([self.until, *(record.until for record in self.own(scope))])
 
@@ -176,7 +176,7 @@ class Permit:
         health: TargetHealth,
         now: float,
         policy: BreakerPolicy,
-        scope: Scope,
+        scope: HealthScope,
         own: tuple[Breaker, ...],
         last_resort: bool,
     ) -> None:
@@ -349,9 +349,9 @@ class HealthBook:
         self._longest = longest
         self._alone = alone
 
-    def scope(self, app: str, model: str) -> Scope:
+    def scope(self, app: str, model: str) -> HealthScope:
         """Whose breakers a call is under: only those of all, where there is but one caller."""
-        return ALL if self._alone else Scope(app, model)
+        return ALL if self._alone else HealthScope(app, model)
 
     def snapshot(self) -> tuple[TargetSnapshot, ...]:
         """All targets as they are now."""

@@ -28,7 +28,7 @@ from contract.patience import Timeouts
 from contract.provider import Provider, UpstreamCall
 from contract.unsettled import Transcript
 from router.blame import blame
-from router.clockwork import Clockwork
+from router.clock import ClockAndRandom
 from router.failure import Failure, combine, explain_timeout, record_cancelled, record_failure
 from router.health import HealthBook, Permit
 from router.policy import RoutePolicy, TargetPolicy
@@ -48,7 +48,7 @@ WINDOW_NOT_LARGER = "context window not larger than one that was too small"
 UNKNOWN_PROVIDER = "unknown provider"
 
 
-class Plan:
+class TargetPlan:
     """Gives out each target at most once, with its provider and a permit that the taker must end."""
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Plan:
         providers: Mapping[str, Provider],
         book: HealthBook,
         exchange: Exchange,
-        works: Clockwork,
+        works: ClockAndRandom,
         prompt_tokens: int | None,
         excludes: Callable[[str], str] | None = None,
     ) -> None:
@@ -209,9 +209,9 @@ class Run(Generic[R]):
     def __init__(
         self,
         policy: RoutePolicy,
-        plan: Plan,
+        plan: TargetPlan,
         exchange: Exchange,
-        works: Clockwork,
+        works: ClockAndRandom,
         act: Act[R],
         options: AttemptOptions,
     ) -> None:

@@ -26,7 +26,7 @@ from config.findings import bare, quote
 from config.units import write_rate
 from contract.caller import Caller
 from contract.errors import Unauthenticated
-from contract.rules import NANO, Bound, Rule, Scope, What
+from contract.rules import NANO, LimitMetric, LimitRule, Scope, ScopedRule
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from config.access import IdentityConfig
     from config.root import Config
 
-_COUNTED: tuple[What, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
+_COUNTED: tuple[LimitMetric, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
 # A thousand million dollars: nobody spends it, and every counter can add it up.
 _MOST_MONEY = 1_000_000_000 * NANO
-_AT_ONCE: tuple[What, ...] = ("parallel", "streams")
+# What is limited at a time, and the option that says so.
+_CONCURRENCY: dict[LimitMetric, str] = {"parallel": "max_concurrent", "streams": "streams"}
 # What an app's options may say that is made while it runs: all but keys, which are in a table of their own.
 _STRUCTS: dict[str, type[AppConfig | TeamConfig | OrganisationConfig]] = {
     "app": AppConfig,
@@ -50,43 +51,45 @@ _STRUCTS: dict[str, type[AppConfig | TeamConfig | OrganisationConfig]] = {
 
 def rules_of(
     limits: LimitsConfig | None, budgets: Iterable[BudgetConfig], currencies: Mapping[str, Decimal]
-) -> tuple[Rule, ...]:
+) -> tuple[LimitRule, ...]:
     """The rules that a scope's limits and budgets make."""
-    rules: list[Rule] = []
+    rules: list[LimitRule] = []
     if limits is not None:
         strict = limits.when_unreachable == "deny"
         for what in _COUNTED:
             for rate in getattr(limits, what):
                 text = write_rate(rate)
                 rules.append(
-                    Rule(what, rate.most, text, rate.window_s, soft=limits.shadow, strict=strict, shadow=limits.shadow)
+                    LimitRule(
+                        what, rate.most, text, rate.window_s, soft=limits.shadow, strict=strict, shadow=limits.shadow
+                    )
                 )
-        for what in _AT_ONCE:
-            most = getattr(limits, what)
+        for what, option in _CONCURRENCY.items():
+            most = getattr(limits, option)
             if most is not None:
                 rules.append(
-                    Rule(what, most, f"{most} at a time", soft=limits.shadow, strict=strict, shadow=limits.shadow)
+                    LimitRule(what, most, f"{most} at a time", soft=limits.shadow, strict=strict, shadow=limits.shadow)
                 )
     for number, budget in enumerate(budgets):
         rules.append(_budget(budget, number, currencies))
     return tuple(rules)
 
 
-def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]) -> Rule:
+def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]) -> LimitRule:
     spend = budget.spend
     rate = Decimal(1) if spend.currency == "USD" else currencies[spend.currency]
-    return Rule(
+    return LimitRule(
         "spend",
         min(int(spend.amount * rate * NANO), _MOST_MONEY),
         write_spend(spend),
         spend.hours * 3600,
         spend.period,
-        budget.zone,
+        budget.time_zone,
         soft=budget.shadow or budget.then == "allow" or budget.downgrade is not None,
         strict=budget.when_unreachable == "deny" and not budget.shadow,
         shadow=budget.shadow,
         downgrade=budget.downgrade or "",
-        answer=budget.answer if not budget.shadow else 0,
+        answer=budget.default_max_tokens if not budget.shadow else 0,
         refuse_unpriced=budget.unknown_price == "refuse" and not budget.shadow,
         warn=budget.warn,
         webhook=budget.webhook.reveal() if budget.webhook is not None else "",
@@ -94,15 +97,15 @@ def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]
     )
 
 
-def bounds_of(scope: Scope, name: str, rules: Iterable[Rule]) -> tuple[Bound, ...]:
+def bounds_of(scope: Scope, name: str, rules: Iterable[LimitRule]) -> tuple[ScopedRule, ...]:
     """The rules as somebody's."""
-    return tuple(Bound(scope, name, rule) for rule in rules)
+    return tuple(ScopedRule(scope, name, rule) for rule in rules)
 
 
-def limits_by_name(config: Config, section: str) -> dict[str, tuple[Bound, ...]]:
+def limits_by_name(config: Config, section: str) -> dict[str, tuple[ScopedRule, ...]]:
     """The limits of `models` or `providers`."""
     scope: Scope = "model" if section == "models" else "provider"
-    found: dict[str, tuple[Bound, ...]] = {}
+    found: dict[str, tuple[ScopedRule, ...]] = {}
     for name, each in getattr(config, section).items():
         limits = getattr(each, "limits", None)
         if limits is not None:
@@ -110,7 +113,7 @@ def limits_by_name(config: Config, section: str) -> dict[str, tuple[Bound, ...]]
     return found
 
 
-class Directory:
+class CallerDirectory:
     """Callers of one config. What the database says follows its copy; the YAML's names come first."""
 
     def __init__(self, config: Config, stored: StoredKeys | None = None) -> None:
@@ -186,9 +189,9 @@ class Directory:
         rules = [*(bound.rule for bound in caller.rules), *caller.user_rules]
         return any(rule.strict and not rule.soft and (rule.what == "spend" or not money_only) for rule in rules)
 
-    def known_bounds(self) -> list[Bound]:
+    def known_bounds(self) -> list[ScopedRule]:
         """The rules of all organisations, teams, apps and keys that are known; users' under their app's name."""
-        bounds: list[Bound] = []
+        bounds: list[ScopedRule] = []
         for name in self.apps():
             app = self.app(name)
             if app is None:
@@ -241,7 +244,7 @@ class Directory:
         team = self._above("team", team_name)
         organisation_name = (team.organisation or "") if team is not None else ""
         organisation = self._above("organisation", organisation_name)
-        rules: list[Bound] = []
+        rules: list[ScopedRule] = []
         scopes: tuple[tuple[Scope, str, ShareConfig | None], ...] = (
             ("organisation", organisation_name, organisation),
             ("team", team_name, team),

@@ -26,7 +26,7 @@ _NO_KEY = "Send a key in 'Authorization: Bearer', 'x-api-key' or 'x-goog-api-key
 _UNKNOWN = "The API key is not known here"
 
 
-class Shown(msgspec.Struct, frozen=True):
+class PresentedCredentials(msgspec.Struct, frozen=True):
     """What a request shows of who sends it: its key or token, the peer's address, and the vendor's API it speaks."""
 
     key: str
@@ -34,7 +34,7 @@ class Shown(msgspec.Struct, frozen=True):
     surface: str = ""
 
 
-class VerifiesTokens(Protocol):
+class TokenVerification(Protocol):
     """See `access.callers.jwt.TokenVerifier`."""
 
     async def verify(self, token: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class StoredCallers(msgspec.Struct, frozen=True):
 class TokenCallers(msgspec.Struct, frozen=True):
     """Tokens, and the caller that their claims make. `caller` raises `Unauthenticated`."""
 
-    verifier: VerifiesTokens
+    verifier: TokenVerification
     looks_like: Callable[[str], bool]
     caller: Callable[[dict[str, Any]], Caller]
 
@@ -85,7 +85,7 @@ class KeyRing:
         declared = self._stored is None and self._tokens is None
         return declared and not any(caller.rules or caller.user_rules for caller in callers)
 
-    async def identify(self, shown: Shown) -> Caller:
+    async def identify(self, shown: PresentedCredentials) -> Caller:
         """The caller. Raises `Unauthenticated`, `NotAllowed`, or `Unavailable` where nobody can tell now."""
         caller = await self._find(shown.key)
         if caller.networks and not within(shown.address, caller.networks):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
-from access.callers.conflicts import InTheWay, NotThere
+from access.callers.errors import Conflict, NotFound
 from access.callers.stored_keys import OTHER_PEPPER, PREFIX, Party, StoredKey, digest_of, make_key, mark_of, read_record
 from access.database.tables import KEYS, META, PARTIES
 from access.ledger.entry import VERSION
@@ -43,13 +43,13 @@ class Registry:
     async def create_key(
         self, actor: str, app: str, name: str = "", options: str = "{}", expires_ms: int = 0, *, declared: bool = True
     ) -> tuple[StoredKey, str]:
-        """(its record, the key itself, which is told this once). Raises `NotThere` where the app is gone.
+        """(its record, the key itself, which is told this once). Raises `NotFound` where the app is gone.
 
         `declared` apps are the configuration's; others must be in the database at that moment.
         """
         async with self._change() as connection:
             if not declared and await self._party(connection, "app", app) is None:
-                raise NotThere(f"there is no app {app} any more")
+                raise NotFound(f"there is no app {app} any more")
             record, key = await self._insert(
                 connection, StoredKey("", "", app, name[:128], options, expires_ms=expires_ms)
             )
@@ -62,7 +62,7 @@ class Registry:
     ) -> tuple[StoredKey, str]:
         """A new key in place of one that goes on for `overlap_s`; it expires as that one did unless told.
 
-        Raises `NotThere`, `InTheWay`, `ValueError`.
+        Raises `NotFound`, `Conflict`, `ValueError`.
         """
         if not 0 <= overlap_s <= MOST_OVERLAP_S:
             raise ValueError("the overlap is from 0 s to 90 days")
@@ -71,12 +71,12 @@ class Registry:
             identity = before.id
             now_ms = int(self._clock() * 1000)
             if before.revoked_ms and before.revoked_ms <= now_ms:
-                raise InTheWay("this key is revoked: create a new one")
+                raise Conflict("this key is revoked: create a new one")
             if before.expires_ms and before.expires_ms <= now_ms:
-                raise InTheWay("this key has expired: create a new one")
+                raise Conflict("this key has expired: create a new one")
             successor = await self._successor(connection, identity)
             if successor:
-                raise InTheWay(f"this key was rotated before: rotate {successor}, which stands in its place")
+                raise Conflict(f"this key was rotated before: rotate {successor}, which stands in its place")
             ends_ms = now_ms + int(overlap_s * 1000)
             ends_ms = min(ends_ms, before.expires_ms) if before.expires_ms else ends_ms
             await connection.execute(update(KEYS).where(KEYS.c.id == identity).values(expires_ms=ends_ms))
@@ -87,7 +87,7 @@ class Registry:
         return record, key
 
     async def revoke_key(self, actor: str, identity: str) -> None:
-        """It is refused from now on. Raises `NotThere`."""
+        """It is refused from now on. Raises `NotFound`."""
         async with self._change() as connection:
             before = await self._key(connection, identity)
             identity = before.id
@@ -106,13 +106,13 @@ class Registry:
         return [each for each in records if each is not None]
 
     async def put_party(self, actor: str, kind: str, name: str, options: str, *, new: bool) -> None:
-        """Adds an organisation, team or app, or changes one. Raises `InTheWay`, `NotThere`."""
+        """Adds an organisation, team or app, or changes one. Raises `Conflict`, `NotFound`."""
         async with self._change() as connection:
             known = await self._party(connection, kind, name)
             if new and known is not None:
-                raise InTheWay(f"there is a {kind} {name} already")
+                raise Conflict(f"there is a {kind} {name} already")
             if not new and known is None:
-                raise NotThere(f"there is no {kind} {name} in the database")
+                raise NotFound(f"there is no {kind} {name} in the database")
             if new:
                 created_ms = int(self._clock() * 1000)
                 row = {"kind": kind, "name": name, "options": options, "created_ms": created_ms, "version": VERSION}
@@ -124,10 +124,10 @@ class Registry:
             await self._audit.append(connection, (actor, f"{kind}.{'create' if new else 'change'}", name), detail)
 
     async def remove_party(self, actor: str, kind: str, name: str) -> None:
-        """Takes it away; the keys of an app are revoked with it. Raises `NotThere`."""
+        """Takes it away; the keys of an app are revoked with it. Raises `NotFound`."""
         async with self._change() as connection:
             if await self._party(connection, kind, name) is None:
-                raise NotThere(f"there is no {kind} {name} in the database")
+                raise NotFound(f"there is no {kind} {name} in the database")
             await connection.execute(delete(PARTIES).where(PARTIES.c.kind == kind, PARTIES.c.name == name))
             if kind == "app":
                 mine = (KEYS.c.app == name, KEYS.c.revoked_ms.is_(None))
@@ -160,7 +160,7 @@ class Registry:
         if known is None:
             await connection.execute(insert(META), [{"name": "pepper", "value": mark}])
         elif known != mark:
-            raise InTheWay(OTHER_PEPPER)
+            raise Conflict(OTHER_PEPPER)
         identity, key = make_key()
         row: dict[str, Any] = {
             "id": identity,
@@ -183,7 +183,7 @@ class Registry:
         row = (await connection.execute(select(KEYS).where(KEYS.c.id == _plain(identity)[:16]))).mappings().first()
         record = read_record(row) if row is not None else None
         if record is None:
-            raise NotThere("there is no such key")
+            raise NotFound("there is no such key")
         return record
 
     @staticmethod

@@ -55,7 +55,7 @@ class AuditRow(msgspec.Struct, frozen=True):
     hash: str
 
 
-class Verified(msgspec.Struct, frozen=True):
+class AuditCheck(msgspec.Struct, frozen=True):
     """How many rows there are, and the last one's "number:hash"; `wrong` is the first number that is, 0 for none.
 
     `why` is "changed", "missing" or "out of order".
@@ -110,7 +110,7 @@ class Audit:
             found = (await connection.execute(statement)).all()
         return [AuditRow(*row[:5], _parsed(row.detail), *row[6:]) for row in found]
 
-    async def verify(self, head: str = "") -> Verified:
+    async def verify(self, head: str = "") -> AuditCheck:
         """Goes through the whole chain. With an earlier head it also finds a cut-off end and a chain made anew.
 
         Raises `ValueError` for a head that is none.
@@ -132,7 +132,7 @@ class Audit:
                     count, previous = row.number, row.hash
                 found = (await connection.execute(statement.where(AUDIT.c.number > count))).all()
         missing = known[0] > count
-        return Verified(count, f"{count}:{previous}", count + 1 if missing else 0, "missing" if missing else "")
+        return AuditCheck(count, f"{count}:{previous}", count + 1 if missing else 0, "missing" if missing else "")
 
 
 async def _last(connection: AsyncConnection) -> tuple[int, str]:
@@ -141,10 +141,10 @@ async def _last(connection: AsyncConnection) -> tuple[int, str]:
     return (row.number, row.hash) if row is not None else (0, FIRST)
 
 
-async def _wrong(connection: AsyncConnection, number: int, why: str) -> Verified:
+async def _wrong(connection: AsyncConnection, number: int, why: str) -> AuditCheck:
     count = (await connection.execute(select(func.count()).select_from(AUDIT))).scalar_one()
     last, digest = await _last(connection)
-    return Verified(count, f"{last}:{digest}", number, why)
+    return AuditCheck(count, f"{last}:{digest}", number, why)
 
 
 def _why(row: Row[Any], number: int, previous: str) -> str:

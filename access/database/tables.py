@@ -13,7 +13,7 @@ import msgspec
 from msgspec.inspect import BoolType, IntType, Metadata, NoneType, StructType, UnionType, VarTupleType, type_info
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, SmallInteger, String, Table, Text, false
 
-from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, Entry, lengths
+from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, LedgerEntry, lengths
 
 METADATA = MetaData()
 _MOST_OF_INTEGER = 2**31 - 1
@@ -106,7 +106,7 @@ REQUESTS = Table(
     METADATA,
     # The id is its beginning in nanoseconds and a random number, both hexadecimal: so ids are in the order of time. The
     # cost is NULL where a price is not known: never 0.
-    *columns_of(Entry, ("id",)),
+    *columns_of(LedgerEntry, ("id",)),
     # What people look for among millions.
     *[Index(f"requests_by_{name}", name, "id") for name in REQUEST_FILTERS],
 )
@@ -123,7 +123,7 @@ HOURS = Table(
     "usage_by_hour",
     METADATA,
     Column("hour_ms", BigInteger, primary_key=True),
-    *[Column(name, String(lengths(Entry)[name]), primary_key=True) for name in WHOSE],
+    *[Column(name, String(lengths(LedgerEntry)[name]), primary_key=True) for name in WHOSE],
     *[Column(name, BigInteger, nullable=False) for name in COUNTS],
     Column("cost", BigInteger, nullable=False),
 )

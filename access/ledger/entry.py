@@ -2,7 +2,7 @@
 
 These structs are the source of the journal's lines and of the tables' columns (`access.database.tables`). A new column:
 
-1. a field with a default at the end of `Entry` (or of `Begun`, where it is known when a request begins, or of
+1. a field with a default at the end of `LedgerEntry` (of `RequestStart` where it is known when a request begins, or of
    `AttemptEntry`), and its value in the function that makes it, below;
 2. `VERSION` one higher, and a migration of that number that adds the column with the same default;
 3. its test, and its row in docs/access.md.
@@ -74,7 +74,7 @@ class AttemptEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     duration_ms: Small
 
 
-class Begun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class RequestStart(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is known of a request when it begins: the fields that its reservation and its row share."""
 
     id: Id
@@ -93,7 +93,7 @@ class Begun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     version: Annotated[int, msgspec.Meta(ge=1, le=VERSION)] = 1
 
 
-class Entry(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", tag="row"):
+class LedgerEntry(RequestStart, frozen=True, gc=False, kw_only=True, tag_field="line", tag="row"):
     """One request. `cost` is in trillionths of a dollar, None where a price is not known."""
 
     status: Small
@@ -118,7 +118,7 @@ class Entry(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", tag="r
         return row
 
 
-class Reservation(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", tag="reserved"):
+class Reservation(RequestStart, frozen=True, gc=False, kw_only=True, tag_field="line", tag="reserved"):
     """A request that is under way, with what it may cost at most: what is known of it if its process dies.
 
     `cost` is in billionths of a dollar, None where nothing was reserved and so nobody knows; `target` is empty before
@@ -130,7 +130,7 @@ class Reservation(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", 
     cost: Count | None = None
     budgets: tuple[tuple[str, Count, Count], ...] = ()
 
-    def as_entry(self) -> Entry:
+    def as_entry(self) -> LedgerEntry:
         """Its row, where nobody saw its end."""
         cost = None if self.cost is None else min(self.cost * (PICO // NANO), MOST_PICOS)
         counts: dict[str, Any] = {
@@ -139,14 +139,14 @@ class Reservation(Begun, frozen=True, gc=False, kw_only=True, tag_field="line", 
             "estimated": True,
         }
         attempt = AttemptEntry(number=1, target=self.target, reason="first", error=NOBODY_KNOWS, **counts)
-        known = {name: getattr(self, name) for name in Begun.__struct_fields__}
+        known = {name: getattr(self, name) for name in RequestStart.__struct_fields__}
         ended: dict[str, Any] = {
             "outcome": NOBODY_KNOWS,
             "error": "process_died",
             "cache": "off",
             "attempts": (attempt,),
         }
-        return Entry(**known, **counts, **ended, stream=self.stream)
+        return LedgerEntry(**known, **counts, **ended, stream=self.stream)
 
 
 def reservation_of(
@@ -161,10 +161,10 @@ def reservation_of(
     return Reservation(**_begun(exchange, target), stream=stream, cost=cost, budgets=budgets)
 
 
-def entry_of(exchange: Exchange) -> Entry:
+def entry_of(exchange: Exchange) -> LedgerEntry:
     """What is kept of a request. Its usage is that of all attempts together, as is its cost."""
     attempts = tuple(_attempt(each) for each in exchange.attempts)
-    return Entry(
+    return LedgerEntry(
         **_begun(exchange, exchange.target),
         status=exchange.status,
         outcome=exchange.outcome,
@@ -184,7 +184,7 @@ def entry_of(exchange: Exchange) -> Entry:
 
 
 def _begun(exchange: Exchange, target: str) -> dict[str, Any]:
-    """The fields of `Begun`."""
+    """The fields of `RequestStart`."""
     caller = exchange.caller
     return {
         "id": exchange.ledger_id,
@@ -254,4 +254,4 @@ def lengths(row: type[msgspec.Struct]) -> dict[str, int]:
     return {name: kind.extra["length"] for name, kind in typed if isinstance(kind, Metadata) and kind.extra}
 
 
-_LENGTHS = lengths(Entry)
+_LENGTHS = lengths(LedgerEntry)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from access.ledger.aside import Aside, private, write_all
-from access.ledger.entry import Entry, Reservation
-from access.ledger.lines import Unreadable, read_lines
+from access.ledger.entry import LedgerEntry, Reservation
+from access.ledger.lines import UnreadableLine, read_lines
+from access.ledger.set_aside import SetAsideLines, private, write_all
 
 _ENCODER = msgspec.json.Encoder()
 # What has been taken is cut off when it is so long.
@@ -37,15 +37,15 @@ class Journal:
         """Raises `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self.aside = Aside(folder)
+        self.aside = SetAsideLines(folder)
         # Of what `take` gave last.
-        self._unreadable: list[Unreadable] = []
+        self._unreadable: list[UnreadableLine] = []
         self.path, self._file = self._make(b"")
         self._read = 0
         self._written = 0
         self._torn = False
         # The last line of each request that is under way.
-        self._under_way: dict[str, bytes] = {}
+        self._in_flight: dict[str, bytes] = {}
         # Those of them whose line a full disk has not taken.
         self._unwritten: set[str] = set()
 
@@ -71,11 +71,11 @@ class Journal:
         return self._written - self._read
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Requests that have begun and not ended."""
-        return len(self._under_way)
+        return len(self._in_flight)
 
-    def write(self, entries: Sequence[Entry]) -> None:
+    def write(self, entries: Sequence[LedgerEntry]) -> None:
         """Appends. Raises `OSError` when the disk is full: then nothing was appended."""
         self._append(b"".join([_ENCODER.encode(each) + b"\n" for each in entries]))
         self.ended(entries)
@@ -83,21 +83,21 @@ class Journal:
     def begin(self, reservation: Reservation) -> None:
         """Keeps that a request is under way, or reserves more than before. Raises as `write`."""
         line = _ENCODER.encode(reservation) + b"\n"
-        self._under_way[reservation.id] = line
+        self._in_flight[reservation.id] = line
         self._unwritten.add(reservation.id)
         self._append(line)
         self._unwritten.discard(reservation.id)
 
     def probe(self) -> None:
         """Whether the disk takes anything, and first what it has not taken of who is under way. Raises as `write`."""
-        self._append(b"".join([self._under_way[each] for each in self._unwritten]) or b"\n")
+        self._append(b"".join([self._in_flight[each] for each in self._unwritten]) or b"\n")
         self._unwritten.clear()
 
-    def ended(self, entries: Sequence[Entry]) -> None:
+    def ended(self, entries: Sequence[LedgerEntry]) -> None:
         """Their rows are on disk, or in the database."""
-        if self._under_way:
+        if self._in_flight:
             for each in entries:
-                self._under_way.pop(each.id, None)
+                self._in_flight.pop(each.id, None)
                 self._unwritten.discard(each.id)
 
     def _append(self, data: bytes) -> None:
@@ -118,7 +118,7 @@ class Journal:
         with contextlib.suppress(ValueError):  # it has just been replaced by a shorter one
             os.fsync(self._file.fileno())
 
-    def take(self, most: int) -> tuple[list[Entry], int]:
+    def take(self, most: int) -> tuple[list[LedgerEntry], int]:
         """The oldest entries that have not been taken, and the place after them; see `taken`."""
         found = read_lines(self._file.fileno(), self._read, most, self._written)
         self._unreadable = found.unreadable
@@ -132,7 +132,7 @@ class Journal:
         self.aside.keep(self.path, self._unreadable)
         self._unreadable = []
         size, self._read = place - self._read, place
-        if self._read == self._written and not self._under_way:
+        if self._read == self._written and not self._in_flight:
             # Nothing old is left behind: a row that has been swept from the database since would count again.
             self._file.truncate(0)
             self._read = self._written = 0
@@ -163,19 +163,19 @@ class Journal:
 
     def _go_on(self) -> None:
         """In a new file, with who is under way and what has not been taken. Raises `OSError`."""
-        under_way = b"".join(self._under_way.values())
+        in_flight = b"".join(self._in_flight.values())
         rest = os.pread(self._file.fileno(), self.waiting, self._read) if self.waiting else b""
         if len(rest) != self.waiting:
             return
-        path, file = self._make(under_way + rest)
+        path, file = self._make(in_flight + rest)
         self._file.close()
         self.path, self._file, self._torn = path, file, False
-        self._read, self._written = len(under_way), len(under_way) + len(rest)
+        self._read, self._written = len(in_flight), len(in_flight) + len(rest)
         self._unwritten.clear()
 
     def close(self) -> None:
         """Leaves the file behind if anything in it is not in the database, or somebody is still under way."""
-        if not self.waiting and not self._under_way:
+        if not self.waiting and not self._in_flight:
             self.path.unlink(missing_ok=True)
         self._file.close()
 

@@ -18,7 +18,7 @@ import structlog
 
 from access.database.problems import SchemaTooNew
 from access.ledger.adoption import Adoption, Settle
-from access.ledger.entry import Entry, Reservation, entry_of
+from access.ledger.entry import LedgerEntry, Reservation, entry_of
 from access.ledger.journal import Journal
 from access.ledger.rows import insert, sweep
 
@@ -53,7 +53,7 @@ class Ledger:
         self._folder = folder
         self._retention_days = retention_days
         self._waiting: deque[Exchange] = deque()
-        self._held: list[Entry] = []
+        self._held: list[LedgerEntry] = []
         self._journal: Journal | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._flushing = asyncio.Lock()
@@ -269,7 +269,7 @@ class Ledger:
         """Some rows to the database; so many bytes of the journal. Raises as a database."""
         # Those on disk first; what a full disk has not taken goes straight to the database.
         entries, place = journal.take(BATCH)
-        held: list[Entry] = []
+        held: list[LedgerEntry] = []
         if not journal.waiting:
             held, self._held = self._held[:BATCH], self._held[BATCH:]
         try:

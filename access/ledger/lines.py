@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from access.ledger.entry import VERSION, Entry, Reservation
+from access.ledger.entry import VERSION, LedgerEntry, Reservation
 
-_ROWS = msgspec.json.Decoder(Entry)
+_ROWS = msgspec.json.Decoder(LedgerEntry)
 _RESERVATIONS = msgspec.json.Decoder(Reservation)
 _RESERVED = b'{"line":"reserved",'
 _NUL = b"\\u0000"
@@ -24,7 +24,7 @@ TORN = "its end is missing"
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class UnreadableLine(msgspec.Struct, frozen=True):
     """A line that is neither: its bytes, without the end of the line, and the number of its first byte in its file.
 
     `why` says so without a value of the line, which may be somebody's name.
@@ -35,12 +35,12 @@ class Unreadable(msgspec.Struct, frozen=True):
     why: str
 
 
-class Lines(msgspec.Struct):
+class JournalLines(msgspec.Struct):
     """Some lines of a journal, and the place after them."""
 
     place: int
-    entries: list[Entry] = []
-    unreadable: list[Unreadable] = []
+    entries: list[LedgerEntry] = []
+    unreadable: list[UnreadableLine] = []
 
 
 class _Head(msgspec.Struct):
@@ -60,7 +60,7 @@ def _why(line: bytes, error: Exception) -> str:
     return f"not as this version expects it{f' at {field}' if field.startswith('`$') else ''}"
 
 
-def _row(line: bytes) -> Entry:
+def _row(line: bytes) -> LedgerEntry:
     entry = _ROWS.decode(line)
     # PostgreSQL takes none: it would keep every other row out as well. Most lines don't even look so.
     if _NUL in line and "\0" in _texts(entry):
@@ -68,7 +68,7 @@ def _row(line: bytes) -> Entry:
     return entry
 
 
-def _texts(entry: Entry) -> str:
+def _texts(entry: LedgerEntry) -> str:
     """All texts of a row, one after the other."""
     own = [value for value in msgspec.structs.astuple(entry) if isinstance(value, str)]
     return "".join(own + [each.target + each.reason + each.error for each in entry.attempts])
@@ -76,7 +76,7 @@ def _texts(entry: Entry) -> str:
 
 def read_lines(
     descriptor: int, place: int, most: int, end: int | None = None, begun: dict[str, Reservation] | None = None
-) -> Lines:
+) -> JournalLines:
     """Whole lines from a place on: rows, and into `begun` the reservations, if it is given.
 
     A row comes after the beginning of its request: whoever has both is for the caller to tell.
@@ -89,14 +89,14 @@ def read_lines(
         if lines or len(data) < size:
             break
         size *= 4
-    found = Lines(place)
+    found = JournalLines(place)
     for line in lines:
         _decode(line, found, begun)
         found.place += len(line) + 1
     return found
 
 
-def _decode(line: bytes, found: Lines, begun: dict[str, Reservation] | None, *, torn: bool = False) -> None:
+def _decode(line: bytes, found: JournalLines, begun: dict[str, Reservation] | None, *, torn: bool = False) -> None:
     if not line:
         return
     try:
@@ -106,21 +106,21 @@ def _decode(line: bytes, found: Lines, begun: dict[str, Reservation] | None, *, 
             reservation = _RESERVATIONS.decode(line)
             begun[reservation.id] = reservation
     except BROKEN as error:
-        found.unreadable.append(Unreadable(found.place, line, TORN if torn else _why(line, error)))
+        found.unreadable.append(UnreadableLine(found.place, line, TORN if torn else _why(line, error)))
 
 
 def read_journal(
     path: Path,
     most: int,
-    under_way: dict[str, Reservation] | None = None,
-    ended: deque[tuple[Reservation, Entry]] | None = None,
-) -> Iterator[tuple[list[Entry], list[Unreadable]]]:
+    in_flight: dict[str, Reservation] | None = None,
+    ended: deque[tuple[Reservation, LedgerEntry]] | None = None,
+) -> Iterator[tuple[list[LedgerEntry], list[UnreadableLine]]]:
     """All rows of the file of a process that is no more, so many at a time, each time with what can't be read.
 
-    `under_way` has at the end who began and did not end, `ended` those who did. A last line without its end is a row
+    `in_flight` has at the end who began and did not end, `ended` those who did. A last line without its end is a row
     if nothing but the end of the line is missing.
     """
-    begun = under_way if under_way is not None else {}
+    begun = in_flight if in_flight is not None else {}
     place = 0
     with path.open("rb") as file:
         while True:

@@ -141,7 +141,7 @@ NOTHING = Rates(FREE, FREE, searches=FREE)
 Dated: TypeAlias = Sequence[tuple[datetime.date | None, Rates | str]]
 
 
-class Vendor(msgspec.Struct, frozen=True):
+class PriceVendor(msgspec.Struct, frozen=True):
     """Whose price list holds for a provider: by its id in genai-prices or by its address; `free` costs nothing."""
 
     id: str = ""
@@ -152,7 +152,7 @@ class Vendor(msgspec.Struct, frozen=True):
 class Prices:
     """Of all targets. Looks each up once a day."""
 
-    def __init__(self, own: Mapping[str, Dated], vendors: Mapping[str, Vendor]) -> None:
+    def __init__(self, own: Mapping[str, Dated], vendors: Mapping[str, PriceVendor]) -> None:
         """`own` by target (`provider/model`, with `*` for any letters of the model), each with the day from which it
         holds, the oldest first; `vendors` by provider.
         """
@@ -193,7 +193,7 @@ class Prices:
                     return _listed_rates(in_the_list(model, vendor), tier)
                 return rates if rates is NOTHING or not tier else rates.service_tiers.get(tier)
         provider, _, model = target.partition("/")
-        vendor_of = self._vendors.get(provider, Vendor())
+        vendor_of = self._vendors.get(provider, PriceVendor())
         if vendor_of.free:
             return Rates(FREE, FREE)
         if not vendor_of.id and not vendor_of.url:

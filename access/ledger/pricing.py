@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from access.ledger.prices import NOTHING, Prices, Rates, Vendor
+from access.ledger.prices import NOTHING, Prices, PriceVendor, Rates
 from config.prices import FREE
 from config.reach import holders_of_budgets, models_of_apps
 
@@ -63,11 +63,11 @@ def _rates(price: PriceConfig) -> Rates:
     )
 
 
-def _vendor(config: ProviderBase) -> Vendor:
+def _vendor(config: ProviderBase) -> PriceVendor:
     """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
     if config.free or config.price_list:
-        return Vendor(config.price_list, free=config.free)
-    return Vendor(url=config.network.address if config.network is not None else "")
+        return PriceVendor(config.price_list, free=config.free)
+    return PriceVendor(url=config.network.address if config.network is not None else "")
 
 
 def learn_prices(config: Config, prices: Prices) -> None:

@@ -40,7 +40,7 @@ _NEVER_KEPT = re.compile("[\0\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-class Line(msgspec.Struct, frozen=True):
+class ReportRow(msgspec.Struct, frozen=True):
     """The sums of one group. `cost` is in dollars, exact; requests whose price nobody knows are in `unpriced`."""
 
     by: tuple[str, ...]
@@ -68,7 +68,7 @@ async def usage(
     since_ms: int | None = None,
     until_ms: int | None = None,
     where: Mapping[str, str] | None = None,
-) -> list[Line]:
+) -> list[ReportRow]:
     """Sums by group: in the order of time where a day or an hour is asked for, then the dearest first, then by name.
 
     It knows whole hours only: `since_ms` is rounded down, `until_ms` up. Raises `ValueError` for an unknown name.
@@ -186,7 +186,7 @@ async def spent(
     return {name: -(-picos // 1000) for name, picos in sums.items()}
 
 
-def table(by: Sequence[str], lines: Sequence[Line]) -> str:
+def table(by: Sequence[str], lines: Sequence[ReportRow]) -> str:
     """Aligned text for a terminal, with a last line of sums."""
     costs = [line.cost for line in lines]
     total = sum(costs, Decimal(0))
@@ -199,7 +199,7 @@ def table(by: Sequence[str], lines: Sequence[Line]) -> str:
     return aligned(rows, len(by))
 
 
-def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
+def csv(by: Sequence[str], lines: Iterable[ReportRow]) -> str:
     """By RFC 4180. What a spreadsheet would take for a formula gets a ' before it."""
     text = io.StringIO()
     writer = comma_separated.writer(text)
@@ -210,7 +210,7 @@ def csv(by: Sequence[str], lines: Iterable[Line]) -> str:
     return text.getvalue()
 
 
-def as_object(by: Sequence[str], line: Line) -> dict[str, Any]:
+def as_object(by: Sequence[str], line: ReportRow) -> dict[str, Any]:
     """For JSON: the cost is a string, for it is exact."""
     counts = {name: getattr(line, name) for name in COUNTS}
     return {**dict(zip(by, line.by, strict=True)), **counts, "cost": _text(line.cost)}
@@ -292,10 +292,10 @@ def _start(length_ms: int) -> ColumnElement[int]:
     return HOURS.c.hour_ms - HOURS.c.hour_ms % literal_column(str(length_ms), BigInteger)
 
 
-def _line(by: Sequence[str], row: Sequence[Any]) -> Line:
+def _line(by: Sequence[str], row: Sequence[Any]) -> ReportRow:
     names = tuple(_name(name, value) for name, value in zip(by, row, strict=False))
     counts = dict(zip(COUNTS, map(int, row[len(by) : -2]), strict=True))
-    return msgspec.convert({"by": names, **counts, "cost": _dollars(_total(*row[-2:]))}, Line)
+    return msgspec.convert({"by": names, **counts, "cost": _dollars(_total(*row[-2:]))}, ReportRow)
 
 
 def _name(name: str, value: Any) -> str:
@@ -332,5 +332,5 @@ def _text(dollars: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _counts(line: Line) -> list[str]:
+def _counts(line: ReportRow) -> list[str]:
     return [str(getattr(line, name)) for name in COUNTS]

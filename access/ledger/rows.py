@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from access.ledger.entry import COUNTS, NOBODY_KNOWS, WHOSE, Entry
+from access.ledger.entry import COUNTS, NOBODY_KNOWS, WHOSE, LedgerEntry
 
 if TYPE_CHECKING:
     from access.database.store import Database
@@ -19,7 +19,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
-async def insert(database: Database, entries: Sequence[Entry]) -> int:
+async def insert(database: Database, entries: Sequence[LedgerEntry]) -> int:
     """Adds the rows that are not there yet, and their sums by hour, in one transaction. Gives how many were new.
 
     A row takes the place of one that says that nobody knows how its request ended: it was found later, and knows it.
@@ -56,7 +56,8 @@ async def insert(database: Database, entries: Sequence[Entry]) -> int:
     return len(unique)
 
 
-FAILURES = frozenset({"error", "cut", NOBODY_KNOWS})
+# `cut` is the older name of `interrupted`, in rows of version 0.1.0.
+FAILURES = frozenset({"error", "interrupted", "cut", NOBODY_KNOWS})
 _MOST = 2**63 - 1
 _SUMS = (*COUNTS, "cost")
 
@@ -83,7 +84,7 @@ async def _take_out(connection: Any, ids: Sequence[str]) -> None:
     await connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(ids)))
 
 
-async def _add_up(database: Database, connection: Any, entries: Sequence[Entry]) -> None:
+async def _add_up(database: Database, connection: Any, entries: Sequence[LedgerEntry]) -> None:
     """The sums by hour."""
     from sqlalchemy import BigInteger, case, literal_column
 

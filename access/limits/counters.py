@@ -32,7 +32,7 @@ _SWEEP_EVERY = 10_000
 _MOST_EXPIRED = 1_000
 
 
-class Demand(msgspec.Struct, frozen=True, gc=False):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """What a request asks of one counter.
 
     `window_us` is a rate's window, or a part of a rolling budget (0: the key itself stands for the period). `ends_us`
@@ -48,7 +48,7 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
     hard: bool = True
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class LimitStatus(msgspec.Struct, frozen=True, gc=False):
     """What is `left` of a counter after the request, when it is whole again, and how long the request had to wait."""
 
     left: int
@@ -59,11 +59,11 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What has become of a demand that was admitted."""
 
-    demand: Demand
+    demand: Charge
     actual: int
 
 
-class Spent(msgspec.Struct, frozen=True, gc=False):
+class BudgetChange(msgspec.Struct, frozen=True, gc=False):
     """What a budget had before a settlement, and has now, in nano-dollars without reservations."""
 
     key: str
@@ -71,7 +71,7 @@ class Spent(msgspec.Struct, frozen=True, gc=False):
     after: int
 
 
-class Seed(msgspec.Struct, frozen=True, gc=False):
+class OpeningBalance(msgspec.Struct, frozen=True, gc=False):
     """What a budget had spent before anybody counted. `ends_us` is its calendar's."""
 
     key: str
@@ -98,7 +98,7 @@ class Money(msgspec.Struct):
         return sum(self.spent.values()) + sum(amount for amount, _ in self.reserved.values())
 
 
-class Condition(msgspec.Struct, frozen=True):
+class CountersCondition(msgspec.Struct, frozen=True):
     """`problem` is why not all can be counted now, for people; with `only_money` that concerns budgets alone.
 
     `damaged` says that single counters can't be read: only who needs one of them is concerned.
@@ -118,15 +118,15 @@ class Counters(Protocol):
     replicas: int
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> CountersCondition:
         """How they are doing."""
         ...
 
-    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """All of it or nothing. Raises `Unreachable`."""
         ...
 
-    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         """Gives back what was not used; a second time it changes nothing. Raises `Unreachable`.
 
         What was never reserved counts where its demand has an amount of 0: it was admitted without these counters.
@@ -149,7 +149,7 @@ class Unreachable(Exception):
 WAITS = "budgets wait for what the ledger says was spent"
 
 
-def refuse_to_spend(demands: Sequence[Demand]) -> None:
+def refuse_to_spend(demands: Sequence[Charge]) -> None:
     """Raises `Unreachable` where money is asked for before it is known how much was spent."""
     if any(each.kind == SPEND for each in demands):
         raise Unreachable("what was spent is not known yet")
@@ -161,8 +161,8 @@ def now_us() -> int:
 
 
 def reserve(
-    state: MutableMapping[str, Any], request: str, demands: Sequence[Demand], now: int
-) -> tuple[bool, list[Standing]]:
+    state: MutableMapping[str, Any], request: str, demands: Sequence[Charge], now: int
+) -> tuple[bool, list[LimitStatus]]:
     """See `Counters.reserve`."""
     moneys: dict[str, Money] = {}
     standings = [
@@ -189,42 +189,42 @@ def reserve(
     return True, standings
 
 
-def _cost(demand: Demand) -> int:
+def _cost(demand: Charge) -> int:
     """The time that a demand takes of its window."""
     return -(-demand.window_us * demand.amount // demand.limit)
 
 
-def _rate(state: MutableMapping[str, Any], _: str, demand: Demand, now: int) -> Standing:
+def _rate(state: MutableMapping[str, Any], _: str, demand: Charge, now: int) -> LimitStatus:
     until = max(now, state.get(demand.key, 0))
     after = until + _cost(demand)
     wait = after - demand.window_us - now
     if wait > 0:
         left = (demand.window_us - (until - now)) * demand.limit // demand.window_us
-        return Standing(max(0, left), until - now, wait)
-    return Standing((demand.window_us - (after - now)) * demand.limit // demand.window_us, after - now, 0)
+        return LimitStatus(max(0, left), until - now, wait)
+    return LimitStatus((demand.window_us - (after - now)) * demand.limit // demand.window_us, after - now, 0)
 
 
-def _slots(state: MutableMapping[str, Any], request: str, demand: Demand, now: int) -> Standing:
+def _slots(state: MutableMapping[str, Any], request: str, demand: Charge, now: int) -> LimitStatus:
     held = state.get(demand.key)
     if held is None:
-        return Standing(demand.limit - 1, 0, 0)
+        return LimitStatus(demand.limit - 1, 0, 0)
     if len(held) >= demand.limit:
         for each in [each for each, until in held.items() if until <= now]:
             del held[each]
     left = demand.limit - len(held) - (request not in held)
     # Nobody knows when a slot is free again.
-    return Standing(left, 0, 0) if left >= 0 else Standing(0, 0, 1_000_000)
+    return LimitStatus(left, 0, 0) if left >= 0 else LimitStatus(0, 0, 1_000_000)
 
 
-def _spend(state: MutableMapping[str, Any], moneys: dict[str, Money], demand: Demand, now: int) -> Standing:
+def _spend(state: MutableMapping[str, Any], moneys: dict[str, Money], demand: Charge, now: int) -> LimitStatus:
     """Leaves the budget's state in `moneys`."""
     reset = _reset_us(demand, now)
     money = moneys[demand.key] = _money(state, demand, now)
     left = demand.limit - money.total() - demand.amount
-    return Standing(left, reset, 0) if left >= 0 else Standing(max(0, left + demand.amount), reset, max(1, reset))
+    return LimitStatus(left, reset, 0) if left >= 0 else LimitStatus(max(0, left + demand.amount), reset, max(1, reset))
 
 
-def _reset_us(demand: Demand, now: int) -> int:
+def _reset_us(demand: Charge, now: int) -> int:
     """Until a budget has more: a calendar's end, or a part of a rolling one."""
     return demand.window_us or max(1, demand.ends_us - now)
 
@@ -234,7 +234,7 @@ def part_of(window_us: int, now: int) -> int:
     return now // window_us if window_us else 0
 
 
-def _money(state: MutableMapping[str, Any], demand: Demand, now: int) -> Money:
+def _money(state: MutableMapping[str, Any], demand: Charge, now: int) -> Money:
     """A budget's state as of now."""
     money: Money | None = state.get(demand.key)
     if money is None:
@@ -262,7 +262,7 @@ def _until(window_us: int, ends_us: int, now: int) -> int:
     return now + (ROLLING_PARTS + 2) * window_us if window_us else max(now, ends_us) + DAY_US
 
 
-def seeded(money: Money | None, seed: Seed, now: int, before: int | None) -> Money | None:
+def seeded(money: Money | None, seed: OpeningBalance, now: int, before: int | None) -> Money | None:
     """The state of a budget with what was spent before; None where that is in it already.
 
     What ended `before` a time is not in the state of one that was first asked for after it.
@@ -279,7 +279,7 @@ def seeded(money: Money | None, seed: Seed, now: int, before: int | None) -> Mon
     return money
 
 
-def _revived(money: Money, request: str, demand: Demand, now: int) -> int:
+def _revived(money: Money, request: str, demand: Charge, now: int) -> int:
     """What the request had reserved before its lease ran out, which is reserved again."""
     amount = money.expired.pop(request, 0)
     if amount:
@@ -291,9 +291,11 @@ def _revived(money: Money, request: str, demand: Demand, now: int) -> int:
 _STANDING = {RATE: _rate, SLOTS: _slots}
 
 
-def settle(state: MutableMapping[str, Any], request: str, settlements: Sequence[Settlement], now: int) -> list[Spent]:
+def settle(
+    state: MutableMapping[str, Any], request: str, settlements: Sequence[Settlement], now: int
+) -> list[BudgetChange]:
     """See `Counters.settle`."""
-    spent: list[Spent] = []
+    spent: list[BudgetChange] = []
     for each in settlements:
         demand = each.demand
         if demand.kind == RATE:
@@ -309,7 +311,7 @@ def settle(state: MutableMapping[str, Any], request: str, settlements: Sequence[
     return spent
 
 
-def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlement, now: int) -> Spent:
+def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlement, now: int) -> BudgetChange:
     demand = each.demand
     money = _money(state, demand, now)
     before = sum(money.spent.values())
@@ -324,11 +326,11 @@ def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlemen
             more = 0
             if not before and demand.key not in state:
                 # It is of other counters than these: nobody has asked these for the budget yet.
-                return Spent(demand.key, 0, 0)
+                return BudgetChange(demand.key, 0, 0)
     part = part_of(demand.window_us, now)
     money.spent[part] = money.spent.get(part, 0) + more
     state[demand.key] = money
-    return Spent(demand.key, before, before + more)
+    return BudgetChange(demand.key, before, before + more)
 
 
 class MemoryCounters:
@@ -344,11 +346,11 @@ class MemoryCounters:
         self.replicas = 1
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> CountersCondition:
         """See `Counters.condition`."""
-        return Condition(WAITS) if self._waits else Condition()
+        return CountersCondition(WAITS) if self._waits else CountersCondition()
 
-    def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
+    def seed(self, seeds: Sequence[OpeningBalance], before: int | None = None) -> None:
         """Sets what budgets had spent (`before` a time), where this process has not counted it itself."""
         now = self._clock()
         for each in seeds:
@@ -360,7 +362,7 @@ class MemoryCounters:
         for request, settlements in late:
             settle(self._state, request, settlements, now)
 
-    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
         if self._waits:
             refuse_to_spend(demands)
@@ -368,7 +370,7 @@ class MemoryCounters:
         self._sweep(now)
         return reserve(self._state, request, demands, now)
 
-    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         """See `Counters.settle`."""
         return settle(self._state, request, settlements, self._clock())
 

@@ -25,12 +25,12 @@ from access.limits.counters import (
     ROLLING_PARTS,
     SLOTS,
     SPEND,
+    BudgetChange,
+    Charge,
     Counters,
-    Demand,
+    LimitStatus,
     MemoryCounters,
     Settlement,
-    Spent,
-    Standing,
     Unreachable,
 )
 from access.limits.estimate import Size, size_of
@@ -40,13 +40,13 @@ from access.limits.ticket import MOST_COST, SLOTTED, QuotaTicket, nanos, noun_of
 from contract.deltas import Usage
 from contract.errors import PriceUnknown, Unavailable
 from contract.messages import ChatRequest, EmbeddingRequest
-from contract.rules import Bound
+from contract.rules import ScopedRule
 from contract.service_tier import STANDARD
 
 if TYPE_CHECKING:
     from access.ledger.entry import Reservation
     from access.ledger.prices import Prices
-    from access.limits.reservations import Charged, HoldsSlots
+    from access.limits.reservations import Charged, SlotHolder
     from contract.attempt import Attempt
     from contract.exchange import Exchange
 
@@ -54,7 +54,7 @@ _SIZED = frozenset({"tokens", "input_tokens", "output_tokens", "spend"})
 MOST_TOLD = 10_000
 # Slots are held on to so often.
 RENEW_S = LEASE_US / 3_000_000
-Warned: TypeAlias = Callable[[Bound, float, Spent], None]
+Warned: TypeAlias = Callable[[ScopedRule, float, BudgetChange], None]
 
 
 class Quota:
@@ -64,8 +64,8 @@ class Quota:
         self,
         counters: Counters,
         prices: Prices,
-        models: Mapping[str, tuple[Bound, ...]] | None = None,
-        providers: Mapping[str, tuple[Bound, ...]] | None = None,
+        models: Mapping[str, tuple[ScopedRule, ...]] | None = None,
+        providers: Mapping[str, tuple[ScopedRule, ...]] | None = None,
         warned: Warned | None = None,
         clock: Callable[[], float] = time.time,
         *,
@@ -87,7 +87,7 @@ class Quota:
         self._calendar = Calendar()
         self._local: _Local | None = None
         self._settling: set[asyncio.Task[None]] = set()
-        self._holding: set[HoldsSlots] = set()
+        self._holding: set[SlotHolder] = set()
         self._renewing: asyncio.Task[None] | None = None
         # The counters of budgets whose end this process has told of.
         self._told: set[str] = set()
@@ -125,7 +125,7 @@ class Quota:
             raise
         return ticket
 
-    def _bounds(self, exchange: Exchange) -> tuple[Bound, ...]:
+    def _bounds(self, exchange: Exchange) -> tuple[ScopedRule, ...]:
         caller = exchange.caller
         if caller is None:
             return ()
@@ -133,32 +133,32 @@ class Quota:
         if caller.user_rules:
             # People's names stay out of counters. Who names no user is one too.
             name = f"{caller.app}/{user_digest(user_of(exchange))}"
-            bounds += tuple(Bound("user", name, rule) for rule in caller.user_rules)
+            bounds += tuple(ScopedRule("user", name, rule) for rule in caller.user_rules)
         if self._models:
             bounds += self._models.get(exchange.model, ())
         return bounds
 
-    def demand(self, bound: Bound, amount: int) -> Demand:
+    def demand(self, bound: ScopedRule, amount: int) -> Charge:
         """What `amount` asks of a rule's counter."""
         rule = bound.rule
         key = f"{rule.what}:{bound.scope}:{bound.name}:"
         if rule.what in SLOTTED:
-            return Demand(f"{key}{rule.limit}", SLOTS, rule.limit, 1, hard=not rule.soft)
+            return Charge(f"{key}{rule.limit}", SLOTS, rule.limit, 1, hard=not rule.soft)
         if rule.what != "spend":
             # A single request that is larger than the window's all may pass when nothing else has.
             amount = min(amount, rule.limit)
             key = f"{key}{rule.limit}/{rule.window_s}"
-            return Demand(key, RATE, rule.limit, amount, rule.window_s * 1_000_000, hard=not rule.soft)
+            return Charge(key, RATE, rule.limit, amount, rule.window_s * 1_000_000, hard=not rule.soft)
         if rule.calendar:
             period = self._calendar.period(rule.calendar, rule.zone, self._clock())
             key = f"{key}{period.label}#{rule.number}"
-            return Demand(key, SPEND, rule.limit, amount, 0, int(period.end * 1e6), not rule.soft)
+            return Charge(key, SPEND, rule.limit, amount, 0, int(period.end * 1e6), not rule.soft)
         part_us = rule.window_s * 1_000_000 // ROLLING_PARTS
-        return Demand(
+        return Charge(
             f"{key}rolling:{rule.window_s}#{rule.number}", SPEND, rule.limit, amount, part_us, 0, not rule.soft
         )
 
-    async def standings(self, bounds: Sequence[Bound]) -> list[Standing]:
+    async def standings(self, bounds: Sequence[ScopedRule]) -> list[LimitStatus]:
         """How budgets stand now. Raises `Unreachable`."""
         asked = secrets.token_hex(8)
         demands = [msgspec.structs.replace(self.demand(bound, 0), hard=False) for bound in bounds]
@@ -168,7 +168,7 @@ class Quota:
         await self._counters.settle(asked, [Settlement(demand, 0) for demand in demands])
         return standings
 
-    def period_start(self, bound: Bound) -> float:
+    def period_start(self, bound: ScopedRule) -> float:
         """Since when a budget counts now, in seconds since 1970."""
         rule, now = bound.rule, self._clock()
         return self._calendar.period(rule.calendar, rule.zone, now).start if rule.calendar else now - rule.window_s
@@ -213,7 +213,7 @@ class Quota:
             return 0
         return min(max(0, nanos(rates.cost(attempt.usage))), MOST_COST)
 
-    async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[Standing], bool]:
+    async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[LimitStatus], bool]:
         """Whether there was room, what is left, and whether only this process was asked. Raises `Unavailable`."""
         demands = [demand for _, demand in charged]
         try:
@@ -265,9 +265,9 @@ class Quota:
                 if share < 1 and each.before < share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
                     self._warned(bound, share, each)  # type: ignore[arg-type]
                 elif share >= 1 and share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
-                    self.spent_up(bound, self.demand(bound, 0), each.after)  # type: ignore[arg-type]
+                    self.budget_exhausted(bound, self.demand(bound, 0), each.after)  # type: ignore[arg-type]
 
-    def spent_up(self, bound: Bound, demand: Demand, spent: int) -> None:
+    def budget_exhausted(self, bound: ScopedRule, demand: Charge, spent: int) -> None:
         """A budget has had no room for a request, or nothing is left: whoever wants to hear of its end does, once.
 
         `spent` is in nano-dollars, reservations included.
@@ -279,9 +279,9 @@ class Quota:
         self._told.add(demand.key)
         self._in_background(self._tell_end(bound, demand, spent))
 
-    async def _tell_end(self, bound: Bound, demand: Demand, spent: int) -> None:
+    async def _tell_end(self, bound: ScopedRule, demand: Charge, spent: int) -> None:
         # A budget of one: of all who see the end, in however many processes, one tells of it.
-        one = Demand(f"told:{demand.key}", SPEND, 1, 1, demand.window_us, demand.ends_us)
+        one = Charge(f"told:{demand.key}", SPEND, 1, 1, demand.window_us, demand.ends_us)
         request = secrets.token_hex(8)
         try:
             first, _ = await self._counters.reserve(request, [one])
@@ -291,15 +291,17 @@ class Quota:
             self._told.discard(demand.key)
             return
         if first and self._warned is not None:
-            self._warned(bound, min(share for share in bound.rule.warn if share >= 1), Spent(demand.key, spent, spent))
+            self._warned(
+                bound, min(share for share in bound.rule.warn if share >= 1), BudgetChange(demand.key, spent, spent)
+            )
 
-    def hold(self, ticket: HoldsSlots) -> None:
+    def hold(self, ticket: SlotHolder) -> None:
         """Keeps a ticket's slots as long as it lives: an answer may take longer than a lease."""
         self._holding.add(ticket)
         if self._renewing is None:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
 
-    def let_go(self, ticket: HoldsSlots) -> None:
+    def let_go(self, ticket: SlotHolder) -> None:
         """It is over."""
         self._holding.discard(ticket)
 
@@ -334,7 +336,7 @@ class _Local:
         self._counters = MemoryCounters()
         self._shares: dict[str, int] = {}
 
-    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
         return await self._counters.reserve(request, [self._share(each) for each in demands])
 
@@ -342,7 +344,7 @@ class _Local:
         """See `Counters.settle`."""
         await self._counters.settle(request, [Settlement(self._share(each.demand), each.actual) for each in settled])
 
-    def _share(self, demand: Demand) -> Demand:
+    def _share(self, demand: Charge) -> Charge:
         share = self._shares.get(demand.key)
         if share is None:
             left = demand.limit - self._shared.taken(demand.key) if demand.kind == SPEND else demand.limit
@@ -357,7 +359,7 @@ def user_digest(user: str) -> str:
     return hashlib.sha256(user.encode()).hexdigest()[:24]
 
 
-def describe(bound: Bound) -> dict[str, str]:
+def describe(bound: ScopedRule) -> dict[str, str]:
     """For people and webhooks."""
     return {"scope": bound.scope, "name": bound.name, "budget": bound.rule.text}
 

@@ -26,15 +26,15 @@ from access.limits.counters import (
     RATE,
     ROLLING_PARTS,
     SPEND,
-    Condition,
-    Demand,
-    Seed,
+    BudgetChange,
+    Charge,
+    CountersCondition,
+    LimitStatus,
+    OpeningBalance,
     Settlement,
-    Spent,
-    Standing,
     Unreachable,
 )
-from access.limits.script_line import NotAsked, ScriptLine
+from access.limits.script_connection import NotSent, ScriptConnection
 from access.limits.scripts import NEW_EPOCH, REGISTER, RESERVE, SEED, SETTLE
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ EPOCH = f"{PREFIX}epoch"
 REPLICAS = f"{PREFIX}replicas"
 RECENT = f"{PREFIX}recent"
 
-Seeds: TypeAlias = Callable[[float], Awaitable[list[Seed]]]
+Seeds: TypeAlias = Callable[[float], Awaitable[list[OpeningBalance]]]
 
 
 class _Late(NamedTuple):
@@ -73,7 +73,7 @@ class RedisCounters:
     def __init__(self, redis: Redis, seeds: Seeds | None = None) -> None:
         """`seeds` gives from the ledger what budgets had spent on requests that ended before a time."""
         self._redis = redis
-        self._line = ScriptLine(redis, DEADLINE_S, PAUSE_S, self._forget)
+        self._line = ScriptConnection(redis, DEADLINE_S, PAUSE_S, self._forget)
         self.seeds = seeds
         self.replicas = 1
         self._name = secrets.token_hex(8)
@@ -82,7 +82,7 @@ class RedisCounters:
         self._run = ""
         self._began = 0.0
         self._ready = False
-        self._held: dict[str, dict[str, Demand]] = {}
+        self._held: dict[str, dict[str, Charge]] = {}
         # What budgets had spent when last heard: the best that is known without a ledger. And with what is reserved.
         self._known: dict[str, tuple[int, int, int]] = {}
         self._taken: dict[str, int] = {}
@@ -120,10 +120,10 @@ class RedisCounters:
         return "ready" if self._ready else "budgets wait for what was spent before this run of Redis"
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> CountersCondition:
         """See `Counters.condition`."""
         problem = "" if self.reachable and self._ready else self.status()
-        return Condition(problem, only_money=self.reachable)
+        return CountersCondition(problem, only_money=self.reachable)
 
     @property
     def counts(self) -> bool:
@@ -134,7 +134,7 @@ class RedisCounters:
         # Whatever comes back is asked first which run it is.
         self._epoch = ""
 
-    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
         keys = [EPOCH]
         numbers: list[Any] = ["", request, LEASE_US, ROLLING_PARTS]
@@ -143,13 +143,15 @@ class RedisCounters:
             numbers += [each.kind, each.limit, each.window_us, each.amount, int(each.hard), each.ends_us]
         try:
             answer = await self._ask(RESERVE, keys, numbers, money=any(each.kind == SPEND for each in demands))
-        except NotAsked:
+        except NotSent:
             raise
         except (Unreachable, asyncio.CancelledError):
             if request not in self._held:
                 self._undo(request, demands)
             raise
-        standings = [Standing(*(int(part) for part in answer[place : place + 3])) for place in range(1, len(answer), 3)]
+        standings = [
+            LimitStatus(*(int(part) for part in answer[place : place + 3])) for place in range(1, len(answer), 3)
+        ]
         for each, standing in zip(demands, standings, strict=True):
             if each.kind == SPEND:
                 _remember(self._taken, each.key, each.limit - standing.left)
@@ -158,7 +160,7 @@ class RedisCounters:
             self._hold(request, demands, standings)
         return answer[0] == 1, standings
 
-    def _hold(self, request: str, demands: Sequence[Demand], standings: Sequence[Standing]) -> None:
+    def _hold(self, request: str, demands: Sequence[Charge], standings: Sequence[LimitStatus]) -> None:
         """Keeps what another run of Redis would have to know."""
         for each, standing in zip(demands, standings, strict=True):
             if each.kind == SPEND or (each.kind != RATE and not standing.wait_us):
@@ -166,13 +168,13 @@ class RedisCounters:
                 before = held.get(each.key)
                 held[each.key] = each if before is None else _with_amount(before, before.amount + each.amount)
 
-    def _undo(self, request: str, demands: Sequence[Demand]) -> None:
+    def _undo(self, request: str, demands: Sequence[Charge]) -> None:
         """It may have been reserved, or not: nobody has heard."""
         nothing = [Settlement(_with_amount(each, 0), 0) for each in demands if each.kind != RATE]
         if nothing:
             self.note(request, nothing)
 
-    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         """See `Counters.settle`. What can't be told now is told when Redis is back."""
         ended = time.time()
         try:
@@ -198,7 +200,7 @@ class RedisCounters:
         if len(self._late) < MOST_LATE:
             self._late.append(late)
 
-    async def _settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+    async def _settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         keys = [EPOCH]
         numbers: list[Any] = ["", request]
         for each in settlements:
@@ -210,7 +212,7 @@ class RedisCounters:
         told = [tuple(int(part) for part in answer[place : place + 3]) for place in range(1, len(answer), 3)]
         spent = []
         for money, (before, after, reserved) in zip(moneys, told, strict=True):
-            spent.append(Spent(money.key, before, after))
+            spent.append(BudgetChange(money.key, before, after))
             _remember(self._known, money.key, (after, money.window_us, money.ends_us))
             _remember(self._taken, money.key, after + reserved)
         return spent
@@ -227,7 +229,7 @@ class RedisCounters:
                 return answer
             if self._epoch == epoch:
                 self._epoch = ""
-        raise NotAsked("Redis has just begun anew")
+        raise NotSent("Redis has just begun anew")
 
     async def _meet(self) -> str:
         """Learns the epoch, makes one for a new run, and registers there what is reserved. Raises `Unreachable`."""
@@ -266,7 +268,7 @@ class RedisCounters:
             calls.append(self._line.run(REGISTER, keys, numbers))
         for answer in await _all(calls):
             if answer[0] < 0:
-                raise NotAsked("Redis has just begun anew")
+                raise NotSent("Redis has just begun anew")
 
     def _is_in_ledger(self, late: _Late) -> bool:
         # The ledger's times are milliseconds: better twice than never.
@@ -278,7 +280,7 @@ class RedisCounters:
             self._readying = asyncio.get_running_loop().create_task(self._get_ready())
         await asyncio.wait((self._readying,), timeout=DEADLINE_S)
         if not self._ready:
-            raise NotAsked("what was spent is not known yet")
+            raise NotSent("what was spent is not known yet")
 
     async def _get_ready(self) -> None:
         """Money waits for the others' word, and for what the ledger says."""
@@ -289,7 +291,7 @@ class RedisCounters:
             if self.seeds is not None:
                 told = await self.seeds(self._began)
             else:
-                told = [Seed(key, *known) for key, known in self._known.items()]
+                told = [OpeningBalance(key, *known) for key, known in self._known.items()]
             if await self._seed(run, told, 0) and run == self._run:
                 self._ready = True
         except Unreachable:
@@ -297,14 +299,14 @@ class RedisCounters:
         except Exception as error:
             structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
 
-    async def seed(self, seeds: Sequence[Seed], before: int) -> bool:
+    async def seed(self, seeds: Sequence[OpeningBalance], before: int) -> bool:
         """Sets what budgets had spent before a time that were first asked for after it; False to be asked again.
 
         Raises `Unreachable`.
         """
         return self._ready and await self._seed(self._run, seeds, before)
 
-    async def _seed(self, run: str, seeds: Sequence[Seed], before: int) -> bool:
+    async def _seed(self, run: str, seeds: Sequence[OpeningBalance], before: int) -> bool:
         calls = [
             self._line.run(SEED, [EPOCH, PREFIX + s.key], [run, s.amount, s.window_us, s.ends_us, before])
             for s in seeds
@@ -385,5 +387,5 @@ def _remember(known: dict[str, Any], key: str, value: Any) -> None:
         del known[next(iter(known))]
 
 
-def _with_amount(demand: Demand, amount: int) -> Demand:
+def _with_amount(demand: Charge, amount: int) -> Charge:
     return msgspec.structs.replace(demand, amount=amount)

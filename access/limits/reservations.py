@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from access.limits.counters import Demand, Settlement, Standing
-from contract.rules import Bound
+from access.limits.counters import Charge, LimitStatus, Settlement
+from contract.rules import ScopedRule
 
 if TYPE_CHECKING:
     from access.ledger.entry import Reservation
     from access.limits.estimate import Size
     from contract.attempt import Attempt
 
-Charged: TypeAlias = tuple[Bound, Demand]
+Charged: TypeAlias = tuple[ScopedRule, Charge]
 
 
-class HoldsSlots(Protocol):
+class SlotHolder(Protocol):
     """What holds places of what is counted at a time."""
 
-    def slots(self) -> list[tuple[str, list[Demand]]]:
+    def slots(self) -> list[tuple[str, list[Charge]]]:
         """What it holds, by the name that it is held under."""
         ...
 
@@ -27,11 +27,11 @@ class HoldsSlots(Protocol):
 class Reservations(Protocol):
     """Implemented by `access.limits.quota.Quota`, which says what each of these does."""
 
-    providers: Mapping[str, tuple[Bound, ...]]
+    providers: Mapping[str, tuple[ScopedRule, ...]]
     begin: Callable[[Reservation], None] | None
     outlives: bool
 
-    def demand(self, bound: Bound, amount: int) -> Demand:
+    def demand(self, bound: ScopedRule, amount: int) -> Charge:
         """What `amount` asks of a rule's counter."""
         ...
 
@@ -51,7 +51,7 @@ class Reservations(Protocol):
         """The nano-dollars of an attempt that has ended; None while it may still grow."""
         ...
 
-    async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[Standing], bool]:
+    async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[LimitStatus], bool]:
         """Whether there was room, what is left, and whether only this process was asked. Raises `Unavailable`."""
         ...
 
@@ -61,14 +61,14 @@ class Reservations(Protocol):
         """Tells the counters what became of what was reserved."""
         ...
 
-    def spent_up(self, bound: Bound, demand: Demand, spent: int) -> None:
+    def budget_exhausted(self, bound: ScopedRule, demand: Charge, spent: int) -> None:
         """A budget has had no room for a request, or nothing is left."""
         ...
 
-    def hold(self, ticket: HoldsSlots) -> None:
+    def hold(self, ticket: SlotHolder) -> None:
         """Keeps a ticket's slots as long as it lives."""
         ...
 
-    def let_go(self, ticket: HoldsSlots) -> None:
+    def let_go(self, ticket: SlotHolder) -> None:
         """It is over."""
         ...

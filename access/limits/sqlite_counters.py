@@ -23,13 +23,13 @@ from access.limits.counters import (
     SLOTS,
     SPEND,
     WAITS,
-    Condition,
-    Demand,
+    BudgetChange,
+    Charge,
+    CountersCondition,
+    LimitStatus,
     Money,
-    Seed,
+    OpeningBalance,
     Settlement,
-    Spent,
-    Standing,
     Unreachable,
     now_us,
     refuse_to_spend,
@@ -155,20 +155,20 @@ class SqliteCounters:
             self._connection.execute(f"PRAGMA user_version = {FORM}")
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> CountersCondition:
         """See `Counters.condition`."""
         if self._broken:
             self._try_again()
         if self._broken:
             problem = f"the counters' file in server.data can't be written ({self._broken})"
-            return Condition(problem, only_money=False)
+            return CountersCondition(problem, only_money=False)
         damaged = ""
         if self._spoilt:
             damaged = (
                 f"{len(self._spoilt)} rows of the counters' file in server.data can't be read, so whoever has these "
                 "limits or budgets is refused: stop the gateway, and remove the file"
             )
-        return Condition(WAITS if self._waits else "", damaged=damaged)
+        return CountersCondition(WAITS if self._waits else "", damaged=damaged)
 
     def _try_again(self) -> None:
         """Who is not ready is asked nothing: it would never find out that the file is well again."""
@@ -178,7 +178,7 @@ class SqliteCounters:
             with contextlib.suppress(Unreachable):
                 self._step({"": RATE}, now, lambda rows: rows.update({"": 0}))
 
-    async def reserve(self, request: str, demands: Sequence[Demand]) -> tuple[bool, list[Standing]]:
+    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
         if self._waits:
             refuse_to_spend(demands)
@@ -196,7 +196,7 @@ class SqliteCounters:
         self._tidied = now
         self._connection.execute(_FORGET, (now - _OLDEST_US, SPEND, now - _OLDEST_LIMIT_US))
 
-    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+    async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         """See `Counters.settle`. While others hold the file it tries again, and at last with the next request."""
         for pause_s in PAUSES_S:
             try:
@@ -218,7 +218,7 @@ class SqliteCounters:
         """See `Counters.note`."""
         self._late.append((request, settlements))
 
-    def _settle(self, request: str, settlements: Sequence[Settlement]) -> list[Spent]:
+    def _settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         now = self._clock()
         kinds = {each.demand.key: each.demand.kind for each in settlements}
         return self._step(kinds, now, lambda rows: settle(rows, request, settlements, now))
@@ -240,7 +240,7 @@ class SqliteCounters:
                 raise
             late.pop()
 
-    def seed(self, seeds: Sequence[Seed], before: int | None = None) -> None:
+    def seed(self, seeds: Sequence[OpeningBalance], before: int | None = None) -> None:
         """Sets what budgets had spent (`before` a time), where nobody has counted it here."""
         now = self._clock()
 

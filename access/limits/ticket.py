@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from access.ledger.entry import reservation_of
-from access.limits.counters import SLOTS, SPEND, Demand, Settlement, Standing
+from access.limits.counters import SLOTS, SPEND, Charge, LimitStatus, Settlement
 from access.limits.estimate import USUAL_ANSWER, Size, size_of, size_with
 from contract.deltas import Usage
 from contract.errors import NO_PRICE, BudgetSpent, GatehouseError, OwnLimitReached, TooManyRequests
 from contract.finding import Finding
 from contract.messages import ChatRequest, EmbeddingRequest
-from contract.rules import NANO, Allowance, Bound, Rule
+from contract.rules import NANO, Allowance, LimitRule, ScopedRule
 from contract.service_tier import asked_tier
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class QuotaTicket:
         self._kept: tuple[str, int] | None = None
         self.model = ""
 
-    async def open(self, bounds: Sequence[Bound], targets: Sequence[str]) -> None:
+    async def open(self, bounds: Sequence[ScopedRule], targets: Sequence[str]) -> None:
         """See `Quota.admit`."""
         moneys = [each.rule for each in bounds if each.rule.what == "spend"]
         # A budget in the shadow asks for no bound, and takes none from the others.
@@ -78,7 +78,7 @@ class QuotaTicket:
         ]
         admitted, standings, self._alone = await self._quota.reserve(self._exchange.ledger_id, charged)
         self._tell(charged, standings, admitted=admitted)
-        self._tell_ends(charged, standings)
+        self._notify_exhausted(charged, standings)
         if not admitted:
             raise _refusal(charged, standings)
         for (bound, demand), standing in zip(charged, standings, strict=True):
@@ -90,7 +90,7 @@ class QuotaTicket:
         if any(demand.kind == SLOTS for _, demand in self._charged):
             self._quota.hold(self)
 
-    def slots(self) -> list[tuple[str, list[Demand]]]:
+    def slots(self) -> list[tuple[str, list[Charge]]]:
         """What it holds of what is counted at a time, by the name that it is held under."""
         held = [] if self._alone else [(self._exchange.ledger_id, self._charged)]
         held += [(request, charged) for request, charged, alone in self._held if not alone]
@@ -100,12 +100,12 @@ class QuotaTicket:
         ]
         return [each for each in found if each[1]]
 
-    def _tell_ends(self, charged: Sequence[Charged], standings: Sequence[Standing]) -> None:
+    def _notify_exhausted(self, charged: Sequence[Charged], standings: Sequence[LimitStatus]) -> None:
         for (bound, demand), standing in zip(charged, standings, strict=True):
             if standing.wait_us and demand.kind == SPEND:
-                self._quota.spent_up(bound, demand, demand.limit - standing.left)
+                self._quota.budget_exhausted(bound, demand, demand.limit - standing.left)
 
-    def _amount(self, rule: Rule) -> int:
+    def _amount(self, rule: LimitRule) -> int:
         if rule.what == "spend":
             return self._reserved
         if rule.what not in _TOKENS:
@@ -114,7 +114,7 @@ class QuotaTicket:
         prompt = self._size.prompt
         return prompt if rule.what == "input_tokens" else answers if rule.what == "output_tokens" else prompt + answers
 
-    def _over(self, bound: Bound) -> None:
+    def _over(self, bound: ScopedRule) -> None:
         rule = bound.rule
         if rule.downgrade and not rule.shadow:
             self.model = rule.downgrade
@@ -144,7 +144,7 @@ class QuotaTicket:
             )
         begin(reservation_of(self._exchange, target, cost, stream=self._stream, budgets=budgets))
 
-    def _tell(self, charged: Sequence[Charged], standings: Sequence[Standing], *, admitted: bool) -> None:
+    def _tell(self, charged: Sequence[Charged], standings: Sequence[LimitStatus], *, admitted: bool) -> None:
         told = self._exchange.allowances
         for (bound, demand), standing in zip(charged, standings, strict=True):
             kind = _KIND_OF_LIMIT.get(bound.rule.what)
@@ -202,7 +202,7 @@ class QuotaTicket:
         asked = [(each, msgspec.structs.replace(before, amount=more)) for (each, _), (_, before) in
                  zip(asked, moneys, strict=True)]  # fmt: skip
         admitted, standings, _ = await quota.reserve(self._exchange.ledger_id, asked)
-        self._tell_ends(asked, standings)
+        self._notify_exhausted(asked, standings)
         if not admitted:
             raise _refusal(asked, standings)
         self._reserved += more
@@ -296,11 +296,11 @@ _LONGEST_DEBT = 100
 MOST_COST = 100_000 * NANO
 
 
-def _untaken(demand: Demand, standing: Standing) -> Standing:
+def _untaken(demand: Charge, standing: LimitStatus) -> LimitStatus:
     """How a rule stands that had room for a request which another one refused."""
     took = demand.window_us * demand.amount // demand.limit
     left = min(demand.limit, standing.left + demand.amount)
-    return Standing(left, max(0, standing.reset_us - took), 0)
+    return LimitStatus(left, max(0, standing.reset_us - took), 0)
 
 
 def nanos(dollars: Decimal) -> int:
@@ -316,7 +316,7 @@ def _tokens_of(exchange: Exchange) -> Usage:
     return Usage(input=sum(each.input for each in usages), output=sum(each.output for each in usages))
 
 
-def _actual(rule: Rule, demand: Demand, used: Usage, spent: int) -> int:
+def _actual(rule: LimitRule, demand: Charge, used: Usage, spent: int) -> int:
     if rule.what == "spend":
         return spent
     if rule.what not in _TOKENS:
@@ -325,7 +325,7 @@ def _actual(rule: Rule, demand: Demand, used: Usage, spent: int) -> int:
     return min(count, _LONGEST_DEBT * rule.limit)
 
 
-def noun_of(bound: Bound) -> str:
+def noun_of(bound: ScopedRule) -> str:
     """What refuses, in words for its caller."""
     noun = "budget" if bound.rule.what == "spend" else "limit"
     # A user's name is a hash, and a key's an id: neither tells its reader anything.
@@ -334,7 +334,7 @@ def noun_of(bound: Bound) -> str:
     )
 
 
-def _refusal(charged: Sequence[Charged], standings: Sequence[Standing]) -> GatehouseError:
+def _refusal(charged: Sequence[Charged], standings: Sequence[LimitStatus]) -> GatehouseError:
     """The error for the rule that would let the request wait longest."""
     refusing = [
         (standing, bound, demand)

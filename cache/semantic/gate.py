@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cache.semantic.answers import same_answer
-from cache.semantic.look import Look
+from cache.semantic.lookup import SemanticLookup
 from contract.errors import GatehouseError
 
 if TYPE_CHECKING:
     from cache.semantic.learner import Learner
-    from cache.semantic.nearest import Candidate, Nearest
+    from cache.semantic.nearest import Nearest, QuestionCandidate
     from cache.semantic.shared import SharedQuestions
     from contract.embedding import Vectors
-    from contract.tiers import Place, Purge
+    from contract.tiers import CacheAddress, Purge
 
 # So many hits are remembered with how sure they were, for whoever says that one was wrong.
 _RECENT = 4096
@@ -51,7 +51,7 @@ class SemanticGate:
         self._draw = draw
         self._given: OrderedDict[bytes, float] = OrderedDict()
 
-    async def look(self, question: str, partition: str, version: str) -> Look | None:
+    async def look(self, question: str, partition: str, version: str) -> SemanticLookup | None:
         """None where there is no model to compare by."""
         if self._shared is not None:
             self._shared.begin()
@@ -68,25 +68,25 @@ class SemanticGate:
             and candidate.likelihood >= self.learner.threshold
             and self._draw() >= self._sample
         )
-        return Look(question, partition, version, vector, candidate, give)
+        return SemanticLookup(question, partition, version, vector, candidate, give)
 
-    def given(self, candidate: Candidate) -> None:
+    def given(self, candidate: QuestionCandidate) -> None:
         """Its answer was given."""
         self._given[candidate.kept.place.key] = candidate.likelihood
         if len(self._given) > _RECENT:
             self._given.popitem(last=False)
 
-    def gone(self, candidate: Candidate) -> None:
+    def gone(self, candidate: QuestionCandidate) -> None:
         """Its answer is no longer there, or no longer true."""
         self._nearest.remove(candidate.number)
 
-    def keep(self, look: Look, place: Place) -> None:
+    def keep(self, look: SemanticLookup, place: CacheAddress) -> None:
         """The answer to this question lies there from now on."""
         self._nearest.add(look.question, look.vector, place, look.partition, look.version)
         if self._shared is not None:
             self._shared.tell(look, place)
 
-    async def learn(self, look: Look, kept: str, new: str) -> None:
+    async def learn(self, look: SemanticLookup, kept: str, new: str) -> None:
         """What was kept for the candidate, and what has been answered now."""
         if look.candidate is None:
             return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contract.messages import ChatRequest
-    from contract.tiers import Place, Purge
+    from contract.tiers import CacheAddress, Purge
 
 CANDIDATES = 5
 LEAST_COSINE = 0.6
@@ -44,21 +44,21 @@ class Index(Protocol):
 SomeIndex = TypeVar("SomeIndex", bound=Index)
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredQuestion(msgspec.Struct, frozen=True):
     """A kept question: where its answer lies, and the partition that it belongs to."""
 
     question: str
-    place: Place
+    place: CacheAddress
     partition: str
     version: str = ""
     """Of the sources, when it was answered."""
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class QuestionCandidate(msgspec.Struct, frozen=True):
     """A kept question that may be the same as the one asked."""
 
     number: int
-    kept: Kept
+    kept: StoredQuestion
     cosine: float
     likelihood: float
 
@@ -70,14 +70,16 @@ class Nearest(Generic[SomeIndex]):
         self._make_index = make_index
         self._most = most
         self.indexes: dict[str, SomeIndex] = {}
-        self._kept: OrderedDict[int, Kept] = OrderedDict()
+        self._kept: OrderedDict[int, StoredQuestion] = OrderedDict()
         self._by_key: dict[bytes, int] = {}
         self._next = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, question: str, vector: NDArray[np.float32], place: Place, partition: str, version: str = "") -> None:
+    def add(
+        self, question: str, vector: NDArray[np.float32], place: CacheAddress, partition: str, version: str = ""
+    ) -> None:
         """Keeps a question whose answer lies at `place`."""
         known = self._by_key.get(place.key)
         if known is not None:
@@ -85,7 +87,7 @@ class Nearest(Generic[SomeIndex]):
         while len(self._kept) >= self._most:
             self.remove(next(iter(self._kept)))
         number = self._next = self._next + 1
-        self._kept[number] = Kept(question, place, partition, version)
+        self._kept[number] = StoredQuestion(question, place, partition, version)
         self._by_key[place.key] = number
         if partition not in self.indexes:
             self.indexes[partition] = self._make_index()
@@ -112,17 +114,17 @@ class Nearest(Generic[SomeIndex]):
             self.remove(number)
         return [key for _, key in gone]
 
-    def find(self, question: str, vector: NDArray[np.float32], partition: str) -> Candidate | None:
+    def find(self, question: str, vector: NDArray[np.float32], partition: str) -> QuestionCandidate | None:
         """The kept question that is most likely the same, of the nearest few; None where the words forbid them all."""
         index = self.indexes.get(partition)
-        best: Candidate | None = None
+        best: QuestionCandidate | None = None
         for number, cosine in index.search(vector, CANDIDATES) if index is not None else ():
             kept = self._kept.get(number)
             if kept is None or cosine < LEAST_COSINE or disagreement(question, kept.question):
                 continue
             likely = likelihood(cosine, question, kept.question)
             if best is None or likely > best.likelihood:
-                best = Candidate(number, kept, cosine, likely)
+                best = QuestionCandidate(number, kept, cosine, likely)
         return best
 
 

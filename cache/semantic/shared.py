@@ -13,12 +13,12 @@ import numpy as np
 import structlog
 
 from cache.tier import DEADLINE_S, PAUSE_S
-from contract.tiers import Place
+from contract.tiers import CacheAddress
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from cache.semantic.look import Look
+    from cache.semantic.lookup import SemanticLookup
     from cache.semantic.nearest import Nearest
 
 _AT_ONCE = 200
@@ -45,14 +45,14 @@ class SharedQuestions:
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="follow-questions")
 
-    def tell(self, look: Look, place: Place) -> None:
+    def tell(self, look: SemanticLookup, place: CacheAddress) -> None:
         """Tells the others of a question whose answer lies at `place`. Returns at once."""
         if len(self._telling) < _MOST_TELLING:
             task = asyncio.create_task(self._tell(look, place))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    async def _tell(self, look: Look, place: Place) -> None:
+    async def _tell(self, look: SemanticLookup, place: CacheAddress) -> None:
         told: dict[Any, Any] = {
             "by": self._me,
             "question": look.question.encode("utf-8", "replace"),
@@ -87,7 +87,7 @@ class SharedQuestions:
         try:
             if told[b"by"].decode() == self._me:
                 return
-            place = Place(told[b"owner"].decode(), told[b"model"].decode(), told[b"key"])
+            place = CacheAddress(told[b"owner"].decode(), told[b"model"].decode(), told[b"key"])
             vector = np.frombuffer(told[b"vector"], dtype=np.float16).astype(np.float32)
             self._nearest.add(
                 told[b"question"].decode(), vector, place, told[b"partition"].decode(), told[b"version"].decode()

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from access.callers.conflicts import InTheWay, NotThere
 from access.callers.directory import check_key_options, check_options, read_key_options
+from access.callers.errors import Conflict, NotFound
 from access.opening import pepper_of
 from config.secret import masked
 from config.units import parse_duration
@@ -64,7 +64,7 @@ class PartyView:
 
 
 class Administration:
-    """Raises `NotThere`, `InTheWay`, and `ValueError` for what is wrong with the input."""
+    """Raises `NotFound`, `Conflict`, and `ValueError` for what is wrong with the input."""
 
     def __init__(
         self, config: Callable[[], Config], database: Database, clock: Callable[[], float] = time.time
@@ -84,7 +84,7 @@ class Administration:
     ) -> tuple[KeyView, str]:
         """(the key's record, the key, which is told this once). `expires` is a time, or how long from now."""
         if await self._options("app", app) is None:
-            raise NotThere(f"there is no app {app[:128]}; known here: {', '.join(await self._names('app')) or 'none'}")
+            raise NotFound(f"there is no app {app[:128]}; known here: {', '.join(await self._names('app')) or 'none'}")
         narrowing = check_key_options(options or {}, self._config().surfaces)
         self._check_names(json.loads(narrowing))
         if len(name) > 128 or not name.isprintable():
@@ -125,7 +125,7 @@ class Administration:
         """One of them."""
         found = next((each for each in await self.parties(kind) if each.name == name), None)
         if found is None:
-            raise NotThere(f"there is no {kind} {name[:128]}")
+            raise NotFound(f"there is no {kind} {name[:128]}")
         return found
 
     async def put_party(self, actor: str, kind: Kind, name: str, options: Mapping[str, Any], *, new: bool) -> PartyView:
@@ -150,12 +150,12 @@ class Administration:
         if below is not None:
             for each in await self.parties(below):  # type: ignore[arg-type]
                 if each.options.get(kind) == name:
-                    raise InTheWay(f"the {below} {each.name} belongs to it")
+                    raise Conflict(f"the {below} {each.name} belongs to it")
         await self._registry.remove_party(actor, kind, name)
 
     def _not_declared(self, kind: Kind, name: str) -> None:
         if name in _declared(self._config(), kind):
-            raise InTheWay(f"the {kind} {name} is in the configuration file: change it there")
+            raise Conflict(f"the {kind} {name} is in the configuration file: change it there")
 
     async def _options(self, kind: Kind, name: object) -> object:
         if not isinstance(name, str):

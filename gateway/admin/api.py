@@ -11,28 +11,28 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from access.callers.conflicts import InTheWay, NotThere
+from access.callers.errors import Conflict, NotFound
 from gateway import __version__
+from gateway.admin.auth import AuthMiddleware
 from gateway.admin.callers import callers
-from gateway.admin.door import Door
 from gateway.admin.operating import operating
 from gateway.admin.reading import reading
 
 if TYPE_CHECKING:
-    from gateway.admin.plane import AdminPlane
+    from gateway.admin.service import AdminService
 
 
-class Told(BaseModel):
+class ErrorBody(BaseModel):
     """What is wrong: `code` for programs, `message` for people."""
 
     code: str
     message: str
 
 
-class Problem(BaseModel):
+class ErrorResponse(BaseModel):
     """The body of every answer that is an error."""
 
-    error: Told
+    error: ErrorBody
 
 
 class _AdminApp(FastAPI):
@@ -48,19 +48,19 @@ class _AdminApp(FastAPI):
         return self.openapi_schema or {}
 
 
-def admin_api(plane: AdminPlane) -> FastAPI:
+def admin_api(plane: AdminService) -> FastAPI:
     """To be mounted at `/admin`, or served by itself."""
     app = _AdminApp(
         title="Gatehouse admin",
         servers=[{"url": "/admin"}],
-        responses={status: {"model": Problem} for status in (400, 401, 403, 404, 409, 503)},
+        responses={status: {"model": ErrorResponse} for status in (400, 401, 403, 404, 409, 503)},
         version=__version__,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(Door, plane=plane, refuse=_http_error)
+    app.add_middleware(AuthMiddleware, plane=plane, refuse=_http_error)
     for routes in (callers(plane), reading(plane), operating(plane)):
         app.include_router(routes, prefix="/v1")
     # Who has no key learns nothing, not even what there is.
@@ -70,13 +70,13 @@ def admin_api(plane: AdminPlane) -> FastAPI:
     for status in _CODES:
         app.add_exception_handler(status, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_input)
-    kinds: list[type[Exception]] = [NotThere, InTheWay, ValueError, *_outages(plane)]
+    kinds: list[type[Exception]] = [NotFound, Conflict, ValueError, *_outages(plane)]
     for kind in kinds:
         app.add_exception_handler(kind, _failed)
     return app
 
 
-def _outages(plane: AdminPlane) -> list[type[Exception]]:
+def _outages(plane: AdminService) -> list[type[Exception]]:
     """What a database that is gone may raise; its packages are there only where there is one."""
     found: list[type[Exception]] = [OSError, TimeoutError]
     if plane.config().server.database is not None:
@@ -123,9 +123,9 @@ async def _wrong_input(_: Request, error: Exception) -> Response:
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    if isinstance(error, NotThere):
+    if isinstance(error, NotFound):
         return _told(404, "not_found", str(error))
-    if isinstance(error, InTheWay):
+    if isinstance(error, Conflict):
         return _told(409, "conflict", str(error))
     if isinstance(error, ValueError):
         return _told(400, "invalid_request", str(error))

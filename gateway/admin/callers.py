@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.administration import KINDS, KeyView, Kind, PartyView
-from gateway.admin.plane import Actor
+from gateway.admin.service import Actor
 
 if TYPE_CHECKING:
-    from gateway.admin.plane import AdminPlane
+    from gateway.admin.service import AdminService
 
 
 class NewKey(BaseModel):
@@ -54,13 +54,13 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True)
-class MadeKey(KeyView):
+class CreatedKey(KeyView):
     """A key that was just made. `key` is told this once and kept nowhere."""
 
     key: str
 
 
-def callers(plane: AdminPlane) -> APIRouter:
+def callers(plane: AdminService) -> APIRouter:
     """`/keys`, `/organisations`, `/teams`, `/apps`."""
     router = APIRouter()
     _keys(router, plane)
@@ -69,7 +69,7 @@ def callers(plane: AdminPlane) -> APIRouter:
     return router
 
 
-def _keys(router: APIRouter, plane: AdminPlane) -> None:
+def _keys(router: APIRouter, plane: AdminService) -> None:
     reads, writes = Depends(plane.needs("viewer")), Depends(plane.needs("admin"))
 
     @router.get("/keys", dependencies=[reads], tags=["keys"])
@@ -78,7 +78,7 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
         return await plane.administration().keys(app)
 
     @router.post("/keys", status_code=201, tags=["keys"])
-    async def create_key(asked: NewKey, actor: Actor = writes) -> MadeKey:
+    async def create_key(asked: NewKey, actor: Actor = writes) -> CreatedKey:
         """Makes a key. It is in this answer and nowhere else."""
         options = asked.model_dump(
             include={"models", "pipelines", "sources", "surfaces", "networks"}, exclude_none=True
@@ -87,7 +87,7 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
         return _made(*made)
 
     @router.post("/keys/{identity}/rotate", status_code=201, tags=["keys"])
-    async def rotate_key(identity: str, asked: Rotation | None = None, actor: Actor = writes) -> MadeKey:
+    async def rotate_key(identity: str, asked: Rotation | None = None, actor: Actor = writes) -> CreatedKey:
         """A new key in the place of one that goes on for a while."""
         asked = asked or Rotation()
         return _made(*await plane.administration().rotate_key(actor.name, identity, asked.overlap, asked.expires))
@@ -98,11 +98,11 @@ def _keys(router: APIRouter, plane: AdminPlane) -> None:
         await plane.administration().revoke_key(actor.name, identity)
 
 
-def _made(view: KeyView, key: str) -> MadeKey:
-    return MadeKey(**asdict(view), key=key)
+def _made(view: KeyView, key: str) -> CreatedKey:
+    return CreatedKey(**asdict(view), key=key)
 
 
-def _parties(router: APIRouter, plane: AdminPlane, kind: Kind) -> None:
+def _parties(router: APIRouter, plane: AdminService, kind: Kind) -> None:
     reads, writes = Depends(plane.needs("viewer")), Depends(plane.needs("admin"))
     path = f"/{kind}s"
     tags: list[str | Enum] = [path[1:]]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query
 
 from config.units import parse_duration
-from gateway.admin.plane import Actor
+from gateway.admin.service import Actor
 
 if TYPE_CHECKING:
-    from gateway.admin.plane import AdminPlane
+    from gateway.admin.service import AdminService
 
 
-def operating(plane: AdminPlane) -> APIRouter:
+def operating(plane: AdminService) -> APIRouter:
     """`/cache`, `/reload`."""
     router = APIRouter()
     owner = Depends(plane.needs("owner"))
@@ -50,7 +50,7 @@ def operating(plane: AdminPlane) -> APIRouter:
     return router
 
 
-async def _purge(plane: AdminPlane, app: str, model: str, before: float | None) -> int:
+async def _purge(plane: AdminService, app: str, model: str, before: float | None) -> int:
     from contract.tiers import Purge
 
     owners = [app] if app else ["", "anonymous", *plane.runtime.resources.accounts.apps()]

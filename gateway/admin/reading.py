@@ -14,13 +14,13 @@ from access.ledger.entry import REQUEST_FILTERS, WHOSE
 from access.limits.counters import Unreachable
 
 if TYPE_CHECKING:
-    from gateway.admin.plane import AdminPlane
+    from gateway.admin.service import AdminService
 
 _TIMES = ("since", "until")
 _Time = Annotated[str, Query(description="2026-07-21, 2026-07-21T14:30Z, or 90m, 24h, 7d ago.")]
 
 
-def reading(plane: AdminPlane) -> APIRouter:
+def reading(plane: AdminService) -> APIRouter:
     """`/usage`, `/requests`, `/budgets`, `/audit`."""
     router = APIRouter(dependencies=[Depends(plane.needs("viewer"))])
     _ledger(router, plane)
@@ -41,7 +41,7 @@ def reading(plane: AdminPlane) -> APIRouter:
     return router
 
 
-def _ledger(router: APIRouter, plane: AdminPlane) -> None:
+def _ledger(router: APIRouter, plane: AdminService) -> None:
     @router.get("/usage", tags=["usage"], response_model=None, openapi_extra=_filters_of(WHOSE))
     async def usage(
         request: Request,
@@ -91,7 +91,7 @@ def _ledger(router: APIRouter, plane: AdminPlane) -> None:
         return found
 
 
-def _audit(router: APIRouter, plane: AdminPlane) -> None:
+def _audit(router: APIRouter, plane: AdminService) -> None:
     @router.get("/audit", tags=["audit"])
     async def audit(before: int | None = None, limit: int = 100) -> dict[str, Any]:
         """Who did what, the newest first; `next` is the `before` of the next page, null at the end."""

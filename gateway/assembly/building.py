@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from access.callers.directory import Directory, key_sets
+from access.callers.directory import CallerDirectory, key_sets
 from access.callers.keys import TokenCallers
 from access.ledger.pricing import learn_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
-from gateway.engine.asides import Asides
+from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
+from gateway.engine.background_calls import BackgroundCalls
 from gateway.engine.pipeline import NO_QUOTA, Pipeline, Route
 from gateway.engine.runtime import Engine
 from router.dispatch import Dispatcher
@@ -47,10 +47,10 @@ async def build(config: Config, resources: Resources) -> Engine:
         }
         dispatcher = Dispatcher(providers, resources.health)
         prices = prices_of(config)
-        directory = Directory(config, resources.accounts.keys)
+        directory = CallerDirectory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
-        asides = Asides(dispatcher, quota, prices, resources.accounts.finished)
+        asides = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
         limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
         pipeline = Pipeline(routes, keys, dispatcher, pipelines, asides, limits)
         owned = stack.pop_all()
@@ -78,7 +78,7 @@ async def build(config: Config, resources: Resources) -> Engine:
     )
 
 
-def _bind(resources: Resources, routes: Mapping[str, Route], asides: Asides) -> None:
+def _bind(resources: Resources, routes: Mapping[str, Route], asides: BackgroundCalls) -> None:
     """Sources ask their embedding models through this engine from now on."""
     for name, embedder in resources.provider_embedders():
         if (route := routes.get(name)) is not None:
@@ -98,15 +98,15 @@ def _pipeline(
     if retrieval is not None:
         sources = retrieval.sources
         context, tools = retrieval.context(name), retrieval.tools(pipeline.tools, pipeline.tool_steps)
-    recall = caches.recall(name, sources) if caches is not None else None
-    routing = routers.routing(pipeline.route) if routers is not None else None
+    cache = caches.phase(name, sources) if caches is not None else None
+    routing = routers.routing(pipeline.router) if routers is not None else None
     return Route(
         name,
-        route_policy(pipeline.answer, config.models[pipeline.answer]),
+        route_policy(pipeline.model, config.models[pipeline.model]),
         context or NO_CONTEXT,
         _guards(config, pipeline, resources),
         tools or NO_TOOLS,
-        recall or NO_RECALL,
+        cache or NO_CACHE,
         routing or NO_ROUTING,
     )
 
@@ -160,7 +160,7 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
     )
 
 
-def _tokens(config: Config, directory: Directory, resources: Resources) -> TokenCallers | None:
+def _tokens(config: Config, directory: CallerDirectory, resources: Resources) -> TokenCallers | None:
     """Identity providers, asked over the network only when a token comes."""
     if not config.identity:
         return None

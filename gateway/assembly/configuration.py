@@ -13,7 +13,7 @@ import config.manual
 from gateway.assembly.catalog import KINDS
 
 if TYPE_CHECKING:
-    from config.loading import Places
+    from config.loading import SourcePositions
     from config.references import Files
     from config.root import Config
 
@@ -33,7 +33,7 @@ def load_with_places(
     environ: Mapping[str, str] = os.environ,
     listen: str | None = None,
     files: Files | None = None,
-) -> tuple[Config, Places]:
+) -> tuple[Config, SourcePositions]:
     """See `config.loading.load_with_places`."""
     return config.loading.load_with_places(path, KINDS, environ, listen, files)
 

@@ -71,7 +71,7 @@ def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, 
 
     from sqlalchemy.exc import SQLAlchemyError
 
-    from access.callers.conflicts import InTheWay, NotThere
+    from access.callers.errors import Conflict, NotFound
     from access.database.store import Database
     from gateway.admin.administration import Administration
 
@@ -87,7 +87,7 @@ def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, 
 
     try:
         return asyncio.run(run())
-    except (NotThere, InTheWay, ValueError) as error:
+    except (NotFound, Conflict, ValueError) as error:
         fail(str(error))
     except (OSError, TimeoutError, SQLAlchemyError) as error:
         fail(f"the database can't be reached ({type(error).__name__})", 1)
@@ -231,7 +231,7 @@ def usage(
         fail(f"--only {wrong[0][:60]} is no filter; write it like team=support")
     where = dict(each.partition("=")[::2] for each in only or ())
 
-    async def ask(desk: Administration) -> tuple[list[reports.Line], tuple[int, Decimal]]:
+    async def ask(desk: Administration) -> tuple[list[reports.ReportRow], tuple[int, Decimal]]:
         begin, end = (reports.read_time(each, time.time()) if each else None for each in (since, until))
         if begin is not None and end is not None and begin >= end:
             raise ValueError("--since is not before --until")
@@ -254,10 +254,10 @@ def usage(
 
 def _tell_kept_aside(settings: Config) -> None:
     """What is missing in the sums, as far as this machine knows."""
-    from access.ledger.aside import Aside
+    from access.ledger.set_aside import SetAsideLines
     from config.folders import data_folder
 
-    aside = Aside(data_folder(settings.server) / "journal")
+    aside = SetAsideLines(data_folder(settings.server) / "journal")
     aside.look()
     if aside.lines:
         told = f"{aside.lines} lines of journals of this machine can't be read, and are in no sum"

@@ -11,19 +11,20 @@ from config.findings import nearest
 from gateway.commands.first_mistakes import first_mistakes
 
 if TYPE_CHECKING:
-    from config.beside import Remark
     from config.document import Path
-    from config.loading import Places
+    from config.loading import SourcePositions
     from config.problems import Problem
+    from config.raw import Remark
     from config.root import Config
 
 _NAMED = 5
 _SECTIONS = ("providers", "guardrails", "routers", "sources", "tools")
 
 
-def advise(config: Config, places: Places) -> list[Problem]:
+def advise(config: Config, places: SourcePositions) -> list[Problem]:
     """All warnings, in the file's order."""
     remarks = [
+        *(each.remark for each in config.old_names),
         *_without_a_price(config),
         *_prices_of_nothing(config),
         *_of_components(config),

@@ -41,7 +41,7 @@ class Pair(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
-class Judged(msgspec.Struct, frozen=True):
+class JudgedPair(msgspec.Struct, frozen=True):
     """What the gates say of a pair: why not, or how likely it is."""
 
     pair: Pair
@@ -49,10 +49,10 @@ class Judged(msgspec.Struct, frozen=True):
     likelihood: float
 
 
-class Report(msgspec.Struct, frozen=True):
+class CacheReport(msgspec.Struct, frozen=True):
     """All pairs, with the threshold that a bound of wrong hits allows."""
 
-    judged: list[Judged]
+    judged: list[JudgedPair]
     wrong_hits: float
     threshold: float
     microseconds: float
@@ -110,7 +110,7 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-async def measure(path: Path, wrong_hits: float) -> Report:
+async def measure(path: Path, wrong_hits: float) -> CacheReport:
     """Judges all pairs, and near misses of those that are the same. Raises `ValueError`."""
     pairs = read_pairs(path)
     made = near_misses([each.one for each in pairs if each.same])
@@ -126,18 +126,18 @@ async def measure(path: Path, wrong_hits: float) -> Report:
     started = time.process_time()
     judged = [_judge(each, vectors) for each in pairs]
     microseconds = (time.process_time() - started) / len(pairs) * 1e6
-    return Report(judged, wrong_hits, _threshold(judged, wrong_hits), microseconds)
+    return CacheReport(judged, wrong_hits, _threshold(judged, wrong_hits), microseconds)
 
 
-def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> Judged:
+def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
     cosine = float(vectors[pair.one] @ vectors[pair.other])
     if cosine < LEAST_COSINE:
-        return Judged(pair, "too far apart", 0.0)
+        return JudgedPair(pair, "too far apart", 0.0)
     reason = disagreement(pair.one, pair.other)
-    return Judged(pair, reason, 0.0 if reason else likelihood(cosine, pair.one, pair.other))
+    return JudgedPair(pair, reason, 0.0 if reason else likelihood(cosine, pair.one, pair.other))
 
 
-def _threshold(judged: Sequence[Judged], wrong_hits: float) -> float:
+def _threshold(judged: Sequence[JudgedPair], wrong_hits: float) -> float:
     """The lowest with no more wrong hits than that, of all different pairs."""
     different = [each for each in judged if not each.pair.same]
     allowed = wrong_hits * len(different)

@@ -39,7 +39,7 @@ _PRESIDIO = {
 }  # fmt: skip
 
 
-class Case(msgspec.Struct, frozen=True):
+class GuardrailCase(msgspec.Struct, frozen=True):
     """One text with what is known of it."""
 
     text: str
@@ -61,7 +61,7 @@ class KindScore(msgspec.Struct):
         return 5 * precision * recall / max(1e-9, 4 * precision + recall)
 
 
-class Report(msgspec.Struct):
+class GuardrailReport(msgspec.Struct):
     """The figures. `flagged` by label: (blocked or flagged, all)."""
 
     flagged: dict[str, tuple[int, int]]
@@ -88,7 +88,7 @@ class Report(msgspec.Struct):
         yield f"{1e6 * self.seconds / max(1, self.characters):.1f} ms a kilobyte"
 
 
-def read_cases(path: Path) -> list[Case]:
+def read_cases(path: Path) -> list[GuardrailCase]:
     """Raises `ValueError` naming the line that can't be read."""
     text = path.read_text("utf-8")
     if text.lstrip().startswith("["):
@@ -103,28 +103,28 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
-def _case(item: Any, where: str) -> Case:
+def _case(item: Any, where: str) -> GuardrailCase:
     if not isinstance(item, dict) or not isinstance(item.get("text", item.get("full_text")), str):
         raise ValueError(f'{where}: write {{"text": "...", "label": "..."}} or {{"text": "...", "spans": [...]}}')
     text, label = str(item.get("text", item.get("full_text"))), str(item.get("label", ""))
     spans = item.get("spans")
     if spans is None:
-        return Case(text, label)
+        return GuardrailCase(text, label)
     read = [
         (span["start_position"], span["end_position"], span["entity_type"]) if isinstance(span, dict) else tuple(span)
         for span in spans
     ]
-    return Case(
+    return GuardrailCase(
         text,
         label,
         tuple((int(start), int(end), _PRESIDIO.get(str(kind).upper(), str(kind).upper())) for start, end, kind in read),
     )
 
 
-async def evaluate(guards: Chain, cases: Sequence[Case]) -> Report:
+async def evaluate(guards: Chain, cases: Sequence[GuardrailCase]) -> GuardrailReport:
     """Runs every case through the guardrails of the way in, one after another."""
     flagged: dict[str, list[int]] = {}
-    report = Report({}, {})
+    report = GuardrailReport({}, {})
     personal = [guard for guard in guards.inputs if isinstance(guard, RequestMasker)]
     looked_for = frozenset(kind for guard in personal for kind in guard.kinds)
     for case in cases:
@@ -150,7 +150,7 @@ async def evaluate(guards: Chain, cases: Sequence[Case]) -> Report:
     return report
 
 
-def _compare(case: Case, found: Iterable[Span], looked_for: frozenset[str], report: Report) -> None:
+def _compare(case: GuardrailCase, found: Iterable[Span], looked_for: frozenset[str], report: GuardrailReport) -> None:
     """Counts one text. Spans of kinds that nobody looks for count neither way."""
     given = list(found)
     truth = case.spans or ()
@@ -178,7 +178,7 @@ def _overlap(start: int, end: int, span: Span) -> float:
     return common / (max(end, span.end) - min(start, span.start)) if common > 0 else 0.0
 
 
-async def measure(config: Config, pipeline: PipelineConfig, paths: Sequence[Path]) -> Report:
+async def measure(config: Config, pipeline: PipelineConfig, paths: Sequence[Path]) -> GuardrailReport:
     """The report of one pipeline's guardrails on the cases of some files. Raises `ValueError` for bad cases."""
     resources = Resources(HealthBook())
     try:

@@ -14,9 +14,9 @@ from config.secret import Secret
 from config.struct import Ref
 
 if TYPE_CHECKING:
-    from config.beside import Remark
+    from config.raw import Remark
     from config.root import Config
-    from config.shape import Spot
+    from config.shape import ConfigNode
 
 
 # $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
@@ -28,12 +28,12 @@ _IDLE = {
         "no pipeline names this guardrail: it checks nothing",
         "name it under guard_input or guard_output of a pipeline",
     ),
-    "caches": ("no pipeline names this cache: it keeps nothing", "name it under recall of a pipeline"),
-    "routers": ("no pipeline names this router: it decides nothing", "name it under route of a pipeline"),
+    "caches": ("no pipeline names this cache: it keeps nothing", "name it under cache of a pipeline"),
+    "routers": ("no pipeline names this router: it decides nothing", "name it under router of a pipeline"),
 }
 
 
-def first_mistakes(config: Config, spots: Iterable[Spot]) -> Iterator[Remark]:
+def first_mistakes(config: Config, spots: Iterable[ConfigNode]) -> Iterator[Remark]:
     """What is right, and probably not as meant. `spots` are the places of the file."""
     spots = list(spots)
     yield from _placeholders(spots)
@@ -43,7 +43,7 @@ def first_mistakes(config: Config, spots: Iterable[Spot]) -> Iterator[Remark]:
     yield from _short_keys(config)
 
 
-def _placeholders(spots: Iterable[Spot]) -> Iterator[Remark]:
+def _placeholders(spots: Iterable[ConfigNode]) -> Iterator[Remark]:
     for spot in spots:
         written = isinstance(spot.value, str) and not isinstance(spot.value, Substituted)
         if written and spot.annotation is Secret and _PLACEHOLDER.fullmatch(spot.value):
@@ -59,7 +59,7 @@ def _addresses(config: Config) -> Iterator[Remark]:
             yield ("providers", name, network.address_key), *remark
 
 
-def _idle(config: Config, spots: Iterable[Spot]) -> Iterator[Remark]:
+def _idle(config: Config, spots: Iterable[ConfigNode]) -> Iterator[Remark]:
     named = {
         (marker.section, spot.value.partition("/")[0] if marker.prefix else spot.value)
         for spot in spots
@@ -80,7 +80,7 @@ def _idle(config: Config, spots: Iterable[Spot]) -> Iterator[Remark]:
 def _ways_round(config: Config) -> Iterator[Remark]:
     """Apps that may ask for every model, so also for the one behind a pipeline with guardrails."""
     guarded = {
-        model.pipeline: config.pipelines[model.pipeline].answer
+        model.pipeline: config.pipelines[model.pipeline].model
         for model in config.models.values()
         if model.pipeline
         and (config.pipelines[model.pipeline].guard_input or config.pipelines[model.pipeline].guard_output)

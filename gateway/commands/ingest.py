@@ -17,7 +17,7 @@ from gateway.engine.resources import Resources
 from rag.assembly import documents_of, embedder_of, open_source, place_of
 from rag.documents.kinds import OTHERS, SUFFIXES, check_name
 from rag.documents.reading import load_file
-from rag.ingest import Report
+from rag.ingest import IngestReport
 from router.health import HealthBook
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _BAR = 30
 _EVERY_S = 0.2
 
 
-async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
+async def ingest(config: Config, name: str, paths: Sequence[Path]) -> IngestReport:
     """One pass over a source; `paths` are handed in to one of kind `documents`. Raises `ValueError`, `OSError`."""
     source_config = _documents(config, name)
     if paths and not source_config.takes_documents:
@@ -44,7 +44,7 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> Report:
         resources.accounts = await open_ledger(config.server)
         async with opened(config, name, resources) as source:
             source.tells = False
-            report = Report()
+            report = IngestReport()
             if paths:
                 report = await source.add(_items(paths, _documents(config, name).read.size))
             passed = await source.ingest(bar.tell)
@@ -81,7 +81,7 @@ def _documents(config: Config, name: str) -> DocumentSourceConfig:
     return found
 
 
-def _together(handed: Report, passed: Report) -> Report:
+def _together(handed: IngestReport, passed: IngestReport) -> IngestReport:
     handed.embedded += passed.embedded
     return handed
 

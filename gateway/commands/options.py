@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from config import Config
-    from config.loading import Places
+    from config.loading import SourcePositions
 
 DEFAULT_CONFIG = Path("gatehouse.yaml")
 
@@ -42,7 +42,7 @@ def load_config_to_run(path: Path) -> Config:
     return load_config(path)
 
 
-def load_config_with_places(path: Path) -> tuple[Config, Places]:
+def load_config_with_places(path: Path) -> tuple[Config, SourcePositions]:
     """The same, and where everything stands in the file."""
     from config import ConfigError
     from gateway.assembly.configuration import load_with_places

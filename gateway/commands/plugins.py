@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from access.ledger.aligned import aligned
-from config.kinds import Kinds, Offer
+from config.kinds import KindEntry, Kinds
 from gateway import __version__
 
 _OURS = "gatehouse-platform"
@@ -31,7 +31,7 @@ def plugins(kinds: Kinds) -> list[Plugin]:
     return [_plugin(each) for each in kinds.offers()]
 
 
-def _plugin(offer: Offer) -> Plugin:
+def _plugin(offer: KindEntry) -> Plugin:
     package, version = (offer.package, offer.version) if offer.package else (_OURS, __version__)
     return Plugin(offer.seam, offer.kind, offer.place, package, version, offer.problem)
 

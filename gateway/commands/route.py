@@ -32,7 +32,7 @@ NONE = "none"
 _WORST = 8
 
 
-class Case(msgspec.Struct, frozen=True):
+class RouteCase(msgspec.Struct, frozen=True):
     """A question with its intent (`none` for what is out of scope), and whether a simple model gets it right."""
 
     text: str
@@ -40,13 +40,13 @@ class Case(msgspec.Struct, frozen=True):
     simple_ok: bool | None = None
 
 
-def read_cases(path: Path) -> list[Case]:
+def read_cases(path: Path) -> list[RouteCase]:
     """One JSON object a line. Raises `ValueError` naming the line that can't be read."""
     cases = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.strip():
             try:
-                cases.append(msgspec.convert(json.loads(line), Case))
+                cases.append(msgspec.convert(json.loads(line), RouteCase))
             except (json.JSONDecodeError, msgspec.ValidationError):
                 raise ValueError(
                     f'{path}:{number}: write {{"text": "...", "intent": "name or none"}}, or "simple_ok": true'
@@ -112,7 +112,7 @@ async def measure(config: Config, name: str, path: Path) -> tuple[list[str], str
     )
 
 
-async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[Case]) -> list[str]:
+async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[RouteCase]) -> list[str]:
     classifier = router.classifier if isinstance(router, Router) else None
     if classifier is None:
         raise ValueError(f"{name}: {router.status()}")
@@ -140,7 +140,7 @@ async def _intents(router: Routing, name: str, resources: Resources, cases: Sequ
     return lines
 
 
-def _costs(cases: Sequence[Case]) -> list[tuple[float, float, float]]:
+def _costs(cases: Sequence[RouteCase]) -> list[tuple[float, float, float]]:
     """Limits of the score, with the share that goes to the simple model, and the share that is answered well.
 
     The other model is taken to be right.

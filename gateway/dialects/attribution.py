@@ -13,12 +13,12 @@ import msgspec
 from contract.messages import ChatRequest, Message, Text
 
 if TYPE_CHECKING:
-    from gateway.dialects.losses import Losses
+    from gateway.dialects.dropped_params import DroppedParams
 
 _LINE = "x-anthropic-billing-header:"
 
 
-def without_attribution(request: ChatRequest, losses: Losses) -> tuple[Message, ...]:
+def without_attribution(request: ChatRequest, losses: DroppedParams) -> tuple[Message, ...]:
     """The messages as a vendor other than Anthropic gets them."""
     messages = request.messages
     first = messages[0] if request.dialect == "anthropic" and messages else None

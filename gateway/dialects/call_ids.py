@@ -16,7 +16,7 @@ from contract.messages import Message, Part, ToolCall, ToolResult
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.dialects.names import Rule
+    from gateway.dialects.names import NameRule
 
 
 def call_ids(messages: tuple[Message, ...]) -> list[str]:
@@ -29,7 +29,7 @@ def call_ids(messages: tuple[Message, ...]) -> list[str]:
     ]
 
 
-def fit_ids(messages: tuple[Message, ...], rule: Rule) -> tuple[Message, ...]:
+def fit_ids(messages: tuple[Message, ...], rule: NameRule) -> tuple[Message, ...]:
     """The messages, each call with an id of its own that fits, and each result with its call's."""
     calls: list[str] = []
     ids: set[str] = set()
@@ -51,7 +51,7 @@ def fit_ids(messages: tuple[Message, ...], rule: Rule) -> tuple[Message, ...]:
 class _Ledger:
     """Goes through a conversation from its beginning."""
 
-    def __init__(self, rule: Rule, taken: set[str]) -> None:
+    def __init__(self, rule: NameRule, taken: set[str]) -> None:
         self._rule = rule
         # No made id may be one that stands elsewhere.
         self._taken = taken

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from contract.dialect import Dialect, InboundCall, WireOptions
-from contract.errors import CutShort, InvalidRequest, MalformedReply, ServerFault, UpstreamError
+from contract.errors import IncompleteReply, InvalidRequest, MalformedReply, ServerFault, UpstreamError
 from contract.messages import (
     ChatRequest,
     Document,
@@ -229,7 +229,7 @@ class DialectConformance:
         stream = written(self.dialect, data.draw(self.answers), stream=True)
         end = stream.rfind(self.end)
         assert end >= 0
-        with pytest.raises((CutShort, MalformedReply, UpstreamError)):
+        with pytest.raises((IncompleteReply, MalformedReply, UpstreamError)):
             read(self.dialect, [stream[: place % end]], stream=True)
 
     @quick

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason
-from contract.errors import CutShort, MalformedReply, ServerFault, UpstreamError
+from contract.errors import IncompleteReply, MalformedReply, ServerFault, UpstreamError
 from gateway.dialects.fields import too_deep
 
 _decode = msgspec.json.Decoder().decode
@@ -129,7 +129,7 @@ def _check(pieces: list[str]) -> None:
         value, deep = None, True
     except msgspec.DecodeError as error:
         if "truncated" in str(error):
-            raise CutShort("The provider's answer ends within the arguments of a tool call") from None
+            raise IncompleteReply("The provider's answer ends within the arguments of a tool call") from None
         return
     except UnicodeEncodeError:
         return

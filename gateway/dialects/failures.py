@@ -10,11 +10,11 @@ from urllib.parse import unquote
 import msgspec
 
 from contract.errors import (
+    ContentRefused,
     ContextWindowExceeded,
     CredentialRefused,
     Overloaded,
     RateLimited,
-    Refusal,
     RequestRefused,
     RequestTooLarge,
     ServerFault,
@@ -59,7 +59,7 @@ def upstream_failure(
     if found == "context":
         return ContextWindowExceeded(shown or "The prompt is too long for this model", upstream_status=status)
     if found == "refusal":
-        return Refusal(shown or "The provider's content policy declined the request", upstream_status=status)
+        return ContentRefused(shown or "The provider's content policy declined the request", upstream_status=status)
     if found == "large":
         return RequestTooLarge("The request is larger than the provider takes", upstream_status=status)
     if found in _CREDENTIALS:

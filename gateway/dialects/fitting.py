@@ -12,8 +12,8 @@ from gateway.dialects.names import fit_names
 
 if TYPE_CHECKING:
     from contract.messages import ChatRequest
-    from gateway.dialects.losses import Losses
-    from gateway.dialects.names import Rule
+    from gateway.dialects.dropped_params import DroppedParams
+    from gateway.dialects.names import NameRule
 
 # Put before a conversation that the assistant begins, for vendors who want the user to begin.
 FIRST_WORDS = "(The conversation begins.)"
@@ -24,14 +24,16 @@ JSON_BY_SCHEMA = (
 )
 
 
-def fit(request: ChatRequest, names: Rule, ids: Rule, losses: Losses) -> tuple[ChatRequest, dict[str, str]]:
+def fit(
+    request: ChatRequest, names: NameRule, ids: NameRule, losses: DroppedParams
+) -> tuple[ChatRequest, dict[str, str]]:
     """The request, and the caller's names of tools by those that are sent in their place."""
     request, renamed = fit_names(only_allowed(request), names, losses)
     messages = fit_ids(request.messages, ids)
     return msgspec.structs.replace(request, messages=messages), renamed
 
 
-def fit_stop(stop: tuple[str, ...], most: int, losses: Losses, vendor: str) -> list[str]:
+def fit_stop(stop: tuple[str, ...], most: int, losses: DroppedParams, vendor: str) -> list[str]:
     """The first stop sequences that the vendor takes; none that is empty."""
     fits = [each for each in stop if each]
     if len(fits) < len(stop):

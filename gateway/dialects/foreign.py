@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from contract import media
-from contract.messages import Loss, Opaque
+from contract.messages import DroppedParam, Opaque
 from gateway.dialects import google
 
 
@@ -34,7 +34,7 @@ def words_instead(part: dict[str, Any]) -> str:
     return f"\n{file.get('fileUri') or ''}\n" if isinstance(file, dict) else ""
 
 
-class Picture(msgspec.Struct, frozen=True):
+class GeneratedImage(msgspec.Struct, frozen=True):
     """One that a model has made: its media type, its base64, and what Google has signed it with."""
 
     kind: str
@@ -42,7 +42,7 @@ class Picture(msgspec.Struct, frozen=True):
     signature: str = ""
 
 
-def picture_of(part: dict[str, Any]) -> Picture | None:
+def picture_of(part: dict[str, Any]) -> GeneratedImage | None:
     """A picture among Gemini's parts."""
     blob = part.get("inlineData")
     if not isinstance(blob, dict) or not isinstance(blob.get("data"), str):
@@ -51,10 +51,10 @@ def picture_of(part: dict[str, Any]) -> Picture | None:
     if not kind.startswith("image/"):
         return None
     signature = part.get("thoughtSignature")
-    return Picture(kind, blob["data"], signature if isinstance(signature, str) else "")
+    return GeneratedImage(kind, blob["data"], signature if isinstance(signature, str) else "")
 
 
-def pictures_of(images: object) -> list[Picture]:
+def pictures_of(images: object) -> list[GeneratedImage]:
     """The `images` of a message, where OpenRouter and LiteLLM keep them."""
     found = []
     for each in images if isinstance(images, list) else ():
@@ -62,7 +62,7 @@ def pictures_of(images: object) -> list[Picture]:
         url = inner.get("url") if isinstance(inner, dict) else None
         kind, data = media.split_data_url(url) if isinstance(url, str) else ("", "")
         if data:
-            found.append(Picture(kind, data, google.take(each.get("extra_content"))[0]))
+            found.append(GeneratedImage(kind, data, google.take(each.get("extra_content"))[0]))
     return found
 
 
@@ -74,19 +74,19 @@ def kind_of(part: dict[str, Any]) -> str:
     return next((key for key in part if key not in ("thought", "thoughtSignature")), "part")
 
 
-class Unsaid:
+class OmittedParts:
     """What of an answer could not be written: once each."""
 
     __slots__ = ("losses",)
 
     def __init__(self) -> None:
-        self.losses: list[Loss] = []
+        self.losses: list[DroppedParam] = []
 
     def add(self, kind: str, reason: str) -> None:
         """`kind` is what it was, such as `server_tool_use`."""
         field = f"answer.{kind}"
         if all(each.field != field for each in self.losses):
-            self.losses.append(Loss(field, reason))
+            self.losses.append(DroppedParam(field, reason))
 
 
 def note_for(kinds: list[str]) -> str:

@@ -14,14 +14,14 @@ from contract.messages import ChatRequest, Message, Part, Tool, ToolCall, ToolRe
 
 if TYPE_CHECKING:
     from contract.deltas import Delta
-    from gateway.dialects.losses import Losses
+    from gateway.dialects.dropped_params import DroppedParams
 
 _DIGEST_LETTERS = 8
 # No letter is strange.
 NOTHING = r"(?!)"
 
 
-class Rule(msgspec.Struct, frozen=True):
+class NameRule(msgspec.Struct, frozen=True):
     """What a vendor takes as a name or an id: the letters that are `strange` to it, and how many it may have at most.
 
     `first` are the letters that it may begin with, as a pattern; empty: any. `exact`: it has `most` letters, no fewer.
@@ -67,7 +67,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 # What all vendors take.
-EVERY_VENDOR = Rule(r"[^a-zA-Z0-9_-]", 64, r"[a-zA-Z_]")
+EVERY_VENDOR = NameRule(r"[^a-zA-Z0-9_-]", 64, r"[a-zA-Z_]")
 
 
 def digest(name: str) -> str:
@@ -75,7 +75,7 @@ def digest(name: str) -> str:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
-def fit_names(request: ChatRequest, rule: Rule, losses: Losses) -> tuple[ChatRequest, dict[str, str]]:
+def fit_names(request: ChatRequest, rule: NameRule, losses: DroppedParams) -> tuple[ChatRequest, dict[str, str]]:
     """The request with names that fit, everywhere where one stands; and the caller's names by those that were sent."""
     names = _names(request)
     if rule.fit(names):

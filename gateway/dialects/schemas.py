@@ -32,7 +32,7 @@ _SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
 _PRIMITIVE = (str, int, float, bool, type(None))
 
 
-class Unsayable(Exception):
+class Inexpressible(Exception):
     """The schema means something that the subset can't say; the message is why."""
 
 
@@ -45,10 +45,10 @@ class Budget:
         self._left = MOST_NODES
 
     def spend(self, nodes: int) -> None:
-        """Raises `Unsayable` when there is nothing left."""
+        """Raises `Inexpressible` when there is nothing left."""
         self._left -= nodes
         if self._left < 0:
-            raise Unsayable("a schema that is too large or refers to itself")
+            raise Inexpressible("a schema that is too large or refers to itself")
 
     @property
     def spent(self) -> bool:
@@ -56,7 +56,7 @@ class Budget:
         return self._left < 0
 
 
-class Subset(msgspec.Struct, frozen=True):
+class SchemaSubset(msgspec.Struct, frozen=True):
     """What a vendor takes.
 
     `keywords` are kept as they are, besides those of the structure. `closed`: every object is closed and has its
@@ -70,10 +70,10 @@ class Subset(msgspec.Struct, frozen=True):
     enum_types: tuple[type, ...]
 
 
-def narrow(schema: dict[str, Any], subset: Subset, budget: Budget) -> tuple[dict[str, Any], bool]:
+def narrow(schema: dict[str, Any], subset: SchemaSubset, budget: Budget) -> tuple[dict[str, Any], bool]:
     """The schema in the words of the subset, and whether something was said in the description instead.
 
-    Raises `Unsayable`.
+    Raises `Inexpressible`.
     """
     writer = _Narrower(schema, subset, budget)
     return writer.write(), writer.said
@@ -82,7 +82,7 @@ def narrow(schema: dict[str, Any], subset: Subset, budget: Budget) -> tuple[dict
 _Fitted = TypeVar("_Fitted")
 
 
-class Remembered(Generic[_Fitted]):
+class MemoizedFit(Generic[_Fitted]):
     """A way to fit schemas that knows its latest results. Nobody may change what it gives."""
 
     def __init__(self, fit: Callable[[dict[str, Any], Budget], _Fitted]) -> None:
@@ -113,9 +113,9 @@ class Remembered(Generic[_Fitted]):
 
 
 def resolve(root: dict[str, Any], ref: object) -> Any:
-    """What a reference within the schema refers to. Raises `Unsayable` for one that leads nowhere or outside."""
+    """What a reference within the schema refers to. Raises `Inexpressible` for one that leads nowhere or outside."""
     if not isinstance(ref, str) or not ref.startswith("#") or len(ref) > _LONGEST_REFERENCE:
-        raise Unsayable("a reference outside of the schema")
+        raise Inexpressible("a reference outside of the schema")
     found: Any = root
     for step in [each for each in unquote(ref[1:]).split("/") if each]:
         name = step.replace("~1", "/").replace("~0", "~")
@@ -124,16 +124,16 @@ def resolve(root: dict[str, Any], ref: object) -> Any:
         elif isinstance(found, dict) and name in found:
             found = found[name]
         else:
-            raise Unsayable("a reference that leads nowhere")
+            raise Inexpressible("a reference that leads nowhere")
     return found
 
 
 def merged(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
-    """The schema with the parts of its `allOf` put into it. Raises `Unsayable` where they contradict each other."""
+    """The schema with the parts of its `allOf` put into it. Raises `Inexpressible` where they contradict each other."""
     if "allOf" not in source:
         return source
     if depth > MOST_DEPTH:
-        raise Unsayable("a schema that refers to itself")
+        raise Inexpressible("a schema that refers to itself")
     found = {key: value for key, value in source.items() if key != "allOf"}
     for key in ("properties", "required"):
         if isinstance(found.get(key), dict | list):
@@ -156,7 +156,7 @@ def merged(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: 
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Unsayable("a part that nothing satisfies")
+        raise Inexpressible("a part that nothing satisfies")
     return value
 
 
@@ -165,7 +165,7 @@ def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
     before = found.get(key)
     if key == "properties" and isinstance(before, dict) and isinstance(value, dict):
         if any(before.get(name, each) is not each and before[name] != each for name, each in value.items()):
-            raise Unsayable("parts that say different things of one property")
+            raise Inexpressible("parts that say different things of one property")
         before.update(value)
     elif key == "required" and isinstance(before, list) and isinstance(value, list):
         known = {name for name in before if isinstance(name, str)}
@@ -176,11 +176,11 @@ def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
     elif key not in found:
         found[key] = value.copy() if key in ("properties", "required") and isinstance(value, dict | list) else value
     elif before != value and key not in _ANNOTATIONS and key not in _ABOUT_ITSELF:
-        raise Unsayable(f"parts whose {key[:40]} differ")
+        raise Inexpressible(f"parts whose {key[:40]} differ")
 
 
 class _Narrower:
-    def __init__(self, root: dict[str, Any], subset: Subset, budget: Budget) -> None:
+    def __init__(self, root: dict[str, Any], subset: SchemaSubset, budget: Budget) -> None:
         self._root = root
         self._subset = subset
         self._budget = budget
@@ -200,18 +200,18 @@ class _Narrower:
             name = self._todo.pop()
             self._definitions[name] = self._schema(self._named[name], 1)
         if self._subset.closed and _circular(self._definitions):
-            raise Unsayable("a schema that refers to itself")
+            raise Inexpressible("a schema that refers to itself")
         return {**written, "$defs": self._definitions} if self._definitions else written
 
     def _schema(self, value: Any, depth: int) -> dict[str, Any]:
         keys = value.values() if isinstance(value, dict) else ()
         self._budget.spend(1 + len(keys) + sum([len(each) for each in keys if isinstance(each, list)]))
         if depth > MOST_DEPTH:
-            raise Unsayable("a schema that is too deep or refers to itself")
+            raise Inexpressible("a schema that is too deep or refers to itself")
         if value is True:
             value = {}
         if not isinstance(value, dict):
-            raise Unsayable("a value that nothing satisfies")
+            raise Inexpressible("a value that nothing satisfies")
         if "$ref" in value:
             return self._reference(value, depth)
         source = {key: each for key, each in value.items() if key not in _ABOUT_ITSELF}
@@ -219,7 +219,7 @@ class _Narrower:
             source = {
                 key: each for key, each in merged(source, self._root, self._budget).items() if key not in _ABOUT_ITSELF
             }
-        except Unsayable:
+        except Inexpressible:
             if self._subset.closed:
                 raise
         return self._typed(source, depth)
@@ -258,7 +258,7 @@ class _Narrower:
         if kinds and not ("enum" in out and self._subset.const) and "const" not in out:
             out["type"] = kinds[0] if len(kinds) == 1 else kinds
         if not kinds and not out and self._subset.closed:
-            raise Unsayable("a value of any type")
+            raise Inexpressible("a value of any type")
         if "object" in kinds:
             self._take_object(source, out, depth)
         elif "array" in kinds:
@@ -322,7 +322,7 @@ class _Narrower:
         more = source.pop("additionalProperties", None)
         if self._subset.closed:
             if not out_properties and (more is not False or "patternProperties" in source):
-                raise Unsayable("an object with any properties")
+                raise Inexpressible("an object with any properties")
             if isinstance(more, dict) and more:
                 source["additionalProperties"] = more
             out["additionalProperties"] = False
@@ -398,7 +398,7 @@ def _is_whole(schema: dict[str, Any]) -> bool:
     return bool(schema.keys() & {"type", "properties", "$ref", "enum", "const", "items", "anyOf", "oneOf", "allOf"})
 
 
-def _odd(value: object, subset: Subset) -> bool:
+def _odd(value: object, subset: SchemaSubset) -> bool:
     """A boolean is a number to Python, and not to a vendor who takes numbers only."""
     return isinstance(value, bool) and bool not in subset.enum_types
 

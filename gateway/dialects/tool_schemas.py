@@ -10,7 +10,7 @@ import contextlib
 from typing import Any
 
 from gateway.dialects.schema_words import with_words
-from gateway.dialects.schemas import MOST_DEPTH, Budget, Unsayable, merged, resolve
+from gateway.dialects.schemas import MOST_DEPTH, Budget, Inexpressible, merged, resolve
 
 _REFUSED = ("anyOf", "oneOf", "allOf", "enum", "not", "const", "if", "then", "else")
 
@@ -26,13 +26,13 @@ def object_at_top(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any
         found = {**found, "type": "object"}
     if not any(key in found for key in _REFUSED):
         return found, False
-    with contextlib.suppress(Unsayable):
+    with contextlib.suppress(Inexpressible):
         found = merged(found, schema, budget)
     left = {key: found[key] for key in _REFUSED if key in found}
     found = {key: value for key, value in found.items() if key not in left}
     for key in ("anyOf", "oneOf"):
         if isinstance(left.get(key), list):
-            with contextlib.suppress(Unsayable):
+            with contextlib.suppress(Inexpressible):
                 found, left[key] = _joined(found, left[key], schema, budget)
     return (with_words(found, left), True) if left else (found, False)
 
@@ -45,7 +45,7 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
             return found
         try:
             inner = resolve(schema, found["$ref"])
-        except Unsayable:
+        except Inexpressible:
             return found
         if not isinstance(inner, dict):
             return found
@@ -87,7 +87,7 @@ def _variant(variant: Any, root: dict[str, Any], budget: Budget) -> dict[str, An
         if isinstance(variant, dict) and "$ref" in variant:
             variant = resolve(root, variant["$ref"])
         return merged(variant, root, budget) if isinstance(variant, dict) else {}
-    except Unsayable:
+    except Inexpressible:
         return {}
 
 
@@ -95,7 +95,7 @@ def as_2020_12(schema: dict[str, Any], budget: Budget) -> dict[str, Any]:
     """The schema with what older drafts wrote otherwise in today's words; the same where there is none of it."""
     try:
         found = _Today(budget).schema(schema, 0)
-    except Unsayable:
+    except Inexpressible:
         return schema
     return found if isinstance(found, dict) else schema
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from contract.errors import CutShort
+from contract.errors import IncompleteReply
 
 if TYPE_CHECKING:
     from contract.deltas import Delta
@@ -44,10 +44,10 @@ class WholeBody:
         return None if self.done or not body.strip() or _is_json(body) else words_within(body, self.words)
 
     def body(self) -> bytes:
-        """All of it. Raises `CutShort` for nothing."""
+        """All of it. Raises `IncompleteReply` for nothing."""
         body = b"".join(self._parts).removeprefix(BOM)
         if not body.strip():
-            raise CutShort("The provider answered with an empty body")
+            raise IncompleteReply("The provider answered with an empty body")
         if body.rstrip().endswith(_STREAMS_END):
             # Some servers end every answer as if it were a stream.
             body = body.rstrip().removesuffix(_STREAMS_END)

@@ -8,7 +8,7 @@ from contract.phases import Answer, AugmentedRequest, Decision
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest, EmbeddingRequest, Tool
     from contract.passages import Passage
     from contract.phases import GuardedCalls, MakesAnswer
@@ -38,7 +38,7 @@ class Unguarded:
         """See `Guarded.reveal_arguments`: nothing is masked."""
         return arguments
 
-    async def check(self, reply: Reply, again: Again) -> Reply:
+    async def check(self, reply: Reply, again: AskAgain) -> Reply:
         """See `Guarded.check`."""
         return reply
 
@@ -50,7 +50,7 @@ class Unguarded:
 class NoGuards:
     """Implements `contract.guards.Guards`."""
 
-    async def open(self, request: ChatRequest, exchange: Exchange, again: Again) -> Unguarded:
+    async def open(self, request: ChatRequest, exchange: Exchange, again: AskAgain) -> Unguarded:
         """See `Guards.open`."""
         return Unguarded(request)
 
@@ -82,21 +82,21 @@ class NoRouting:
         """See `Routing.rule`."""
         return None
 
-    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: AskAgain) -> Decision:
         """See `Routing.decide`: the pipeline's own model."""
         return Decision()
 
 
-class NoRecall:
+class NoCache:
     """No cache: every request is a miss, and shares its call with no other. Implements `Recall` and `Miss`."""
 
     lacks_question = False
 
-    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoRecall:
+    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoCache:
         """See `Recall.lookup`."""
         return self
 
-    async def compare(self, question: str) -> NoRecall:
+    async def compare(self, question: str) -> NoCache:
         """See `Miss.compare`."""
         return self
 
@@ -126,7 +126,7 @@ class NoContext:
 
 
 class NoTools:
-    """Implements `contract.phases.OwnTools`."""
+    """Implements `contract.phases.GatewayTools`."""
 
     steps = 0
     definitions: tuple[Tool, ...] = ()
@@ -147,6 +147,6 @@ class NoTools:
 _NO_NAMES: frozenset[str] = frozenset()
 NO_GUARDS = NoGuards()
 NO_ROUTING = NoRouting()
-NO_RECALL = NoRecall()
+NO_CACHE = NoCache()
 NO_CONTEXT = NoContext()
 NO_TOOLS = NoTools()

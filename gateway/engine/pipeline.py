@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from access.callers.keys import KeyRing, Shown, allowed_models, unknown_model
+from access.callers.keys import KeyRing, PresentedCredentials, allowed_models, unknown_model
 from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from contract.guards import Guards
 from contract.held import check_whole
 from contract.messages import ChatRequest
-from contract.phases import Answer, Context, Decision, OwnTools, Recall, Routing
+from contract.phases import Answer, Context, Decision, GatewayTools, ResponseCache, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
+from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
 from router.dispatch import AS_IT_IS, Changes
@@ -47,20 +47,20 @@ if TYPE_CHECKING:
     from contract.caller import Caller
     from contract.deltas import Delta
     from contract.exchange import Attributes, Exchange
-    from contract.guards import Guarded
+    from contract.guards import RequestGuard
     from contract.messages import ChatRequest, EmbeddingRequest, Embeddings
     from contract.phases import GuardedCalls
     from contract.reply import Reply
     from contract.ticket import Ticket
     from contract.unsettled import Unsettled
-    from gateway.engine.asides import Asides
+    from gateway.engine.background_calls import BackgroundCalls
     from router.dispatch import CommittedReply, Dispatcher
 
     Opening = Callable[[Delta], None]
     Reveal = Callable[[ChatRequest], ChatRequest]
 
 
-class Admits(Protocol):
+class Admission(Protocol):
     """See `access.limits.quota.Quota`."""
 
     async def admit(
@@ -87,15 +87,15 @@ class Route(msgspec.Struct, frozen=True):
     policy: RoutePolicy
     context: Context = NO_CONTEXT
     guards: Guards = NO_GUARDS
-    tools: OwnTools = NO_TOOLS
-    recall: Recall = NO_RECALL
+    tools: GatewayTools = NO_TOOLS
+    cache: ResponseCache = NO_CACHE
     routing: Routing = NO_ROUTING
 
     @property
     def is_plain(self) -> bool:
         """Whether it has targets and nothing else."""
-        phases = (self.context, self.guards, self.tools, self.recall, self.routing)
-        return phases == (NO_CONTEXT, NO_GUARDS, NO_TOOLS, NO_RECALL, NO_ROUTING)
+        phases = (self.context, self.guards, self.tools, self.cache, self.routing)
+        return phases == (NO_CONTEXT, NO_GUARDS, NO_TOOLS, NO_CACHE, NO_ROUTING)
 
 
 class Pipeline:
@@ -107,8 +107,8 @@ class Pipeline:
         keys: KeyRing,
         dispatcher: Dispatcher,
         pipelines: Mapping[str, Route],
-        asides: Asides,
-        quota: Admits = NO_QUOTA,
+        asides: BackgroundCalls,
+        quota: Admission = NO_QUOTA,
     ) -> None:
         """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
         self.routes = routes
@@ -121,7 +121,7 @@ class Pipeline:
         # What rules look at: surfaces hand on no other header.
         self.headers = frozenset(header for each in pipelines.values() for header in each.routing.headers)
 
-    async def identify(self, shown: Shown, exchange: Exchange) -> Caller:
+    async def identify(self, shown: PresentedCredentials, exchange: Exchange) -> Caller:
         """Before the body is read: raises `Unauthenticated`, `NotAllowed`, `Unavailable`."""
         caller = exchange.caller = await self._keys.identify(shown)
         exchange.user = caller.user
@@ -147,7 +147,7 @@ class Pipeline:
             return Pump(guarded.answer, guarded.filters(), exchange)
         # Rules look at the request from outside, in microseconds: answers of different rules are not shared.
         rule_decision = _decide_by_rule(route, guarded.request, exchange)
-        found = await route.recall.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
+        found = await route.cache.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
         if not isinstance(found, Answer) and found.lacks_question:
             found = await found.compare(await route.context.standalone(guarded.request, exchange, calls))
 
@@ -305,7 +305,7 @@ class RequestCalls:
         self._exchange = exchange
         self._settlement = unsettled
         # Set once the guardrails are open. Until then they ask judges, which see masked text only.
-        self.guarded: Guarded
+        self.guarded: RequestGuard
 
     async def ask_model(self, request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
         """See `GuardedCalls.ask_model`."""

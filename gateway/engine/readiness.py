@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from access.opening import Accounts
+    from access.opening import AccessServices
 
 
-def impaired(accounts: Accounts) -> dict[str, str]:
+def impaired(accounts: AccessServices) -> dict[str, str]:
     """What does not do all that it should, by part, each in a line for people; empty where all is well."""
     found: dict[str, str] = {}
     if accounts.ledger is not None and accounts.ledger.problem:
@@ -33,7 +33,7 @@ def impaired(accounts: Accounts) -> dict[str, str]:
     return found
 
 
-def can_serve(accounts: Accounts, *, everybody: bool = False) -> bool:
+def can_serve(accounts: AccessServices, *, everybody: bool = False) -> bool:
     """See the top. `everybody`: whether no app is refused."""
     if accounts.ledger is not None and accounts.ledger.in_memory_only:
         # What is served now would be in no ledger if this process died.
@@ -47,7 +47,7 @@ def can_serve(accounts: Accounts, *, everybody: bool = False) -> bool:
     return not refused or (not everybody and len(refused) < all_apps)
 
 
-def _refused(accounts: Accounts) -> tuple[list[str], int]:
+def _refused(accounts: AccessServices) -> tuple[list[str], int]:
     directory = accounts.directory
     if directory is None:
         return [], 0

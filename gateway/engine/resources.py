@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from access.opening import Accounts
+from access.opening import AccessServices
 from contract.egress import DIRECT
 from contract.pools import Pools
-from guardrails.masking.conversations import KeepsRows, MemoryRows, RedisRows
+from guardrails.masking.conversations import MemoryRows, RedisRows, RowStore
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rag.async_embedder import AsyncEmbedder
     from rag.documents.process import Readers
     from rag.provider_embedder import ProviderEmbedder
-    from rag.source import Before, Source
+    from rag.source import PreviousIndex, Source
     from router.health import HealthBook
 
 
@@ -40,7 +40,7 @@ class Resources:
         # How others are reached, as the engine that was built last has it.
         self.egress = DIRECT
         # Replaced before the first engine is built where a process serves others.
-        self.accounts = Accounts()
+        self.accounts = AccessServices()
         self.quality: dict[str, ContextQuality] = {}
         self._embedder: AsyncEmbedder | None = None
         self._tagger: TaggerThread | None = None
@@ -92,7 +92,7 @@ class Resources:
             self._redis[url] = Redis.from_url(url, socket_connect_timeout=1.0, health_check_interval=30)
         return self._redis[url]
 
-    def rows(self, redis_url: str | None) -> KeepsRows:
+    def rows(self, redis_url: str | None) -> RowStore:
         """Where what conversations leave behind is kept: in the Redis at `redis_url`, or here."""
         return RedisRows(self.redis(redis_url)) if redis_url is not None else self._rows
 
@@ -116,12 +116,12 @@ class Resources:
         self._sources[made] = (key, 1)
         return made
 
-    async def _lent(self, source: Source) -> Before:
-        from rag.source import Before
+    async def _lent(self, source: Source) -> PreviousIndex:
+        from rag.source import PreviousIndex
 
         key, users = self._sources[source]
         self._sources[source] = (key, users + 1)
-        return Before(source.serving, partial(self.leave_source, source))
+        return PreviousIndex(source.serving, partial(self.leave_source, source))
 
     async def leave_source(self, source: Source) -> None:
         """Says that one engine less uses it; the last one closes it."""

@@ -18,7 +18,7 @@ from contract.stock import OWN_DIALECT
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from contract.phases import GuardedCalls, OwnTools
+    from contract.phases import GatewayTools, GuardedCalls
     from contract.reply import Reply
 
 
@@ -43,7 +43,7 @@ class ToolReply:
         reply: Reply,
         request: ChatRequest,
         names: frozenset[str],
-        tools: OwnTools,
+        tools: GatewayTools,
         exchange: Exchange,
         ask: Ask,
         guarded: GuardedCalls,

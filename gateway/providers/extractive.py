@@ -9,12 +9,12 @@ from typing import Literal
 from pydantic import Field
 
 from config.providers import ProviderBase, ProviderParts
-from contract.attempt import TracedAs
+from contract.attempt import TraceNames
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Usage
 from contract.embedding import Embeds
 from contract.errors import GatehouseError, ServerFault, UnsupportedFeature, UpstreamNotFound
 from contract.held import check_held
-from contract.messages import ChatRequest, Document, EmbeddingRequest, Embeddings, Loss, Message, Text
+from contract.messages import ChatRequest, Document, DroppedParam, EmbeddingRequest, Embeddings, Message, Text
 from contract.provider import UpstreamCall
 from contract.tokens import estimate_tokens
 from contract.work import WorkPool
@@ -32,8 +32,8 @@ from gateway.providers.quoting import (
 
 MODEL = "extractive"
 DIALECT = "extractive"
-_ANSWERS = TracedAs("gatehouse.extractive")
-_EMBEDS = TracedAs("gatehouse.extractive", "embeddings")
+_ANSWERS = TraceNames("gatehouse.extractive")
+_EMBEDS = TraceNames("gatehouse.extractive", "embeddings")
 # Embedding is only a better order: when the embedder is busy with documents, term overlap has to do.
 _EMBED_TIMEOUT_S = 1.0
 # What a model that writes would heed. Quotes do not change with them.
@@ -91,7 +91,9 @@ class ExtractiveProvider:
         refuse_unsupported(request)
         call.attempt.dialect, call.attempt.traced_as = DIALECT, _ANSWERS
         call.attempt.losses += tuple(
-            Loss(field, "has no effect on quotes") for field in _WITHOUT_EFFECT if getattr(request, field) is not None
+            DroppedParam(field, "has no effect on quotes")
+            for field in _WITHOUT_EFFECT
+            if getattr(request, field) is not None
         )
         found = await answer(request.messages, self._embedder, self._pool)
         call.attempt.status = 200

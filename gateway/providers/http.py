@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from contract.endpoint import MAX_ANSWER_BYTES
-from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
 from gateway.providers.transport import IDLE_S, LINGER_S, MAX_HEADER_BYTES, MAX_IDLE, origin_of
 
@@ -118,7 +118,7 @@ class _Connection(asyncio.Protocol):
         elif exc is None and not self._delimited:
             response.end()
         else:
-            response.fail(CutShort("The provider closed the connection before the end of its answer"))
+            response.fail(IncompleteReply("The provider closed the connection before the end of its answer"))
         response.wake()
 
     # httptools callbacks

@@ -19,7 +19,7 @@ import h2.settings
 import httpcore
 from h2.errors import ErrorCodes
 
-from contract.errors import ConnectFailed, CutShort, MalformedReply, UpstreamError
+from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, UpstreamError
 from gateway.providers.goaway import GoAway, GoAwayReader
 from gateway.providers.response import HIGH_WATER, Response
 from gateway.providers.transport import IDLE_S, LINGER_S, MAX_HEADER_BYTES, add_header
@@ -288,7 +288,7 @@ class Http2Connection:
         self.closed = True
         for stream in list(self._streams.values()):
             begun = stream.response is not None and stream.response.status
-            cut = CutShort("The provider closed the connection before the end of its answer")
+            cut = IncompleteReply("The provider closed the connection before the end of its answer")
             self._end(stream, cut if begun and isinstance(problem, ConnectFailed) else problem)
         if self._reading is not asyncio.current_task():
             self._reading.cancel()
@@ -304,7 +304,7 @@ class Http2Connection:
 
 def _reset_by_server(event: h2.events.StreamReset, response: Response | None) -> UpstreamError:
     if response is not None and response.status:
-        return CutShort("The provider reset the stream before the end of its answer")
+        return IncompleteReply("The provider reset the stream before the end of its answer")
     code = event.error_code or 0
     if code == ErrorCodes.REFUSED_STREAM:
         return Unprocessed("The provider refused the stream")

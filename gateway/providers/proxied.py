@@ -15,7 +15,7 @@ import httpcore
 from contract.dialer import Dialer, give_back, reason_of, was_dropped
 from contract.egress import CallFailed, ProxyRefused
 from contract.endpoint import MAX_ANSWER_BYTES
-from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut, UpstreamError
+from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut, UpstreamError
 from gateway.providers.response import Response
 from gateway.providers.transport import (
     IDLE_S,
@@ -276,4 +276,4 @@ def _broken_off(error: Exception) -> UpstreamError:
     """What a failure within the body means."""
     if isinstance(error, httpcore.ProtocolError) and not str(error).startswith("peer closed"):
         return MalformedReply("The provider's answer is not HTTP")
-    return CutShort("The provider closed the connection before the end of its answer")
+    return IncompleteReply("The provider closed the connection before the end of its answer")

@@ -17,7 +17,7 @@ from contract.context_block import read_blocks
 from contract.messages import Document, Message
 from contract.passages import Passage
 from contract.terms import terms
-from gateway.providers.subjects import Candidate, candidate, goes_on, of_another, prefer, subject_of
+from gateway.providers.subjects import SentenceCandidate, candidate, continues_sentence, of_another, prefer, subject_of
 
 LABEL = "(Quoted by the built-in extractive model; it is not a language model.)"
 # Words of a user beyond this length are taken to be material to quote from.
@@ -188,7 +188,7 @@ def rank(question: str, scored: Sequence[Scored], similarities: Sequence[float] 
     subject = subject_of(question)
     found = [pair for pair in found if not of_another(subject, pair[1].text, pair[1].section)]
     least = max(least, found[0][0] * _NEAR_BEST if found else 0.0)
-    among: list[Candidate] = [
+    among: list[SentenceCandidate] = [
         candidate(subject, place, score, sentence.text, sentence.section)
         for place, (score, sentence) in enumerate(found)
     ]
@@ -219,7 +219,7 @@ def _quote(sentence: Sentence) -> str:
     if sentence.passage.place.startswith(_ROWS):
         rows = list(_pieces(sentence.passage.text))
         words = "\n".join([*rows[:MAX_ROWS], *(["[...]"] if len(rows) > MAX_ROWS else [])])
-    elif goes_on(sentence.after):
+    elif continues_sentence(sentence.after):
         words = f"{words} {sentence.after}"
     if len(words) > _LONGEST_QUOTE_CHARS:
         words = words[:_LONGEST_QUOTE_CHARS].rstrip() + " [...]"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from contract.errors import CutShort, MalformedReply, TimedOut
-from contract.packing import Broken, UnknownCoding, Unpacker, read_codings
+from contract.errors import IncompleteReply, MalformedReply, TimedOut
+from contract.packing import CorruptBody, UnknownCoding, Unpacker, read_codings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -161,7 +161,7 @@ class Response:
                     unpacker.give(data)
                     fresh = True
                     continue
-            except Broken as error:
+            except CorruptBody as error:
                 raise MalformedReply(f"The provider's answer can't be unpacked: {error}") from None
             self._unpacked += len(piece)
             if self._unpacked > self._limit:
@@ -195,7 +195,7 @@ class Response:
             while size < limit and (data := await self.read()) is not None:
                 parts.append(data)
                 size += len(data)
-        except (CutShort, MalformedReply, TimedOut):
+        except (IncompleteReply, MalformedReply, TimedOut):
             pass
         return b"".join(parts)[:limit]
 
@@ -232,7 +232,7 @@ class Response:
         raise ValueError("answer too large")
 
     def _too_large(self) -> MalformedReply:
-        return MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_answer)")
+        return MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_response)")
 
     def begin(self, status: int) -> None:
         """Status and headers are complete. Raises `ValueError` if they announce more than there may be."""

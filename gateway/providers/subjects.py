@@ -39,7 +39,7 @@ class Subject(msgspec.Struct, frozen=True):
     """Whether yes or no is asked for."""
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class SentenceCandidate(msgspec.Struct, frozen=True):
     """A sentence as far as the question goes: the things that it names, and those that its headings name too."""
 
     place: int
@@ -60,11 +60,11 @@ def subject_of(question: str) -> Subject:
     )
 
 
-def candidate(subject: Subject, place: int, score: float, text: str, section: tuple[str, str]) -> Candidate:
+def candidate(subject: Subject, place: int, score: float, text: str, section: tuple[str, str]) -> SentenceCandidate:
     """`section` is the document and the headings under which the sentence `text` stands."""
     named = subject.things & frozenset(terms(text))
     held = named | subject.things & frozenset(terms(" ".join(section)))
-    return Candidate(
+    return SentenceCandidate(
         place, score, named, held, _LIMIT.search(text) is not None, section, _REFERS.search(text) is not None
     )
 
@@ -81,13 +81,15 @@ def of_another(subject: Subject, text: str, section: tuple[str, str]) -> bool:
     return False
 
 
-def prefer(subject: Subject, chosen: Sequence[Candidate], among: Sequence[Candidate]) -> list[Candidate]:
+def prefer(
+    subject: Subject, chosen: Sequence[SentenceCandidate], among: Sequence[SentenceCandidate]
+) -> list[SentenceCandidate]:
     """The candidates to quote for those `chosen` by their scores, best first.
 
     One that leaves out a thing of the question gives way to one that names it; one that limits what another says of
     the same things stands beside it, before it where yes or no is asked for.
     """
-    made: dict[int, Candidate] = {}
+    made: dict[int, SentenceCandidate] = {}
     for each in chosen:
         better = [other for other in among if _speaks_closer(other, each)]
         if better:
@@ -102,12 +104,12 @@ def prefer(subject: Subject, chosen: Sequence[Candidate], among: Sequence[Candid
     return list(made.values())
 
 
-def goes_on(after: str) -> bool:
+def continues_sentence(after: str) -> bool:
     """Whether a sentence limits the one before it, which is not to be read without it."""
     return _BUT.match(after) is not None or (_BACK.match(after) is not None and _LIMIT.search(after) is not None)
 
 
-def _speaks_closer(other: Candidate, each: Candidate) -> bool:
+def _speaks_closer(other: SentenceCandidate, each: SentenceCandidate) -> bool:
     """Whether `other` names a thing of the question that `each` says nothing of, on the same matter."""
     more = other.named - each.held
     if not more:
@@ -125,7 +127,7 @@ def _speaks_closer(other: Candidate, each: Candidate) -> bool:
     return other.limits and related and len(other.held) >= len(each.held) - 1
 
 
-def _adds_a_thing(other: Candidate, each: Candidate) -> bool:
+def _adds_a_thing(other: SentenceCandidate, each: SentenceCandidate) -> bool:
     """Whether `other` says of a thing of the question, which `each` leaves out, what `each` says of all: beside it."""
     more = other.named - each.held
     if not more or other.section[0] != each.section[0] or all(any(map(str.isdigit, thing)) for thing in more):
@@ -133,13 +135,13 @@ def _adds_a_thing(other: Candidate, each: Candidate) -> bool:
     return other.back or other.section == each.section
 
 
-def _special_case(other: Candidate, each: Candidate, more: frozenset[str]) -> bool:
+def _special_case(other: SentenceCandidate, each: SentenceCandidate, more: frozenset[str]) -> bool:
     """Whether `other` stands under a heading within the section of `each`, and that heading names one of `more`."""
     below = other.section[1].removeprefix(f"{each.section[1]} > ")
     return bool(each.section[1]) and below != other.section[1] and not more.isdisjoint(terms(below))
 
 
-def _limits(other: Candidate, each: Candidate, subject: Subject) -> bool:
+def _limits(other: SentenceCandidate, each: SentenceCandidate, subject: Subject) -> bool:
     """Whether `other` limits what `each` says: of the same things, or, where yes or no is asked for, of another one."""
     if not other.limits:
         return False

@@ -18,7 +18,7 @@ ODD_ENDS = ("enderror", "endmalformed", "endother", "endunknown", "endnone", "en
 _GIANT_PLACE = 6
 
 
-class Asked(msgspec.Struct, kw_only=True):
+class SimulatedRequest(msgspec.Struct, kw_only=True):
     """A request as far as an answer depends on it."""
 
     model: str
@@ -43,7 +43,7 @@ class Asked(msgspec.Struct, kw_only=True):
     says: str = ""  # the words of the answer, if they are given
 
 
-class Answer(msgspec.Struct, kw_only=True):
+class SimulatedAnswer(msgspec.Struct, kw_only=True):
     """One choice: thoughts, words or calls, and why it ends (`stop`, `length`, `tools`, `safety`, or an odd end).
 
     `stop` is the stop sequence that was met.
@@ -65,13 +65,13 @@ class Tokens(msgspec.Struct):
     thoughts: int = 0
 
 
-def answer(asked: Asked, behaviour: Behaviour) -> Answer:
+def answer(asked: SimulatedRequest, behaviour: Behaviour) -> SimulatedAnswer:
     """The answer that `behaviour`, or the request itself, wants."""
     if behaviour.has("empty"):
-        return Answer()
+        return SimulatedAnswer()
     thoughts = ["Let me think ", "about this."] if behaviour.has("reason") else []
     if asked.must_call or any(behaviour.has(word) for word in ("tools", "cutargs", "deepargs")):
-        return Answer(thoughts=thoughts, calls=_calls(asked, 2 if behaviour.has("tools") else 1), end="tools")
+        return SimulatedAnswer(thoughts=thoughts, calls=_calls(asked, 2 if behaviour.has("tools") else 1), end="tools")
     text, stop = _stopped(_text(asked, behaviour), asked.stop)
     words = split_words(text)
     end = next((word for word in ODD_ENDS if behaviour.has(word)), "safety" if behaviour.has("safety") else "stop")
@@ -81,10 +81,10 @@ def answer(asked: Asked, behaviour: Behaviour) -> Answer:
         words, end = words[: max(1, len(words) // 2)], "length"
     elif asked.max_tokens is not None and len(words) > asked.max_tokens:
         words, end = words[: max(1, asked.max_tokens)], "length"
-    return Answer(thoughts=thoughts, words=words, end=end, stop=stop if end == "stop" else "")
+    return SimulatedAnswer(thoughts=thoughts, words=words, end=end, stop=stop if end == "stop" else "")
 
 
-def _text(asked: Asked, behaviour: Behaviour) -> str:
+def _text(asked: SimulatedRequest, behaviour: Behaviour) -> str:
     if behaviour.has("n"):
         return " ".join(f"word{number}" for number in range(behaviour.number("n", 50)))
     if asked.says and not behaviour.has("echo"):
@@ -114,7 +114,7 @@ def split_words(text: str) -> list[str]:
     return [piece if number == 0 else " " + piece for number, piece in enumerate(pieces)]
 
 
-def _calls(asked: Asked, count: int) -> list[tuple[str, str, dict[str, Any]]]:
+def _calls(asked: SimulatedRequest, count: int) -> list[tuple[str, str, dict[str, Any]]]:
     name = asked.must_call if asked.must_call not in ("", "*") else next(iter(asked.tools), "lookup")
     arguments = fit(asked.tools.get(name) or {"type": "object"})
     arguments = arguments if isinstance(arguments, dict) else {}
@@ -127,7 +127,7 @@ def _calls(asked: Asked, count: int) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def tokens(asked: Asked, given: Answer, behaviour: Behaviour) -> Tokens:
+def tokens(asked: SimulatedRequest, given: SimulatedAnswer, behaviour: Behaviour) -> Tokens:
     """A word is a token, four characters of a prompt are one."""
     cached = behaviour.number("cached")
     thoughts = len(given.thoughts) * TOKENS_PER_THOUGHT

@@ -18,8 +18,8 @@ import msgspec
 from contract.prompt_tokens import TOKENS_PER_MESSAGE
 from contract.tokens import estimate_tokens
 from gateway.simulator.answers import Tokens
-from gateway.simulator.play import Play
-from gateway.simulator.routes import Reply, Request
+from gateway.simulator.play import Playback
+from gateway.simulator.routes import Request, ScriptedReply
 
 KEPT_BILLS = 250_000
 KEPT_MODELS = 1000
@@ -44,7 +44,7 @@ class Bill(msgspec.Struct, frozen=True, gc=False):
     reasoning: int
 
 
-class Books:
+class BillingRecord:
     """All bills, oldest first, and their sums by model."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Books:
         self.bills.clear()
         self.totals.clear()
 
-    def enter(self, request: Request, reply: Reply, play: Play, *, left: bool) -> None:
+    def enter(self, request: Request, reply: ScriptedReply, play: Playback, *, left: bool) -> None:
         """A reply has been played as far as it went; `left` says that the client did not wait for more."""
         count, told = _count(reply, play)
         if left and count is _FREE and reply.wire is not None and reply.status == 200:
@@ -83,7 +83,7 @@ class Books:
             total[name] += getattr(bill, name)
 
 
-def _count(reply: Reply, play: Play) -> tuple[Tokens, bool]:
+def _count(reply: ScriptedReply, play: Playback) -> tuple[Tokens, bool]:
     """The tokens that are billed, and whether usage that went out has named them."""
     wire = reply.wire
     if wire is None or reply.status != 200 or (reply.frames is None and not play.complete and not play.body_sent):
@@ -129,12 +129,12 @@ def _closed(part: bytes) -> Any:
     return {}
 
 
-def _prompt(reply: Reply) -> int:
+def _prompt(reply: ScriptedReply) -> int:
     """As long as nobody has counted it."""
     return sum(TOKENS_PER_MESSAGE + estimate_tokens(text) for text in reply.prompt)
 
 
-def _events(reply: Reply, play: Play) -> Iterator[dict[str, Any]]:
+def _events(reply: ScriptedReply, play: Playback) -> Iterator[dict[str, Any]]:
     """What went out, as far as it is JSON."""
     if reply.frames is None:
         body = json.loads(reply.body) if play.complete else _closed(play.body_sent)

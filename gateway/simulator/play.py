@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.simulator import oddities
 
 if TYPE_CHECKING:
-    from gateway.simulator.routes import Reply
+    from gateway.simulator.routes import ScriptedReply
     from gateway.simulator.wire import Wire
 
 _REASONS = {
@@ -31,10 +31,12 @@ _LONG_STREAM = 1000
 BROKEN = b'{"broken": '
 
 
-class Play:
+class Playback:
     """One reply. Cancelling `run` is what happens when the client leaves; `writable` is clear while it reads slowly."""
 
-    def __init__(self, transport: asyncio.Transport, reply: Reply, writable: asyncio.Event, keep_alive: bool) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, reply: ScriptedReply, writable: asyncio.Event, keep_alive: bool
+    ) -> None:
         self._transport = transport
         self._reply = reply
         self._behaviour = reply.behaviour

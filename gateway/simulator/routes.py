@@ -41,7 +41,7 @@ class Request(msgspec.Struct):
     serial: str = "0"
 
 
-class Reply(msgspec.Struct):
+class ScriptedReply(msgspec.Struct):
     """What to play: a body, or the frames of a stream of which the last `ends` are the vendor's end."""
 
     status: int
@@ -59,29 +59,29 @@ class Reply(msgspec.Struct):
     prompt: list[str] = []  # the texts of its messages
 
 
-def answer_request(request: Request, script: Script, require_key: bool) -> Reply:
+def answer_request(request: Request, script: Script, require_key: bool) -> ScriptedReply:
     """The reply to a request to a model."""
     wire = wire_of(request.path, request.headers)
     try:
         reply = _answer(request, wire, script, require_key)
     except BadRequest as error:
-        reply = Reply(error.status, dump(wire.error(error.status, error.message, error.field)))
+        reply = ScriptedReply(error.status, dump(wire.error(error.status, error.message, error.field)))
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         # Whatever in the body had another shape than a reader took for granted.
-        reply = Reply(400, dump(wire.error(400, f"Something in the body has the wrong shape: {error!r}")))
+        reply = ScriptedReply(400, dump(wire.error(400, f"Something in the body has the wrong shape: {error!r}")))
     reply.headers = {**wire.headers(request.serial), **reply.headers}
     reply.wire = wire
     return reply
 
 
-def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> Reply:
+def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> ScriptedReply:
     if require_key and not _has_key(request, wire):
         raise BadRequest(wire.keyless[1], status=wire.keyless[0])
     if request.method == "GET":
         listed = _MODELS.match(request.path)
         if listed is None:
             raise BadRequest(f"Unknown path {request.path}", status=404)
-        return Reply(200, dump(wire.models(unquote(listed["model"] or ""))))
+        return ScriptedReply(200, dump(wire.models(unquote(listed["model"] or ""))))
     if request.method != "POST":
         raise BadRequest(f"Unknown request {request.method} {request.path}", status=404)
     return _answer_post(request, wire, script)
@@ -92,7 +92,7 @@ def _has_key(request: Request, wire: Wire) -> bool:
     return given or (wire.key_in_query and "key" in parse_qs(request.query))
 
 
-def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
+def _answer_post(request: Request, wire: Wire, script: Script) -> ScriptedReply:
     path, model, verb = wire.place(request.path, request.query)
     body = _read_body(request.body)
     named = model or str(body.get("model") or "")
@@ -106,7 +106,9 @@ def _answer_post(request: Request, wire: Wire, script: Script) -> Reply:
         return failed
     plain = plain_answer(path, verb, body)
     if plain is not None:
-        return Reply(200, dump(plain), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=named)
+        return ScriptedReply(
+            200, dump(plain), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=named
+        )
     if not generates(verb or path):
         raise BadRequest(f"Unknown path {request.path}", status=404)
     asked = wire.read(body, model, verb == "streamGenerateContent")
@@ -126,17 +128,17 @@ def _read_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _fail(wire: Wire, behaviour: Behaviour) -> Reply | None:
+def _fail(wire: Wire, behaviour: Behaviour) -> ScriptedReply | None:
     if behaviour.has("context"):
-        return Reply(400, dump(wire.error(400, "", "context")), behaviour=behaviour)
+        return ScriptedReply(400, dump(wire.error(400, "", "context")), behaviour=behaviour)
     if behaviour.has("deeperror"):
-        return Reply(500, deep_error(dump(wire.error(500, _MESSAGES[500]))), behaviour=behaviour)
+        return ScriptedReply(500, deep_error(dump(wire.error(500, _MESSAGES[500]))), behaviour=behaviour)
     if not behaviour.status:
         return None
     after_s = behaviour.number("after")
     body = dump(wire.error(behaviour.status, _MESSAGES[behaviour.status], after_s=after_s))
     headers = {"retry-after": str(after_s)} if after_s else {}
-    return Reply(behaviour.status, body, behaviour=behaviour, headers=headers)
+    return ScriptedReply(behaviour.status, body, behaviour=behaviour, headers=headers)
 
 
 def _error_body(wire: Wire, behaviour: Behaviour) -> bytes:
@@ -146,10 +148,12 @@ def _error_body(wire: Wire, behaviour: Behaviour) -> bytes:
     return dump(wire.error(wire.overloaded, "Overloaded"))
 
 
-def _generate(wire: Wire, asked: Any, behaviour: Behaviour, query: str) -> Reply:
+def _generate(wire: Wire, asked: Any, behaviour: Behaviour, query: str) -> ScriptedReply:
     given = answer(asked, behaviour)
     count = tokens(asked, given, behaviour)
-    reply = Reply(200, behaviour=behaviour, error_body=_error_body(wire, behaviour), model=asked.model, count=count)
+    reply = ScriptedReply(
+        200, behaviour=behaviour, error_body=_error_body(wire, behaviour), model=asked.model, count=count
+    )
     reply.prompt = asked.messages
     if not asked.stream:
         reply.body = dump(wire.whole(asked, given, count, behaviour))

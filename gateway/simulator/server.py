@@ -20,9 +20,9 @@ import httptools
 import msgspec
 
 from gateway.simulator.behaviours import Script, behaviours_help
-from gateway.simulator.bills import Books
-from gateway.simulator.play import Play
-from gateway.simulator.routes import Reply, Request, answer_request
+from gateway.simulator.bills import BillingRecord
+from gateway.simulator.play import Playback
+from gateway.simulator.routes import Request, ScriptedReply, answer_request
 from gateway.simulator.wire import dump
 
 KEPT_REQUESTS = 1000
@@ -54,7 +54,7 @@ class Simulator:
         self.require_key = require_key
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
         self.stats: dict[str, Any] = {}
-        self.books = Books()
+        self.books = BillingRecord()
         self.url = ""
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -92,7 +92,7 @@ class Simulator:
         self.books.clear()
         self.stats.update(requests=0, streams=0, open=len(self._connections), client_left=0, served={})
 
-    def take(self, request: Request) -> tuple[Reply, dict[str, Any]]:
+    def take(self, request: Request) -> tuple[ScriptedReply, dict[str, Any]]:
         """The reply to a request to a model, and the request's record."""
         request.serial = str(next(self._serials))
         record = _record(request)
@@ -105,7 +105,7 @@ class Simulator:
             self.stats["streams"] += 1
         return reply, record
 
-    def settle(self, request: Request, record: dict[str, Any], reply: Reply, play: Play) -> None:
+    def settle(self, request: Request, record: dict[str, Any], reply: ScriptedReply, play: Playback) -> None:
         """A reply has been played to its end, or the client has gone."""
         self.books.enter(request, reply, play, left=bool(record["client_left"]))
         record["events"] = play.frames_sent
@@ -114,7 +114,7 @@ class Simulator:
         if "left" not in record:
             record["ended"] = time.monotonic()
 
-    def _count(self, key: str, reply: Reply) -> None:
+    def _count(self, key: str, reply: ScriptedReply) -> None:
         served, caller = self.stats["served"], f"{key} {reply.model}"
         if caller not in served and len(served) >= KEPT_CALLERS:
             return
@@ -126,7 +126,7 @@ class Simulator:
 
 
 class _Connection(asyncio.Protocol):
-    """Reads one request at a time; a `Play` in a task of its own answers it."""
+    """Reads one request at a time; a `Playback` in a task of its own answers it."""
 
     def __init__(self, simulator: Simulator, loop: asyncio.AbstractEventLoop) -> None:
         self._simulator = simulator
@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
         try:
             controlled = answer_control(self._simulator, request)
             if controlled is not None:
-                await Play(self._transport, controlled, self._writable, request.keep_alive).run()
+                await Playback(self._transport, controlled, self._writable, request.keep_alive).run()
             else:
                 await self._answer(self._transport, request)
         except Exception:
@@ -229,7 +229,7 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, transport: asyncio.Transport, request: Request) -> None:
         reply, record = self._simulator.take(request)
         self._record = record
-        play = Play(transport, reply, self._writable, request.keep_alive)
+        play = Playback(transport, reply, self._writable, request.keep_alive)
         try:
             await play.run()
         finally:
@@ -266,23 +266,25 @@ def _last4(secret: str) -> str:
     return f"...{secret[-4:]}" if len(secret.split()[-1] if secret.split() else "") >= 8 else "..."
 
 
-def answer_control(simulator: Simulator, request: Request) -> Reply | None:
+def answer_control(simulator: Simulator, request: Request) -> ScriptedReply | None:
     """The answers about the simulator itself; None for a request to a model."""
     if request.path == "/__requests":
-        return Reply(200, dump(list(simulator.requests)))
+        return ScriptedReply(200, dump(list(simulator.requests)))
     if request.path == "/__stats":
-        return Reply(200, dump(simulator.stats))
+        return ScriptedReply(200, dump(simulator.stats))
     if request.path == "/__bills":
-        return Reply(200, msgspec.json.encode({"totals": simulator.books.totals, "bills": list(simulator.books.bills)}))
+        return ScriptedReply(
+            200, msgspec.json.encode({"totals": simulator.books.totals, "bills": list(simulator.books.bills)})
+        )
     if request.path == "/__reset":
         simulator.reset()
-        return Reply(200, b"{}")
+        return ScriptedReply(200, b"{}")
     if request.path == "/__script":
         try:
             simulator.script = Script(read_script(request.body.decode()))
         except (ValueError, AttributeError, TypeError) as error:
-            return Reply(400, dump({"error": str(error)}))
-        return Reply(200, b"{}")
+            return ScriptedReply(400, dump({"error": str(error)}))
+        return ScriptedReply(200, b"{}")
     return None
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from gateway.simulator.answers import Answer, Asked, Tokens
+from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
 
 CREATED = 1_767_225_600
@@ -24,7 +24,7 @@ class BadRequest(Exception):
         self.status = status
 
 
-class Heard(NamedTuple):
+class ParsedEvent(NamedTuple):
     """What an event, or a whole body, has said: words, thoughts and calls, and its usage if it names one."""
 
     words: str
@@ -73,19 +73,23 @@ class Wire(Protocol):
         """A stream's frames as one body, where the query asks for no events; None where they are events always."""
         return None
 
-    def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
+    def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
         """Raises `BadRequest`. `model` and `stream` are from the path, where the vendor has them there."""
         ...
 
-    def whole(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> dict[str, Any]:
+    def whole(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> dict[str, Any]:
         """The body of an answer."""
         ...
 
-    def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
+    def events(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> list[bytes]:
         """The frames of a stream, the vendor's own end included."""
         ...
 
-    def hear(self, event: dict[str, Any]) -> Heard:
+    def hear(self, event: dict[str, Any]) -> ParsedEvent:
         """Reads an event or a body of `events` or `whole` again."""
         ...
 

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gateway.simulator.answers import Answer, Asked, Tokens
+from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
 from gateway.simulator.embeddings import counted
-from gateway.simulator.wire import BadRequest, Heard, Wire, dump, first_wrong, text_of
+from gateway.simulator.wire import BadRequest, ParsedEvent, Wire, dump, first_wrong, text_of
 
 _TYPES = {
     400: "invalid_request_error",
@@ -94,7 +94,7 @@ class AnthropicWire(Wire):
         """See `Wire.plainly`."""
         return {"input_tokens": counted(body)} if path == "/v1/messages/count_tokens" else None
 
-    def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
+    def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
         """See `Wire.read`."""
         if not self._version:
             raise BadRequest("anthropic-version: header is required")
@@ -119,7 +119,7 @@ class AnthropicWire(Wire):
         blocks = [block for each in messages if isinstance(each["content"], list) for block in each["content"]]
         self._check_results(messages)
         choice = body.get("tool_choice") or {}
-        return Asked(
+        return SimulatedRequest(
             model=body["model"],
             stream=bool(body.get("stream")),
             last_text=next((text_of(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
@@ -148,7 +148,9 @@ class AnthropicWire(Wire):
             if used - given:
                 raise BadRequest("messages: tool_use ids without tool_result blocks immediately after", "messages")
 
-    def whole(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> dict[str, Any]:
+    def whole(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> dict[str, Any]:
         """See `Wire.whole`."""
         content: list[dict[str, Any]] = []
         if given.thoughts:
@@ -159,7 +161,7 @@ class AnthropicWire(Wire):
         return self._message(asked, content, given, None if behaviour.has("nousage") else self._usage(count))
 
     def _message(
-        self, asked: Asked, content: list[Any], given: Answer | None, usage: dict[str, Any] | None
+        self, asked: SimulatedRequest, content: list[Any], given: SimulatedAnswer | None, usage: dict[str, Any] | None
     ) -> dict[str, Any]:
         message: dict[str, Any] = {
             "id": f"msg_sim{asked.serial}",
@@ -170,7 +172,7 @@ class AnthropicWire(Wire):
         message |= {"content": content, **self._end(given)}
         return message if usage is None else {**message, "usage": usage}
 
-    def _end(self, given: Answer | None) -> dict[str, Any]:
+    def _end(self, given: SimulatedAnswer | None) -> dict[str, Any]:
         """Why an answer ended; nulls while it goes on."""
         if given is None:
             return {"stop_reason": None, "stop_sequence": None}
@@ -189,7 +191,9 @@ class AnthropicWire(Wire):
             "output_tokens": count.completion,
         }
 
-    def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
+    def events(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> list[bytes]:
         """See `Wire.events`."""
         silent = behaviour.has("nousage")
         usage = None if silent else {**self._usage(count), "output_tokens": 1}
@@ -214,7 +218,7 @@ class AnthropicWire(Wire):
             last["usage"] = self._usage(count)
         return [*frames, _frame(last), _frame({"type": "message_stop"})]
 
-    def hear(self, event: dict[str, Any]) -> Heard:
+    def hear(self, event: dict[str, Any]) -> ParsedEvent:
         """See `Wire.hear`."""
         words = []
         for block in [*(event.get("content") or ()), event.get("content_block") or {}, event.get("delta") or {}]:
@@ -223,9 +227,9 @@ class AnthropicWire(Wire):
                 words.append(dump(block["input"]).decode())
         usage = event.get("usage") or (event.get("message") or {}).get("usage")
         if usage is None:
-            return Heard("".join(words), None)
+            return ParsedEvent("".join(words), None)
         cached = usage["cache_read_input_tokens"]
-        return Heard("".join(words), Tokens(usage["input_tokens"] + cached, usage["output_tokens"], cached))
+        return ParsedEvent("".join(words), Tokens(usage["input_tokens"] + cached, usage["output_tokens"], cached))
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from gateway.simulator.answers import Answer, Asked, Tokens
+from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
 from gateway.simulator.embeddings import counted, embed_content
-from gateway.simulator.wire import BadRequest, Heard, Wire, dump, first_wrong
+from gateway.simulator.wire import BadRequest, ParsedEvent, Wire, dump, first_wrong
 
 _NAMES = {
     400: "INVALID_ARGUMENT",
@@ -104,7 +104,7 @@ class GeminiWire(Wire):
             return None
         return b"[" + b",\r\n".join([frame[6:].strip() for frame in frames]) + b"]"
 
-    def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
+    def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
         """See `Wire.read`."""
         contents = body.get("contents")
         if not isinstance(contents, list) or not contents:
@@ -123,7 +123,7 @@ class GeminiWire(Wire):
         declared = [each for tool in body.get("tools") or () for each in tool.get("functionDeclarations") or ()]
         system = (body.get("systemInstruction") or {}).get("parts") or ()
         user = [content for content in contents if content.get("role", "user") == "user"]
-        return Asked(
+        return SimulatedRequest(
             model=model,
             stream=stream,
             last_text="".join(part.get("text", "") for part in user[-1]["parts"]) if user else "",
@@ -146,7 +146,9 @@ class GeminiWire(Wire):
             top_logprobs=config.get("logprobs") or 0,
         )
 
-    def whole(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> dict[str, Any]:
+    def whole(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> dict[str, Any]:
         """See `Wire.whole`."""
         parts: list[dict[str, Any]] = []
         if given.thoughts:
@@ -157,7 +159,9 @@ class GeminiWire(Wire):
         candidates = [self._candidate(index, parts, given, given.words, asked) for index in range(asked.count)]
         return self._response(asked, candidates, None if behaviour.has("nousage") else count)
 
-    def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
+    def events(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> list[bytes]:
         """See `Wire.events`: the last response holds the finish reason."""
         pieces: list[dict[str, Any]] = [{"text": thought, "thought": True} for thought in given.thoughts]
         pieces += [{"text": word} for word in given.words] + self._calls(given)
@@ -173,7 +177,7 @@ class GeminiWire(Wire):
         return [*frames, self._frame(self._response(asked, last, None if silent else count))]
 
     @staticmethod
-    def _calls(given: Answer) -> list[dict[str, Any]]:
+    def _calls(given: SimulatedAnswer) -> list[dict[str, Any]]:
         """After thoughts the first call carries their signature."""
         calls: list[dict[str, Any]] = []
         for call_id, name, arguments in given.calls:
@@ -184,7 +188,7 @@ class GeminiWire(Wire):
 
     @staticmethod
     def _candidate(
-        index: int, parts: list[Any], given: Answer | None, words: list[str], asked: Asked
+        index: int, parts: list[Any], given: SimulatedAnswer | None, words: list[str], asked: SimulatedRequest
     ) -> dict[str, Any]:
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": index}
         if given is not None and given.end in _ENDS:
@@ -201,7 +205,7 @@ class GeminiWire(Wire):
         return candidate
 
     @staticmethod
-    def _response(asked: Asked, candidates: list[Any], count: Tokens | None) -> dict[str, Any]:
+    def _response(asked: SimulatedRequest, candidates: list[Any], count: Tokens | None) -> dict[str, Any]:
         response: dict[str, Any] = {"candidates": candidates, "modelVersion": asked.model}
         response["responseId"] = f"sim{asked.serial}"
         if count is not None:
@@ -219,7 +223,7 @@ class GeminiWire(Wire):
     def _frame(response: dict[str, Any]) -> bytes:
         return b"data: " + dump(response) + b"\r\n\r\n"
 
-    def hear(self, event: dict[str, Any]) -> Heard:
+    def hear(self, event: dict[str, Any]) -> ParsedEvent:
         """See `Wire.hear`."""
         words = []
         for candidate in event.get("candidates") or ():
@@ -228,11 +232,11 @@ class GeminiWire(Wire):
                 words.append(part.get("text", "") if call is None else call["name"] + dump(call["args"]).decode())
         usage = event.get("usageMetadata")
         if usage is None:
-            return Heard("".join(words), None)
+            return ParsedEvent("".join(words), None)
         thoughts = usage.get("thoughtsTokenCount", 0)
         completion = usage.get("candidatesTokenCount", 0) + thoughts
         cached = usage.get("cachedContentTokenCount", 0)
-        return Heard("".join(words), Tokens(usage["promptTokenCount"], completion, cached, thoughts))
+        return ParsedEvent("".join(words), Tokens(usage["promptTokenCount"], completion, cached, thoughts))
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
-from gateway.simulator.answers import Answer, Asked, Tokens
+from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
 from gateway.simulator.embeddings import embed
-from gateway.simulator.wire import CREATED, BadRequest, Heard, Wire, dump, first_wrong, text_of
+from gateway.simulator.wire import CREATED, BadRequest, ParsedEvent, Wire, dump, first_wrong, text_of
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
@@ -92,7 +92,7 @@ class OpenAIWire(Wire):
         """See `Wire.plainly`."""
         return embed(body) if path == "/v1/embeddings" else None
 
-    def read(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
+    def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
         """See `Wire.read`."""
         if not isinstance(body.get("model", model or None), str):
             raise BadRequest("you must provide a model parameter", "model")
@@ -108,7 +108,7 @@ class OpenAIWire(Wire):
         parts = [part for each in messages if isinstance(each.get("content"), list) for part in each["content"]]
         wanted = body.get("response_format") or {}
         stop = body.get("stop") or []
-        return Asked(
+        return SimulatedRequest(
             model=model or body["model"],
             stream=bool(body.get("stream")),
             last_text=next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), ""),
@@ -129,7 +129,9 @@ class OpenAIWire(Wire):
             seed=body.get("seed"),
         )
 
-    def whole(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> dict[str, Any]:
+    def whole(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> dict[str, Any]:
         """See `Wire.whole`."""
         text = "".join(given.words)
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if given.calls else "")}
@@ -152,7 +154,9 @@ class OpenAIWire(Wire):
             body["usage"] = self._usage(count)
         return body
 
-    def events(self, asked: Asked, given: Answer, count: Tokens, behaviour: Behaviour) -> list[bytes]:
+    def events(
+        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    ) -> list[bytes]:
         """See `Wire.events`."""
         deltas: list[tuple[dict[str, Any], str | None]] = []
         deltas.append(({"role": "assistant", "content": "", "refusal": None}, None))
@@ -185,7 +189,7 @@ class OpenAIWire(Wire):
         head = {"choices": [], "created": 0, "id": "", "model": "", "object": ""}
         return b"data: " + dump({**head, "prompt_filter_results": results}) + b"\n\n"
 
-    def _frame(self, asked: Asked, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
+    def _frame(self, asked: SimulatedRequest, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
         chunk = self._head(asked, "chat.completion.chunk")
         chunk["choices"] = choices
         if asked.usage:
@@ -193,7 +197,7 @@ class OpenAIWire(Wire):
         return b"data: " + dump(chunk) + b"\n\n"
 
     @staticmethod
-    def _head(asked: Asked, kind: str) -> dict[str, Any]:
+    def _head(asked: SimulatedRequest, kind: str) -> dict[str, Any]:
         fingerprint = f"fp_sim_{asked.seed}" if asked.seed is not None else "fp_sim"
         return {
             "id": f"chatcmpl-sim{asked.serial}",
@@ -209,7 +213,7 @@ class OpenAIWire(Wire):
         return {"id": call_id, "type": "function", "function": {"name": name, "arguments": dump(arguments).decode()}}
 
     @staticmethod
-    def _logprobs(words: list[str], asked: Asked) -> dict[str, Any]:
+    def _logprobs(words: list[str], asked: SimulatedRequest) -> dict[str, Any]:
         def token(text: str, logprob: float) -> dict[str, Any]:
             return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
@@ -229,7 +233,7 @@ class OpenAIWire(Wire):
             "completion_tokens_details": {"reasoning_tokens": count.thoughts, "audio_tokens": 0},
         }
 
-    def hear(self, event: dict[str, Any]) -> Heard:
+    def hear(self, event: dict[str, Any]) -> ParsedEvent:
         """See `Wire.hear`."""
         words = []
         for choice in event.get("choices") or ():
@@ -239,11 +243,11 @@ class OpenAIWire(Wire):
                 words.append(call["function"].get("name", "") + call["function"].get("arguments", ""))
         usage = event.get("usage")
         if usage is None:
-            return Heard("".join(words), None)
+            return ParsedEvent("".join(words), None)
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
         thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
         count = Tokens(usage["prompt_tokens"], usage.get("completion_tokens", 0), cached, thoughts)
-        return Heard("".join(words), count)
+        return ParsedEvent("".join(words), count)
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

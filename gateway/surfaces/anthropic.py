@@ -10,7 +10,7 @@ from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.models import of_openai_and_anthropic
-from gateway.surfaces.surface import Fixed, Surface, Vendor
+from gateway.surfaces.surface import FixedPath, Surface, Vendor
 from gateway.surfaces.tokens import TokenSurface
 
 if TYPE_CHECKING:
@@ -44,6 +44,6 @@ class AnthropicSurface(Surface):
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
         return (
-            Fixed("/v1/messages", partial(self._messages.serve, inbound=InboundCall())),
-            Fixed("/v1/messages/count_tokens", partial(self._count.serve, read=read_count_tokens)),
+            FixedPath("/v1/messages", partial(self._messages.serve, inbound=InboundCall())),
+            FixedPath("/v1/messages/count_tokens", partial(self._count.serve, read=read_count_tokens)),
         )

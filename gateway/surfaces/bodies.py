@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from contract.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
-from contract.packing import Broken, TooMuch, UnknownCoding, known_codings, read_codings, unpack
+from contract.packing import CorruptBody, ExpansionTooLarge, UnknownCoding, known_codings, read_codings, unpack
 from contract.work import WorkPool, caller_of
 from gateway.dialects.fields import MOST_PARTS
 
@@ -127,11 +127,11 @@ def _plain(body: bytes, form: _Form, limit: int) -> bytes:
     if form.codings:
         try:
             body = unpack(body, form.codings, limit)
-        except TooMuch:
+        except ExpansionTooLarge:
             raise BodyTooLarge(
                 f"The body is larger than {limit} bytes when unpacked, the limit here (server.max_body)"
             ) from None
-        except Broken as error:
+        except CorruptBody as error:
             named = ", ".join(form.codings)
             raise InvalidRequest(
                 f"The body can't be unpacked as its content-encoding says ({named}): {error}", param="content-encoding"

@@ -13,7 +13,7 @@ import msgspec
 from config.units import parse_duration
 from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
 from gateway.surfaces.request import Whole, run_request
-from gateway.surfaces.surface import Pattern, Surface
+from gateway.surfaces.surface import PathPattern, Surface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
+    from gateway.surfaces.surface import Endpoint, PathMatch, Route, SurfaceParts
 
 _PATH = re.compile(r"/v1/cache(?:/(?P<entry>[0-9a-f]{32}))?\Z")
 
@@ -41,9 +41,9 @@ class CacheSurface(Surface):
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
-        return (Pattern("/v1/cache(?:/{rest})?", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
+        return (PathPattern("/v1/cache(?:/{rest})?", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
 
-    def _find(self, found: Found) -> Endpoint:
+    def _find(self, found: PathMatch) -> Endpoint:
         return partial(self._serve, found.method, found.path)
 
     async def _serve(self, method: str, path: str, call: HttpCall) -> None:

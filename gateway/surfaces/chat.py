@@ -13,9 +13,9 @@ from contract.dialect import InboundCall
 from contract.errors import GatehouseError, InternalFault, InvalidRequest
 from gateway.surfaces.bodies import SMALL, bounded
 from gateway.surfaces.costing import CostedReply
+from gateway.surfaces.early_frame import EarlyFrame
 from gateway.surfaces.http import read_cache_control
 from gateway.surfaces.keepalive import KeepAlive
-from gateway.surfaces.opening import Opening
 from gateway.surfaces.request import Whole, note_error, run_request, stream_headers
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class ChatSurface:
         self, call: HttpCall, exchange: Exchange, request: ChatRequest, engine: Engine, unsettled: Unsettled
     ) -> None:
         reply_id = _reply_id(self._dialect, exchange)
-        opening = Opening(call, exchange, request, self._dialect, reply_id, engine.keepalive_s)
+        opening = EarlyFrame(call, exchange, request, self._dialect, reply_id, engine.keepalive_s)
         reply: Pump | CostedReply | None = None
         try:
             reply = await engine.pipeline.handle(request, exchange, unsettled, opening)
@@ -187,7 +187,7 @@ class ChatSurface:
         if not isinstance(error, GatehouseError):
             error = InternalFault("Something went wrong in the gateway")
         note_error(exchange, error, 200)
-        exchange.outcome = "cut"
+        exchange.outcome = "interrupted"
         return writer.fail(error, exchange.id)
 
 

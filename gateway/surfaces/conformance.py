@@ -21,7 +21,7 @@ from access.callers.keys import KeyRing
 from access.ledger.prices import Prices
 from access.limits.counters import MemoryCounters
 from access.limits.quota import Quota
-from gateway.engine.asides import Asides
+from gateway.engine.background_calls import BackgroundCalls
 from gateway.engine.pipeline import Pipeline
 from gateway.engine.resources import Resources
 from gateway.engine.runtime import Engine, Runtime
@@ -40,7 +40,7 @@ def empty_runtime() -> Runtime:
     book, prices = HealthBook(), Prices({}, {})
     resources = Resources(book)
     dispatcher = Dispatcher({}, book)
-    asides = Asides(dispatcher, Quota(MemoryCounters(), prices), prices, resources.accounts.finished)
+    asides = BackgroundCalls(dispatcher, Quota(MemoryCounters(), prices), prices, resources.accounts.finished)
     runtime = Runtime(Recorder(RecorderConfig(log="off"), list, environ={}), resources)
     pipeline = Pipeline({}, KeyRing({}), dispatcher, {}, asides)
     runtime.install(
@@ -49,7 +49,7 @@ def empty_runtime() -> Runtime:
     return runtime
 
 
-class Answered(msgspec.Struct):
+class SurfaceResponse(msgspec.Struct):
     """What came back: its status, headers and body; and whose API the surface said that it is."""
 
     status: int
@@ -83,7 +83,7 @@ class SurfaceConformance:
         own = [] if self.surface.vendor is not None else [OpenAISurface]
         return Paths(runtime, [*own, self.surface], None)
 
-    def answered(self, paths: Paths, method: str, path: str) -> Answered:
+    def answered(self, paths: Paths, method: str, path: str) -> SurfaceResponse:
         """What a caller gets."""
         endpoint = paths.find(method, path)
         assert endpoint is not None, f"{method} {path} is nobody's"
@@ -98,7 +98,9 @@ class SurfaceConformance:
         call = HttpCall({"headers": [], "path": path, "query_string": b""}, receive, send)
         asyncio.run(_serve(endpoint, call))
         headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Answered(sent[0]["status"], headers, b"".join(each.get("body", b"") for each in sent), call.vendor)
+        return SurfaceResponse(
+            sent[0]["status"], headers, b"".join(each.get("body", b"") for each in sent), call.vendor
+        )
 
     def test_every_route_is_asked(self, runtime: Runtime) -> None:
         """And each is a path from the root."""

@@ -13,7 +13,7 @@ import msgspec
 
 from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
 from gateway.surfaces.request import Whole, run_request
-from gateway.surfaces.surface import Pattern, Surface
+from gateway.surfaces.surface import PathPattern, Surface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
+    from gateway.surfaces.surface import Endpoint, PathMatch, Route, SurfaceParts
     from rag.source import Source
 
 MAX_DOCUMENTS = 1000
@@ -37,7 +37,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 Method: TypeAlias = Literal["GET", "POST", "DELETE"]
 
 
-class Handed(msgspec.Struct, forbid_unknown_fields=True):
+class UploadedDocument(msgspec.Struct, forbid_unknown_fields=True):
     """A document as it comes: `text`, or `data` in base64 with a `media_type` or an id that ends like a file's name."""
 
     id: str
@@ -48,13 +48,13 @@ class Handed(msgspec.Struct, forbid_unknown_fields=True):
     labels: tuple[str, ...] = ()
 
 
-class HandedIn(msgspec.Struct, forbid_unknown_fields=True):
+class UploadBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/sources/{name}/documents`."""
 
-    documents: list[Handed]
+    documents: list[UploadedDocument]
 
 
-class Searched(msgspec.Struct, forbid_unknown_fields=True):
+class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/sources/{name}/search`."""
 
     query: str
@@ -74,9 +74,9 @@ class DocumentSurface(Surface):
 
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
-        return (Pattern("/v1/sources/{rest}", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
+        return (PathPattern("/v1/sources/{rest}", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
 
-    def _find(self, found: Found) -> Endpoint:
+    def _find(self, found: PathMatch) -> Endpoint:
         return partial(self._serve, found.method, found.path)
 
     async def _serve(self, method: str, path: str, call: HttpCall) -> None:
@@ -148,8 +148,8 @@ def _read(body: bytes, shape: type[Any]) -> Any:
         raise InvalidRequest("The body can't be read: it is nested too deeply") from None
 
 
-def _searched(body: bytes) -> Searched:
-    asked: Searched = _read(body, Searched)
+def _searched(body: bytes) -> SearchBody:
+    asked: SearchBody = _read(body, SearchBody)
     return asked
 
 
@@ -158,7 +158,7 @@ def _items(body: bytes) -> list[Item]:
     from contract.sources import Item
     from rag.ingest import MAX_ID_BYTES
 
-    handed: HandedIn = _read(body, HandedIn)
+    handed: UploadBody = _read(body, UploadBody)
     if len(handed.documents) > MAX_DOCUMENTS:
         raise InvalidRequest(f"At most {MAX_DOCUMENTS} documents at once", param="documents")
     items = []
@@ -200,7 +200,7 @@ async def _hand_in(items: list[Item], source: Source, caller: Caller) -> object:
     }
 
 
-def _content(handed: Handed, where: str) -> tuple[bytes, str]:
+def _content(handed: UploadedDocument, where: str) -> tuple[bytes, str]:
     if (handed.text is None) == (handed.data is None):
         raise InvalidRequest(f"'{where}' needs either 'text' or 'data'", param=where)
     if handed.text is not None:
@@ -215,7 +215,7 @@ def _loaded(data: bytes, media_type: str) -> tuple[bytes, str]:
     return data, media_type
 
 
-async def _search(asked: Searched, source: Source, caller: Caller) -> object:
+async def _search(asked: SearchBody, source: Source, caller: Caller) -> object:
     if not 1 <= asked.top <= MAX_TOP:
         raise InvalidRequest(f"'top' must be 1 to {MAX_TOP}", param="top")
     found = await source.explain(asked.query, asked.top, caller.labels, caller)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from contract.deltas import Usage
-from gateway.surfaces.request import Whole, WritesErrors, run_request
+from gateway.surfaces.request import ErrorWriter, Whole, run_request
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.surfaces.surface import SurfaceParts, Vendor
 
 
-class EmbeddingWire(WritesErrors, Protocol):
+class EmbeddingWire(ErrorWriter, Protocol):
     """The inbound half of an embeddings dialect."""
 
     def read_request(self, body: bytes) -> EmbeddingRequest:

@@ -10,14 +10,14 @@ from gateway.dialects.gemini_generate import GeminiArray, GeminiBatchEmbeddings,
 from gateway.dialects.gemini_generate.tokens import count_tokens_reply, read_count_tokens
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
-from gateway.surfaces.surface import Pattern, Surface, Vendor
+from gateway.surfaces.surface import PathPattern, Surface, Vendor
 from gateway.surfaces.tokens import TokenSurface
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
+    from gateway.surfaces.surface import Endpoint, PathMatch, Route, SurfaceParts
 
 _VERBS = ("generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents")
 
@@ -62,9 +62,9 @@ class GeminiSurface(Surface):
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
         parts = {"model": ".+", "verb": "|".join(_VERBS)}
-        return (Pattern("/(?:v1|v1beta|v1alpha)/models/{model}:{verb}", self._find, parts=parts),)
+        return (PathPattern("/(?:v1|v1beta|v1alpha)/models/{model}:{verb}", self._find, parts=parts),)
 
-    def _find(self, found: Found) -> Endpoint:
+    def _find(self, found: PathMatch) -> Endpoint:
         model, verb = found.values["model"], found.values["verb"]
         if verb == "generateContent":
             return partial(self._generate.serve, inbound=InboundCall(model))

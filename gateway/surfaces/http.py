@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from access.callers.keys import Shown
+from access.callers.keys import PresentedCredentials
 from contract.errors import BodyTooLarge, BodyTooSlow, InvalidRequest
 from contract.messages import CacheControl
 from gateway.surfaces.betas import HEADER as BETA_HEADER
@@ -159,9 +159,9 @@ class HttpCall:
                 shown = value.strip()
         return shown.decode("latin-1")
 
-    def shown(self) -> Shown:
+    def shown(self) -> PresentedCredentials:
         """What the request shows of who sends it. Raises `InvalidRequest`."""
-        return Shown(self.key(), self.address, self.vendor)
+        return PresentedCredentials(self.key(), self.address, self.vendor)
 
     @property
     def user(self) -> str:
@@ -186,7 +186,7 @@ class HttpCall:
             while message.get("more_body"):
                 message = await self._receive()
                 if self._connection is not None and self._connection.late:
-                    raise BodyTooSlow("The body comes too slowly (server.body_timeout, server.slowest)")
+                    raise BodyTooSlow("The body comes too slowly (server.body_timeout, server.min_rate)")
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limit:

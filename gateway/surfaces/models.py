@@ -10,7 +10,7 @@ import msgspec
 
 from access.callers.keys import unknown_model
 from gateway.surfaces.request import Whole, run_request
-from gateway.surfaces.surface import Pattern, Surface, wrong_method
+from gateway.surfaces.surface import PathPattern, Surface, wrong_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contract.unsettled import Unsettled
     from gateway.engine.runtime import Engine
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts, Vendor
+    from gateway.surfaces.surface import Endpoint, PathMatch, Route, SurfaceParts, Vendor
 
 # Models are names in a config and have no birthday; clients want one.
 _CREATED = 1_767_225_600
@@ -44,9 +44,9 @@ class ModelSurface(Surface):
             "version": "|".join(["v1", *self._vendors.of_version]),
             "name": r".*[^/\n]",
         }
-        return (Pattern("(?:/{vendor})?/{version}/models(?:/{name})?", self._find, methods=(), parts=parts),)
+        return (PathPattern("(?:/{vendor})?/{version}/models(?:/{name})?", self._find, methods=(), parts=parts),)
 
-    def _find(self, found: Found) -> Endpoint | None:
+    def _find(self, found: PathMatch) -> Endpoint | None:
         name = found.values["name"]
         if found.method != "GET":
             # With a verb behind it, it may be a call that we do not serve.

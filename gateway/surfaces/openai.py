@@ -11,12 +11,12 @@ from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
 from gateway.surfaces.models import of_openai_and_anthropic
-from gateway.surfaces.surface import Fixed, Pattern, Surface, Vendor
+from gateway.surfaces.surface import FixedPath, PathPattern, Surface, Vendor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.surfaces.surface import Endpoint, Found, Route, SurfaceParts
+    from gateway.surfaces.surface import Endpoint, PathMatch, Route, SurfaceParts
 
 _CHAT = "POST /v1/chat/completions"
 OPENAI = Vendor(
@@ -46,10 +46,10 @@ class OpenAISurface(Surface):
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
         return (
-            Fixed("/v1/chat/completions", partial(self._chat.serve, inbound=InboundCall())),
-            Fixed("/v1/embeddings", partial(self._embeddings.serve, wire=OpenAIEmbeddings())),
+            FixedPath("/v1/chat/completions", partial(self._chat.serve, inbound=InboundCall())),
+            FixedPath("/v1/embeddings", partial(self._embeddings.serve, wire=OpenAIEmbeddings())),
             # As Azure's SDK and its own REST API name a model: by its deployment, which the body need not repeat.
-            Pattern(
+            PathPattern(
                 "/openai/deployments/{model}/{what}",
                 self._find_azure,
                 parts={"model": ".+", "what": "chat/completions|embeddings"},
@@ -57,7 +57,7 @@ class OpenAISurface(Surface):
             ),
         )
 
-    def _find_azure(self, found: Found) -> Endpoint:
+    def _find_azure(self, found: PathMatch) -> Endpoint:
         model = found.values["model"]
         if found.values["what"] == "embeddings":
             return partial(self._embeddings.serve, wire=OpenAIEmbeddings(model))

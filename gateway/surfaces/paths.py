@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from contract.errors import NotAllowed, RequestError, UnknownPath
 from gateway.surfaces.bodies import BodyReader
-from gateway.surfaces.nearby import Nearby
 from gateway.surfaces.origins import METHODS
+from gateway.surfaces.path_suggestions import PathSuggestions
 from gateway.surfaces.request import run_request
-from gateway.surfaces.surface import Fixed, Found, Pattern, SurfaceParts, Vendors, wrong_method
+from gateway.surfaces.surface import FixedPath, PathMatch, PathPattern, SurfaceParts, Vendors, wrong_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,12 +43,12 @@ class Paths:
         self.posts: dict[str, Endpoint] = {}
         self._methods: dict[str, dict[str, Endpoint]] = {}
         self._of_path: list[tuple[str, Vendor]] = []
-        self._patterns: dict[str, tuple[Pattern, tuple[tuple[str, str], ...]]] = {}
+        self._patterns: dict[str, tuple[PathPattern, tuple[tuple[str, str], ...]]] = {}
         written: list[str] = []
         made = [(surface, surface.routes()) for surface in [each(parts) for each in surfaces]]
         for surface, routes in made:
             for route in routes:
-                if isinstance(route, Fixed):
+                if isinstance(route, FixedPath):
                     self._mount(surface.vendor, route)
                 else:
                     number = len(self._patterns)
@@ -56,7 +56,7 @@ class Paths:
                     named_parts = tuple((name, f"p{number}_{name}") for name in _PART.findall(route.path))
                     self._patterns[f"p{number}"] = (route, named_parts)
         self._match = re.compile(f"(?:{'|'.join(written)})\\Z").match
-        self._nearby = Nearby(vendors, made)
+        self._nearby = PathSuggestions(vendors, made)
         begun = [*self._methods, *(pattern.path for pattern, _ in self._patterns.values())]
         heads = {
             "v1",
@@ -66,7 +66,7 @@ class Paths:
         }
         self._ours = re.compile(f"/(?:{'|'.join(map(re.escape, sorted(heads)))})(?:/|\\Z)").match
 
-    def _mount(self, vendor: Vendor | None, route: Fixed) -> None:
+    def _mount(self, vendor: Vendor | None, route: FixedPath) -> None:
         paths = [route.path]
         if vendor is not None:
             paths.append(f"/{vendor.name}{route.path}")
@@ -122,7 +122,7 @@ class Paths:
         if "%" in path:
             values = {name: unquote(value) for name, value in values.items()}
         try:
-            return pattern.find(Found(method, path, values))
+            return pattern.find(PathMatch(method, path, values))
         except RequestError as error:
             return self._refuse(path, error)
 
@@ -131,7 +131,9 @@ class Paths:
         origin = call.headers.get(b"origin")
         if origin is not None and b"access-control-request-method" in call.headers:
             if self._origins is None or not self._origins.allows(origin):
-                error = NotAllowed("Pages of this origin may not call from a browser: server.origins does not list it")
+                error = NotAllowed(
+                    "Pages of this origin may not call from a browser: server.cors_origins does not list it"
+                )
                 await self._refuse(path, error)(call)
                 return
             await call.begin(204, self._origins.preflight_headers(call.headers))
@@ -161,7 +163,7 @@ class Paths:
         return refuse
 
 
-def _written(number: int, vendor: Vendor | None, pattern: Pattern) -> str:
+def _written(number: int, vendor: Vendor | None, pattern: PathPattern) -> str:
     """The pattern as a group `pN` of a regular expression, its parts as groups `pN_name`."""
 
     def part(found: re.Match[str]) -> str:

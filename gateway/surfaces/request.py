@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 import structlog
 
 from access.ledger.prices import settle_request
-from contract.errors import GatehouseError, InternalFault, Refusal, RequestError, Unavailable
+from contract.errors import ContentRefused, GatehouseError, InternalFault, RequestError, Unavailable
 from contract.exchange import Exchange
 from contract.unsettled import Unsettled
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from contract.exchange import CacheNote
-    from contract.messages import Loss
+    from contract.messages import DroppedParam
     from contract.rules import Allowance
     from gateway.engine.runtime import Engine, Runtime
     from gateway.surfaces.http import Headers, HttpCall
@@ -33,7 +33,7 @@ LONGEST_LOSS = 80
 _IN_NAMES = re.compile(r"[^a-zA-Z0-9_.\[\]-]")
 
 
-class WritesErrors(Protocol):
+class ErrorWriter(Protocol):
     """A dialect, as far as errors go."""
 
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
@@ -53,7 +53,7 @@ class Whole(NamedTuple):
 Answers: TypeAlias = "Callable[[HttpCall, Exchange, Engine, Unsettled], Awaitable[Whole | None]]"
 
 
-async def run_request(runtime: Runtime, call: HttpCall, surface: str, dialect: WritesErrors, answer: Answers) -> None:
+async def run_request(runtime: Runtime, call: HttpCall, surface: str, dialect: ErrorWriter, answer: Answers) -> None:
     """Runs `answer` and sees to it that the request ends in exactly one way, is settled, and is recorded once."""
     exchange = Exchange(surface, call.header(b"traceparent"), call.header(b"tracestate"), call.request_id)
     unsettled = Unsettled()
@@ -103,7 +103,7 @@ async def _await_shared_call(unsettled: Unsettled) -> None:
         await asyncio.shield(pending)
 
 
-async def _respond_error(call: HttpCall, exchange: Exchange, dialect: WritesErrors, error: GatehouseError) -> None:
+async def _respond_error(call: HttpCall, exchange: Exchange, dialect: ErrorWriter, error: GatehouseError) -> None:
     status = error.http_status
     note_error(exchange, error, status)
     if not call.began:
@@ -115,7 +115,7 @@ def note_error(exchange: Exchange, error: GatehouseError, status: int) -> None:
     exchange.status = status
     exchange.error = getattr(error, "kind", "") or error.code
     exchange.error_message = error.message
-    exchange.outcome = "refused" if isinstance(error, (RequestError, Refusal)) else "error"
+    exchange.outcome = "refused" if isinstance(error, (RequestError, ContentRefused)) else "error"
 
 
 def note_departure(exchange: Exchange, why: str = "") -> None:
@@ -124,7 +124,7 @@ def note_departure(exchange: Exchange, why: str = "") -> None:
     exchange.cancelled = True
     exchange.outcome = "cancelled"
     if why:
-        exchange.outcome, exchange.error, exchange.error_message = "cut", "slow_reader", why
+        exchange.outcome, exchange.error, exchange.error_message = "interrupted", "slow_reader", why
 
 
 def reply_headers(exchange: Exchange, content_type: str) -> Headers:
@@ -139,14 +139,14 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         (b"x-gatehouse-overhead-ms", b"%.2f" % (exchange.overhead_s(time.perf_counter()) * 1000)),
     ]
     if exchange.target:
-        headers.append((b"x-gatehouse-model", exchange.target.encode("utf-8")))
+        headers.append((b"x-gatehouse-target", exchange.target.encode("utf-8")))
     if exchange.route:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
     if exchange.cache is not None:
         headers += _cache_headers(exchange.cache)
     for attempt in exchange.attempts:
         if attempt.losses and attempt.chosen:
-            headers.append((b"x-gatehouse-losses", _written_losses(attempt.losses)))
+            headers.append((b"x-gatehouse-dropped-params", _written_losses(attempt.losses)))
     for kind, allowance in exchange.allowances.items():
         headers += _limit_headers(kind.encode("latin-1"), allowance)
     if exchange.cost is not None:
@@ -154,7 +154,7 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
     return headers
 
 
-def _written_losses(losses: tuple[Loss, ...]) -> bytes:
+def _written_losses(losses: tuple[DroppedParam, ...]) -> bytes:
     names = [_IN_NAMES.sub("?", loss.field[:LONGEST_LOSS]) for loss in losses[:MOST_LOSSES]]
     more = ["..."] if len(losses) > MOST_LOSSES else []
     return ", ".join(dict.fromkeys(names + more)).encode("latin-1")
@@ -181,7 +181,7 @@ def _cache_headers(note: CacheNote) -> Headers:
     if note.similarity:
         headers.append((b"x-gatehouse-cache-similarity", b"%.4f" % note.similarity))
     if note.why:
-        headers.append((b"x-gatehouse-cache-why", note.why.encode("latin-1")))
+        headers.append((b"x-gatehouse-cache-reason", note.why.encode("latin-1")))
     return headers
 
 

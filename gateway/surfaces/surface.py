@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.engine.runtime import Runtime
     from gateway.surfaces.bodies import BodyReader
     from gateway.surfaces.http import HttpCall
-    from gateway.surfaces.request import WritesErrors
+    from gateway.surfaces.request import ErrorWriter
 
     Endpoint: TypeAlias = Callable[[HttpCall], Awaitable[None]]
 
@@ -28,7 +28,7 @@ class Vendor(msgspec.Struct, frozen=True):
 
     name: str
     title: str
-    errors: WritesErrors
+    errors: ErrorWriter
     models: Callable[[list[str], str | None], dict[str, Any]]
     instead: str
     """Where its chats go: said to whoever asks for what is not served."""
@@ -71,7 +71,7 @@ class Vendors:
         return next((each for each in self._told if each.header in headers), self.first)
 
 
-class Found(msgspec.Struct, frozen=True):
+class PathMatch(msgspec.Struct, frozen=True):
     """A request whose path a pattern matches. `values` are its parts by name, as they are meant (`%20` is a blank)."""
 
     method: str
@@ -79,7 +79,7 @@ class Found(msgspec.Struct, frozen=True):
     values: dict[str, str]
 
 
-class Fixed(msgspec.Struct, frozen=True):
+class FixedPath(msgspec.Struct, frozen=True):
     """A path in which nothing varies, and its method."""
 
     path: str
@@ -87,7 +87,7 @@ class Fixed(msgspec.Struct, frozen=True):
     method: str = "POST"
 
 
-class Pattern(msgspec.Struct, frozen=True):
+class PathPattern(msgspec.Struct, frozen=True):
     """Paths in which something varies.
 
     `path` is a regular expression in which `{name}` stands for a part: what `parts` says of it, else one segment. Other
@@ -96,13 +96,13 @@ class Pattern(msgspec.Struct, frozen=True):
     """
 
     path: str
-    find: Callable[[Found], Endpoint | None]
+    find: Callable[[PathMatch], Endpoint | None]
     methods: tuple[str, ...] = ("POST",)
     parts: Mapping[str, str] = {}
     alone: bool = False
 
 
-Route: TypeAlias = Fixed | Pattern
+Route: TypeAlias = FixedPath | PathPattern
 
 
 class SurfaceParts(msgspec.Struct, frozen=True):

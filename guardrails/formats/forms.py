@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from guardrails.formats.json_values import Schema, depth_problem, loads
-from guardrails.formats.mending import MAX_DEPTH, Unclear, mended, within
+from guardrails.formats.mending import MAX_DEPTH, AmbiguousText, mended, within
 from guardrails.matching import Matcher, TooSlow
 
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
@@ -116,7 +116,7 @@ class JsonForm:
             for attempt in (candidate.strip(), mended(candidate)):
                 if attempt != text and not self._problem(attempt):
                     return attempt
-        except Unclear:
+        except AmbiguousText:
             pass
         return ""
 

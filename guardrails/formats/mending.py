@@ -22,12 +22,12 @@ _CONTROLS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _AFTER_STRING = re.compile(r"\s*(?:[,:}\]]|\Z|//|/\*|#)")
 
 
-class Unclear(Exception):
+class AmbiguousText(Exception):
     """The text can't be mended without a guess."""
 
 
 def mended(text: str) -> str:
-    """The JSON that `text` is but for its punctuation and quotes. Raises `Unclear`."""
+    """The JSON that `text` is but for its punctuation and quotes. Raises `AmbiguousText`."""
     reader = _Reader(text)
     reader.read()
     return "".join(reader.out)
@@ -51,7 +51,7 @@ class _Reader:
             self._next()
         self._skip()
         if self._place < len(self._text):
-            raise Unclear("something follows the value")
+            raise AmbiguousText("something follows the value")
 
     def _skip(self) -> None:
         found = _BLANK.match(self._text, self._place)
@@ -78,7 +78,7 @@ class _Reader:
                 self._skip()
             if self._peek() != closing:
                 if not comma and not self._may_lack_comma(closing):
-                    raise Unclear("a comma is missing between values")
+                    raise AmbiguousText("a comma is missing between values")
                 self.out.append(", ")
         if self._peek() == closing:
             self._place += 1
@@ -100,10 +100,10 @@ class _Reader:
         elif name := self._take(_NAME):
             self.out.append(f'"{name}"')
         else:
-            raise Unclear("a key is missing")
+            raise AmbiguousText("a key is missing")
         self._skip()
         if self._peek() != ":":
-            raise Unclear("a colon is missing")
+            raise AmbiguousText("a colon is missing")
         self._place += 1
         self.out.append(": ")
         self._skip()
@@ -112,7 +112,7 @@ class _Reader:
         ahead = self._peek()
         if ahead in ("{", "["):
             if len(self._open) >= MAX_DEPTH:
-                raise Unclear("it is nested too deeply")
+                raise AmbiguousText("it is nested too deeply")
             self._place += 1
             self._open.append("}" if ahead == "{" else "]")
             self.out.append(ahead)
@@ -121,7 +121,7 @@ class _Reader:
         elif token := self._take(_NUMBER) or self._take(_WORD):
             self.out.append(token)
         else:
-            raise Unclear("a value can't be read")
+            raise AmbiguousText("a value can't be read")
 
     def _string(self) -> None:
         quote = _QUOTES[self._peek()]
@@ -129,7 +129,7 @@ class _Reader:
         parts = ['"']
         while (letter := self._peek()) != quote or not self._closes(quote):
             if not letter:
-                raise Unclear("a string does not end")
+                raise AmbiguousText("a string does not end")
             parts.append(self._letters(quote, letter))
         self._place += 1
         self.out.append("".join([*parts, '"']))
@@ -141,7 +141,7 @@ class _Reader:
         before, after = self._text[self._place - 1], self._text[self._place + 1 : self._place + 2]
         if before.isalnum() and after.isalnum():
             return False
-        raise Unclear("a quote stands within a string")
+        raise AmbiguousText("a quote stands within a string")
 
     def _letters(self, quote: str, letter: str) -> str:
         """The next letters of a string, as they stand in JSON."""
@@ -151,7 +151,7 @@ class _Reader:
             if escape := self._take(_ESCAPE):
                 return escape
             if self._text[self._place + 1 : self._place + 2] != "'":
-                raise Unclear("an escape is unknown")
+                raise AmbiguousText("an escape is unknown")
             self._place += 2
             return "'"
         self._place += 1
@@ -163,19 +163,19 @@ class _Reader:
 def within(text: str) -> str:
     """The one value in brackets that stands in a text, on lines of its own; an object may also follow a colon.
 
-    The whole text where there is none. Raises `Unclear` for what may be several.
+    The whole text where there is none. Raises `AmbiguousText` for what may be several.
     """
     begins = _BEGINS.search(text)
     if begins is None:
         return text
     end = max(text.rfind("}"), text.rfind("]")) + 1
     if end <= begins.end():
-        raise Unclear("a bracket is never closed")
+        raise AmbiguousText("a bracket is never closed")
     rest = text[end:].partition("\n")[0].strip()
     if rest and not rest.startswith(("//", "#", "/*")):
-        raise Unclear("something follows the value")
+        raise AmbiguousText("something follows the value")
     if any(letter in "{}[]" for letter in text[: begins.end()]):
-        raise Unclear("there may be several values")
+        raise AmbiguousText("there may be several values")
     return text[begins.end() : end]
 
 

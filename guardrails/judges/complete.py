@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from config.guardrails import Then
-from guardrails.component import Parts
+from guardrails.component import GuardrailParts
 from guardrails.judges.guard import CUT_OFF, AnswerGuardrail, Judgement
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
 
 
@@ -22,7 +22,7 @@ class CompleteConfig(AnswerGuardrail):
     kind: Literal["complete"] = Field(description="The answer is neither empty nor cut off.")
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
-    def judge_of(self, parts: Parts) -> CompleteJudge:
+    def judge_of(self, parts: GuardrailParts) -> CompleteJudge:
         """See `AnswerGuardrail.judge_of`."""
         return CompleteJudge()
 
@@ -33,7 +33,7 @@ class CompleteJudge:
     name = "complete"
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`."""
         if finish in CUT_OFF:

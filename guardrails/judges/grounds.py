@@ -18,13 +18,13 @@ from config.guardrails import Then
 from config.struct import Number
 from contract.context_block import read_blocks
 from contract.work import WorkPool
-from guardrails.component import Parts
+from guardrails.component import GuardrailParts
 from guardrails.judges.guard import AnswerGuardrail, Judgement
 from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
 
 _STOP = frozenset({
@@ -118,10 +118,10 @@ class GroundedConfig(AnswerGuardrail):
 
     kind: Literal["grounded"] = Field(description="Statements that the retrieved passages don't support.")
     threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
-    def judge_of(self, parts: Parts) -> GroundedJudge:
+    def judge_of(self, parts: GuardrailParts) -> GroundedJudge:
         """See `AnswerGuardrail.judge_of`."""
         return GroundedJudge(self.threshold, pool=parts.pools.judging)
 
@@ -141,7 +141,7 @@ class GroundedJudge:
         self._model = model or load_classifier("grounds")
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`."""
         passages = [passage.text for message in request.messages for passage in read_blocks(message.text)[0]]

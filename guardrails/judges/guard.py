@@ -15,12 +15,12 @@ from contract.finding import Finding
 from contract.messages import Message, Text
 from contract.stock import OWN_DIALECT, StockReply
 from contract.work import caller_of
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 from guardrails.verdict import GuardrailBroken
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
     from contract.reply import Reply
     from guardrails.checks import AnswerCheck
@@ -44,7 +44,7 @@ class Judge(Protocol):
     name: str
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """`calls`: the answer calls tools as well. `again` asks a model, for judges that do.
 
@@ -128,16 +128,14 @@ class AnswerGuardrail(Guardrail):
     """What a guardrail that needs the whole answer has: a kind names its options and gives its judge."""
 
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
-    steps: ClassVar[frozenset[str]] = frozenset(
-        {"flag", "repair", "retry", "parallel", "model", "block", "say", "human"}
-    )
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "repair", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("repair", "retry 1", "block"),
-        description="What to try, in order: repair, retry N (with the reason), parallel N, model NAME, say TEXT, "
+        description="What to try, in order: repair, retry N (with the reason), race N, model NAME, say TEXT, "
         "human, block; flag lets it pass.",
     )
 
-    def judge_of(self, parts: Parts) -> Judge:
+    def judge_of(self, parts: GuardrailParts) -> Judge:
         """What judges answers. Raises `ValueError`."""
         raise NotImplementedError(f"{type(self).__name__} has no judge")
 
@@ -145,7 +143,7 @@ class AnswerGuardrail(Guardrail):
         """See `GuardrailConfig.holds_back`."""
         return "the whole answer" if side == "output" else super().holds_back(side)
 
-    def answer_check(self, name: str, parts: Parts) -> AnswerCheck:
+    def answer_check(self, name: str, parts: GuardrailParts) -> AnswerCheck:
         """See `Guardrail.answer_check`."""
         return AnswerGuard(self.judge_of(parts), self.policy(name, parts, {"*": "flag"}), self.ordered_steps)
 
@@ -159,7 +157,7 @@ class AnswerGuard:
         self._judge = judge
         self._steps = tuple(steps)
 
-    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again) -> Reply:
+    async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain) -> Reply:
         """See `AnswerCheck.check`."""
         held, judgements = await self._held(request, reply, exchange, again)
         if not _problem(judgements):
@@ -174,7 +172,7 @@ class AnswerGuard:
             if name == "repair":
                 if (mended := _repaired(held, judgements)) is not None:
                     return mended
-            elif name in ("retry", "parallel", "model"):
+            elif name in ("retry", "race", "model"):
                 better = await self._ask_again(name, argument, request, judgements, exchange, again)
                 if better is not None:
                     await reply.close()
@@ -189,7 +187,7 @@ class AnswerGuard:
         return held
 
     async def _held(
-        self, request: ChatRequest, reply: Reply, exchange: Exchange, again: Again
+        self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain
     ) -> tuple[HeldAnswer, dict[int, Judgement]]:
         """The whole reply and what is to be said of each choice; nothing of one that passes unchecked."""
         held = await hold(reply)
@@ -217,11 +215,11 @@ class AnswerGuard:
         request: ChatRequest,
         judgements: dict[int, Judgement],
         exchange: Exchange,
-        again: Again,
+        again: AskAgain,
     ) -> HeldAnswer | None:
-        """An answer that passes, or None. `retry` tells the reason and asks up to N times, `parallel` N at once."""
+        """An answer that passes, or None. `retry` tells the reason and asks up to N times, `race` N at once."""
         told = _with_reason(request, _problem(judgements))
-        if name == "parallel":
+        if name == "race":
             return await self._first_good(await self._all(told, int(argument), exchange, again))
         for _ in range(int(argument) if name == "retry" else 1):
             reply = await again(told, argument if name == "model" else "")
@@ -240,7 +238,7 @@ class AnswerGuard:
         return None
 
     async def _all(
-        self, request: ChatRequest, count: int, exchange: Exchange, again: Again
+        self, request: ChatRequest, count: int, exchange: Exchange, again: AskAgain
     ) -> list[tuple[HeldAnswer, dict[int, Judgement]]]:
         async def one() -> tuple[HeldAnswer, dict[int, Judgement]]:
             reply = await again(request, "")

@@ -13,11 +13,11 @@ from config.struct import Ref
 from config.units import Duration
 from contract.deltas import FinishReason
 from contract.messages import ChatRequest, Message, ResponseFormat, Text
-from guardrails.component import Parts
+from guardrails.component import GuardrailParts
 from guardrails.judges.guard import AnswerGuardrail, Judgement, hold
 
 if TYPE_CHECKING:
-    from contract.guards import Again
+    from contract.guards import AskAgain
 
 _FRAME = """You check answers for a company. Judge only by this rubric:
 {rubric}
@@ -38,7 +38,7 @@ class JudgeConfig(AnswerGuardrail):
     timeout: Duration = Field(default=20.0, description="How long it may take.")
     then: Then = Field(default=("retry 1", "block"), description="What to try, in order.")
 
-    def judge_of(self, parts: Parts) -> ModelJudge:
+    def judge_of(self, parts: GuardrailParts) -> ModelJudge:
         """See `AnswerGuardrail.judge_of`."""
         return ModelJudge(self.model, self.rubric)
 
@@ -57,7 +57,7 @@ class ModelJudge:
         self._rubric = rubric
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`. Raises `JudgeSilent`, and what the model's targets raise."""
         if calls and not text.strip():

@@ -17,14 +17,14 @@ from config.guardrails import Then
 from config.struct import Number, Whole
 from config.units import Duration, Percentage
 from contract.work import WorkPool
-from guardrails.component import Parts
+from guardrails.component import GuardrailParts
 from guardrails.judges.grounds import LONGEST, Grounds, batches
 from guardrails.judges.guard import AnswerGuardrail, Judgement, hold
 from guardrails.linear import LinearClassifier, load_classifier
 
 if TYPE_CHECKING:
     from contract.deltas import FinishReason
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from contract.messages import ChatRequest
 
 LEAST_COVERED = 0.5
@@ -39,10 +39,10 @@ class ConsistentConfig(AnswerGuardrail):
     share: Percentage = Field(default=0.5, description="The share of samples that must support a statement.")
     threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
     timeout: Duration = Field(default=30.0, description="How long it may take.")
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(default=("flag",), description="What to try, in order.")
 
-    def judge_of(self, parts: Parts) -> SamplesJudge:
+    def judge_of(self, parts: GuardrailParts) -> SamplesJudge:
         """See `AnswerGuardrail.judge_of`."""
         return SamplesJudge(self.samples, self.share, self.threshold, pool=parts.pools.judging)
 
@@ -71,7 +71,7 @@ class SamplesJudge:
         self._model = model or load_classifier("grounds")
 
     async def judge(
-        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: Again, caller: str = ""
+        self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
         """See `Judge.judge`. Raises what the model's targets raise."""
         if calls or not text.strip():
@@ -95,7 +95,7 @@ class SamplesJudge:
         )
 
     @staticmethod
-    async def _sample(request: ChatRequest, again: Again) -> str:
+    async def _sample(request: ChatRequest, again: AskAgain) -> str:
         reply = await again(request, "", masked=False)
         try:
             held = await hold(reply)

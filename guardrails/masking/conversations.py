@@ -26,7 +26,7 @@ REDIS_TIMEOUT_S = 0.05
 _PREFIX = "gatehouse:masked:"
 
 
-class KeepsRows(Protocol):
+class RowStore(Protocol):
     """Keeps rows of named bytes for a while."""
 
     async def get(self, row: str) -> Mapping[str, bytes]:
@@ -41,7 +41,7 @@ class KeepsRows(Protocol):
 class Conversations:
     """Loads and saves the values of conversations."""
 
-    def __init__(self, rows: KeepsRows, secret: bytes, ttl_s: float) -> None:
+    def __init__(self, rows: RowStore, secret: bytes, ttl_s: float) -> None:
         """`secret` seals; without it nothing can be read."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -74,7 +74,7 @@ class Conversations:
 
 
 class MemoryRows:
-    """Implements `KeepsRows` in this process, bounded: the least recently used rows go first."""
+    """Implements `RowStore` in this process, bounded: the least recently used rows go first."""
 
     def __init__(self, max_rows: int = MAX_CONVERSATIONS, max_bytes: int = MAX_BYTES) -> None:
         self._rows: OrderedDict[str, tuple[float, dict[str, bytes]]] = OrderedDict()
@@ -113,7 +113,7 @@ def _size(entries: Mapping[str, bytes]) -> int:
 
 
 class RedisRows:
-    """Implements `KeepsRows` in Redis, one hash a row: additions of several replicas at once are all kept."""
+    """Implements `RowStore` in Redis, one hash a row: additions of several replicas at once are all kept."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

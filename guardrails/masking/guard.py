@@ -19,13 +19,13 @@ from guardrails.masking.tags import LITERAL, TagKey
 from guardrails.masking.unmask import EVERY_TOOL, Unmask, as_json
 from guardrails.masking.vault import Vault
 from guardrails.notes import with_note
-from guardrails.span import Span, Taken
+from guardrails.span import Span, TakenSpans
 from guardrails.text_fields import Author, map_text, unread_parts
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Stage
-    from contract.guards import Again
+    from contract.guards import AskAgain
     from guardrails.masking.conversations import Conversations
     from guardrails.personal.search import PersonalSearch
     from guardrails.slices import Slicer
@@ -149,7 +149,7 @@ class Masking:
         self._masked: set[str] = {_HINT_TEXT}
 
     async def check(
-        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: Again | None = None
+        self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
         """The request with tags. Texts that were masked before are left as they are."""
         if not self._conversation:
@@ -208,7 +208,7 @@ class Masking:
         In the arguments of the model's own calls a tag is one that a tool was given for the value: it stays.
         """
         all_spans = list(spans)
-        taken = Taken(sorted(all_spans))
+        taken = TakenSpans(sorted(all_spans))
         all_spans += [span for span in values.find(text) if taken.take(span.start, span.end)]
         if author != "call":
             for start, end in literal_spans(text, all_spans, self.vault):

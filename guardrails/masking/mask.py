@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from guardrails.masking.tags import LITERAL
-from guardrails.span import Span, Taken
+from guardrails.span import Span, TakenSpans
 from guardrails.text_fields import Author, map_text
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def literal_spans(text: str, spans: Sequence[Span], vault: Vault) -> list[tuple[
     """Where `text`, outside `spans`, is written like a tag that was given."""
     if vault.form is None:
         return []
-    taken = Taken(sorted(spans))
+    taken = TakenSpans(sorted(spans))
     return [
         match.span()
         for match in vault.form.finditer(text)

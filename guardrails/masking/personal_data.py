@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from config.beside import Beside, Conflict, mapping
 from config.document import Path
 from config.findings import did_you_mean, quote
 from config.guardrails import Form, KindName, Side
+from config.raw import OptionConflict, RawConfig, mapping
 from config.secret import Secret
 from config.struct import Flag
 from config.units import Duration
-from guardrails.component import Guardrail, Parts
+from guardrails.component import Guardrail, GuardrailParts
 
 if TYPE_CHECKING:
-    from guardrails.checks import AnswerCheck, FindsInAnswers
+    from guardrails.checks import AnswerCheck, AnswerFinder
     from guardrails.masking.guard import PersonalGuard
     from guardrails.personal.search import PersonalSearch
 
@@ -113,7 +113,7 @@ class PersonalDataConfig(Guardrail):
             yield ("kind",), "embeddings"
 
     @classmethod
-    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: Beside) -> Iterator[Conflict]:
+    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
         """A type that nothing looks for."""
         presidio = values.get("presidio")
         own = [*mapping(values.get("patterns")), *mapping(values.get("lists"))]
@@ -122,7 +122,7 @@ class PersonalDataConfig(Guardrail):
         for each in mapping(values.get("types")):
             if each not in known:
                 cure = f"{did_you_mean(each, known)}, or add it to patterns".replace("?, or", "? Or")
-                yield Conflict((*path, "types", each), f"there is no type {quote(each)}", cure, at_key=True)
+                yield OptionConflict((*path, "types", each), f"there is no type {quote(each)}", cure, at_key=True)
 
     def remarks(self) -> Iterator[tuple[Path, str, str]]:
         """See `GuardrailConfig.remarks`."""
@@ -130,7 +130,7 @@ class PersonalDataConfig(Guardrail):
             message = "this key is so short that it can be guessed, and with it what stands behind a tag"
             yield ("key",), message, f"take {_SAFE_KEY} characters or more: openssl rand -hex 32"
 
-    def request_check(self, name: str, parts: Parts) -> PersonalGuard:
+    def request_check(self, name: str, parts: GuardrailParts) -> PersonalGuard:
         """See `Guardrail.request_check`."""
         import structlog
 
@@ -152,13 +152,13 @@ class PersonalDataConfig(Guardrail):
             conversations=Conversations(parts.rows(), secret, self.keep),
         )
 
-    def stream_check(self, name: str, parts: Parts) -> FindsInAnswers:
+    def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder:
         """See `Guardrail.stream_check`."""
         from guardrails.spans import SpanGuard
 
         return SpanGuard(_Formal(self._search(parts)), self.policy(name, parts, self._by_kind()), spares_sent=True)
 
-    def sentence_check(self, name: str, parts: Parts) -> AnswerCheck | None:
+    def sentence_check(self, name: str, parts: GuardrailParts) -> AnswerCheck | None:
         """See `Guardrail.sentence_check`: names and addresses that the caller did not send."""
         if not self.names_in_answers:
             return None
@@ -174,7 +174,7 @@ class PersonalDataConfig(Guardrail):
     def _by_kind(self) -> dict[str, str]:
         return {kind.upper(): action for kind, action in self.actions.items()}
 
-    def _search(self, parts: Parts, *, names: bool = False) -> PersonalSearch:
+    def _search(self, parts: GuardrailParts, *, names: bool = False) -> PersonalSearch:
         """All that the options ask for; without `names` what has a form, for answers as they stream."""
         from guardrails.personal.search import PersonalSearch
         from guardrails.slices import Slicer

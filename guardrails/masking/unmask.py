@@ -99,8 +99,8 @@ class Unmask:
         carried |= {name for name in _WORDS if getattr(piece, name)}
         changes: dict[str, Any] = {}
         # A block of text that begins does not go on with the words before it.
-        goes_on = carried - {"text"} if piece.begins else carried
-        before = self._flush(piece.index, channels, goes_on) if carried or piece.parts_words else []
+        continued = carried - {"text"} if piece.begins else carried
+        before = self._flush(piece.index, channels, continued) if carried or piece.parts_words else []
         last = piece.closes
         for name in _WORDS:
             text = getattr(piece, name)

@@ -21,7 +21,7 @@ from guardrails.span import resolve as resolve_by
 Match: TypeAlias = "re.Match[str]"
 
 
-class Pattern(msgspec.Struct, frozen=True):
+class PersonalPattern(msgspec.Struct, frozen=True):
     """One form of one kind. Without a `context`, the form and `holds` are enough; after `unless` it is something else."""
 
     kind: str
@@ -137,109 +137,117 @@ _VERSION = re.compile(
     r"(?:\d+(?:\.\d+){1,3}(?:\s{0,2}(?:and|to|or|und|bis|oder|et|à|y|e|,|-|\u2013|→|/|&)\s{0,2}){1,2}){0,3}$"
 )
 
-PATTERNS: tuple[Pattern, ...] = (
-    Pattern(
+PATTERNS: tuple[PersonalPattern, ...] = (
+    PersonalPattern(
         "EMAIL",
         re.compile(
             r"(?<![\w.+%-])(?!git@[\w.-]{1,80}[:/])[\w.!#$%&'*+=?^`{|}~-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
         ),
         re.compile("@"),
     ),
-    Pattern(
+    PersonalPattern(
         "URL_CREDENTIALS",
         re.compile(r"\b[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s/@:\"'<>]{1,100}:[^\s/@\"'<>]{1,200}@[^\s\"'<>]{1,500}"),
         re.compile(r"://[^\s/]*@"),
     ),
-    Pattern(
+    PersonalPattern(
         "IBAN",
         re.compile(_B + r"[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{2,4}){3,8}(?:[ -]?[A-Za-z0-9]{1,3})?" + _E),
         re.compile(r"[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]{4}"),
         checksums.iban,
     ),
-    Pattern(
+    PersonalPattern(
         "CARD",
         re.compile(r"(?<![A-Za-z0-9_.,-])(?:\d{4}([ .-])\d{4}\1\d{4}\1\d{4}|\d{4}([ .-])\d{6}\2\d{5})(?![\d]|[.,]\d)"),
         _DIGITS8,
         _is_card,
     ),
-    Pattern("CARD", re.compile(r"(?<![A-Za-z0-9_.,-])\d{4}(?:[ -]?\d){8,15}(?![\d]|[.,]\d)"), _DIGITS8, _is_card),
-    Pattern(
+    PersonalPattern(
+        "CARD", re.compile(r"(?<![A-Za-z0-9_.,-])\d{4}(?:[ -]?\d){8,15}(?![\d]|[.,]\d)"), _DIGITS8, _is_card
+    ),
+    PersonalPattern(
         "US_SSN",
         re.compile(r"(?<![A-Za-z0-9_-])\d{3}([- ])\d{2}\1\d{4}(?![A-Za-z0-9_-])"),
         re.compile(r"\d{3}[- ]\d{2}[- ]\d{4}"),
         checksums.us_ssn,
     ),
-    Pattern(
+    PersonalPattern(
         "US_SSN",
         re.compile(_B + r"\d{3}[. ]?\d{2}[. ]?\d{4}" + _E),
         _DIGITS8,
         checksums.us_ssn,
         _words(r"\b(?:ssn|social security)\b"),
     ),
-    Pattern(
+    PersonalPattern(
         "UK_NINO",
         re.compile(
             _B + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]" + _E
         ),
         re.compile(r"[A-Z]{2} ?\d{2}"),
     ),
-    Pattern(
+    PersonalPattern(
         "UK_NINO",
         re.compile(_B + r"(?i:[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D])" + _E),
         re.compile(r"(?i)[a-z]{2} ?\d{2}"),
         None,
         _words(r"\b(?:national insurance|nino\b|ni (?:no\b|number))"),
     ),
-    Pattern("UK_NHS", re.compile(_B + r"\d{3}([ -])\d{3}\1\d{4}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
-    Pattern("UK_NHS", re.compile(_B + r"\d{10}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
-    Pattern(
+    PersonalPattern(
+        "UK_NHS", re.compile(_B + r"\d{3}([ -])\d{3}\1\d{4}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")
+    ),
+    PersonalPattern("UK_NHS", re.compile(_B + r"\d{10}" + _E), _DIGITS8, checksums.uk_nhs, _words(r"\bnhs\b")),
+    PersonalPattern(
         "DE_TAX_ID",
         re.compile(_B + r"\d{2} ?\d{3} ?\d{3} ?\d{3}" + _E),
         _DIGITS8,
         checksums.de_tax_id,
     ),
-    Pattern(
+    PersonalPattern(
         "FR_NIR",
         re.compile(_B + r"[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[ABab]) ?\d{3} ?\d{3} ?\d{2}" + _E),
         _DIGITS8,
         checksums.fr_nir,
     ),
-    Pattern(
+    PersonalPattern(
         "ES_DNI",
         re.compile(_B + r"(?:\d{8}|\d{2}\.\d{3}\.\d{3}|[XYZxyz][ -]?\d{7})[ -]?[A-Za-z]" + _E),
         re.compile(r"\d{7}|\.\d{3}\.\d{3}"),
         checksums.es_dni,
     ),
-    Pattern(
+    PersonalPattern(
         "IT_FISCAL",
         re.compile(_B + r"[A-Za-z]{6}\d{2}[A-EHLMPR-Ta-ehlmpr-t]\d{2}[A-Za-z]\d{3}[A-Za-z]" + _E),
         re.compile(r"[A-Za-z]{6}\d{2}"),
         checksums.it_fiscal,
     ),
-    Pattern(
+    PersonalPattern(
         "NL_BSN",
         re.compile(_B + r"\d{3}[. ]?\d{2,3}[. ]?\d{3,4}" + _E),
         _DIGITS8,
         lambda digits: len(digits) == 9 and checksums.nl_bsn(digits),
         _words(r"\b(?:bsn|burgerservicen\w*|sofin\w*|citizen service)\b"),
     ),
-    Pattern("IN_AADHAAR", re.compile(_B + r"[2-9]\d{3}([ -])\d{4}\1\d{4}" + _E), _DIGITS8, checksums.in_aadhaar),
-    Pattern(
+    PersonalPattern(
+        "IN_AADHAAR", re.compile(_B + r"[2-9]\d{3}([ -])\d{4}\1\d{4}" + _E), _DIGITS8, checksums.in_aadhaar
+    ),
+    PersonalPattern(
         "IN_AADHAAR",
         re.compile(_B + r"[2-9]\d{11}" + _E),
         _DIGITS8,
         checksums.in_aadhaar,
         _words(r"\b(?:aadhaa?r|uidai?|uid)\b"),
     ),
-    Pattern("IN_PAN", re.compile(_B + r"[A-Z]{3}[ABCFGHLJPTK][A-Z]\d{4}[A-Z]" + _E), re.compile(r"[A-Z]{5}\d{4}")),
-    Pattern(
+    PersonalPattern(
+        "IN_PAN", re.compile(_B + r"[A-Z]{3}[ABCFGHLJPTK][A-Z]\d{4}[A-Z]" + _E), re.compile(r"[A-Z]{5}\d{4}")
+    ),
+    PersonalPattern(
         "IN_PAN",
         re.compile(_B + r"[A-Za-z]{5}\d{4}[A-Za-z]" + _E),
         re.compile(r"[A-Za-z]{5}\d{4}"),
         None,
         _words(r"\b(?:pan (?:no\b|number|card)|permanent account)"),
     ),
-    Pattern(
+    PersonalPattern(
         "NATIONAL_ID",
         re.compile(
             _B
@@ -250,7 +258,7 @@ PATTERNS: tuple[Pattern, ...] = (
         _DIGITS6,
         national_ids.holds,
     ),
-    Pattern(
+    PersonalPattern(
         "NATIONAL_ID",
         re.compile(
             # Not a day beside such a name.
@@ -262,7 +270,7 @@ PATTERNS: tuple[Pattern, ...] = (
         _words(national_ids.NAMES),
         0.9,
     ),
-    Pattern(
+    PersonalPattern(
         "PASSPORT",
         # Letters and digits mixed as the states like (ICAO 9303 has nine of them), with at least four digits.
         re.compile(_B + r"(?:[A-Z]{1,2} \d{6,8}|\d{2} ?\d{2} \d{6}|(?=(?:[A-Za-z]{0,9}\d){4})[A-Za-z0-9]{6,10})" + _E),
@@ -274,7 +282,7 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         0.9,
     ),
-    Pattern(
+    PersonalPattern(
         "DRIVER_LICENCE",
         re.compile(_B + r"(?=[A-Z0-9-]{0,50}\d{3})[A-Z0-9](?:-?[A-Z0-9]){3,24}" + _E),
         re.compile(r"(?i)licen[cs]e|\bdl\b|driv|führerschein|permis|rijbewijs|conducir|patente|condução|prawo jazdy"),
@@ -285,7 +293,7 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         0.9,
     ),
-    Pattern(
+    PersonalPattern(
         "IP",
         re.compile(
             # Not this machine's own, none at all, or the mask of a network: those are nobody's.
@@ -294,13 +302,13 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         unless=_VERSION,
     ),
-    Pattern(
+    PersonalPattern(
         "IP",
         re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:%\w+)?(?![\w:])"),
         re.compile(r"[0-9A-Fa-f]:[0-9A-Fa-f:]*:"),
         _is_v6,
     ),
-    Pattern(
+    PersonalPattern(
         "MAC",
         re.compile(
             _B + r"(?:[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])"
@@ -308,8 +316,8 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         re.compile(r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\."),
     ),
-    Pattern("DATE_OF_BIRTH", re.compile(_DATE), re.compile(r"\d"), None, _BIRTH, 0.9),
-    Pattern(
+    PersonalPattern("DATE_OF_BIRTH", re.compile(_DATE), re.compile(r"\d"), None, _BIRTH, 0.9),
+    PersonalPattern(
         "PHONE",
         re.compile(
             r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[.\-/]\s?|\s)?\(?\d{1,5}\)?){1,6}"
@@ -318,7 +326,7 @@ PATTERNS: tuple[Pattern, ...] = (
         _DIGITS8,
         lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
     ),
-    Pattern(
+    PersonalPattern(
         "PHONE",
         re.compile(
             r"(?<![A-Za-z0-9_+./:-])(?:[018][\s.-])?(?:\(\d{2,5}\)[\s.-]?\d{2,4}(?:[\s.-]?\d{2,4}){1,3}|\d{3}([\s.-])\d{3}\1\d{4}"
@@ -330,7 +338,7 @@ PATTERNS: tuple[Pattern, ...] = (
         None,
         0.85,
     ),
-    Pattern(
+    PersonalPattern(
         "PHONE",
         re.compile(
             r"(?<![A-Za-z0-9_+./-])(?<!\d:)(?!(?:19|20)\d\d-\d\d-\d\d(?!\d))\(?\d{2,5}\)?(?:[\s.\-/]?\d{2,5}){0,4}"
@@ -345,7 +353,7 @@ PATTERNS: tuple[Pattern, ...] = (
 KINDS = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
 
 
-def find(text: str, patterns: tuple[Pattern, ...] = PATTERNS) -> list[Span]:
+def find(text: str, patterns: tuple[PersonalPattern, ...] = PATTERNS) -> list[Span]:
     """All matches of all patterns, overlapping as they do.
 
     What is a card or an account by its check digits is no part of a phone number that stands beside it.

@@ -13,7 +13,7 @@ from contract.work import WorkPool
 from guardrails.canonical import disguises
 from guardrails.keywords import KeywordFinder
 from guardrails.matching import Matcher
-from guardrails.personal.patterns import ORDER, PATTERNS, Pattern, find, resolve
+from guardrails.personal.patterns import ORDER, PATTERNS, PersonalPattern, find, resolve
 from guardrails.personal.tagger_thread import TaggerThread
 from guardrails.slices import Slicer
 from guardrails.span import Span
@@ -48,7 +48,7 @@ class PersonalSearch:
         # What may be slow is matched apart, and never waited for on the event loop.
         self._apart = tuple((kind, matcher) for kind, matcher in own if not matcher.is_quick)
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + tuple(
-            Pattern(kind, re.compile(matcher.form)) for kind, matcher in own if matcher.is_quick
+            PersonalPattern(kind, re.compile(matcher.form)) for kind, matcher in own if matcher.is_quick
         )
         self._lists = KeywordFinder(lists, exact=True, order=ORDER) if lists else None
         self.kinds = kinds

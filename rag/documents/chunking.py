@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rag.chunkers import cut
-from rag.documents.reading import MAX_BYTES, Unreadable, read_document
+from rag.documents.reading import MAX_BYTES, UnreadableFile, read_document
 from rag.store import NewChunk
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_CHUNKS = 50_000
 
 
-class Cut(msgspec.Struct, frozen=True):
+class ChunkedDocument(msgspec.Struct, frozen=True):
     """A document's chunks, with what the report says of it: `notes`, and why there are none if there are none."""
 
     chunks: tuple[NewChunk, ...] = ()
@@ -43,11 +43,11 @@ def cut_document(
     chunking: Chunking,
     max_chunks: int = MAX_CHUNKS,
     max_bytes: int = MAX_BYTES,
-) -> Cut:
-    """No chunks for a document without words. Raises `Unreadable`, also beyond a bound."""
+) -> ChunkedDocument:
+    """No chunks for a document without words. Raises `UnreadableFile`, also beyond a bound."""
     text, blocks, notes, why_empty = read_document(name, data, media_type, max_bytes)
     pieces = cut(text, blocks, chunking)
     if len(pieces) > max_chunks:
-        raise Unreadable(f"it has {len(pieces):,} chunks, more than {max_chunks:,} (read.chunks): split it")
+        raise UnreadableFile(f"it has {len(pieces):,} chunks, more than {max_chunks:,} (read.chunks): split it")
     chunks = tuple(NewChunk(each.text.strip("\n"), each.place, ". ".join(each.headings)) for each in pieces)
-    return Cut(chunks, notes, why_empty)
+    return ChunkedDocument(chunks, notes, why_empty)

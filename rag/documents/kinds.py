@@ -7,7 +7,7 @@ import re
 import zipfile
 from pathlib import PurePosixPath
 
-from rag.documents.pieces import Unreadable
+from rag.documents.pieces import UnreadableFile
 
 MAX_UNPACKED = 256 * 1024 * 1024
 MAX_ENTRIES = 10_000
@@ -67,7 +67,7 @@ _MIME_IN_ZIP = {
 
 
 def suffix_of(name: str, media_type: str = "") -> str:
-    """The kind of a file by its name, or by its media type. Raises `Unreadable` for one that nobody reads."""
+    """The kind of a file by its name, or by its media type. Raises `UnreadableFile` for one that nobody reads."""
     suffix = PurePosixPath(name).suffix.lower()
     by_media = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
     # An address ends as its server likes: a page at `/pump.php` is no source code.
@@ -77,7 +77,7 @@ def suffix_of(name: str, media_type: str = "") -> str:
         own = PurePosixPath(name).suffix
         what = OTHERS.get(own.lower(), "")
         said = f"{own} ({what})" if what else own or media_type or "a file without a suffix"
-        raise Unreadable(f"nothing here reads {said}: {READ}")
+        raise UnreadableFile(f"nothing here reads {said}: {READ}")
     return suffix
 
 
@@ -89,10 +89,10 @@ def kind_of(name: str, data: bytes, media_type: str = "") -> str:
     if start.startswith(_ZIP):
         return _in_zip(data)
     if start.startswith(_OLE):
-        raise Unreadable(_old_office(data))
+        raise UnreadableFile(_old_office(data))
     for mark, what in _BYTES:
         if start.startswith(mark):
-            raise Unreadable(f"it is {what}, which nothing here reads: {READ}")
+            raise UnreadableFile(f"it is {what}, which nothing here reads: {READ}")
     own = PurePosixPath(name).suffix.lower()
     office = WORD | EXCEL | {".pdf"} | _BY_BYTES
     if own in office or (own not in SUFFIXES and not media_type):
@@ -108,12 +108,12 @@ def kind_of(name: str, data: bytes, media_type: str = "") -> str:
         # The text of a PDF that somebody has read before, under its name.
         return said
     if suffix in packed and data:
-        raise Unreadable(f"its name says {suffix[1:].upper()}, and its bytes are none: it may be damaged")
+        raise UnreadableFile(f"its name says {suffix[1:].upper()}, and its bytes are none: it may be damaged")
     return suffix
 
 
 def check_name(name: str) -> None:
-    """Raises `Unreadable` for a file of which its name alone says that nothing here reads it."""
+    """Raises `UnreadableFile` for a file of which its name alone says that nothing here reads it."""
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in OTHERS and suffix not in _BY_BYTES:
         suffix_of(name)
@@ -134,7 +134,7 @@ def _is_table(data: bytes) -> bool:
 
 
 def _in_zip(data: bytes) -> str:
-    """The kind of an archive. Raises `Unreadable`."""
+    """The kind of an archive. Raises `UnreadableFile`."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_unpacked(archive)
@@ -143,21 +143,21 @@ def _in_zip(data: bytes) -> str:
                 if any(name.startswith(part) for name in names):
                     if what in WORD | EXCEL:
                         return what
-                    raise Unreadable(f"it is {what}, which nothing here reads: {READ}")
+                    raise UnreadableFile(f"it is {what}, which nothing here reads: {READ}")
             mime = archive.read("mimetype")[:100].strip() if "mimetype" in names else b""
     except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise Unreadable(f"it is a damaged archive ({error}): save it again") from None
+        raise UnreadableFile(f"it is a damaged archive ({error}): save it again") from None
     what = next((what for start, what in _MIME_IN_ZIP.items() if mime.startswith(start)), "")
-    raise Unreadable(f"it is {what or 'an archive of files (unpack it)'}, which nothing here reads: {READ}")
+    raise UnreadableFile(f"it is {what or 'an archive of files (unpack it)'}, which nothing here reads: {READ}")
 
 
 def _check_unpacked(archive: zipfile.ZipFile) -> None:
     """Refuses an archive that says of itself that it is huge, before anything of it is unpacked."""
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise Unreadable(f"it is an archive of more than {MAX_ENTRIES:,} files")
+        raise UnreadableFile(f"it is an archive of more than {MAX_ENTRIES:,} files")
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
-        raise Unreadable(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
+        raise UnreadableFile(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
 
 
 def _old_office(data: bytes) -> str:

@@ -52,7 +52,7 @@ class Row(NamedTuple):
         return [place for place, cell in enumerate(self.cells) if cell and place not in self.across]
 
 
-class Form(NamedTuple):
+class RowForm(NamedTuple):
     """How rows are said: the first `titles` as text, the next `header` not at all, others by `names` or `keys`.
 
     `keys`: columns whose cell names the one to its right. `sure`: not only likely.
@@ -65,25 +65,27 @@ class Form(NamedTuple):
     sure: bool = False
 
 
-def form_of(rows: Sequence[Row], before: Form | None = None) -> Form:
+def form_of(rows: Sequence[Row], before: RowForm | None = None) -> RowForm:
     """Of the rows of one table, or of its first ones; `before` is the form of the table above a blank row."""
     titles = _titles(rows)
     body = rows[titles:]
     columns = sorted({place for row in body for place in row.filled})
     continues = before is not None and bool(before.names or before.keys)
-    found = Form(titles)
+    found = RowForm(titles)
     if len(body) > 1 and len(columns) > 1:
         found = _form(body, columns, titles)
         found = found if found.names or found.sure else _below_sparse_rows(body, columns, titles) or found
     elif body and len(columns) == 1 and _names_numbers(body, columns[0]):
-        found = Form(titles, 1, tuple(body[0].cells), sure=True)
+        found = RowForm(titles, 1, tuple(body[0].cells), sure=True)
     if continues and before is not None and not found.sure and not titles:
         fits = all(place < len(before.names) and before.names[place] for place in columns) if before.names else True
-        return Form(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else Form(titles)
+        return (
+            RowForm(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else RowForm(titles)
+        )
     return found
 
 
-def _below_sparse_rows(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form | None:
+def _below_sparse_rows(body: Sequence[Row], columns: Sequence[int], titles: int) -> RowForm | None:
     """The form of the rows below some that fill no more than half of the columns: a title with a date beside it."""
     for above, row in enumerate(body[:_MOST_TITLES]):
         if len(row.filled) * 2 > len(columns) or len(columns) < 3:
@@ -111,20 +113,20 @@ def side_by_side(rows: Sequence[Row]) -> list[range]:
     return parts if titles or (len(same) == len(parts) and len(set(same)) == 1) else []
 
 
-def _form(body: Sequence[Row], columns: Sequence[int], titles: int) -> Form:
+def _form(body: Sequence[Row], columns: Sequence[int], titles: int) -> RowForm:
     keys = _keys(body, columns)
     if keys:
-        return Form(titles, keys=keys, sure=True)
+        return RowForm(titles, keys=keys, sure=True)
     header = _header_rows(body)
     first, below = body[0], body[header:]
     if header > 1:
         first = Row(first.number, list(_names(body[:header])), named=any(row.named for row in body[:header]))
     weight = _weight(first, below, columns)
     if below and weight > 0:
-        return Form(titles, header, _names(body[:header]), sure=weight > 1)
+        return RowForm(titles, header, _names(body[:header]), sure=weight > 1)
     # Two columns of words: whichever they are, the first says what the second is of.
     says = len(columns) == 2 and not any(is_value(_cell(row, columns[0])) for row in body)
-    return Form(titles, keys=(columns[0],)) if says else Form(titles)
+    return RowForm(titles, keys=(columns[0],)) if says else RowForm(titles)
 
 
 def _titles(rows: Sequence[Row]) -> int:
@@ -251,7 +253,7 @@ def is_value(cell: str) -> bool:
     return digits >= _DIGITS_OF_A_PHONE or (cell[-1:] in ".!?" and len(cell.split()) >= _WORDS_OF_A_SENTENCE)
 
 
-def is_note(row: Row, form: Form) -> bool:
+def is_note(row: Row, form: RowForm) -> bool:
     """Whether a row in a table is a remark about it: one cell over several columns, or one that reads like it."""
     if len(row.filled) != 1:
         return False

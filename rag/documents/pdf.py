@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rag.documents.pdf_repair import repaired
-from rag.documents.pieces import Pieces, Unreadable
+from rag.documents.pieces import TextBuilder, UnreadableFile
 from rag.documents.prose import unhyphenated
 
 LOCKED = "it is locked with a password: hand in a copy without one"
@@ -35,8 +35,8 @@ class _Page(NamedTuple):
     drawn: bool
 
 
-def add_pdf(pieces: Pieces, data: bytes) -> None:
-    """Pages as headings, their paragraphs below. Raises `Unreadable`, and what pypdf raises.
+def add_pdf(pieces: TextBuilder, data: bytes) -> None:
+    """Pages as headings, their paragraphs below. Raises `UnreadableFile`, and what pypdf raises.
 
     A file that only its owner may change is read; one that asks for a password is not.
     """
@@ -76,12 +76,12 @@ def _opened(data: bytes) -> tuple[Any, bytes | None]:
     try:
         return _checked(pypdf.PdfReader(io.BytesIO(data))), data
     except pypdf.errors.FileNotDecryptedError:
-        raise Unreadable(LOCKED) from None
+        raise UnreadableFile(LOCKED) from None
     except (pypdf.errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         with contextlib.suppress(pypdf.errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError):
             if (again := repaired(data)) is not None:
                 return _checked(pypdf.PdfReader(io.BytesIO(again))), None
-        raise Unreadable(f"it is a damaged PDF ({error}): open it in a viewer and save it again") from error
+        raise UnreadableFile(f"it is a damaged PDF ({error}): open it in a viewer and save it again") from error
 
 
 def _checked(reader: Any) -> Any:
@@ -101,7 +101,7 @@ def _pages(reader: Any) -> Iterator[Any]:
             yield None
 
 
-def _page(pieces: Pieces, number: int, page: Any) -> _Page:
+def _page(pieces: TextBuilder, number: int, page: Any) -> _Page:
     """One page; one that can't be read costs no other."""
     try:
         text = str(page.extract_text())

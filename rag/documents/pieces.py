@@ -6,11 +6,11 @@ from rag.chunk import Block
 from rag.encodings import clean
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file that can't be read; the text says why."""
 
 
-class Pieces:
+class TextBuilder:
     """Takes pieces in order; `done` gives the text and its blocks."""
 
     def __init__(self) -> None:

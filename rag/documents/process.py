@@ -21,9 +21,9 @@ import msgspec
 
 from contract.work import WorkPool
 from rag.chunkers import Chunking
-from rag.documents.chunking import Cut
-from rag.documents.reading import Unreadable, too_long
-from rag.documents.worker import LENGTH, Answer, Job, Limits, too_large
+from rag.documents.chunking import ChunkedDocument
+from rag.documents.reading import UnreadableFile, too_long
+from rag.documents.worker import LENGTH, Limits, ReadJob, WorkerAnswer, too_large
 
 PROCESSES = 2
 LOADERS = 4
@@ -66,7 +66,7 @@ class ReadingProcess:
         """The process's id."""
         return self._process.pid
 
-    def read(self, job: Job) -> Answer:
+    def read(self, job: ReadJob) -> WorkerAnswer:
         """The answer. Raises `TimeoutError` at the limit, `_Ended`; the process is of no use after either."""
         self.used = True
         until = time.monotonic() + job.limits.timeout_s
@@ -75,7 +75,7 @@ class ReadingProcess:
         size = int.from_bytes(self._receive(LENGTH, until))
         if size > MAX_ANSWER:
             raise _Ended
-        return msgspec.msgpack.decode(self._receive(size, until), type=Answer)
+        return msgspec.msgpack.decode(self._receive(size, until), type=WorkerAnswer)
 
     def _write(self, data: memoryview, until: float) -> None:
         while data:
@@ -144,13 +144,13 @@ class Readers:
         """What `load` gives."""
         return await self._loading.run(caller, load)
 
-    async def read(self, caller: str, job: Job) -> Cut:
-        """A document, cut. Raises `Unreadable`."""
+    async def read(self, caller: str, job: ReadJob) -> ChunkedDocument:
+        """A document, cut. Raises `UnreadableFile`."""
         if len(job.data) > job.limits.size_bytes:
             raise too_long(job.limits.size_bytes)
         made = await self._reading.run(caller, self._read, job)
         if made.error:
-            raise Unreadable(made.error)
+            raise UnreadableFile(made.error)
         return made.cut
 
     @property
@@ -159,20 +159,20 @@ class Readers:
         with self._changing:
             return [each.pid for each in [*self._idle, *self._busy]]
 
-    def _read(self, job: Job) -> Answer:
+    def _read(self, job: ReadJob) -> WorkerAnswer:
         process = self._take()
         reused = process.used
         try:
             made = process.read(job)
         except TimeoutError:
             self._give_back(process, of_use=False)
-            return Answer(error=f"reading it takes longer than {job.limits.timeout_s:g} s (read.timeout)")
+            return WorkerAnswer(error=f"reading it takes longer than {job.limits.timeout_s:g} s (read.timeout)")
         except _Ended:
             code = self._give_back(process, of_use=False)
             if reused and not self._closed and code != -signal.SIGXCPU:
                 # It may have been gone, or full, before.
                 return self._read(job)
-            return Answer(error=_why(code, job.limits))
+            return WorkerAnswer(error=_why(code, job.limits))
         except BaseException:
             self._give_back(process, of_use=False)
             raise
@@ -182,7 +182,7 @@ class Readers:
     def _take(self) -> ReadingProcess:
         with self._changing:
             if self._closed:
-                raise Unreadable("the server ends")
+                raise UnreadableFile("the server ends")
             process = self._idle.pop() if self._idle else ReadingProcess()
             self._busy.add(process)
             return process
@@ -210,7 +210,7 @@ class Readers:
 
 
 class Reader(msgspec.Struct, frozen=True):
-    """Implements `rag.ingest.Reads`."""
+    """Implements `rag.ingest.DocumentReader`."""
 
     readers: Readers
     caller: str
@@ -220,9 +220,9 @@ class Reader(msgspec.Struct, frozen=True):
         """See `Reads.load`."""
         return await self.readers.load(self.caller, load)
 
-    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> Cut:
+    async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> ChunkedDocument:
         """See `Reads.cut`."""
-        return await self.readers.read(self.caller, Job(name, data, media_type, chunking, self.limits))
+        return await self.readers.read(self.caller, ReadJob(name, data, media_type, chunking, self.limits))
 
     def of(self, caller: str) -> Reader:
         """See `Reads.of`."""

@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeAlias
 from rag.alphabets import control_share
 from rag.chunk import Block, markdown_blocks, plain_blocks
 from rag.documents.kinds import EXCEL, HTML, MARKDOWN, SUFFIXES, TABLES, WORD, kind_of, suffix_of
-from rag.documents.pieces import Pieces, Unreadable
+from rag.documents.pieces import TextBuilder, UnreadableFile
 from rag.documents.prose import unhyphenated
 from rag.documents.sizes import MAX_BYTES
 from rag.encodings import clean, decode
 from rag.html_text import add_page
 
-__all__ = ["MAX_BYTES", "SUFFIXES", "Unreadable", "load_file", "read", "read_document", "suffix_of"]
+__all__ = ["MAX_BYTES", "SUFFIXES", "UnreadableFile", "load_file", "read", "read_document", "suffix_of"]
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
 # Of bytes that no text has; more is a program or a picture by the name of a text.
@@ -26,7 +26,7 @@ EMPTY_FILE = "the file is empty"
 NO_WORDS = "there are no words in it"
 
 
-class Document(NamedTuple):
+class ReadDocument(NamedTuple):
     """What was read. `notes` say what was left out or guessed, `why_empty` why there is no text if there is none."""
 
     text: str
@@ -41,29 +41,29 @@ def read(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTE
     return found.text, found.blocks
 
 
-def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> Document:
+def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> ReadDocument:
     """The text, its headings and paragraphs, and what is to be said of them.
 
-    Raises `Unreadable`, whatever a format's library raises, but for `MemoryError`.
+    Raises `UnreadableFile`, whatever a format's library raises, but for `MemoryError`.
     """
     if len(data) > max_bytes:
         raise too_long(max_bytes)
     try:
         if not data.strip():
             suffix_of(name, media_type)
-            return Document("", [], (), EMPTY_FILE)
+            return ReadDocument("", [], (), EMPTY_FILE)
         return _read(kind_of(name, data, media_type), data, media_type)
-    except (Unreadable, MemoryError):
+    except (UnreadableFile, MemoryError):
         raise
     except ImportError as error:
-        raise Unreadable(f"the package {error.name} is not installed: gatehouse-platform[documents]") from None
+        raise UnreadableFile(f"the package {error.name} is not installed: gatehouse-platform[documents]") from None
     except Exception as error:
         # Libraries of formats raise anything for a broken file; the rest of the files must go on.
-        raise Unreadable(f"{type(error).__name__}: {str(error)[:200]}") from error
+        raise UnreadableFile(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
 def load_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """A file's bytes; no more of one that is too large than shows that it is. Raises `OSError` and `Unreadable`."""
+    """A file's bytes; no more of one that is too large than shows that it is. Raises `OSError` and `UnreadableFile`."""
     with path.open("rb") as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -71,13 +71,13 @@ def load_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
-def too_long(max_bytes: int) -> Unreadable:
+def too_long(max_bytes: int) -> UnreadableFile:
     """Why a document of more bytes is not read."""
-    return Unreadable(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
+    return UnreadableFile(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
 
 
-def _read(suffix: str, data: bytes, media_type: str) -> Document:
-    pieces = Pieces()
+def _read(suffix: str, data: bytes, media_type: str) -> ReadDocument:
+    pieces = TextBuilder()
     if suffix == ".pdf":
         from rag.documents.pdf import add_pdf
 
@@ -92,28 +92,28 @@ def _read(suffix: str, data: bytes, media_type: str) -> Document:
         add_sheets(pieces, data)
     else:
         return _read_text(suffix, data, media_type)
-    return Document(*pieces.done(), tuple(pieces.notes[:_MOST_NOTES]), pieces.why_empty or NO_WORDS)
+    return ReadDocument(*pieces.done(), tuple(pieces.notes[:_MOST_NOTES]), pieces.why_empty or NO_WORDS)
 
 
-def _read_text(suffix: str, data: bytes, media_type: str) -> Document:
+def _read_text(suffix: str, data: bytes, media_type: str) -> ReadDocument:
     found = decode(data, media_type)
     if found.is_bytes and control_share(data[:_LOOKED_AT]) > MOST_CONTROLS:
-        raise Unreadable("its bytes are no text, whatever its name says")
+        raise UnreadableFile("its bytes are no text, whatever its name says")
     text = clean(found.text).replace("\r\n", "\n").replace("\r", "\n")
     notes = (found.note,) if found.note else ()
     if suffix in TABLES | HTML:
-        pieces = Pieces()
+        pieces = TextBuilder()
         if suffix in HTML:
             add_page(pieces, text)
         else:
             from rag.documents.rows import add_csv
 
             add_csv(pieces, text, "\t" if suffix == ".tsv" else "")
-        return Document(*pieces.done(), notes + tuple(pieces.notes[:_MOST_NOTES]), NO_WORDS)
+        return ReadDocument(*pieces.done(), notes + tuple(pieces.notes[:_MOST_NOTES]), NO_WORDS)
     if suffix in MARKDOWN:
         from rag.documents.markdown import tables_said
 
         text = tables_said(text)
-        return Document(text, markdown_blocks(text), notes)
+        return ReadDocument(text, markdown_blocks(text), notes)
     text = unhyphenated(text) if suffix in _PROSE else text
-    return Document(text, plain_blocks(text), notes)
+    return ReadDocument(text, plain_blocks(text), notes)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rag.chunk import Block
-from rag.documents.naming import MAX_NAME, Form, Row, form_of, is_note, side_by_side
-from rag.documents.pieces import Pieces, Unreadable
+from rag.documents.naming import MAX_NAME, Row, RowForm, form_of, is_note, side_by_side
+from rag.documents.pieces import TextBuilder, UnreadableFile
 from rag.tables.csv_form import split_rows
 
 MAX_CELLS = 5_000_000
@@ -27,13 +27,13 @@ _SAMPLE = 100
 
 
 def csv_blocks(text: str, delimiter: str = "") -> tuple[str, list[Block]]:
-    """Rows as paragraphs; without `delimiter` it is found out. Raises `Unreadable`."""
-    pieces = Pieces()
+    """Rows as paragraphs; without `delimiter` it is found out. Raises `UnreadableFile`."""
+    pieces = TextBuilder()
     add_csv(pieces, text, delimiter)
     return pieces.done()
 
 
-def add_csv(pieces: Pieces, text: str, delimiter: str = "") -> None:
+def add_csv(pieces: TextBuilder, text: str, delimiter: str = "") -> None:
     """See `csv_blocks`."""
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep=") and len(first.rstrip()) == 5:
@@ -67,11 +67,11 @@ class _Part(NamedTuple):
     """A table, and the columns of the sheet in which it stands if there are others beside it."""
 
     columns: range | None
-    form: Form
+    form: RowForm
 
 
 class RowCounter:
-    """Counts cells. Raises `Unreadable` beyond `MAX_CELLS`: a sheet may say that its only row is the millionth."""
+    """Counts cells. Raises `UnreadableFile` beyond `MAX_CELLS`: a sheet may say that its only row is the millionth."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -80,13 +80,15 @@ class RowCounter:
         """Counts a row of that many cells."""
         self._count += max(1, cells)
         if self._count > MAX_CELLS:
-            raise Unreadable(f"it has a table of more than {MAX_CELLS:,} cells: split it, or make it a source of rows")
+            raise UnreadableFile(
+                f"it has a table of more than {MAX_CELLS:,} cells: split it, or make it a source of rows"
+            )
 
 
-def add_rows(pieces: Pieces, rows: Iterable[Row]) -> None:
+def add_rows(pieces: TextBuilder, rows: Iterable[Row]) -> None:
     """Says the rows of a sheet or file: `name: value` for each cell where `naming` finds names, else the cells.
 
-    Blank rows end a table; the next one may have names of its own. Raises `Unreadable` beyond `MAX_CELLS`.
+    Blank rows end a table; the next one may have names of its own. Raises `UnreadableFile` beyond `MAX_CELLS`.
     """
     counter = RowCounter()
     tables: list[_Part] = []
@@ -110,7 +112,7 @@ def add_rows(pieces: Pieces, rows: Iterable[Row]) -> None:
         _say_tables(pieces, waiting, tables)
 
 
-def _say_tables(pieces: Pieces, rows: Sequence[Row], before: Sequence[_Part]) -> list[_Part]:
+def _say_tables(pieces: TextBuilder, rows: Sequence[Row], before: Sequence[_Part]) -> list[_Part]:
     """The table of these rows, or those that stand beside each other in them."""
     parts = side_by_side(rows)
     if not parts:
@@ -131,7 +133,7 @@ def _within(row: Row, columns: range | None) -> Row | None:
     return row._replace(cells=cells) if any(cells) else None
 
 
-def _say_table(pieces: Pieces, rows: Sequence[Row], before: Form | None) -> Form:
+def _say_table(pieces: TextBuilder, rows: Sequence[Row], before: RowForm | None) -> RowForm:
     form = form_of(rows, before)
     for row in rows[: form.titles]:
         _say_plain(pieces, row)
@@ -146,7 +148,7 @@ def _say_table(pieces: Pieces, rows: Sequence[Row], before: Form | None) -> Form
     return form
 
 
-def _say(pieces: Pieces, row: Row, form: Form) -> None:
+def _say(pieces: TextBuilder, row: Row, form: RowForm) -> None:
     if not (form.names or form.keys) or is_note(row, form):
         _say_plain(pieces, row)
     elif form.keys:
@@ -161,11 +163,11 @@ def _say(pieces: Pieces, row: Row, form: Form) -> None:
         pieces.paragraph("; ".join(said), row.number)
 
 
-def _say_plain(pieces: Pieces, row: Row) -> None:
+def _say_plain(pieces: TextBuilder, row: Row) -> None:
     pieces.paragraph("; ".join(row.cells[place] for place in row.filled), row.number)
 
 
-def _say_keys(pieces: Pieces, row: Row, keys: Sequence[int]) -> None:
+def _say_keys(pieces: TextBuilder, row: Row, keys: Sequence[int]) -> None:
     said: list[str] = []
     key = ""
     for place in row.filled:

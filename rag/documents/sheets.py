@@ -9,7 +9,7 @@ from typing import Any
 
 from rag.documents.cell_formats import shown
 from rag.documents.naming import Row
-from rag.documents.pieces import Pieces
+from rag.documents.pieces import TextBuilder
 from rag.documents.rows import RowCounter, add_rows, again, folded
 from rag.documents.sheet_parts import remarks, usual
 
@@ -23,7 +23,7 @@ _MOST_ROWS_AGAIN = 10_000
 _MOST_COLUMNS_AGAIN = 256
 
 
-def add_sheets(pieces: Pieces, data: bytes) -> None:
+def add_sheets(pieces: TextBuilder, data: bytes) -> None:
     """Sheets as headings, rows as paragraphs; a line's number is the row's.
 
     Hidden sheets are left out and named in a note. Hidden rows and columns are read: filters and outlines hide them.

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rag.documents.naming import Row
-from rag.documents.pieces import Pieces
+from rag.documents.pieces import TextBuilder
 from rag.documents.rows import add_rows, again, folded
-from rag.documents.word_parts import Numbers, Package, Styles, attribute, child, is_on, local, symbol, value
+from rag.documents.word_parts import ListCounter, Package, Styles, attribute, child, is_on, local, symbol, value
 
 MAX_COLUMNS = 1000
 _SKIPPED = frozenset({
@@ -29,7 +29,7 @@ _MOST_OF_A_CHART = 4000
 _NOTES = frozenset({"footnoteReference", "endnoteReference"})
 
 
-def add_word(pieces: Pieces, data: bytes) -> None:
+def add_word(pieces: TextBuilder, data: bytes) -> None:
     """Headings by their style, paragraphs, and the rows of tables, in order; a line's number counts paragraphs."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _Document(pieces, Package(archive)).read()
@@ -51,11 +51,11 @@ class _Text:
 
 
 class _Document:
-    def __init__(self, pieces: Pieces, package: Package) -> None:
+    def __init__(self, pieces: TextBuilder, package: Package) -> None:
         self._pieces = pieces
         self._package = package
         self._styles = Styles(next(package.related("styles"), None))
-        self._numbers = Numbers(next(package.related("numbering"), None))
+        self._numbers = ListCounter(next(package.related("numbering"), None))
         self._remarks: dict[tuple[str, str], Any] = {}
         for kind, part in (("footnote", "footnotes"), ("endnote", "endnotes"), ("comment", "comments")):
             for root in package.related(part):

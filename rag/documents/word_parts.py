@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rag.documents.pieces import Unreadable
+from rag.documents.pieces import UnreadableFile
 
 _HEADING = re.compile(r"(?:heading|überschrift|titre|título|titolo|kop)\s*([1-6])", re.IGNORECASE)
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
@@ -66,12 +66,12 @@ class Package:
     """The archive: parts by their relations."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
-        """Raises `Unreadable` for an archive that is no Word file."""
+        """Raises `UnreadableFile` for an archive that is no Word file."""
         self._archive = archive
         self._names = {name.lower(): name for name in archive.namelist()}
         main = [target for kind, target, _ in self._relations("") if kind == "officeDocument"]
         if not main or main[0].lower() not in self._names:
-            raise Unreadable("it is an archive without a Word document in it")
+            raise UnreadableFile("it is an archive without a Word document in it")
         self._main = main[0]
         self.document: Any = self.part(self._main)
 
@@ -169,7 +169,7 @@ class _Level(NamedTuple):
     text: str
 
 
-class Numbers:
+class ListCounter:
     """Counts the items of numbered lists."""
 
     def __init__(self, root: Any) -> None:

@@ -16,8 +16,8 @@ from typing import IO
 import msgspec
 
 from rag.chunkers import Chunking
-from rag.documents.chunking import MAX_CHUNKS, Cut, cut_document
-from rag.documents.reading import MAX_BYTES, Unreadable
+from rag.documents.chunking import MAX_CHUNKS, ChunkedDocument, cut_document
+from rag.documents.reading import MAX_BYTES, UnreadableFile
 
 MB = 1024 * 1024
 LENGTH = 8
@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True):
     chunks: int = MAX_CHUNKS
 
 
-class Job(msgspec.Struct, frozen=True):
+class ReadJob(msgspec.Struct, frozen=True):
     """A document to read and cut."""
 
     name: str
@@ -45,28 +45,28 @@ class Job(msgspec.Struct, frozen=True):
     limits: Limits
 
 
-class Answer(msgspec.Struct, frozen=True):
+class WorkerAnswer(msgspec.Struct, frozen=True):
     """What it is cut into, or the `error` that says why it is not. `last`: this process reads no more."""
 
-    cut: Cut = Cut()
+    cut: ChunkedDocument = ChunkedDocument()
     error: str = ""
     last: bool = False
 
 
-def answer(job: Job) -> Answer:
+def answer(job: ReadJob) -> WorkerAnswer:
     """Reads and cuts within the limits on memory and processor time."""
     limits = job.limits
     _limit(limits)
     try:
         cut = cut_document(job.name, job.data, job.media_type, job.chunking, limits.chunks, limits.size_bytes)
-    except Unreadable as error:
+    except UnreadableFile as error:
         if not _near(limits):
-            return Answer(error=str(error), last=_grown(limits))
+            return WorkerAnswer(error=str(error), last=_grown(limits))
         # Libraries of C call it otherwise when they get no more memory.
-        return Answer(error=f"{too_large(limits)}: {error}", last=True)
+        return WorkerAnswer(error=f"{too_large(limits)}: {error}", last=True)
     except MemoryError:
-        return Answer(error=too_large(limits), last=True)
-    return Answer(cut, last=_grown(limits) or _near(limits))
+        return WorkerAnswer(error=too_large(limits), last=True)
+    return WorkerAnswer(cut, last=_grown(limits) or _near(limits))
 
 
 def too_large(limits: Limits) -> str:
@@ -102,11 +102,11 @@ def _near(limits: Limits) -> bool:
 def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
     """Answers jobs until there are no more."""
     while len(head := jobs.read(LENGTH)) == LENGTH:
-        made = answer(msgspec.msgpack.decode(jobs.read(int.from_bytes(head)), type=Job))
+        made = answer(msgspec.msgpack.decode(jobs.read(int.from_bytes(head)), type=ReadJob))
         try:
             data = msgspec.msgpack.encode(made)
         except MemoryError:
-            data = msgspec.msgpack.encode(Answer(error="what is read of it takes too much memory", last=True))
+            data = msgspec.msgpack.encode(WorkerAnswer(error="what is read of it takes too much memory", last=True))
         answers.write(len(data).to_bytes(LENGTH) + data)
         answers.flush()
         if made.last:

@@ -29,7 +29,7 @@ _BOOT = (
 )
 
 
-class Order(msgspec.Struct, array_like=True, frozen=True):
+class ChildRequest(msgspec.Struct, array_like=True, frozen=True):
     """What a child is asked: the name of a method and what it takes, as JSON can hold it."""
 
     method: str
@@ -37,7 +37,7 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     most_s: float = START_S
 
 
-class Answer(msgspec.Struct, array_like=True, frozen=True):
+class ChildAnswer(msgspec.Struct, array_like=True, frozen=True):
     """What it says: one of these, or why it can't."""
 
     rows: Rows | None = None
@@ -49,7 +49,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     spent: bool = False
 
 
-class Stopped(Exception):
+class ChildStopped(Exception):
     """The child did not answer in time, or died; it is gone."""
 
 
@@ -70,19 +70,19 @@ class Child:
             start_new_session=True,
         )
 
-    def ask(self, method: str, arguments: Sequence[Any], timeout_s: float) -> Answer:
-        """Its answer. Raises `EngineRefused`, `QueryFailed`, or `Stopped`: then it must not be asked again."""
+    def ask(self, method: str, arguments: Sequence[Any], timeout_s: float) -> ChildAnswer:
+        """Its answer. Raises `EngineRefused`, `QueryFailed`, or `ChildStopped`: then it must not be asked again."""
         until = time.monotonic() + timeout_s
         try:
-            write_frame(self._stdin, msgspec.json.encode(Order(method, tuple(arguments), timeout_s)))
-            answer = msgspec.json.decode(self._read_frame(until), type=Answer)
+            write_frame(self._stdin, msgspec.json.encode(ChildRequest(method, tuple(arguments), timeout_s)))
+            answer = msgspec.json.decode(self._read_frame(until), type=ChildAnswer)
         except (OSError, EOFError, msgspec.MsgspecError, TimeoutError) as error:
             late = isinstance(error, TimeoutError)
             self.kill()
-            raise Stopped("it did not stop in time" if late else _TOO_LARGE) from None
+            raise ChildStopped("it did not stop in time" if late else _TOO_LARGE) from None
         if answer.spent:
             self.kill()
-            raise Stopped(_TOO_LARGE)
+            raise ChildStopped(_TOO_LARGE)
         if answer.refused:
             raise EngineRefused(answer.refused)
         if answer.failed:

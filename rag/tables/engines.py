@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contract.work import WorkPool
-from rag.tables.child import START_S, Answer, Child, Stopped
+from rag.tables.child import START_S, Child, ChildAnswer, ChildStopped
 from rag.tables.choice import chosen
 from rag.tables.columns import Dialect
 from rag.tables.rows import SAMPLES, Column, EngineRefused, QueryFailed, Rows, sample
 
-__all__ = ["SAMPLES", "Column", "Engine", "EngineRefused", "QueryFailed", "Rows", "chosen", "sample"]
+__all__ = ["SAMPLES", "Column", "EngineRefused", "QueryFailed", "Rows", "TableEngine", "chosen", "sample"]
 
 THREADS = 3
 LOAD_S = 120.0
@@ -27,7 +27,7 @@ LOAD_S = 120.0
 GRACE_S = 0.5
 
 
-class Engine(Protocol):
+class TableEngine(Protocol):
     """One database."""
 
     dialect: Dialect
@@ -68,7 +68,7 @@ class Children:
         child = self._take()
         try:
             answer = child.ask("run", [sql, timeout_s, max_rows], timeout_s + GRACE_S)
-        except Stopped as error:
+        except ChildStopped as error:
             self._drop(child)
             raise QueryFailed(str(error)) from None
         except BaseException:
@@ -84,7 +84,7 @@ class Children:
         if child is None:
             try:
                 child = self._start()
-            except (EngineRefused, Stopped, OSError) as error:
+            except (EngineRefused, ChildStopped, OSError) as error:
                 raise QueryFailed(f"the database can't be opened ({error})") from None
         with self._lock:
             self._busy.add(child)
@@ -115,10 +115,10 @@ class Children:
             child.kill()
 
 
-def _started(kind: str, calls: Sequence[tuple[str, Sequence[Any]]], timeout_s: float) -> tuple[Child, Answer]:
-    """A child after these calls, and its last answer. Raises `EngineRefused` and `Stopped`, and leaves none behind."""
+def _started(kind: str, calls: Sequence[tuple[str, Sequence[Any]]], timeout_s: float) -> tuple[Child, ChildAnswer]:
+    """A child after these calls, and its last answer. Raises `EngineRefused` or `ChildStopped` and leaves no child."""
     child = Child(kind)
-    answer = Answer()
+    answer = ChildAnswer()
     try:
         for method, arguments in calls:
             answer = child.ask(method, arguments, timeout_s)
@@ -129,7 +129,7 @@ def _started(kind: str, calls: Sequence[tuple[str, Sequence[Any]]], timeout_s: f
 
 
 class SqliteEngine:
-    """Implements `Engine` on a file, opened read-only; a hook of the library refuses all but the allowed columns."""
+    """Implements `TableEngine` on a read-only file; an authorizer callback refuses all but the allowed columns."""
 
     dialect: Dialect = "sqlite"
 
@@ -140,7 +140,7 @@ class SqliteEngine:
         self._wanted: dict[str, list[str]] | None = None
         self._children = Children(lambda: self._child()[0])
 
-    def _child(self) -> tuple[Child, Answer]:
+    def _child(self) -> tuple[Child, ChildAnswer]:
         calls: list[tuple[str, Sequence[Any]]] = [("open", [str(self._path.resolve())])]
         if self._wanted is not None:
             calls.append(("tables", [self._wanted]))
@@ -153,7 +153,7 @@ class SqliteEngine:
     def _open(self) -> None:
         try:
             child, _ = self._child()
-        except (Stopped, OSError) as error:
+        except (ChildStopped, OSError) as error:
             raise EngineRefused(f"{self._path} can't be read: {error}") from None
         self._children.add(child)
 
@@ -165,7 +165,7 @@ class SqliteEngine:
         self._wanted = {table: list(columns) for table, columns in wanted.items()}
         try:
             child, answer = self._child()
-        except (Stopped, OSError) as error:
+        except (ChildStopped, OSError) as error:
             raise EngineRefused(f"{self._path} can't be read: {error}") from None
         before, self._children = self._children, Children(lambda: self._child()[0])
         before.close()
@@ -182,7 +182,7 @@ class SqliteEngine:
 
 
 class FilesEngine:
-    """Implements `Engine` on CSV and Parquet files (DuckDB): loaded, then cut off from files and network.
+    """Implements `TableEngine` on CSV and Parquet files (DuckDB): loaded, then cut off from files and network.
 
     Only the columns that may be read are loaded. A file that changes is loaded again before the next query; its
     columns must stay.
@@ -236,7 +236,7 @@ class FilesEngine:
             child, answer = _started("files", [("load", [files, self._wanted, str(into)])], LOAD_S)
             child.kill()
             first, _ = _started("files", [("open", [str(into)])], START_S)
-        except (Stopped, QueryFailed, OSError) as error:
+        except (ChildStopped, QueryFailed, OSError) as error:
             into.unlink(missing_ok=True)
             raise EngineRefused(f"the files can't be read: {error}") from None
         except EngineRefused:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from rag.tables.child import Answer, Order, read_frame, write_frame
+from rag.tables.child import ChildAnswer, ChildRequest, read_frame, write_frame
 from rag.tables.choice import chosen
 from rag.tables.columns import Allowed, Dialect, SqlRefused
 from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken
@@ -39,17 +39,17 @@ def serve(kind: str) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     served = {"sqlite": SqliteFile, "files": LoadedFiles, "proof": Proof}[kind]()
     while (frame := read_frame(orders)) is not None:
-        order = msgspec.json.decode(frame, type=Order)
+        order = msgspec.json.decode(frame, type=ChildRequest)
         # Whoever asked kills what takes longer; should he be gone himself, the system does.
         signal.alarm(int(order.most_s) + 5)
         try:
             answer = getattr(served, order.method)(*order.arguments)
         except EngineRefused as error:
-            answer = Answer(refused=str(error))
+            answer = ChildAnswer(refused=str(error))
         except QueryFailed as error:
-            answer = Answer(failed=str(error))
+            answer = ChildAnswer(failed=str(error))
         except MemoryError:
-            answer = Answer(spent=True)
+            answer = ChildAnswer(spent=True)
         signal.alarm(0)
         write_frame(answers, msgspec.json.encode(answer, enc_hook=str))
 
@@ -66,20 +66,20 @@ def bound_memory(spare: int = _SPARE) -> None:
 class Proof:
     """What a text may be made of takes long to find out when the text was made for that."""
 
-    def open(self) -> Answer:
+    def open(self) -> ChildAnswer:
         """Ready for texts."""
         import sqlglot.optimizer.qualify  # noqa: F401
 
         bound_memory()
-        return Answer()
+        return ChildAnswer()
 
-    def prove(self, sql: str, dialect: Dialect, tables: Mapping[str, Sequence[str]], limit: int) -> Answer:
+    def prove(self, sql: str, dialect: Dialect, tables: Mapping[str, Sequence[str]], limit: int) -> ChildAnswer:
         """See `rag.tables.safety.prove`."""
         allowed = Allowed(dialect, {name: tuple(columns) for name, columns in tables.items()})
         try:
-            return Answer(sql=prove(sql, allowed, limit))
+            return ChildAnswer(sql=prove(sql, allowed, limit))
         except SqlRefused as error:
-            return Answer(failed=str(error))
+            return ChildAnswer(failed=str(error))
 
 
 class SqliteFile:
@@ -90,7 +90,7 @@ class SqliteFile:
         # What reading the allowed columns reads: tables, columns and the views that lie between.
         self._reads: set[tuple[str, str, str | None]] | None = None
 
-    def open(self, path: str) -> Answer:
+    def open(self, path: str) -> ChildAnswer:
         """Raises `EngineRefused`."""
         if not Path(path).is_file():
             raise EngineRefused(f"there is no file {path}")
@@ -114,9 +114,9 @@ class SqliteFile:
             connection.setlimit(limit, most)
         self._connection = connection
         bound_memory()
-        return Answer()
+        return ChildAnswer()
 
-    def tables(self, wanted: Mapping[str, Sequence[str]]) -> Answer:
+    def tables(self, wanted: Mapping[str, Sequence[str]]) -> ChildAnswer:
         """Those that may be read; from here on nothing else is."""
         there: dict[str, list[Column]] = {}
         for (name,) in self._connection.execute(_SQLITE_TABLES).fetchall():
@@ -142,9 +142,9 @@ class SqliteFile:
             found[table] = sampled(columns, rows)
         self._connection.set_authorizer(None)
         self._reads = reads | {(table, "", view) for table, _, view in reads}
-        return Answer(tables=found)
+        return ChildAnswer(tables=found)
 
-    def run(self, sql: str, timeout_s: float, max_rows: int) -> Answer:
+    def run(self, sql: str, timeout_s: float, max_rows: int) -> ChildAnswer:
         """Raises `QueryFailed`."""
         until = time.monotonic() + timeout_s
         self._connection.set_authorizer(self._only_reads)
@@ -160,7 +160,7 @@ class SqliteFile:
         finally:
             self._connection.set_progress_handler(None, 0)
             self._connection.set_authorizer(None)
-        return Answer(rows=rows)
+        return ChildAnswer(rows=rows)
 
     def _only_reads(self, action: int, first: str | None, second: str | None, _: str | None, view: str | None) -> int:
         if action == sqlite3.SQLITE_READ and self._reads is not None:
@@ -178,7 +178,7 @@ class LoadedFiles:
     def __init__(self) -> None:
         self._connection: Any = None
 
-    def load(self, files: Mapping[str, str], wanted: Mapping[str, Sequence[str]], into: str) -> Answer:
+    def load(self, files: Mapping[str, str], wanted: Mapping[str, Sequence[str]], into: str) -> ChildAnswer:
         """Makes the file `into` of the columns that may be read; others don't come in. Raises `EngineRefused`."""
         import duckdb
 
@@ -207,9 +207,9 @@ class LoadedFiles:
             rows = connection.execute(_as_text(found[name], _quoted(name), SAMPLES)).fetchall()
             found[name] = sampled(found[name], rows)
         connection.close()
-        return Answer(tables=found)
+        return ChildAnswer(tables=found)
 
-    def open(self, path: str) -> Answer:
+    def open(self, path: str) -> ChildAnswer:
         """The file that was loaded, cut off from all others and from the network."""
         import duckdb
 
@@ -225,9 +225,9 @@ class LoadedFiles:
         ):
             self._connection.execute(f"SET {setting}")
         bound_memory()
-        return Answer()
+        return ChildAnswer()
 
-    def run(self, sql: str, timeout_s: float, max_rows: int) -> Answer:
+    def run(self, sql: str, timeout_s: float, max_rows: int) -> ChildAnswer:
         """Raises `QueryFailed`."""
         import duckdb
 
@@ -241,9 +241,9 @@ class LoadedFiles:
         timer.daemon = True
         timer.start()
         try:
-            return Answer(rows=self._rows(sql.rstrip("; \n"), max_rows))
+            return ChildAnswer(rows=self._rows(sql.rstrip("; \n"), max_rows))
         except duckdb.OutOfMemoryException:
-            return Answer(spent=True)
+            return ChildAnswer(spent=True)
         except duckdb.Error as error:
             message = f"it took longer than {timeout_s:g} s" if late.is_set() else str(error).splitlines()[0]
             raise QueryFailed(message) from None

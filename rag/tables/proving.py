@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from contract.work import WorkPool
-from rag.tables.child import START_S, Child, Stopped
+from rag.tables.child import START_S, Child, ChildStopped
 from rag.tables.columns import Allowed, SqlRefused
 from rag.tables.rows import QueryFailed
 
@@ -35,7 +35,7 @@ class Prover:
                 child = Child("proof")
                 child.ask("open", [], START_S)
             answer = child.ask("prove", [sql, allowed.dialect, allowed.tables, limit], PROOF_S)
-        except (Stopped, OSError):
+        except (ChildStopped, OSError):
             raise SqlRefused("it takes too long to read: write a simpler query") from None
         except QueryFailed as error:
             assert child is not None

@@ -15,12 +15,12 @@ from contract.terms import terms
 from contract.work import caller_of
 from rag.recent import Recent
 from rag.tables.columns import Allowed, SqlRefused
-from rag.tables.engines import Engine
+from rag.tables.engines import TableEngine
 from rag.tables.proving import Prover
 from rag.tables.rows import Column, QueryFailed, Rows
 
 if TYPE_CHECKING:
-    from contract.answering import Asks
+    from contract.answering import AskModel
     from contract.exchange import Exchange
 
 MAX_TABLES = 8
@@ -51,7 +51,7 @@ class TableSource:
     def __init__(
         self,
         name: str,
-        engine: Engine,
+        engine: TableEngine,
         model: str,
         wanted: Mapping[str, Sequence[str]],
         *,
@@ -107,7 +107,7 @@ class TableSource:
         named = " ".join([table, *(column.name for column in columns)]).replace("_", " ")
         return set(terms(named)) | {word for column in columns for value in column.samples for word in terms(value)}
 
-    async def answer(self, question: str, exchange: Exchange, ask: Asks) -> Passage | None:
+    async def answer(self, question: str, exchange: Exchange, ask: AskModel) -> Passage | None:
         """The rows that answer the question, with their SQL; None when the tables don't, or no query was good."""
         # What "last month" means changes with the day.
         key = (_today(), question)

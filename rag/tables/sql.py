@@ -19,7 +19,7 @@ from config.struct import Label, Name, Number, Ref, Whole
 from config.units import Duration, Pause
 
 if TYPE_CHECKING:
-    from rag.tables.engines import Engine
+    from rag.tables.engines import TableEngine
     from rag.tables.source import TableSource
 
 
@@ -94,7 +94,7 @@ class SqlConfig(LiveSourceConfig):
             prover=Prover(parts.pool),
         )
 
-    def _engine(self, parts: SourceParts) -> Engine:
+    def _engine(self, parts: SourceParts) -> TableEngine:
         from rag.tables.engines import FilesEngine, SqliteEngine
 
         if self.database is None:

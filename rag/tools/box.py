@@ -20,7 +20,7 @@ CALL_TIMEOUT_S = 30.0
 
 
 class ToolBox:
-    """Implements `contract.phases.OwnTools`."""
+    """Implements `contract.phases.GatewayTools`."""
 
     def __init__(self, tools: Sequence[ReadingTool], steps: int) -> None:
         """`steps`: how often a model may call before it has to answer."""

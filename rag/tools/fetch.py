@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract.egress import ProxyRefused
 from contract.outbound import Call, Outbound
-from contract.packing import Broken, TooMuch, UnknownCoding
+from contract.packing import CorruptBody, ExpansionTooLarge, UnknownCoding
 
 
 class FetchFailed(Exception):
@@ -20,9 +20,9 @@ async def fetch(outbound: Outbound, call: Call, max_bytes: int, turn: str = "") 
                 raise FetchFailed(f"it answered {answer.status}{', and redirects are not followed' if moved else ''}")
             data = await answer.read(max_bytes)
             return answer.media_type, data.decode("utf-8", "replace")
-    except TooMuch:
+    except ExpansionTooLarge:
         raise FetchFailed(f"its answer is larger than {max_bytes} bytes") from None
-    except (Broken, UnknownCoding) as error:
+    except (CorruptBody, UnknownCoding) as error:
         raise FetchFailed(f"its answer can't be unpacked: {error}") from None
     except TimeoutError:
         raise FetchFailed(f"it took longer than {call.timeout_s:g} s") from None

@@ -115,9 +115,9 @@ class HttpTool:
 def _readable(text: str, media_type: str) -> str:
     if media_type != "text/html":
         return text
-    from rag.documents.reading import Unreadable, read
+    from rag.documents.reading import UnreadableFile, read
 
     try:
         return read("page.html", text.encode())[0]
-    except Unreadable:
+    except UnreadableFile:
         return text

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from config.beside import Beside, Conflict
 from config.document import Path
 from config.findings import quote
+from config.raw import OptionConflict, RawConfig
 from config.sources import LiveSourceConfig
 from config.struct import Ref, Whole
 from config.tools import ToolConfig, ToolParts
@@ -32,13 +32,13 @@ class SourceToolConfig(ToolConfig):
     top: Whole = Field(default=4, ge=1, le=20, description="Passages at most.")
 
     @classmethod
-    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: Beside) -> Iterator[Conflict]:
+    def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
         """It searches documents, and a source may have none."""
         source = values.get("source")
         named = beside.struct("sources", source) if isinstance(source, str) else None
         if named is not None and issubclass(named, LiveSourceConfig):
             cure = "list it under from: of a pipeline's context"
-            yield Conflict((*path, "source"), f"{quote(source)} has rows, not documents", cure)
+            yield OptionConflict((*path, "source"), f"{quote(source)} has rows, not documents", cure)
 
     async def open(self, name: str, parts: ToolParts) -> Sequence[SourceTool]:
         """See `ToolConfig.open`."""

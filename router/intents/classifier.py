@@ -37,7 +37,7 @@ class IntentClassifier:
         scores: Callable[[Matrix], tuple[Matrix, float]],
         temperature: float,
         limit: float,
-        scope: Scope | None = None,
+        scope: Familiarity | None = None,
     ) -> None:
         """`scores` of one vector, (intents,), and how familiar it is; below `limit` it is none of them."""
         self._scope = scope
@@ -62,7 +62,7 @@ class IntentClassifier:
         return self._scope.likely(within + self._limit) if self._scope is not None else float(within >= 0)
 
 
-class Scope(NamedTuple):
+class Familiarity(NamedTuple):
     """How familiar examples are that were left out, and the share of them that is given up as strange.
 
     An example is as strange as a question with the share `q`, by the normal distribution. Against strangers that come
@@ -74,7 +74,7 @@ class Scope(NamedTuple):
     given_up: float
 
     @classmethod
-    def of(cls, familiar: Matrix, kept: float) -> Scope:
+    def of(cls, familiar: Matrix, kept: float) -> Familiarity:
         """By the examples that were left out."""
         return cls(float(familiar.mean()), max(1e-6, float(familiar.std())), 1 - kept)
 
@@ -115,7 +115,7 @@ def train(
         found: Matrix = matrix @ _unit_row(vector - centre) + bias
         return found, float(found.max())
 
-    return IntentClassifier(names, scores, temperature, limit, Scope.of(familiar, kept))
+    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, kept))
 
 
 def _kernel(
@@ -157,7 +157,7 @@ def _kernel(
         return found, by_score * float(found.max()) + by_nearest * float(cosines.max())
 
     temperature = _temperature(left_out, labels[:asked])
-    return IntentClassifier(names, scores, temperature, limit, Scope.of(familiar, kept))
+    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, kept))
 
 
 def _temperature(scores: Matrix, labels: NDArray[np.int64]) -> float:

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from contract.answering import question_to, words_of
+from contract.answering import collect_text, question_to
 from contract.errors import GatehouseError
 from contract.messages import ChatRequest
 from contract.phases import Decision
 from contract.work import WorkPool
 from router.intents.classifier import IntentClassifier, train
 from router.intents.difficulty import ShareLimit, difficulty
-from router.intents.rules import Rule, first, last_question
+from router.intents.rules import RoutingRule, first, last_question
 
 if TYPE_CHECKING:
     from contract.embedding import Vectors
     from contract.exchange import Exchange
-    from contract.guards import Again
+    from contract.guards import AskAgain
 
 OPINION_S = 10.0
 _ASKED_LETTERS = 4000
@@ -54,9 +54,9 @@ class Ambiguity(msgspec.Struct, frozen=True):
 class RoutingPolicy(msgspec.Struct, frozen=True):
     """All that a config says. See `router.intents.config`."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
     intents: dict[str, Intent] = {}
-    unsure_below: float = 0.5
+    min_confidence: float = 0.5
     second_opinion: str = ""
     unsure: Decision | None = None
     out_of_scope: Decision | None = None
@@ -147,7 +147,7 @@ class Router:
         """See `Routing.rule`."""
         return first(self._policy.rules, request, exchange, self._clock()) if self._policy.rules else None
 
-    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: Again) -> Decision:
+    async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: AskAgain) -> Decision:
         """See `Routing.decide`."""
         question = last_question(request).strip()
         decision = await self._by_intent(question, ask_model) if question else None
@@ -155,7 +155,7 @@ class Router:
             decision = self._by_difficulty(question, decision)
         return decision
 
-    async def _by_intent(self, question: str, ask_model: Again) -> Decision | None:
+    async def _by_intent(self, question: str, ask_model: AskAgain) -> Decision | None:
         classifier, policy = self._classifier, self._policy
         if classifier is None or self._embedder is None:
             return None
@@ -177,7 +177,7 @@ class Router:
         if policy.ambiguity is not None and near <= policy.ambiguity.within:
             asked = await self._ask_back(question, candidates, ask_model)
             return Decision("ambiguous", name, say=asked, candidates=candidates)
-        if likely < policy.unsure_below:
+        if likely < policy.min_confidence:
             if policy.second_opinion:
                 other = await self._opinion(question, ask_model)
                 if other is not None:
@@ -191,7 +191,7 @@ class Router:
         then = self._policy.intents[name].then or Decision()
         return _as(then, by, name, candidates)
 
-    async def _opinion(self, question: str, ask_model: Again) -> str | None:
+    async def _opinion(self, question: str, ask_model: AskAgain) -> str | None:
         """What a model says: an intent's name, empty for none, None where it said nothing of use."""
         listed = "\n".join(
             f"- {name}: {'; '.join(each.examples[:_SHOWN_EXAMPLES])}" for name, each in self._policy.intents.items()
@@ -202,7 +202,7 @@ class Router:
             return ""
         return next((name for name in self._policy.intents if name.lower() == word.lower()), None)
 
-    async def _ask_back(self, question: str, candidates: Sequence[tuple[str, float]], ask_model: Again) -> str:
+    async def _ask_back(self, question: str, candidates: Sequence[tuple[str, float]], ask_model: AskAgain) -> str:
         ambiguity = self._policy.ambiguity
         assert ambiguity is not None
         options = options_of(candidates, ambiguity.within)
@@ -212,11 +212,11 @@ class Router:
                 return said.strip()
         return (ambiguity.ask or "Do you mean {options}?").replace("{options}", options)
 
-    async def _said(self, frame: str, question: str, model: str, ask_model: Again) -> str:
+    async def _said(self, frame: str, question: str, model: str, ask_model: AskAgain) -> str:
         asked = question_to(model, frame, question[:_ASKED_LETTERS], 100)
         with contextlib.suppress(GatehouseError, TimeoutError):
             async with asyncio.timeout(OPINION_S):
-                return await words_of(await ask_model(asked, model, masked=True))
+                return await collect_text(await ask_model(asked, model, masked=True))
         return ""
 
     def _by_difficulty(self, question: str, decision: Decision | None) -> Decision:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Clock = Callable[[], datetime.datetime]
 
 
-class Condition(msgspec.Struct, frozen=True):
+class RuleCondition(msgspec.Struct, frozen=True):
     """All that is not empty must hold. `hours` are minutes since midnight; `headers` are in small letters."""
 
     apps: tuple[str, ...] = ()
@@ -60,14 +60,16 @@ class Condition(msgspec.Struct, frozen=True):
         return begin <= minute < end if begin < end else minute >= begin or minute < end
 
 
-class Rule(msgspec.Struct, frozen=True):
+class RoutingRule(msgspec.Struct, frozen=True):
     """A condition, and what follows from it."""
 
-    condition: Condition
+    condition: RuleCondition
     decision: Decision
 
 
-def first(rules: Sequence[Rule], request: ChatRequest, exchange: Exchange, now: datetime.datetime) -> Decision | None:
+def first(
+    rules: Sequence[RoutingRule], request: ChatRequest, exchange: Exchange, now: datetime.datetime
+) -> Decision | None:
     """The decision of the first rule that holds."""
     return next((rule.decision for rule in rules if rule.condition.holds(request, exchange, now)), None)
 

@@ -117,7 +117,7 @@ sources: {orders: {kind: sql, database: "sqlite:///orders.db", model: quick}}
 guardrails: {names: {kind: personal_data}}
 """,
     "formats": """
-guardrails: {form: {kind: format, must_be: sql}}
+guardrails: {form: {kind: format, format: sql}}
 """,
     # One provider more.
     "http2": """

@@ -39,7 +39,7 @@ from access.ledger.entry import entry_of, reservation_of
 from access.ledger.journal import Journal
 from access.ledger.ledger import Ledger
 from access.ledger.rows import insert
-from access.limits.counters import RATE, SLOTS, SPEND, Demand, Settlement
+from access.limits.counters import RATE, SLOTS, SPEND, Charge, Settlement
 from access.limits.redis_counters import EPOCH, PREFIX, RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
 from contract.attempt import Attempt
@@ -56,10 +56,10 @@ NOW_US = int(NOW * 1e6)
 PEPPER = b"a pepper of the golden files only"
 BY = ("organisation", "team", "app", "key", "user", "model", "target", "day")
 EMBEDDER = "golden"
-RATE_OF = Demand("app:bot:requests", RATE, 10, 1, 60_000_000)
-SLOTS_OF = Demand("app:bot:parallel", SLOTS, 3, 1)
-DAY_OF = Demand("app:bot:day", SPEND, 10_000_000_000, 2_000_000_000, 0, NOW_US + 3_600_000_000)
-ROLLING_OF = Demand("team:blue:30d", SPEND, 50_000_000_000, 3_000_000_000, 86_400_000_000)
+RATE_OF = Charge("app:bot:requests", RATE, 10, 1, 60_000_000)
+SLOTS_OF = Charge("app:bot:parallel", SLOTS, 3, 1)
+DAY_OF = Charge("app:bot:day", SPEND, 10_000_000_000, 2_000_000_000, 0, NOW_US + 3_600_000_000)
+ROLLING_OF = Charge("team:blue:30d", SPEND, 50_000_000_000, 3_000_000_000, 86_400_000_000)
 
 
 def exchange(number: int, user: str = "") -> Exchange:

@@ -13,7 +13,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pymysql
 import pytest
 
-from rag.tables.engines import Engine, EngineRefused, QueryFailed, Rows
+from rag.tables.engines import EngineRefused, QueryFailed, Rows, TableEngine
 from tests.services import mariadb_server
 
 
@@ -40,7 +40,7 @@ def mariadb_with(statements: str) -> Iterator[str]:
         yield url.replace("/test?", "/shop?")
 
 
-def run_query(engine: Engine, sql: str, timeout_s: float = 2.0) -> Rows:
+def run_query(engine: TableEngine, sql: str, timeout_s: float = 2.0) -> Rows:
     """Its first ten rows."""
 
     async def run() -> Rows:
@@ -53,7 +53,7 @@ def run_query(engine: Engine, sql: str, timeout_s: float = 2.0) -> Rows:
     return asyncio.run(run())
 
 
-def check_rows_and_schema(engine: Engine) -> None:
+def check_rows_and_schema(engine: TableEngine) -> None:
     """`orders` has a region, north or south, and an amount; nothing else may be seen by the engine's role."""
     rows = run_query(engine, "SELECT region, sum(amount) AS total FROM orders GROUP BY 1 ORDER BY 1")
     assert rows.columns == ("region", "total")
@@ -73,7 +73,7 @@ def check_rows_and_schema(engine: Engine) -> None:
     asyncio.run(schema())
 
 
-def check_failure(engine: Engine, sql: str, words: str) -> None:
+def check_failure(engine: TableEngine, sql: str, words: str) -> None:
     """The server itself refuses what the proof would have refused, or ends it after half a second."""
     with pytest.raises(QueryFailed, match=words):
         run_query(engine, sql, timeout_s=0.5)

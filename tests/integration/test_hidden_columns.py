@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.tables.engines import Engine, QueryFailed
+from rag.tables.engines import QueryFailed, TableEngine
 from rag.tables.mysql import MysqlEngine
 from rag.tables.postgres import PostgresEngine
 from rag.tables.rows import MAX_BYTES
@@ -59,25 +59,25 @@ SELECT region AS x FROM orders WHERE region <> "\" OR region <> " UNION SELECT c
 
 
 @pytest.fixture(scope="module")
-def postgres(postgres_url: str) -> Engine:
+def postgres(postgres_url: str) -> TableEngine:
     set_up_postgres(postgres_url, POSTGRES)
     return PostgresEngine(postgres_url.replace("postgres:@", "reader:@"), 1e9)
 
 
 @pytest.fixture(scope="module")
-def mariadb() -> Iterator[Engine]:
+def mariadb() -> Iterator[TableEngine]:
     with mariadb_with(MARIADB) as url:
         yield MysqlEngine(url.replace("root@", "reader@"), 1e9)
 
 
 @pytest.fixture(params=["postgres", "mysql"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    found: Engine = request.getfixturevalue("postgres" if request.param == "postgres" else "mariadb")
+def engine(request: pytest.FixtureRequest) -> TableEngine:
+    found: TableEngine = request.getfixturevalue("postgres" if request.param == "postgres" else "mariadb")
     return found
 
 
 @pytest.mark.guarantee("sql", HIDDEN)
-def test_no_attack_reads_a_hidden_value(engine: Engine) -> None:
+def test_no_attack_reads_a_hidden_value(engine: TableEngine) -> None:
     async def run() -> None:
         await engine.open()
         tables = await engine.tables(OPEN)
@@ -93,7 +93,7 @@ def test_no_attack_reads_a_hidden_value(engine: Engine) -> None:
     asyncio.run(run())
 
 
-def test_fair_queries_run(engine: Engine) -> None:
+def test_fair_queries_run(engine: TableEngine) -> None:
     async def run() -> None:
         await engine.open()
         for text in FAIR:
@@ -123,7 +123,7 @@ LARGE: dict[Dialect, list[str]] = {
 @pytest.mark.guarantee(
     "sql", "A query takes no more memory than its bound, and gives no more bytes than a prompt holds"
 )
-def test_large_values_are_cut(engine: Engine) -> None:
+def test_large_values_are_cut(engine: TableEngine) -> None:
     async def run() -> None:
         await engine.open()
         for text in LARGE[engine.dialect]:
@@ -149,7 +149,7 @@ models:
   plain: {{targets: [up/m]}}
   shop: {{pipeline: shop}}
 pipelines:
-  shop: {{context: {{from: [orders], rewrite: null}}, answer: plain}}
+  shop: {{context: {{from: [orders], rewrite: null}}, model: plain}}
 sources:
   orders: {{kind: sql, files: {{orders: orders.csv}}, model: plain, tables: {{orders: [region, amount]}}}}
 apps:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cache.conformance import Lent, TierConformance
+from cache.conformance import FakeServices, TierConformance
 from cache.memory import MemoryTierConfig
 from cache.postgres_tier import PostgresTierConfig
 from cache.redis_tier import RedisTierConfig
@@ -35,10 +35,10 @@ class TestRedis(TierConformance):
     def server(self, redis: RedisServer) -> None:
         self.url = redis.url
 
-    def lent(self) -> Lent:
+    def lent(self) -> FakeServices:
         from redis.asyncio import Redis
 
-        return Lent(Redis.from_url(self.url))
+        return FakeServices(Redis.from_url(self.url))
 
 
 class TestPostgres(TierConformance):

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from access.limits.counters import SPEND, Demand, Unreachable
+from access.limits.counters import SPEND, Charge, Unreachable
 from access.limits.sqlite_counters import SqliteCounters
 from tests.live import free_port
 from tests.processes import ROOT, Fleet, Upstream, ask, chat, until, upstream
@@ -45,7 +45,7 @@ LOCAL = "  local: {keys: [local-key], budget: {spend: 1 USD per month, when_unre
 FREE = "  free: {keys: [free-key]}"
 BODY = chat(max_tokens=5)
 SOON_S = 12.0
-ONE = Demand("k", SPEND, 100, 1)
+ONE = Charge("k", SPEND, 100, 1)
 
 
 @pytest.fixture(scope="module")

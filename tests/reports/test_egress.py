@@ -17,7 +17,7 @@ from contract.egress import DIRECT, Egress, from_environment, read_proxy
 from contract.outbound import Call, Outbound
 from gateway.assembly.configuration import load
 from observability.webhook import post_event
-from rag.documents.pieces import Unreadable
+from rag.documents.pieces import UnreadableFile
 from rag.tools.fetch import FetchFailed, fetch
 from rag.tools.mcp_server import McpServer
 from rag.web import web_items
@@ -345,7 +345,7 @@ def test_other_calls_that_a_proxy_refuses() -> None:
     for url in ("http://far.test/", "https://far.test/"):
         with pytest.raises(FetchFailed, match=r"the proxy http://127\.0\.0\.1:[0-9]+ .*407") as failed:
             got(url, egress, private=True)
-        with pytest.raises(Unreadable, match="407"):
+        with pytest.raises(UnreadableFile, match="407"):
             web_items([url], egress)[0].load()
         with pytest.raises(OSError, match="407"):
             tell(url, {}, egress)

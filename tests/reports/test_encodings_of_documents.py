@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag.documents.reading import Unreadable, read_document
+from rag.documents.reading import UnreadableFile, read_document
 from rag.encodings import decode
 
 GUESSED = "A text that is not UTF-8 is read in the encoding that its letters make likeliest, and the report says which"
@@ -87,6 +87,6 @@ def test_named_encodings(page: str, media_type: str, encoding: str) -> None:
 @pytest.mark.report("documents", "Bytes that are no text are an error, whatever a file's name says")
 def test_bytes_that_are_no_text() -> None:
     for name in ("a.txt", "a.md", "a.csv", "a.html"):
-        with pytest.raises(Unreadable, match="no text"):
+        with pytest.raises(UnreadableFile, match="no text"):
             read_document(name, bytes(range(1, 32)) * 50)
     assert read_document("a.txt", b"ab\x00cd and so on").text == "abcd and so on"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag.documents.reading import Unreadable, read_document
+from rag.documents.reading import UnreadableFile, read_document
 from tests.reports.files import grid, line, packed, paragraph, pdf, said, sheet, word
 
 BYTES = "A file is read as what its bytes are, whatever its name says"
@@ -44,7 +44,7 @@ def test_kinds_by_bytes(name: str, data: bytes, says: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_kinds_that_nothing_reads(name: str, data: bytes, what: str) -> None:
-    with pytest.raises(Unreadable) as raised:
+    with pytest.raises(UnreadableFile) as raised:
         read_document(name, data)
     assert what in str(raised.value)
     assert "PDF, DOCX, XLSX" in str(raised.value)
@@ -60,7 +60,7 @@ def test_kinds_that_nothing_reads(name: str, data: bytes, what: str) -> None:
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read(name: str, data: bytes, why: str) -> None:
-    with pytest.raises(Unreadable, match=why):
+    with pytest.raises(UnreadableFile, match=why):
         read_document(name, data)
 
 

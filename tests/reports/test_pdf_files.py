@@ -8,7 +8,7 @@ import zlib
 import pypdf
 import pytest
 
-from rag.documents.reading import Unreadable, read_document
+from rag.documents.reading import UnreadableFile, read_document
 from tests.reports.files import line, pdf, said
 
 DAMAGED = "A PDF whose table of objects is wrong or cut off is read as far as its pages are there"
@@ -28,7 +28,7 @@ def locked(user: str, algorithm: str) -> bytes:
 @pytest.mark.parametrize("algorithm", ["RC4-40", "RC4-128", "AES-128", "AES-256"])
 def test_locked_files(algorithm: str) -> None:
     assert said("a.pdf", locked("", algorithm)) == ["page 1", "armadillo", "page 2", "wombat"]
-    with pytest.raises(Unreadable, match="locked with a password"):
+    with pytest.raises(UnreadableFile, match="locked with a password"):
         said("a.pdf", locked("secret", algorithm))
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_is_cut_off_gives_the_pages_before() -> None:
     found = read_document("a.pdf", WHOLE[: WHOLE.index(b"(wombat)")])
     assert "armadillo" in found.text
     assert any("damaged" in note for note in found.notes)
-    with pytest.raises(Unreadable, match="damaged PDF"):
+    with pytest.raises(UnreadableFile, match="damaged PDF"):
         said("a.pdf", WHOLE[:100])
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from contract.tokens import estimate_tokens
 from rag.chunkers import Chunking, cut
 from rag.documents.reading import read
+from rag.text_index import TextIndex
 from rag.words import indexed_words
-from rag.words_index import WordsIndex
 from tests.reports.files import said
 
 FOUND = "A text in a script without spaces is found by its words, and its chunks stay within their bound"
@@ -34,7 +34,7 @@ TEXTS = {
 
 
 def search(folder: Path, texts: list[str], question: str) -> list[int]:
-    index = WordsIndex(folder)
+    index = TextIndex(folder)
     for number, text in enumerate(texts):
         index.add(number, text, "")
     index.commit()

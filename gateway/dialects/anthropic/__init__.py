@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.attempt import TracedAs
+from contract.attempt import TraceNames
 from contract.dialect import Dialect
 from contract.endpoint import Endpoint
 from gateway.dialects.anthropic import errors, requests
@@ -21,7 +21,7 @@ class AnthropicMessages(Dialect):
     """The dialect `anthropic`."""
 
     name = "anthropic"
-    traced_as = TracedAs("anthropic")
+    traced_as = TraceNames("anthropic")
     id_prefix = "msg_"
     sign_of_life = b'event: ping\ndata: {"type": "ping"}\n\n'
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from contract.errors import AllTargetsFailed, ContextWindowExceeded, HeldElsewhere, RequestRefused
+from contract.errors import AllTargetsFailed, ContextWindowExceeded, HeldByOtherProvider, RequestRefused
 from gateway.dialects.failures import read_body, said, upstream_failure, words_within
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _details(error: GatehouseError) -> dict[str, Any] | None:
     """What the vendor's SDKs read to send the conversation again, whole (their `ThreadUnsupportedRequestError`)."""
     if isinstance(error, AllTargetsFailed):
         error = error.last
-    if isinstance(error, HeldElsewhere):
+    if isinstance(error, HeldByOtherProvider):
         return {"error_code": f"{_THREAD}unsupported_request"}
     return dict(error.details) if isinstance(error, RequestRefused) and error.details is not None else None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.dialects.losses import Losses
+    from gateway.dialects.dropped_params import DroppedParams
 
 # https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
 MOST_MARKS = 4
@@ -31,7 +31,7 @@ def carry(extra: dict[str, Any], blocks: list[dict[str, Any]]) -> dict[str, Any]
     return {key: value for key, value in extra.items() if key != MARK}
 
 
-def limit(body: dict[str, Any], losses: Losses) -> None:
+def limit(body: dict[str, Any], losses: DroppedParams) -> None:
     """Leaves the last marks where there are more than the vendor takes."""
     marked = list(_marked(body))
     for each in marked[: max(0, len(marked) - MOST_MARKS + (MARK in body))]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from contract.deltas import ChoiceDelta, Citation, Delta, FinishReason, Own, ToolCallDelta, Usage
-from contract.errors import CutShort, MalformedReply, UpstreamError
+from contract.errors import IncompleteReply, MalformedReply, UpstreamError
 from contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.anthropic import errors
@@ -83,10 +83,10 @@ class StreamReader:
         except MalformedReply:
             # Half an event.
             if not self._stopped:
-                raise CutShort("The provider's answer stopped within an event") from None
+                raise IncompleteReply("The provider's answer stopped within an event") from None
             deltas = []
         if not self._stopped:
-            raise CutShort("The provider's answer stopped before its end")
+            raise IncompleteReply("The provider's answer stopped before its end")
         # Some servers leave `message_stop` out: nothing of an answer follows its stop reason.
         self.done = True
         return deltas
@@ -141,7 +141,7 @@ class StreamReader:
             raise MalformedReply("The provider sent an event without a type")
         if kind == "message_stop":
             if not self._stopped:
-                raise CutShort("The provider's answer has no stop reason")
+                raise IncompleteReply("The provider's answer has no stop reason")
             self.done = True
             return None
         try:
@@ -267,7 +267,7 @@ class WholeReader(WholeBody):
 def _read_message(message: dict[str, Any], body: bytes) -> Delta:
     reason = message["stop_reason"]
     if not reason:
-        raise CutShort("The provider's answer has no stop reason")
+        raise IncompleteReply("The provider's answer has no stop reason")
     choices = []
     calls = 0
     for block in message["content"]:

@@ -14,10 +14,10 @@ from gateway.dialects.anthropic import marks, schemas, thinking, turns
 from gateway.dialects.anthropic.prompt_cache import place_marks
 from gateway.dialects.call_ids import fit_ids
 from gateway.dialects.choices import check_unforced
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit
-from gateway.dialects.losses import Losses
-from gateway.dialects.names import Rule, digest
-from gateway.dialects.schemas import Budget, Unsayable
+from gateway.dialects.names import NameRule, digest
+from gateway.dialects.schemas import Budget, Inexpressible
 
 DEFAULT_MAX_TOKENS = 4096  # the vendor requires a number; this one fits every model
 WITHOUT_SAMPLING = "2026-10-21"
@@ -42,8 +42,8 @@ _KNOWN = frozenset(
     }
 )
 # "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"; ids are of the same letters, and 64 is what Bedrock takes.
-NAMES = Rule(r"[^a-zA-Z0-9_-]", 128)
-IDS = Rule(r"[^a-zA-Z0-9_-]", 64)
+NAMES = NameRule(r"[^a-zA-Z0-9_-]", 128)
+IDS = NameRule(r"[^a-zA-Z0-9_-]", 64)
 MOST_USER_ID = 256
 _MODES = {"auto": "auto", "any": "required", "none": "none"}
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
@@ -167,7 +167,7 @@ def _read_output_config(source: dict[str, Any], extra: dict[str, Any]) -> tuple[
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
-    losses = Losses(options.unsupported)
+    losses = DroppedParams(options.unsupported)
     same = request.dialect == "anthropic"
     names: dict[str, str] = {}
     if same:
@@ -219,7 +219,7 @@ def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
         body[key] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
 
 
-def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
+def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: DroppedParams) -> None:
     tempered, top_p = request.temperature, request.top_p
     if request.dialect != "anthropic" and tempered is not None and top_p is not None:
         # "`temperature` and `top_p` cannot both be specified for this model"; 1 is what both are without being said.
@@ -247,7 +247,7 @@ def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, 
             body[name] = value
 
 
-def _write_stop(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+def _write_stop(request: ChatRequest, body: dict[str, Any], losses: DroppedParams, *, same: bool) -> None:
     stop = [each for each in request.stop if same or each.strip()]
     if len(stop) < len(request.stop):
         losses.add("stop", "Anthropic takes no stop sequence of nothing but white space")
@@ -255,7 +255,7 @@ def _write_stop(request: ChatRequest, body: dict[str, Any], losses: Losses, *, s
         body["stop_sequences"] = stop
 
 
-def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
+def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
     budget = Budget()
     for index, tool in enumerate(request.tools):
@@ -285,14 +285,14 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
     return tools
 
 
-def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
+def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: DroppedParams, budget: Budget) -> None:
     """The schema of another dialect's tool, and whether calls are held to it."""
     schema, said = schemas.of_tool(tool.parameters or {}, budget)
     if tool.strict:
         try:
             schema, more = schemas.enforceable(schema, budget)
             said, wire["strict"] = said or more, True
-        except Unsayable as why:
+        except Inexpressible as why:
             losses.add(f"{where}.strict", f"Anthropic can't hold calls to this schema: {why}")
     if said:
         losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
@@ -332,7 +332,7 @@ def _declare_used(request: ChatRequest, body: dict[str, Any]) -> None:
         body["tool_choice"] = {"type": "none"}
 
 
-def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: Losses) -> None:
+def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: DroppedParams) -> None:
     """The format of the answer and the thinking before it."""
     config: dict[str, Any] = {}
     wanted = request.response_format
@@ -357,14 +357,14 @@ def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, An
 
 
 def _write_format(
-    wanted: ResponseFormat, schema: dict[str, Any], body: dict[str, Any], config: dict[str, Any], losses: Losses
+    wanted: ResponseFormat, schema: dict[str, Any], body: dict[str, Any], config: dict[str, Any], losses: DroppedParams
 ) -> None:
     """The schema of an answer that another dialect wants."""
     if wanted.description and not schema.get("description"):
         schema = {**schema, "description": wanted.description}
     try:
         schema, said = schemas.enforceable(schema)
-    except Unsayable as why:
+    except Inexpressible as why:
         losses.add(
             "response_format.schema", f"Anthropic can't hold answers to it ({why}): the system prompt asks for it"
         )
@@ -382,7 +382,7 @@ def _instruct(body: dict[str, Any], words: str) -> None:
     body["system"] = [*blocks, {"type": "text", "text": words}] if blocks else words
 
 
-def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: DroppedParams, *, same: bool) -> None:
     metadata: dict[str, Any] = dict(request.metadata or {}) if same else {}
     if request.metadata and not same:
         losses.add("metadata", "Anthropic's metadata holds a user id only")
@@ -395,7 +395,7 @@ def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: Losses, 
         body["metadata"] = metadata
 
 
-def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
+def _note_unsayable(request: ChatRequest, losses: DroppedParams) -> None:
     if request.n is not None and request.n > 1:
         losses.add("n", "Anthropic answers once")
     if request.logprobs or request.top_logprobs:

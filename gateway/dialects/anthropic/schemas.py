@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import Budget, Remembered, Subset, narrow
+from gateway.dialects.schemas import Budget, MemoizedFit, SchemaSubset, narrow
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
-_SUBSET = Subset(
+_SUBSET = SchemaSubset(
     keywords=frozenset(),
     formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}),
     closed=True,
@@ -20,16 +20,16 @@ _SUBSET = Subset(
 )
 
 
-@Remembered
+@MemoizedFit
 def enforceable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """The schema as one that the vendor holds an answer to, and whether a part of it is said in words only.
 
-    Raises `Unsayable`.
+    Raises `Inexpressible`.
     """
     return narrow(schema, _SUBSET, budget)
 
 
-@Remembered
+@MemoizedFit
 def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """A tool's `input_schema`, and whether a part of it is said in words only."""
     return object_at_top(as_2020_12(parameters, budget), budget)

@@ -8,12 +8,12 @@ from contract.errors import UnsupportedFeature
 from gateway.dialects.fitting import FIRST_WORDS
 
 if TYPE_CHECKING:
-    from gateway.dialects.losses import Losses
+    from gateway.dialects.dropped_params import DroppedParams
 
 Blocks = list[dict[str, Any]]
 
 
-def shape(system: Blocks, turns: Blocks, losses: Losses) -> tuple[Blocks, Blocks]:
+def shape(system: Blocks, turns: Blocks, losses: DroppedParams) -> tuple[Blocks, Blocks]:
     """System blocks and turns: the user begins, and what the assistant said last has no blanks at its end.
 
     Raises `UnsupportedFeature` where nothing is left to be said.
@@ -32,7 +32,7 @@ def shape(system: Blocks, turns: Blocks, losses: Losses) -> tuple[Blocks, Blocks
     return system, turns
 
 
-def _strip_last(turns: Blocks, losses: Losses) -> None:
+def _strip_last(turns: Blocks, losses: DroppedParams) -> None:
     last = turns[-1]["content"][-1]
     if last.get("type") != "text" or last["text"] == last["text"].rstrip():
         return

@@ -8,7 +8,7 @@ import msgspec
 
 from contract.deltas import ChoiceDelta, Citation, ToolCallDelta
 from gateway.dialects import google
-from gateway.dialects.foreign import Unsaid, kind_of, note_for, picture_of, pictures_of, words_instead
+from gateway.dialects.foreign import OmittedParts, kind_of, note_for, picture_of, pictures_of, words_instead
 
 
 class Sources:
@@ -16,7 +16,7 @@ class Sources:
 
     __slots__ = ("_left_out", "_numbers", "_unsaid")
 
-    def __init__(self, unsaid: Unsaid) -> None:
+    def __init__(self, unsaid: OmittedParts) -> None:
         self._unsaid = unsaid
         self._numbers: dict[tuple[str, str], int] = {}
         self._left_out: list[str] = []

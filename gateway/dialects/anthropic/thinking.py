@@ -9,7 +9,7 @@ from contract.thinking_budget import thinking_budget
 from gateway.dialects import fields
 
 if TYPE_CHECKING:
-    from gateway.dialects.losses import Losses
+    from gateway.dialects.dropped_params import DroppedParams
 
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _DISPLAYS = {"summarized": True, "omitted": False}
@@ -49,7 +49,7 @@ def read(source: dict[str, Any], effort: str, extra: dict[str, Any]) -> Reasonin
     return ReasoningOptions(effort=effort, budget_tokens=budget, enabled=True, include=include)
 
 
-def write(request: ChatRequest, losses: Losses, *, adaptive: bool) -> tuple[dict[str, Any] | None, str]:
+def write(request: ChatRequest, losses: DroppedParams, *, adaptive: bool) -> tuple[dict[str, Any] | None, str]:
     """The `thinking` object, or None, and the effort, or "". `adaptive`: other dialects' efforts are sent as efforts.
 
     Of other dialects' requests the thinking is dropped, with a loss, where the vendor would refuse it.
@@ -86,7 +86,9 @@ def _write_own(reasoning: ReasoningOptions) -> dict[str, Any] | None:
     return {"type": "adaptive", "display": "summarized" if reasoning.include else "omitted"}
 
 
-def _translate(reasoning: ReasoningOptions, losses: Losses, *, adaptive: bool) -> tuple[dict[str, Any] | None, str]:
+def _translate(
+    reasoning: ReasoningOptions, losses: DroppedParams, *, adaptive: bool
+) -> tuple[dict[str, Any] | None, str]:
     budget = reasoning.budget_tokens
     if reasoning.enabled is False or budget == 0 or reasoning.effort == "none":
         return {"type": "disabled"}, ""

@@ -24,8 +24,8 @@ from contract.messages import (
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.anthropic import marks
 from gateway.dialects.anthropic.shape import shape
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.foreign import plain_words
-from gateway.dialects.losses import Losses
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -162,7 +162,7 @@ def _read_tool_result(item: dict[str, Any], where: str) -> ToolResult:
 
 
 def write_all(
-    messages: tuple[Message, ...], losses: Losses, *, same: bool
+    messages: tuple[Message, ...], losses: DroppedParams, *, same: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The system blocks and the messages. Of other dialects, neighbours of one role become one turn.
 
@@ -201,7 +201,7 @@ def _settle(wire: dict[str, Any]) -> None:
         wire["content"] = blocks[0]["text"]
 
 
-def _write_blocks(parts: tuple[Part, ...], losses: Losses, *, same: bool) -> list[dict[str, Any]]:
+def _write_blocks(parts: tuple[Part, ...], losses: DroppedParams, *, same: bool) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     for part in parts:
         block = _write_block(part, losses, same=same)
@@ -224,7 +224,7 @@ def _add_extra(block: dict[str, Any], extra: dict[str, Any]) -> None:
         block[key] = {**value, **within} if isinstance(within, dict) and isinstance(value, dict) else value
 
 
-def _write_block(part: Part, losses: Losses, *, same: bool) -> dict[str, Any] | None:
+def _write_block(part: Part, losses: DroppedParams, *, same: bool) -> dict[str, Any] | None:
     if isinstance(part, Text):
         if part.signature:
             losses.add_soft("messages[].thought_signature", "only Google reads what it has signed")
@@ -262,7 +262,7 @@ def _write_block(part: Part, losses: Losses, *, same: bool) -> dict[str, Any] | 
 _PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
-def _write_image(image: Image, losses: Losses, *, same: bool) -> dict[str, Any] | None:
+def _write_image(image: Image, losses: DroppedParams, *, same: bool) -> dict[str, Any] | None:
     if not image.data:
         if not same:
             media.check_url(image.url, "messages[].content[].image")
@@ -276,7 +276,7 @@ def _write_image(image: Image, losses: Losses, *, same: bool) -> dict[str, Any] 
     return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": image.data}}
 
 
-def _write_document(part: Document, losses: Losses, *, same: bool) -> dict[str, Any] | None:
+def _write_document(part: Document, losses: DroppedParams, *, same: bool) -> dict[str, Any] | None:
     source = _own_source(part) if same else _foreign_source(part, losses)
     if source is None:
         return None
@@ -295,7 +295,7 @@ def _own_source(part: Document) -> dict[str, Any]:
     return {"type": "text", "media_type": part.media_type or "text/plain", "data": part.text}
 
 
-def _foreign_source(part: Document, losses: Losses) -> dict[str, Any] | None:
+def _foreign_source(part: Document, losses: DroppedParams) -> dict[str, Any] | None:
     """The source of a document of another dialect."""
     where = "messages[].content[].file"
     if part.file_id:
@@ -318,7 +318,7 @@ def _foreign_source(part: Document, losses: Losses) -> dict[str, Any] | None:
     return {"type": "text", "media_type": "text/plain", "data": text}
 
 
-def _write_tool_result(part: ToolResult, losses: Losses, *, same: bool) -> dict[str, Any]:
+def _write_tool_result(part: ToolResult, losses: DroppedParams, *, same: bool) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.call_id}
     inner = _write_blocks(part.parts, losses, same=same)
     if inner:
@@ -329,7 +329,7 @@ def _write_tool_result(part: ToolResult, losses: Losses, *, same: bool) -> dict[
     return block
 
 
-def _write_reasoning(part: Reasoning, losses: Losses) -> dict[str, Any] | None:
+def _write_reasoning(part: Reasoning, losses: DroppedParams) -> dict[str, Any] | None:
     if part.redacted:
         return {"type": "redacted_thinking", "data": part.redacted}
     if not part.signature or part.signed_by == "gemini":
@@ -338,7 +338,7 @@ def _write_reasoning(part: Reasoning, losses: Losses) -> dict[str, Any] | None:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
-def read_arguments(arguments: str, losses: Losses | None = None) -> dict[str, Any]:
+def read_arguments(arguments: str, losses: DroppedParams | None = None) -> dict[str, Any]:
     """The arguments' JSON text as the object that Anthropic wants; what is no object stands under `_arguments`."""
     if not arguments.strip():
         return {}

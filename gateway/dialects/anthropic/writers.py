@@ -12,13 +12,13 @@ import msgspec
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from contract.errors import GatehouseError
-from contract.messages import ChatRequest, Loss
+from contract.messages import ChatRequest, DroppedParam
 from contract.prompt_tokens import prompt_tokens
 from gateway.dialects import signatures
 from gateway.dialects.anthropic import errors
 from gateway.dialects.anthropic.sources import Sources, beside_call, own_reason, words_first
 from gateway.dialects.anthropic.turns import read_arguments
-from gateway.dialects.foreign import Unsaid, merge
+from gateway.dialects.foreign import OmittedParts, merge
 
 _encode = msgspec.json.Encoder().encode
 _FINISH: dict[FinishReason, str] = {
@@ -55,10 +55,10 @@ class StreamWriter:
         self._raw = raw
         self._own: dict[str, Any] = {}
         self._blocks: _Blocks | None = None
-        self._unsaid = Unsaid()
+        self._unsaid = OmittedParts()
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._unsaid.losses
 
@@ -136,7 +136,7 @@ class _Blocks:
         "stop_sequence", "usage",
     )  # fmt: skip
 
-    def __init__(self, unsaid: Unsaid, usage: Usage) -> None:
+    def __init__(self, unsaid: OmittedParts, usage: Usage) -> None:
         self._sources = Sources(unsaid)
         self._index = -1
         self._kind = ""
@@ -283,10 +283,10 @@ class WholeWriter:
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
-        self._unsaid = Unsaid()
+        self._unsaid = OmittedParts()
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._unsaid.losses
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.attempt import TracedAs
+from contract.attempt import TraceNames
 from contract.dialect import Dialect
 from contract.endpoint import Endpoint
 from gateway.dialects.gemini_generate import errors, requests
@@ -27,7 +27,7 @@ class GeminiGenerate(Dialect):
     """
 
     name = "gemini"
-    traced_as = TracedAs("gcp.gemini", "generate_content")
+    traced_as = TraceNames("gcp.gemini", "generate_content")
     turns = "contents"
     embeddings = GeminiEmbeddings()
 

@@ -11,9 +11,9 @@ from contract.dialect import WireOptions, WireRequest
 from contract.errors import InvalidRequest, MalformedReply, UnsupportedFeature
 from contract.messages import EmbeddingRequest, Embeddings
 from gateway.dialects import fields
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.names import camel
-from gateway.dialects.losses import Losses
 
 if TYPE_CHECKING:
     from contract.errors import GatehouseError
@@ -45,7 +45,7 @@ class GeminiEmbeddings:
         """Raises `UnsupportedFeature` for tokens: Google takes texts."""
         if request.tokens:
             raise UnsupportedFeature("Gemini embeds texts, not tokens: send strings in 'input'", param="input")
-        losses = Losses(options.unsupported)
+        losses = DroppedParams(options.unsupported)
         name = options.model.removeprefix("models/")
         model = f"models/{name}"
         each: dict[str, Any] = {"model": model}

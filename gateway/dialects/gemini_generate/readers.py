@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from contract.deltas import PART, ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
-from contract.errors import CutShort, MalformedReply, Refusal, UpstreamError
+from contract.errors import ContentRefused, IncompleteReply, MalformedReply, UpstreamError
 from contract.service_tier import tier_name
 from gateway.dialects import fields, signatures
 from gateway.dialects.endings import finish_of
@@ -148,7 +148,7 @@ class _Reader:
                 choices += self._read_candidate(camel(candidate), position)
             feedback = camel(source.get("promptFeedback") or {})
             if feedback.get("blockReason") and not choices:
-                raise Refusal(f"The provider's content policy declined the request ({feedback['blockReason']})")
+                raise ContentRefused(f"The provider's content policy declined the request ({feedback['blockReason']})")
             counts = source.get("usageMetadata")
             count = msgspec.convert(camel(counts), _Count) if counts else None
         except fields.WRONG_SHAPE:
@@ -238,7 +238,7 @@ class _Reader:
 
     def _check_end(self) -> None:
         if not self._seen or self._seen != self._finished:
-            raise CutShort("The provider's answer stopped before its end")
+            raise IncompleteReply("The provider's answer stopped before its end")
 
 
 _ANSWERS = frozenset({"candidates", "promptFeedback", "usageMetadata", "responseId", "modelVersion"})

@@ -13,14 +13,14 @@ from contract.messages import ChatRequest, Opaque, ReasoningOptions, ResponseFor
 from gateway.dialects import fields
 from gateway.dialects.attribution import without_attribution
 from gateway.dialects.choices import check_unforced
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
 from gateway.dialects.gemini_generate import schemas, turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
 from gateway.dialects.gemini_generate.thinking import thinking_for, thinking_of_own
-from gateway.dialects.losses import Losses
-from gateway.dialects.names import NOTHING, Rule
-from gateway.dialects.schemas import Budget, Unsayable
+from gateway.dialects.names import NOTHING, NameRule
+from gateway.dialects.schemas import Budget, Inexpressible
 
 _encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "model"})
@@ -45,8 +45,8 @@ _CONFIG = frozenset(
 )
 # "Must start with a letter or an underscore. Must be a-z, A-Z, 0-9, or contain underscores (_), dots (.), colons (:),
 # or dashes (-), with a maximum length of 64" is the API's error; Vertex takes 128. Of ids nothing is said.
-NAMES = Rule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
-IDS = Rule(NOTHING, 256)
+NAMES = NameRule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
+IDS = NameRule(NOTHING, 256)
 MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
 # "up to, but not including, 2.0"
 PENALTIES_END, LARGEST_PENALTY = 2, 1.99
@@ -217,7 +217,7 @@ _ALLOWING: dict[str, Literal["required", "auto"]] = {"ANY": "required", "VALIDAT
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
-    losses = Losses(options.unsupported)
+    losses = DroppedParams(options.unsupported)
     same = request.dialect == "gemini"
     names: dict[str, str] = {}
     if not same:
@@ -288,7 +288,7 @@ def _write_config(request: ChatRequest) -> dict[str, Any]:
     return config
 
 
-def _fitted_config(request: ChatRequest, losses: Losses) -> dict[str, Any]:
+def _fitted_config(request: ChatRequest, losses: DroppedParams) -> dict[str, Any]:
     """Of another dialect's request, whose numbers may be larger than Gemini takes."""
     config = _write_config(request)
     if request.stop:
@@ -324,7 +324,7 @@ _PLAIN = (
 
 
 def _write_response_format(
-    wanted: ResponseFormat | None, body: dict[str, Any], config: dict[str, Any], losses: Losses, *, same: bool
+    wanted: ResponseFormat | None, body: dict[str, Any], config: dict[str, Any], losses: DroppedParams, *, same: bool
 ) -> None:
     if wanted is None:
         return
@@ -335,7 +335,7 @@ def _write_response_format(
     if not same:
         try:
             schema, said = schemas.readable(schema)
-        except Unsayable as why:
+        except Inexpressible as why:
             losses.add("response_format.schema", f"Gemini can't read it ({why}): the system prompt asks for it")
             parts = body.get("systemInstruction", {}).get("parts", [])
             body["systemInstruction"] = {"parts": [*parts, {"text": JSON_BY_SCHEMA + _encode(schema).decode()}]}
@@ -345,7 +345,7 @@ def _write_response_format(
     config["responseJsonSchema"] = schema
 
 
-def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[dict[str, Any]]:
+def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> list[dict[str, Any]]:
     declarations: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     budget = Budget()
@@ -378,7 +378,7 @@ def _write_tools(request: ChatRequest, losses: Losses, *, same: bool) -> list[di
     return ([{"functionDeclarations": declarations}] if declarations else []) + others
 
 
-def _note_unsayable(request: ChatRequest, losses: Losses) -> None:
+def _note_unsayable(request: ChatRequest, losses: DroppedParams) -> None:
     if request.betas:
         losses.add_soft("anthropic-beta", "Anthropic's, and not sent to Gemini")
     if request.parallel_tool_calls is False and request.tools:

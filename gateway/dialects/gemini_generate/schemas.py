@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.schema_words import with_words
-from gateway.dialects.schemas import Budget, Remembered, Subset, Unsayable, narrow
+from gateway.dialects.schemas import Budget, Inexpressible, MemoizedFit, SchemaSubset, narrow
 from gateway.dialects.tool_schemas import object_at_top
 
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
@@ -53,7 +53,7 @@ def _ordered(properties: dict[str, Any], order: object) -> list[tuple[str, Any]]
 
 
 # What `responseJsonSchema` takes, as the vendor's reference lists it; the rest is not refused but left unread.
-_SUBSET = Subset(
+_SUBSET = SchemaSubset(
     keywords=frozenset({"minItems", "maxItems", "minimum", "maximum", "prefixItems", "propertyOrdering"}),
     # Of strings and of numbers, as the vendor's guides list them; others are refused by some models.
     formats=frozenset({"date-time", "date", "time", "float", "double", "int32", "int64", "enum"}),
@@ -63,21 +63,21 @@ _SUBSET = Subset(
 )
 
 
-@Remembered
+@MemoizedFit
 def readable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """A JSON schema of another dialect in keywords that Gemini reads, and whether a part of it is said in words only.
 
-    Raises `Unsayable`.
+    Raises `Inexpressible`.
     """
     return narrow(schema, _SUBSET, budget)
 
 
-@Remembered
+@MemoizedFit
 def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """The same for a function's parameters; all of them in words where Gemini could not read any."""
     schema, said = object_at_top(parameters, budget)
     try:
         found, more = readable(schema, budget)
-    except Unsayable:
+    except Inexpressible:
         return with_words({"type": "object"}, {"schema": parameters}), True
     return found, said or more

@@ -12,7 +12,7 @@ from contract.messages import ReasoningOptions
 from contract.thinking_budget import thinking_budget
 
 if TYPE_CHECKING:
-    from gateway.dialects.losses import Losses
+    from gateway.dialects.dropped_params import DroppedParams
 
 _LEVELS = {"minimal": "LOW", "low": "LOW", "medium": "MEDIUM"}
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
@@ -33,7 +33,7 @@ def thinking_of_own(reasoning: ReasoningOptions) -> dict[str, Any]:
     return _with_include(thinking, reasoning)
 
 
-def thinking_for(model: str, reasoning: ReasoningOptions, losses: Losses) -> dict[str, Any]:
+def thinking_for(model: str, reasoning: ReasoningOptions, losses: DroppedParams) -> dict[str, Any]:
     """Of another dialect's request, as `model` takes it; a model whose name says no version is one of Gemini 3."""
     found = _VERSION.search(model)
     version = (int(found[1]), int(found[2] or 0)) if found else (3, 0)
@@ -57,7 +57,7 @@ def thinking_for(model: str, reasoning: ReasoningOptions, losses: Losses) -> dic
     return _with_include(thinking, reasoning)
 
 
-def _budget(model: str, reasoning: ReasoningOptions, losses: Losses, *, off: bool) -> dict[str, Any]:
+def _budget(model: str, reasoning: ReasoningOptions, losses: DroppedParams, *, off: bool) -> dict[str, Any]:
     pro = "flash" not in model
     if off:
         if pro:
@@ -72,7 +72,7 @@ def _budget(model: str, reasoning: ReasoningOptions, losses: Losses, *, off: boo
     return {"thinkingBudget": _within(budget, most, losses)}
 
 
-def _within(budget: int, most: int, losses: Losses) -> int:
+def _within(budget: int, most: int, losses: DroppedParams) -> int:
     if budget > most:
         losses.add_soft("reasoning.budget_tokens", f"its budgets end at {most}")
     return min(budget, most)

@@ -24,10 +24,10 @@ from contract.messages import (
     ToolResult,
 )
 from gateway.dialects import fields, signatures
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.fitting import FIRST_WORDS
-from gateway.dialects.foreign import Picture, pictures_of, plain_words, refuse_files
+from gateway.dialects.foreign import GeneratedImage, pictures_of, plain_words, refuse_files
 from gateway.dialects.gemini_generate.names import camel, inner
-from gateway.dialects.losses import Losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -248,7 +248,7 @@ def _read_result(value: dict[str, Any]) -> str:
 
 
 def write_all(
-    messages: tuple[Message, ...], losses: Losses, *, same: bool, model: str = ""
+    messages: tuple[Message, ...], losses: DroppedParams, *, same: bool, model: str = ""
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The system instruction's parts and the contents. Neighbours of one role become one. `model` is Google's id."""
     system: list[dict[str, Any]] = []
@@ -282,7 +282,7 @@ def write_all(
 
 
 def _shape(
-    system: list[dict[str, Any]], contents: list[dict[str, Any]], losses: Losses
+    system: list[dict[str, Any]], contents: list[dict[str, Any]], losses: DroppedParams
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Of another dialect's conversation: something is said, and the user begins. Raises `UnsupportedFeature`."""
     if not contents and system:
@@ -296,7 +296,7 @@ def _shape(
     return system, contents
 
 
-def _made(picture: Picture) -> dict[str, Any]:
+def _made(picture: GeneratedImage) -> dict[str, Any]:
     """A picture that the model made in an earlier turn, with its signature."""
     return _signed({"inlineData": {"mimeType": picture.kind, "data": picture.data}}, picture.signature)
 
@@ -307,7 +307,7 @@ NO_SIGNATURE = "skip_thought_signature_validator"
 _OLD_MODELS = re.compile(r"gemini-[12]\b")
 
 
-def _settle(contents: list[dict[str, Any]], losses: Losses, *, signed: bool) -> None:
+def _settle(contents: list[dict[str, Any]], losses: DroppedParams, *, signed: bool) -> None:
     """Tools' results come first in a turn, and each step's first call of the turn under way has a signature."""
     under_way = signed
     for content in reversed(contents):
@@ -330,7 +330,7 @@ def _settle(contents: list[dict[str, Any]], losses: Losses, *, signed: bool) -> 
 class _Writer:
     """Writes parts; knows the names of the functions that were called, which Gemini wants with their results."""
 
-    def __init__(self, losses: Losses, *, same: bool) -> None:
+    def __init__(self, losses: DroppedParams, *, same: bool) -> None:
         self._losses = losses
         self._same = same
         # As the conversation goes on: an id may come again in a later turn.

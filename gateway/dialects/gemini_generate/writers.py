@@ -8,10 +8,10 @@ import msgspec
 
 from contract.deltas import PART, ChoiceDelta, Citation, Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from contract.errors import GatehouseError
-from contract.messages import ChatRequest, Loss
+from contract.messages import ChatRequest, DroppedParam
 from gateway.dialects import signatures
 from gateway.dialects.collect import CollectedCall
-from gateway.dialects.foreign import Unsaid, kind_of, merge, note_for, pictures_of
+from gateway.dialects.foreign import OmittedParts, kind_of, merge, note_for, pictures_of
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.grounding import settle, write_grounding
 from gateway.dialects.gemini_generate.turns import is_object, read_arguments
@@ -38,7 +38,7 @@ class _Candidate:
     __slots__ = ("_block", "_calls", "_cited", "_left_out", "_length", "_said", "_sent", "_silent", "_unsaid", "finish",
                  "own")  # fmt: skip
 
-    def __init__(self, unsaid: Unsaid) -> None:
+    def __init__(self, unsaid: OmittedParts) -> None:
         self._unsaid = unsaid
         self._calls: dict[int, CollectedCall] = {}
         self._sent: set[int] = set()
@@ -183,13 +183,13 @@ class StreamWriter:
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
         self._own: dict[str, Any] = {}
-        self._unsaid = Unsaid()
+        self._unsaid = OmittedParts()
         # Raw responses with a finish reason, and what follows them: the reply may still break off.
         self._held: list[bytes] = []
         self._ended: set[int] = set()
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._unsaid.losses
 
@@ -286,7 +286,7 @@ class ArrayWriter:
         self._begun = False
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._writer.losses
 
@@ -326,7 +326,7 @@ class WholeWriter:
         self._deltas: list[Delta] = []
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._stream.losses
 

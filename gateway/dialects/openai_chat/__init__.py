@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.attempt import TracedAs
+from contract.attempt import TraceNames
 from contract.dialect import Dialect
 from contract.endpoint import Endpoint
 from gateway.dialects.openai_chat import errors, requests
@@ -22,7 +22,7 @@ class OpenAIChat(Dialect):
     """The dialect `openai`."""
 
     name = "openai"
-    traced_as = TracedAs("openai")
+    traced_as = TraceNames("openai")
     id_prefix = "chatcmpl-"
     sign_of_life = b": keep-alive\n\n"
     embeddings = OpenAIEmbeddings()

@@ -12,7 +12,7 @@ from contract.dialect import WireOptions, WireRequest
 from contract.errors import GatehouseError, InvalidRequest, MalformedReply
 from contract.messages import EmbeddingRequest, Embeddings
 from gateway.dialects import fields
-from gateway.dialects.losses import Losses
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.openai_chat import errors
 
 _encode = msgspec.json.Encoder().encode
@@ -77,7 +77,7 @@ class OpenAIEmbeddings:
 
     def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
         """For a provider. Vectors come as numbers where nothing is asked: some servers refuse either word for it."""
-        losses = Losses(options.unsupported)
+        losses = DroppedParams(options.unsupported)
         body: dict[str, Any] = {"model": options.model, "input": request.tokens or request.texts}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
-from contract.errors import CutShort, MalformedReply, UpstreamError
+from contract.errors import IncompleteReply, MalformedReply, UpstreamError
 from contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.endings import finish_of
@@ -20,8 +20,8 @@ from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
 from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers, settle_calls
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
-from gateway.dialects.openai_chat.letters import Letters, read_with_halves, without_halves
 from gateway.dialects.openai_chat.parts import flatten, has_parts
+from gateway.dialects.openai_chat.surrogates import SurrogateJoiner, read_with_halves, without_halves
 from gateway.dialects.quotes import MOST_QUOTES
 from gateway.dialects.sse import SseParser
 from gateway.dialects.whole import WholeBody
@@ -112,7 +112,7 @@ class StreamReader:
         self._parser = SseParser()
         self._calls: dict[int, CallNumbers] = {}
         self._usage: Usage | None = None
-        self._letters = Letters()
+        self._letters = SurrogateJoiner()
         # The words so far, by choice, which annotations point into.
         self._said: dict[int, list[str]] = {}
         self._quotes = 0
@@ -129,7 +129,7 @@ class StreamReader:
         """See `ReplyReader.finish`. Some servers send no `[DONE]`: a finish reason for every choice ends it too."""
         deltas = self._read(self._parser.finish())
         if self._seen != self._finished or not (self.done or self._seen):
-            raise CutShort("The provider's answer stopped before its end")
+            raise IncompleteReply("The provider's answer stopped before its end")
         return deltas
 
     def unread(self) -> str | None:
@@ -185,11 +185,11 @@ class WholeReader(WholeBody):
         """The one delta."""
         delta = read_completion(self.body())
         if not delta.raw:
-            delta = Letters().join(delta)
+            delta = SurrogateJoiner().join(delta)
         if not delta.choices:
             raise MalformedReply("The provider's answer has no choices")
         if {each.index for each in delta.choices} != {each.index for each in delta.choices if each.finish}:
-            raise CutShort("The provider's answer has no finish reason")
+            raise IncompleteReply("The provider's answer has no finish reason")
         self.done = True
         if any(each.tool_calls for each in delta.choices):
             delta = settle_calls(delta, {})

@@ -14,9 +14,9 @@ from gateway.dialects import fields
 from gateway.dialects.attribution import without_attribution
 from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.choices import check_unforced
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.fitting import JSON_BY_SCHEMA, JSON_ONLY, fit, fit_stop
-from gateway.dialects.losses import Losses
-from gateway.dialects.names import NOTHING, Rule, digest
+from gateway.dialects.names import NOTHING, NameRule, digest
 from gateway.dialects.openai_chat import schemas, turns
 from gateway.dialects.schemas import Budget
 
@@ -49,11 +49,11 @@ _KNOWN = frozenset(
     }
 )
 # "Must be a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum length of 64"
-NAMES = Rule(r"[^a-zA-Z0-9_-]", 64)
+NAMES = NameRule(r"[^a-zA-Z0-9_-]", 64)
 # Of ids only the length is bounded: "Expected a string with maximum length 40".
-IDS = Rule(NOTHING, 40)
+IDS = NameRule(NOTHING, 40)
 # "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
-NINE_LETTERS = Rule(r"[^a-zA-Z0-9]", 9, exact=True)
+NINE_LETTERS = NameRule(r"[^a-zA-Z0-9]", 9, exact=True)
 # OpenAI's models that refuse `max_tokens`, behind whatever host: "use 'max_completion_tokens' instead".
 _WITHOUT_MAX_TOKENS = re.compile(r"(?:^|[/:@.])(?:o[134](?:-|$)|gpt-[5-9])")
 MOST_STOP = 4
@@ -231,7 +231,7 @@ def _read_response_format(source: dict[str, Any]) -> ResponseFormat | None:
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
     """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
-    losses = Losses(options.unsupported)
+    losses = DroppedParams(options.unsupported)
     same = request.dialect == "openai"
     names: dict[str, str] = {}
     ids = NINE_LETTERS if options.nine_letter_ids else IDS
@@ -281,7 +281,7 @@ def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
             body.setdefault(key, value)
 
 
-def _write_sampling(request: ChatRequest, body: dict[str, Any], losses: Losses, *, same: bool) -> None:
+def _write_sampling(request: ChatRequest, body: dict[str, Any], losses: DroppedParams, *, same: bool) -> None:
     for name in _PLAIN:
         value = getattr(request, name)
         if value is not None:
@@ -316,7 +316,7 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def _write_tool_use(request: ChatRequest, body: dict[str, Any], losses: Losses) -> None:
+def _write_tool_use(request: ChatRequest, body: dict[str, Any], losses: DroppedParams) -> None:
     if tools := _write_tools(request, losses):
         body["tools"] = tools
         if request.tool_choice is not None:
@@ -328,7 +328,7 @@ def _write_tool_use(request: ChatRequest, body: dict[str, Any], losses: Losses) 
         check_unforced(request)
 
 
-def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
+def _write_tools(request: ChatRequest, losses: DroppedParams) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
     budget = Budget()
     for index, tool in enumerate(request.tools):
@@ -355,7 +355,7 @@ def _write_tools(request: ChatRequest, losses: Losses) -> list[dict[str, Any]]:
     return tools
 
 
-def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: Losses, budget: Budget) -> None:
+def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: DroppedParams, budget: Budget) -> None:
     """The parameters of another dialect's tool, and whether calls are held to them."""
     if tool.parameters is not None:
         function["parameters"], said = schemas.of_tool(tool.parameters, budget)
@@ -380,7 +380,9 @@ def _write_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
     return choice.mode
 
 
-def _write_response_format(request: ChatRequest, body: dict[str, Any], options: WireOptions, losses: Losses) -> None:
+def _write_response_format(
+    request: ChatRequest, body: dict[str, Any], options: WireOptions, losses: DroppedParams
+) -> None:
     wanted = request.response_format
     if wanted is None or wanted.kind == "text":
         body["response_format"] = {"type": "text"}
@@ -414,7 +416,7 @@ def _write_response_format(request: ChatRequest, body: dict[str, Any], options: 
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
 
 
-def _write_reasoning(reasoning: ReasoningOptions, body: dict[str, Any], losses: Losses) -> None:
+def _write_reasoning(reasoning: ReasoningOptions, body: dict[str, Any], losses: DroppedParams) -> None:
     if reasoning.effort:
         body["reasoning_effort"] = reasoning.effort
     elif reasoning.enabled is False or reasoning.budget_tokens == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, Budget, Remembered, Unsayable
+from gateway.dialects.schemas import MOST_DEPTH, Budget, Inexpressible, MemoizedFit
 from gateway.dialects.tool_schemas import object_at_top
 
 _REFUSED = frozenset(
@@ -20,20 +20,20 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 
-@Remembered
+@MemoizedFit
 def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
     """A function's parameters, and whether a part of them is said in words only."""
     return object_at_top(parameters, budget)
 
 
-@Remembered
+@MemoizedFit
 def strict(schema: dict[str, Any], budget: Budget) -> dict[str, Any] | None:
     """The schema with its objects closed, as strictness wants it; None where it allows more than that."""
     if schema.get("type") != "object" or "anyOf" in schema:
         return None
     try:
         found = _Closer(budget).schema(schema, 0)
-    except Unsayable:
+    except Inexpressible:
         return None
     return found if isinstance(found, dict) else None
 

@@ -23,8 +23,8 @@ from contract.messages import (
     ToolResult,
 )
 from gateway.dialects import fields, google, signatures
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.foreign import plain_words, refuse_files
-from gateway.dialects.losses import Losses
 
 _ROLES = frozenset(get_args(Role))
 _KNOWN = frozenset(
@@ -198,7 +198,9 @@ def _read_tool_calls(calls: list[Any], where: str) -> list[Part]:
     return parts
 
 
-def write_all(messages: tuple[Message, ...], losses: Losses, *, same: bool, native: bool) -> list[dict[str, Any]]:
+def write_all(
+    messages: tuple[Message, ...], losses: DroppedParams, *, same: bool, native: bool
+) -> list[dict[str, Any]]:
     """The wire messages. `native`: for the vendor's own server, which knows no fields of others.
 
     Tool messages hold nothing but text, so of other dialects' requests a tool's pictures and files follow as a user's
@@ -234,7 +236,7 @@ def _is_said(wire: dict[str, Any]) -> bool:
 class _Writer:
     """Writes one request's messages."""
 
-    def __init__(self, losses: Losses, *, same: bool, native: bool) -> None:
+    def __init__(self, losses: DroppedParams, *, same: bool, native: bool) -> None:
         self._losses = losses
         self._same = same
         self._native = native

@@ -9,12 +9,12 @@ import msgspec
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob, ToolCallDelta, Usage
 from contract.errors import GatehouseError
-from contract.messages import ChatRequest, Loss
+from contract.messages import ChatRequest, DroppedParam
 from gateway.dialects import google
 from gateway.dialects.collect import CollectedCall, CollectedChoice, Collector
-from gateway.dialects.foreign import Unsaid, merge
+from gateway.dialects.foreign import OmittedParts, merge
 from gateway.dialects.openai_chat import errors
-from gateway.dialects.openai_chat.telling import Told
+from gateway.dialects.openai_chat.choice_progress import ChoiceProgress
 
 _encode = msgspec.json.Encoder().encode
 _FINISH: dict[FinishReason, str] = {
@@ -52,11 +52,11 @@ class StreamWriter:
         self._opened = opened
         self._usage: Usage | None = None
         self._own: dict[str, Any] = {}
-        self._told: dict[int, Told] = {}
-        self._unsaid = Unsaid()
+        self._told: dict[int, ChoiceProgress] = {}
+        self._unsaid = OmittedParts()
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._unsaid.losses
 
@@ -117,7 +117,7 @@ class StreamWriter:
     def _choice(self, choice: ChoiceDelta) -> dict[str, Any]:
         told = self._told.get(choice.index)
         if told is None:
-            told = self._told[choice.index] = Told(self._unsaid)
+            told = self._told[choice.index] = ChoiceProgress(self._unsaid)
         special = told.take(choice)
         text = told.text
         wire: dict[str, Any] = {}
@@ -190,10 +190,10 @@ class WholeWriter:
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
-        self._unsaid: Unsaid | None = None
+        self._unsaid: OmittedParts | None = None
 
     @property
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
         return self._unsaid.losses if self._unsaid is not None else []
 
@@ -211,7 +211,7 @@ class WholeWriter:
         deltas = self._deltas
         if self._raw and len(deltas) == 1 and deltas[0].raw:
             return deltas[0].raw
-        unsaid = self._unsaid = Unsaid()
+        unsaid = self._unsaid = OmittedParts()
         answer = Collector()
         answer.feed(deltas)
         told: dict[int, _WholeTold] = {}
@@ -241,8 +241,8 @@ class WholeWriter:
 class _WholeTold:
     """What else a whole message says, from the pieces of its choice."""
 
-    def __init__(self, unsaid: Unsaid) -> None:
-        self._told = Told(unsaid)
+    def __init__(self, unsaid: OmittedParts) -> None:
+        self._told = ChoiceProgress(unsaid)
         self.texts: list[str] = []
         self.message: dict[str, Any] = {}
         self.beside: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 
-from access.database.audit import FIRST, SLICE, Audit, Verified
+from access.database.audit import FIRST, SLICE, Audit, AuditCheck
 from access.database.store import Database
 from access.database.tables import AUDIT
 from tests.databases import change, emptied
@@ -35,8 +35,8 @@ async def filled(database: Database) -> Audit:
 def test_what_is_recorded(url: str) -> None:
     async def act(database: Database) -> None:
         audit = Audit(database, lambda: 1234.5678)
-        assert await audit.verify() == Verified(0, f"0:{FIRST}")
-        assert await audit.verify(f"0:{FIRST}") == Verified(0, f"0:{FIRST}")
+        assert await audit.verify() == AuditCheck(0, f"0:{FIRST}")
+        assert await audit.verify(f"0:{FIRST}") == AuditCheck(0, f"0:{FIRST}")
         assert await audit.record("ada", "key.create", "app/a") == 1
         assert await audit.record("a\0da" + "x" * 200, "k" * 100, "\ud800" + "s" * 300, {"é\0": [1, None, 0.1]}) == 2
         second, first = await audit.rows()
@@ -49,7 +49,7 @@ def test_what_is_recorded(url: str) -> None:
         assert await audit.rows(before=2) == [first]
         assert await audit.rows(limit=1, before=10**20) == [second]
         assert await audit.rows(before=-5) == []
-        assert await audit.verify() == Verified(2, f"2:{second.hash}")
+        assert await audit.verify() == AuditCheck(2, f"2:{second.hash}")
 
     emptied(url, act)
 

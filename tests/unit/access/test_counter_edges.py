@@ -11,13 +11,13 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select
 
-from access.callers.directory import Directory
+from access.callers.directory import CallerDirectory
 from access.database.store import Database
 from access.database.tables import HOURS
-from access.ledger.entry import Entry
+from access.ledger.entry import LedgerEntry
 from access.ledger.rows import insert
 from access.limits import redis_counters
-from access.limits.counters import DAY_US, RATE, SLOTS, SPEND, Demand, MemoryCounters, Seed, Settlement
+from access.limits.counters import DAY_US, RATE, SLOTS, SPEND, Charge, MemoryCounters, OpeningBalance, Settlement
 from access.limits.quota import Quota
 from access.limits.redis_counters import PREFIX, RedisCounters
 from access.limits.sqlite_counters import SqliteCounters
@@ -26,7 +26,7 @@ from config.root import Config
 from contract.caller import Caller
 from contract.deltas import Delta, Usage
 from contract.exchange import Exchange
-from contract.rules import NANO, Rule
+from contract.rules import NANO, LimitRule
 from contract.unsettled import Transcript, Unsettled
 from gateway.assembly.configuration import load
 from router.dispatch import note_usage
@@ -56,19 +56,19 @@ def test_budgets_of_days_gone_by_are_forgotten(tmp_path: Path) -> None:
     async def run() -> None:
         file = SqliteCounters(path, clock)
         for number in range(500):
-            demand = Demand(f"day-{number}", SPEND, 100, 10, 0, clock.now + DAY_US)
-            rolling = Demand(f"rolling-{number}", SPEND, 100, 10, DAY_US // 32)
+            demand = Charge(f"day-{number}", SPEND, 100, 10, 0, clock.now + DAY_US)
+            rolling = Charge(f"rolling-{number}", SPEND, 100, 10, DAY_US // 32)
             for each in (memory, file):
                 assert (await each.reserve(f"r{number}", [demand, rolling]))[0]
                 await each.settle(f"r{number}", [Settlement(demand, 5), Settlement(rolling, 5)])
-        month = Demand("month", SPEND, 100, 10, 0, clock.now + 31 * DAY_US)
+        month = Charge("month", SPEND, 100, 10, 0, clock.now + 31 * DAY_US)
         for each in (memory, file):
             await each.reserve("m", [month])
             await each.settle("m", [Settlement(month, 7)])
         clock.now += 3 * DAY_US
         for number in range(10_000):
-            await memory.reserve(str(number), [Demand("x", SLOTS, 100_000, 1)])
-        await file.reserve("y", [Demand("y", SLOTS, 1, 1)])
+            await memory.reserve(str(number), [Charge("x", SLOTS, 100_000, 1)])
+        await file.reserve("y", [Charge("y", SLOTS, 1, 1)])
         assert [key for key, each in memory._state.items() if each != {} and key != "x"] == ["month"]
         rows = file._connection.execute("SELECT key FROM counters WHERE kind = ?", (SPEND,)).fetchall()
         assert rows == [("month",)]
@@ -81,7 +81,7 @@ def test_budgets_of_days_gone_by_are_forgotten(tmp_path: Path) -> None:
 def test_a_file_of_an_older_version_keeps_its_budgets(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "counters.sqlite"
-    month = Demand("month", SPEND, 100, 10, 0, clock.now + 20 * DAY_US)
+    month = Charge("month", SPEND, 100, 10, 0, clock.now + 20 * DAY_US)
 
     async def run() -> None:
         counters = SqliteCounters(path, clock)
@@ -106,7 +106,7 @@ def test_a_budget_that_a_reload_brings_knows_what_was_spent_also_if_somebody_was
 
     async def run() -> None:
         counters = MemoryCounters(clock) if kind == "memory" else SqliteCounters(tmp_path / "c.sqlite", clock)
-        old, new = (Demand(name, SPEND, 1000, 10, 0, FAR_US) for name in ("old", "new"))
+        old, new = (Charge(name, SPEND, 1000, 10, 0, FAR_US) for name in ("old", "new"))
         await counters.reserve("a", [old])
         await counters.settle("a", [Settlement(old, 10)])
         clock.now += 1_000
@@ -115,7 +115,7 @@ def test_a_budget_that_a_reload_brings_knows_what_was_spent_also_if_somebody_was
         # Before the ledger has answered.
         await counters.reserve("b", [new])
         for _ in range(2):
-            counters.seed([Seed("old", 10, 0, FAR_US), Seed("new", 600, 0, FAR_US)], reload)
+            counters.seed([OpeningBalance("old", 10, 0, FAR_US), OpeningBalance("new", 600, 0, FAR_US)], reload)
         assert (counters.taken("old"), counters.taken("new")) == (10, 610)
         if isinstance(counters, SqliteCounters):
             await counters.close()
@@ -126,7 +126,7 @@ def test_a_budget_that_a_reload_brings_knows_what_was_spent_also_if_somebody_was
 def test_a_settlement_that_is_cancelled_while_others_hold_the_file_is_made_later(tmp_path: Path) -> None:
     async def run() -> None:
         counters, other = SqliteCounters(tmp_path / "c.sqlite"), SqliteCounters(tmp_path / "c.sqlite")
-        demand = Demand("b", SPEND, 100, 60, 0, FAR_US)
+        demand = Charge("b", SPEND, 100, 60, 0, FAR_US)
         assert (await counters.reserve("a", [demand]))[0]
         other._connection.execute("BEGIN IMMEDIATE")
         settling = asyncio.create_task(counters.settle("a", [Settlement(demand, 5)]))
@@ -162,8 +162,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_ledger_told_redis_is_kept_until_the_budget_s_end(redis: RedisServer) -> None:
     ends = int((time.time() + 20 * 86_400) * 1e6)
 
-    async def seeds(_: float) -> list[Seed]:
-        return [Seed("month", 900, 0, ends)]
+    async def seeds(_: float) -> list[OpeningBalance]:
+        return [OpeningBalance("month", 900, 0, ends)]
 
     async def run() -> None:
         client = Redis.from_url(redis.url)
@@ -185,14 +185,16 @@ def test_redis_learns_of_budgets_that_a_reload_brings(redis: RedisServer) -> Non
         await client.flushall()
         counters = RedisCounters(client)
         await ready(counters)
-        old, new = (Demand(name, SPEND, 1000, 10, 0, ends) for name in ("old", "new"))
+        old, new = (Charge(name, SPEND, 1000, 10, 0, ends) for name in ("old", "new"))
         await counters.reserve("a", [old])
         await asyncio.sleep(0.01)
         reload = int(time.time() * 1e6)
         await asyncio.sleep(0.01)
         await counters.reserve("b", [new])
         for _ in range(2):
-            assert await counters.seed([Seed("old", 500, 0, ends), Seed("new", 600, 0, ends)], reload)
+            assert await counters.seed(
+                [OpeningBalance("old", 500, 0, ends), OpeningBalance("new", 600, 0, ends)], reload
+            )
         _, (of_old, of_new) = await counters.reserve("c", [old, new])
         assert (of_old.left, of_new.left) == (1000 - 20, 1000 - 620)
         await counters.close()
@@ -209,7 +211,7 @@ def test_absurd_requests_and_answers_do_not_stop_redis(redis: RedisServer) -> No
         await ready(counters)
         quota = Quota(counters, PRICES)
         for _ in range(3):
-            exchange = calling(budget(5, soft=True, shadow=True), Rule("tokens", 1, "a token", 86_400))
+            exchange = calling(budget(5, soft=True, shadow=True), LimitRule("tokens", 1, "a token", 86_400))
             exchange.caller = Caller("a", rules=exchange.caller.rules[:1]) if exchange.caller else None
             request = asking(max_tokens=2**62, n=2**40)
             ticket = await quota.admit(exchange, request, ["p/m"])
@@ -223,7 +225,7 @@ def test_absurd_requests_and_answers_do_not_stop_redis(redis: RedisServer) -> No
             await quota.close()
         assert counters.reachable
         assert not counters._late
-        await counters.reserve("x", [Demand("x", RATE, 1, 1, 1_000_000)])
+        await counters.reserve("x", [Charge("x", RATE, 1, 1, 1_000_000)])
         await counters.close()
 
     asyncio.run(run())
@@ -247,7 +249,7 @@ apps:
 def test_after_a_restart_and_a_reload_budgets_of_keys_tokens_and_users_know_what_was_spent(tmp_path: Path) -> None:
     token = "token:https://login.example.com/"
 
-    def row(number: int, app: str, user: str, dollars: int) -> Entry:
+    def row(number: int, app: str, user: str, dollars: int) -> LedgerEntry:
         made = entry(int(time.time() * 1000) - 5, number, app, user)
         return msgspec.structs.replace(made, key=token, cost=dollars * 10**10)
 
@@ -266,11 +268,11 @@ def test_after_a_restart_and_a_reload_budgets_of_keys_tokens_and_users_know_what
 
         def take_up(config: Config) -> Quota:
             quota = accounts.quota(config, PRICES)
-            accounts.follow(Directory(config), quota)
+            accounts.follow(CallerDirectory(config), quota)
             return quota
 
         async def left(quota: Quota, config: Config) -> dict[str, int]:
-            directory = Directory(config)
+            directory = CallerDirectory(config)
             found: dict[str, int] = {}
             for app in ("bot", "other"):
                 caller = directory.caller(app, config.apps[app], token)

@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from access.database.store import Database
-from access.ledger.entry import Entry, Reservation
+from access.ledger.entry import LedgerEntry, Reservation
 from access.ledger.journal import Journal
 from access.ledger.ledger import Ledger
 from access.ledger.lines import read_journal
-from access.limits.counters import SPEND, Demand, Seed, Settlement, Unreachable
+from access.limits.counters import SPEND, Charge, OpeningBalance, Settlement, Unreachable
 from access.limits.sqlite_counters import FORM, SqliteCounters
 from contract.exchange import Exchange
 from tests.unit.access.test_journal import AT_MS, ROOT, Flaky, full_disk, journals, kept
@@ -32,7 +32,7 @@ COUNTING = pytest.mark.guarantee("money", "Workers whose counters' file was remo
 NUMBERS = ("at_ms", "status", "input", "output", "cache_read", "cache_write", "reasoning", "cost", "duration_ms")
 
 
-def damaged(line: Entry | Reservation, **changes: Any) -> bytes:
+def damaged(line: LedgerEntry | Reservation, **changes: Any) -> bytes:
     """The line with values that no writer of ours gives."""
     return msgspec.json.encode({**msgspec.json.decode(msgspec.json.encode(line)), **changes})
 
@@ -146,7 +146,7 @@ def test_what_neither_disk_nor_database_takes_is_held_up_to_a_bound_and_then_cou
         ledger._journal = journal = Journal(tmp_path / "journal")
         encoded = 0
 
-        def write(entries: list[Entry]) -> None:
+        def write(entries: list[LedgerEntry]) -> None:
             nonlocal encoded
             encoded += len(entries)
             raise OSError(28, "No space left on device")
@@ -188,7 +188,7 @@ def test_a_database_that_comes_back_empty_while_rows_wait_takes_them(tmp_path: P
 @COUNTING
 def test_workers_whose_counters_file_was_removed_spend_nothing(tmp_path: Path) -> None:
     async def run() -> None:
-        path, demand = tmp_path / "c.sqlite", Demand("b", SPEND, 100, 60, 0, 10**16)
+        path, demand = tmp_path / "c.sqlite", Charge("b", SPEND, 100, 60, 0, 10**16)
         old = SqliteCounters(path)
         assert (await old.reserve("a", [demand]))[0]
         path.rename(tmp_path / "moved.sqlite")
@@ -211,7 +211,7 @@ def test_workers_whose_counters_file_was_removed_spend_nothing(tmp_path: Path) -
 
 def test_counters_that_had_no_room_are_well_again_without_being_asked_for_anything(tmp_path: Path) -> None:
     async def run() -> None:
-        counters, demand = SqliteCounters(tmp_path / "c.sqlite"), Demand("b", SPEND, 100, 60, 0, 10**16)
+        counters, demand = SqliteCounters(tmp_path / "c.sqlite"), Charge("b", SPEND, 100, 60, 0, 10**16)
         connection = counters._connection
 
         class Full:
@@ -299,7 +299,7 @@ def test_a_counter_that_cannot_be_read_stays_as_it_is_and_stops_no_other(tmp_pat
 
     async def run() -> None:
         path = tmp_path / "c.sqlite"
-        bad, good = (Demand(name, SPEND, 100, 60, 0, 10**16) for name in ("bad", "good"))
+        bad, good = (Charge(name, SPEND, 100, 60, 0, 10**16) for name in ("bad", "good"))
         counters = SqliteCounters(path)
         assert (await counters.reserve("a", [bad, good]))[0]
         kept = counters._connection.execute("SELECT value FROM counters WHERE key = 'bad'").fetchone()
@@ -309,9 +309,9 @@ def test_a_counter_that_cannot_be_read_stays_as_it_is_and_stops_no_other(tmp_pat
                 await counters.reserve("b", [good, bad])
             with pytest.raises(Unreachable):
                 await counters.settle("a", [Settlement(bad, 5)])
-            assert (await counters.reserve("c", [Demand("good", SPEND, 100, 1, 0, 10**16)]))[0]
+            assert (await counters.reserve("c", [Charge("good", SPEND, 100, 1, 0, 10**16)]))[0]
         await counters.settle("a", [Settlement(good, 5)])
-        counters.seed([Seed("bad", 7), Seed("new", 7)])
+        counters.seed([OpeningBalance("bad", 7), OpeningBalance("new", 7)])
         assert (counters.taken("bad"), counters.taken("good"), counters.taken("new")) == (2**53, 7, 7)
         assert counters.condition.damaged.startswith("1 rows of the counters' file")
         assert not counters.condition.problem

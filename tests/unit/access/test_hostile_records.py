@@ -15,8 +15,8 @@ import pytest
 import structlog
 from sqlalchemy import event, select, update
 
-from access.callers.conflicts import NotThere
-from access.callers.directory import Directory, check_key_options, check_options, narrowed
+from access.callers.directory import CallerDirectory, check_key_options, check_options, narrowed
+from access.callers.errors import NotFound
 from access.callers.registry import Registry
 from access.callers.stored_keys import COPY_FORM, Party, Snapshot, StoredKey, StoredKeys, digest_of, read_pepper
 from access.database.audit import Audit
@@ -50,10 +50,10 @@ def config(tmp_path: Path) -> Config:
     return load(path, environ={})
 
 
-def directory(config: Config, *parties: Party) -> Directory:
+def directory(config: Config, *parties: Party) -> CallerDirectory:
     """Callers of a database with these."""
     copy = SimpleNamespace(changed=1, parties=parties, of_app=lambda _: [])
-    return Directory(config, cast(StoredKeys, copy))
+    return CallerDirectory(config, cast(StoredKeys, copy))
 
 
 def key_of(app: str, options: str = "{}") -> StoredKey:
@@ -266,7 +266,7 @@ def test_no_key_is_made_for_an_app_that_goes_meanwhile(config: Config, tmp_path:
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(desk, "_options", removed_since)
-                with pytest.raises(NotThere):
+                with pytest.raises(NotFound):
                     await desk.create_key("test", "extra")
             await desk.create_key("test", "one")
             return await desk.keys("extra"), await desk.keys("one")

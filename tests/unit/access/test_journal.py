@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 
 from access.database.store import Database
 from access.database.tables import HOURS, REQUESTS
-from access.ledger.entry import Entry, entry_of
+from access.ledger.entry import LedgerEntry, entry_of
 from access.ledger.journal import Journal
 from access.ledger.ledger import Ledger
 from access.ledger.lines import TORN, read_journal
@@ -65,14 +65,14 @@ class JournalMachine(RuleBasedStateMachine):
         self.number = 0
         self.written: list[str] = []
         self.database: dict[str, int] = {}
-        self.in_hand: tuple[list[Entry], int] | None = None
+        self.in_hand: tuple[list[LedgerEntry], int] | None = None
 
-    def some(self, count: int, width: int) -> list[Entry]:
+    def some(self, count: int, width: int) -> list[LedgerEntry]:
         self.number += count
         made = [entry(AT_MS, self.number - place) for place in range(count)]
         return [msgspec.structs.replace(each, model="é\n" * width) for each in made]
 
-    def insert(self, entries: list[Entry]) -> None:
+    def insert(self, entries: list[LedgerEntry]) -> None:
         for each in entries:
             self.database[each.id] = self.database.get(each.id, 0) + (each.id not in self.database)
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from access.database.store import Database
 from access.ledger import reports
-from access.ledger.aside import Aside, locked
-from access.ledger.entry import VERSION, Entry, Reservation
+from access.ledger.entry import VERSION, LedgerEntry, Reservation
 from access.ledger.journal import Journal
 from access.ledger.ledger import Ledger
-from access.ledger.lines import TORN, Unreadable, read_journal
+from access.ledger.lines import TORN, UnreadableLine, read_journal
+from access.ledger.set_aside import SetAsideLines, locked
 from tests.databases import emptied
 from tests.unit.access.test_journal import AT_MS, full_disk, journals, kept
 from tests.unit.access.test_reports import entry
@@ -32,18 +32,18 @@ AFEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 encode = msgspec.json.encode
 
 
-def fields(line: Entry | Reservation) -> dict[str, Any]:
+def fields(line: LedgerEntry | Reservation) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(encode(line))
     return found
 
 
-def of_later_version(line: Entry | Reservation, by: int = 1) -> bytes:
+def of_later_version(line: LedgerEntry | Reservation, by: int = 1) -> bytes:
     """As the next version writes it, which knows more."""
     return encode({**fields(line), "version": VERSION + by, "region": "eu"})
 
 
 DEFAULTED = sorted(
-    {each.name for row in (Entry, Reservation) for each in msgspec.structs.fields(row) if not each.required}
+    {each.name for row in (LedgerEntry, Reservation) for each in msgspec.structs.fields(row) if not each.required}
 )
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=9)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3))
@@ -80,7 +80,7 @@ def bad_lines(draw: st.DrawFn, number: int) -> bytes:
         return encode({**fields(row), "user": "J~rgen"}).replace(b"~", b"\xfc")
     if kind == 8:
         return encode(row)[:-1] + b',"more":' + b"[" * 5000 + b"]" * 5000 + b"}"
-    required = draw(st.sampled_from([each.name for each in msgspec.structs.fields(Entry) if each.required]))
+    required = draw(st.sampled_from([each.name for each in msgspec.structs.fields(LedgerEntry) if each.required]))
     if kind == 4:
         return encode({name: value for name, value in fields(row).items() if name != required})
     if kind == 5:
@@ -159,7 +159,7 @@ def test_a_line_of_a_later_version_waits_for_it(tmp_path: Path, monkeypatch: pyt
     with_ledger(tmp_path, folder, before)
     assert (folder / "1-dead.undecodable").read_bytes().splitlines() == lines
 
-    class LaterEntry(Entry, frozen=True, kw_only=True, tag_field="line", tag="row"):
+    class LaterEntry(LedgerEntry, frozen=True, kw_only=True, tag_field="line", tag="row"):
         version: int = 1
 
     class LaterReservation(Reservation, frozen=True, kw_only=True, tag_field="line", tag="reserved"):
@@ -257,7 +257,7 @@ def test_a_row_that_is_mended_takes_the_place_of_the_one_of_unknown_outcome(
     emptied(url, run)
 
 
-def lines_of(*lines: Entry | Reservation) -> bytes:
+def lines_of(*lines: LedgerEntry | Reservation) -> bytes:
     return b"".join([encode(each) + b"\n" for each in lines])
 
 
@@ -273,7 +273,7 @@ def test_the_log_says_where_and_why_and_never_what(tmp_path: Path) -> None:
     path = tmp_path / "1-dead.journal"
     path.write_bytes(b"\n".join([*lines, encode(entry(AT_MS, 4, user=name))[:200]]))
     with structlog.testing.capture_logs() as told:
-        Aside(tmp_path).keep(path, [bad for _, unreadable in read_journal(path, 2) for bad in unreadable])
+        SetAsideLines(tmp_path).keep(path, [bad for _, unreadable in read_journal(path, 2) for bad in unreadable])
     (event,) = told
     assert name not in str(told)
     assert event["lines"] == 6
@@ -291,12 +291,12 @@ def test_a_row_without_the_end_of_its_line_is_a_row(tmp_path: Path) -> None:
     assert not any(unreadable for _, unreadable in found)
 
 
-def unreadable(*lines: bytes) -> list[Unreadable]:
-    return [Unreadable(0, line, "garbage") for line in lines]
+def unreadable(*lines: bytes) -> list[UnreadableLine]:
+    return [UnreadableLine(0, line, "garbage") for line in lines]
 
 
 def test_who_adds_while_another_reads_adds_to_another_file(tmp_path: Path) -> None:
-    aside, journal = Aside(tmp_path), tmp_path / "1-2.journal"
+    aside, journal = SetAsideLines(tmp_path), tmp_path / "1-2.journal"
     aside.keep(journal, unreadable(b"a"))
     with (tmp_path / "1-2.undecodable").open("rb") as file:
         assert locked(file)
@@ -348,6 +348,6 @@ def test_a_new_field_has_a_default() -> None:
     written = json.loads(
         (Path(__file__).parents[2] / "golden/0.1.0/journal/100-dead.journal").read_text().splitlines()[1]
     )
-    required = {each.name for each in msgspec.structs.fields(Entry) if each.required}
+    required = {each.name for each in msgspec.structs.fields(LedgerEntry) if each.required}
     assert required <= written.keys()
     assert {"version", "attempts"} <= set(DEFAULTED)

@@ -21,10 +21,10 @@ from access.limits.counters import (
     RATE,
     SLOTS,
     SPEND,
+    Charge,
     Counters,
-    Demand,
     MemoryCounters,
-    Seed,
+    OpeningBalance,
     Settlement,
     Unreachable,
 )
@@ -38,7 +38,7 @@ from contract.deltas import Usage
 from contract.errors import BudgetSpent, GatehouseError, NotAllowed, TooManyRequests, Unavailable
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
-from contract.rules import NANO, Bound, Rule
+from contract.rules import NANO, LimitRule, ScopedRule
 from contract.unsettled import Unsettled
 from tests.services import RedisServer
 
@@ -71,7 +71,7 @@ def test_a_window_never_holds_more_than_twice_its_count(
         for pause, amount in asked:
             clock.now += pause
             taken = min(amount, count)
-            demand = Demand("r", RATE, count, taken, window_s * 1_000_000)
+            demand = Charge("r", RATE, count, taken, window_s * 1_000_000)
             ok, (standing,) = await counters.reserve("x", [demand])
             assert ok == (standing.wait_us == 0)
             if ok:
@@ -98,13 +98,13 @@ def test_spent_and_reserved_never_exceed_a_budget(limit: int, actions: list[tupl
     clock = Clock()
     counters = MemoryCounters(clock)
     window_us = 3_600_000_000 // 32 if rolling else 0
-    live: list[tuple[str, Demand]] = []
+    live: list[tuple[str, Charge]] = []
     truth: list[tuple[int, int]] = []
 
     async def run() -> None:
         for number, (action, amount) in enumerate(actions):
             if action == "ask":
-                demand = Demand("b", SPEND, limit, amount, window_us, FAR_US)
+                demand = Charge("b", SPEND, limit, amount, window_us, FAR_US)
                 if (await counters.reserve(str(number), [demand]))[0]:
                     live.append((str(number), demand))
             elif action == "settle" and live:
@@ -126,7 +126,7 @@ def test_spent_and_reserved_never_exceed_a_budget(limit: int, actions: list[tupl
 def test_what_a_dead_holder_had_reserved_counts_as_spent_and_its_slot_is_free() -> None:
     clock = Clock()
     counters = MemoryCounters(clock)
-    money, slot = Demand("b", SPEND, 100, 60, 0, FAR_US), Demand("s", SLOTS, 1, 1)
+    money, slot = Charge("b", SPEND, 100, 60, 0, FAR_US), Charge("s", SLOTS, 1, 1)
 
     async def run() -> None:
         assert (await counters.reserve("dead", [money, slot]))[0]
@@ -157,9 +157,9 @@ def test_memory_sqlite_and_redis_say_the_same(redis: RedisServer, tmp_path: Path
     keys = [*rates, ("s", SLOTS, 3, 0), ("b", SPEND, 1000, 0), ("b2", SPEND, 500, 3_600_000_000)]
     chance = random.Random(5)
 
-    def demand(key: str, kind: int, limit: int, window: int) -> Demand:
+    def demand(key: str, kind: int, limit: int, window: int) -> Charge:
         amount = 1 if kind == SLOTS else chance.randint(1, 3) if kind == RATE else chance.randint(1, 20)
-        return Demand(key, kind, limit, amount, window, FAR_US // 1000, chance.random() < 0.9)
+        return Charge(key, kind, limit, amount, window, FAR_US // 1000, chance.random() < 0.9)
 
     async def run() -> None:
         client = Redis.from_url(redis.url)
@@ -167,9 +167,9 @@ def test_memory_sqlite_and_redis_say_the_same(redis: RedisServer, tmp_path: Path
         shared = RedisCounters(client)
         all_of_them: list[Counters] = [MemoryCounters(), SqliteCounters(tmp_path / "c.sqlite"), shared]
         with pytest.raises(Unreachable):
-            await shared.reserve("early", [Demand("b", SPEND, 10, 1)])
+            await shared.reserve("early", [Charge("b", SPEND, 10, 1)])
         await asyncio.sleep(0.3)
-        live: dict[str, list[Demand]] = {}
+        live: dict[str, list[Charge]] = {}
         for number in range(1500):
             if live and chance.random() < 0.45:
                 request = chance.choice(list(live))
@@ -193,7 +193,7 @@ def test_memory_sqlite_and_redis_say_the_same(redis: RedisServer, tmp_path: Path
     asyncio.run(run())
 
 
-async def take(counters: Sequence[Counters], count: int, demand: Callable[[], Demand], held: list[str]) -> int:
+async def take(counters: Sequence[Counters], count: int, demand: Callable[[], Charge], held: list[str]) -> int:
     """How many of `count` requests at once are admitted, over all of `counters`."""
 
     async def one(number: int) -> bool:
@@ -214,8 +214,8 @@ async def take(counters: Sequence[Counters], count: int, demand: Callable[[], De
 def test_replicas_admit_exactly_what_there_is_room_for_also_after_redis_has_lost_everything(
     redis: RedisServer, kind: int
 ) -> None:
-    def demand() -> Demand:
-        return Demand("x", kind, 137 * 7 if kind == SPEND else 137, 7 if kind == SPEND else 1, 0, FAR_US // 1000)
+    def demand() -> Charge:
+        return Charge("x", kind, 137 * 7 if kind == SPEND else 137, 7 if kind == SPEND else 1, 0, FAR_US // 1000)
 
     async def run() -> None:
         replicas = [RedisCounters(Redis.from_url(redis.url, retry=None)) for _ in range(4)]
@@ -245,9 +245,9 @@ def test_replicas_admit_exactly_what_there_is_room_for_also_after_redis_has_lost
 def test_after_a_loss_the_ledger_says_what_was_spent(redis: RedisServer) -> None:
     asked: list[float] = []
 
-    async def seeds(before: float) -> list[Seed]:
+    async def seeds(before: float) -> list[OpeningBalance]:
         asked.append(before)
-        return [Seed("x", 900), Seed("y", 400, 3_600_000_000)]
+        return [OpeningBalance("x", 900), OpeningBalance("y", 400, 3_600_000_000)]
 
     async def run() -> None:
         client = Redis.from_url(redis.url)
@@ -255,9 +255,9 @@ def test_after_a_loss_the_ledger_says_what_was_spent(redis: RedisServer) -> None
         counters = RedisCounters(client, seeds)
         counters.start()
         await asyncio.sleep(0.6)
-        assert not (await counters.reserve("a", [Demand("x", SPEND, 1000, 101, 0, FAR_US // 1000)]))[0]
-        assert (await counters.reserve("a", [Demand("x", SPEND, 1000, 100, 0, FAR_US // 1000)]))[0]
-        assert not (await counters.reserve("a", [Demand("y", SPEND, 1000, 601, 3_600_000_000)]))[0]
+        assert not (await counters.reserve("a", [Charge("x", SPEND, 1000, 101, 0, FAR_US // 1000)]))[0]
+        assert (await counters.reserve("a", [Charge("x", SPEND, 1000, 100, 0, FAR_US // 1000)]))[0]
+        assert not (await counters.reserve("a", [Charge("y", SPEND, 1000, 601, 3_600_000_000)]))[0]
         assert len(asked) == 1
         await counters.close()
 
@@ -272,13 +272,13 @@ PRICES = Prices(
 ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("How many pages?"),)),), max_tokens=10)
 
 
-def rule(what: str, limit: int, **more: object) -> Rule:
-    return Rule(what, limit, f"{limit} {what}", **({"calendar": "month"} if what == "spend" else {}), **more)  # type: ignore[arg-type]
+def rule(what: str, limit: int, **more: object) -> LimitRule:
+    return LimitRule(what, limit, f"{limit} {what}", **({"calendar": "month"} if what == "spend" else {}), **more)  # type: ignore[arg-type]
 
 
-def calling(*rules: Rule, users: tuple[Rule, ...] = (), user: str = "") -> Exchange:
+def calling(*rules: LimitRule, users: tuple[LimitRule, ...] = (), user: str = "") -> Exchange:
     exchange = Exchange("test")
-    exchange.caller = Caller("a", rules=tuple(Bound("app", "a", each) for each in rules), user_rules=users)
+    exchange.caller = Caller("a", rules=tuple(ScopedRule("app", "a", each) for each in rules), user_rules=users)
     exchange.user, exchange.model = user, "m"
     return exchange
 
@@ -437,7 +437,7 @@ def test_processes_of_one_machine_share_a_file(tmp_path: Path, limit: int, worke
     async def run() -> None:
         counters = [SqliteCounters(path) for _ in range(workers)]
         held: list[str] = []
-        assert await take(counters, limit + 20, lambda: Demand("s", SLOTS, limit, 1), held) == limit
+        assert await take(counters, limit + 20, lambda: Charge("s", SLOTS, limit, 1), held) == limit
         for each in counters:
             await each.close()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access.ledger.prices import Prices, Rates, Vendor
+from access.ledger.prices import Prices, PriceVendor, Rates
 from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.exchange import CacheNote, Exchange
@@ -27,12 +27,12 @@ EVERYTHING = Usage(
     image_output=20, cache_write_1h=80, searches=3,
 )  # fmt: skip
 VENDORS = {
-    "own": Vendor(),
-    "openai": Vendor(url="https://api.openai.com/v1"),
-    "anthropic": Vendor(url="https://api.anthropic.com"),
-    "gemini": Vendor(url="https://generativelanguage.googleapis.com"),
-    "inhouse": Vendor(url="http://vllm.internal:8000/v1"),
-    "builtin": Vendor(free=True),
+    "own": PriceVendor(),
+    "openai": PriceVendor(url="https://api.openai.com/v1"),
+    "anthropic": PriceVendor(url="https://api.anthropic.com"),
+    "gemini": PriceVendor(url="https://generativelanguage.googleapis.com"),
+    "inhouse": PriceVendor(url="http://vllm.internal:8000/v1"),
+    "builtin": PriceVendor(free=True),
 }
 
 

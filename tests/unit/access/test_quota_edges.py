@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from access.ledger.entry import entry_of
-from access.ledger.prices import Prices, Rates, Vendor
+from access.ledger.prices import Prices, PriceVendor, Rates
 from access.limits.counters import LEASE_US, MemoryCounters
 from access.limits.estimate import size_of
 from access.limits.quota import Quota
@@ -31,7 +31,7 @@ from contract.messages import (
     ResponseFormat,
     Text,
 )
-from contract.rules import NANO, Bound, Rule
+from contract.rules import NANO, LimitRule, ScopedRule
 from contract.unsettled import Transcript, Unsettled
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.openai_chat import OpenAIChat
@@ -48,13 +48,13 @@ def asking(*parts: Part, **more: object) -> ChatRequest:
     return ChatRequest(dialect="openai", model="m", messages=messages, **given)  # type: ignore[arg-type]
 
 
-def budget(dollars: float, **more: object) -> Rule:
-    return Rule("spend", int(dollars * NANO), "a budget", calendar="month", **more)  # type: ignore[arg-type]
+def budget(dollars: float, **more: object) -> LimitRule:
+    return LimitRule("spend", int(dollars * NANO), "a budget", calendar="month", **more)  # type: ignore[arg-type]
 
 
-def calling(*rules: Rule, user: str = "", users: tuple[Rule, ...] = ()) -> Exchange:
+def calling(*rules: LimitRule, user: str = "", users: tuple[LimitRule, ...] = ()) -> Exchange:
     exchange = Exchange("test")
-    exchange.caller = Caller("a", rules=tuple(Bound("app", "a", each) for each in rules), user_rules=users)
+    exchange.caller = Caller("a", rules=tuple(ScopedRule("app", "a", each) for each in rules), user_rules=users)
     exchange.model, exchange.user = "m", user
     return exchange
 
@@ -88,7 +88,7 @@ def test_a_budget_in_the_shadow_takes_no_bound_from_one_that_holds() -> None:
 def test_less_than_one_token_is_no_bound(asked: int) -> None:
     async def run() -> None:
         counters = MemoryCounters()
-        limit = Rule("output_tokens", 100_000, "tokens", 3600)
+        limit = LimitRule("output_tokens", 100_000, "tokens", 3600)
         exchange = calling(budget(100, answer=2000), limit)
         ticket = await Quota(counters, PRICES).admit(exchange, asking(max_tokens=asked), ["p/m"])
         assert ticket is not None
@@ -161,7 +161,7 @@ def test_an_attempt_that_broke_off_keeps_what_it_may_have_cost() -> None:
         first = attempt_of(exchange)
         await ticket.cover(first, asking())
         # It has said something, and no usage: that is counted at the end.
-        first.uncounted, first.ended, first.error = True, 1.0, "cut"
+        first.uncounted, first.ended, first.error = True, 1.0, "interrupted"
         with pytest.raises(BudgetSpent):
             await ticket.cover(attempt_of(exchange), asking())
 
@@ -194,14 +194,14 @@ ABSURD = [
 @pytest.mark.parametrize("target", ["p/m", "openai/gpt-4o-audio-preview", "gemini/gemini-2.5-pro"])
 def test_no_usage_makes_a_budget_larger_or_breaks_its_settlement(usage: Usage, target: str) -> None:
     vendors = {
-        "openai": Vendor(url="https://api.openai.com/v1"),
-        "gemini": Vendor(url="https://generativelanguage.googleapis.com"),
+        "openai": PriceVendor(url="https://api.openai.com/v1"),
+        "gemini": PriceVendor(url="https://generativelanguage.googleapis.com"),
     }
     prices = Prices({"p/m": [(None, Rates(Decimal(1), Decimal(1000), Decimal("0.1")))]}, vendors)
 
     async def run() -> None:
         counters = MemoryCounters()
-        exchange = calling(budget(1000), Rule("tokens", 10, "tokens", 86_400))
+        exchange = calling(budget(1000), LimitRule("tokens", 10, "tokens", 86_400))
         ticket = await Quota(counters, prices).admit(exchange, asking(), [target])
         assert ticket is not None
         attempt = attempt_of(exchange)
@@ -261,7 +261,7 @@ def test_a_user_is_counted_by_the_name_that_the_ledger_knows() -> None:
 
 def test_a_step_does_not_wait_for_the_place_of_the_one_before() -> None:
     async def run() -> None:
-        one = {"p": (Bound("provider", "p", Rule("parallel", 1, "1 at a time")),)}
+        one = {"p": (ScopedRule("provider", "p", LimitRule("parallel", 1, "1 at a time")),)}
         exchange = calling()
         ticket = await Quota(MemoryCounters(), PRICES, providers=one).admit(exchange, asking(), ["p/m"])
         assert ticket is not None
@@ -283,7 +283,7 @@ def test_an_answer_that_takes_longer_than_a_lease_keeps_its_place(monkeypatch: p
         now = [1_790_000_000 * 10**6]
         counters = MemoryCounters(lambda: now[0])
         quota = Quota(counters, Prices({}, {}))
-        bound = Bound("app", "bot", Rule("parallel", 1, "1 at a time", strict=True))
+        bound = ScopedRule("app", "bot", LimitRule("parallel", 1, "1 at a time", strict=True))
 
         def exchange() -> Exchange:
             made = Exchange("test")
@@ -308,8 +308,8 @@ def test_an_answer_that_takes_longer_than_a_lease_keeps_its_place(monkeypatch: p
 def test_a_refusal_takes_nothing_of_what_the_headers_say_is_left() -> None:
     async def run() -> None:
         quota = Quota(MemoryCounters(), Prices({"p/m": [(None, Rates(Decimal(1), Decimal(1)))]}, {}))
-        rate = Bound("app", "bot", Rule("requests", 10, "10 per minute", 60))
-        poor = Bound("app", "bot", Rule("spend", 1, "hardly any", calendar="day", strict=True))
+        rate = ScopedRule("app", "bot", LimitRule("requests", 10, "10 per minute", 60))
+        poor = ScopedRule("app", "bot", LimitRule("spend", 1, "hardly any", calendar="day", strict=True))
         for _ in range(2):
             exchange = Exchange("test")
             exchange.caller, exchange.model = Caller("bot", rules=(rate, poor)), "m"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from access.database.store import Database
 from access.ledger import reports
-from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, Entry
-from access.ledger.reports import Line, read_time
+from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, LedgerEntry
+from access.ledger.reports import ReportRow, read_time
 from access.ledger.rows import insert
 from tests.databases import emptied
 
@@ -40,12 +40,12 @@ HOSTILE = (
 AFEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def entry(at_ms: int, number: int = 0, app: str = "app", user: str = "", cost: int | None = 1000) -> Entry:
+def entry(at_ms: int, number: int = 0, app: str = "app", user: str = "", cost: int | None = 1000) -> LedgerEntry:
     identity = f"{at_ms * 1_000_000 + number % 1_000_000:016x}{number:016x}"
     counts: dict[str, Any] = {"input": 10, "output": 5, "cache_read": 1, "cache_write": 2, "reasoning": 3, "cost": cost}
     shared: dict[str, Any] = {**counts, "target": "p/m", "status": 200, "error": "", "estimated": False}
     attempt = AttemptEntry(number=1, reason="first", duration_ms=6, **shared)
-    return Entry(
+    return LedgerEntry(
         id=identity, request_id=f"r{number}", trace_id="t", at_ms=at_ms, organisation="org", team="team", app=app,
         key="key", user=user, surface="openai.chat", model="m", outcome="ok", cache="off", stream=False, duration_ms=7,
         attempts=(attempt,), **shared,
@@ -66,7 +66,7 @@ ENTRIES = st.lists(
         st.tuples(*[NAMES] * 6),
         st.tuples(*[COUNT] * 5),
         st.tuples(
-            st.sampled_from(("ok", "error", "cut", "closed")), st.sampled_from((200, 502)),
+            st.sampled_from(("ok", "error", "interrupted", "cut", "closed")), st.sampled_from((200, 502)),
             st.one_of(st.none(), st.integers(0, 10**17)),
         ),
     ),
@@ -79,22 +79,22 @@ ENTRIES = st.lists(
 )  # fmt: skip
 
 
-def group(each: Entry, by: Sequence[str]) -> tuple[str, ...]:
+def group(each: LedgerEntry, by: Sequence[str]) -> tuple[str, ...]:
     moment = datetime.datetime.fromtimestamp(each.at_ms / 1000, datetime.UTC)
     times = {"day": f"{moment:%Y-%m-%d}", "hour": f"{moment:%Y-%m-%dT%H:00Z}"}
     return tuple(times[name] if name in times else getattr(each, name) for name in by)
 
 
-def recount(entries: Sequence[Entry], by: Sequence[str]) -> dict[tuple[str, ...], Line]:
+def recount(entries: Sequence[LedgerEntry], by: Sequence[str]) -> dict[tuple[str, ...], ReportRow]:
     lines = {}
     for key in {group(each, by) for each in entries}:
         mine = [each for each in entries if group(each, by) == key]
         counts = {name: sum(getattr(each, name) for each in mine) for name in COUNTS[3:]}
         counts["requests"] = len(mine)
-        counts["failures"] = sum(each.outcome in ("error", "cut") for each in mine)
+        counts["failures"] = sum(each.outcome in ("error", "interrupted", "cut") for each in mine)
         counts["unpriced"] = sum(each.cost is None for each in mine)
         cost = Decimal(sum(each.cost or 0 for each in mine)) / 10**12
-        lines[key] = msgspec.convert({"by": key, "cost": cost, **counts}, Line)
+        lines[key] = msgspec.convert({"by": key, "cost": cost, **counts}, ReportRow)
     return lines
 
 
@@ -107,9 +107,9 @@ def recount(entries: Sequence[Entry], by: Sequence[str]) -> dict[tuple[str, ...]
 )
 @AFEW
 def test_sums_are_those_of_a_recount(
-    url: str, entries: list[Entry], by: list[str], since: int | None, until: int | None, where: dict[str, str]
+    url: str, entries: list[LedgerEntry], by: list[str], since: int | None, until: int | None, where: dict[str, str]
 ) -> None:
-    async def act(database: Database) -> list[Line]:
+    async def act(database: Database) -> list[ReportRow]:
         await insert(database, entries)
         return await reports.usage(database, by, since, until, where)
 
@@ -135,7 +135,9 @@ def test_sums_are_those_of_a_recount(
     length=st.one_of(st.none(), st.integers(-1, 7 * HOUR)),
 )
 @AFEW
-def test_spent_is_that_of_a_recount(url: str, entries: list[Entry], scope: str, since: int, length: int | None) -> None:
+def test_spent_is_that_of_a_recount(
+    url: str, entries: list[LedgerEntry], scope: str, since: int, length: int | None
+) -> None:
     until = None if length is None else since + length
 
     async def act(database: Database) -> dict[str, int]:
@@ -274,8 +276,8 @@ def test_hostile_names_find_nothing(url: str) -> None:
     emptied(url, act)
 
 
-def line(name: str, cost: str, requests: int = 1) -> Line:
-    return Line((name,), requests, 0, 0, 10, 5, 0, 0, 0, Decimal(cost))
+def line(name: str, cost: str, requests: int = 1) -> ReportRow:
+    return ReportRow((name,), requests, 0, 0, 10, 5, 0, 0, 0, Decimal(cost))
 
 
 def test_a_table() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from access.database.store import Database
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.entry import NOBODY_KNOWS, Begun, Entry, Reservation, entry_of, reservation_of
+from access.ledger.entry import NOBODY_KNOWS, LedgerEntry, RequestStart, Reservation, entry_of, reservation_of
 from access.ledger.journal import COMPACT_BYTES, Journal
 from access.ledger.ledger import Ledger
 from access.ledger.lines import TORN, read_journal
@@ -34,7 +34,7 @@ from contract.deltas import Usage
 from contract.errors import BudgetSpent
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, EmbeddingRequest, Message, Text
-from contract.rules import NANO, Bound, Rule
+from contract.rules import NANO, LimitRule, ScopedRule
 from tests.unit.access.test_reports import entry
 
 pytestmark = pytest.mark.slow
@@ -44,13 +44,13 @@ KILLED = pytest.mark.guarantee(
 )
 BOUNDED = pytest.mark.guarantee("money", "The ledger's journal does not grow with what is in the database")
 AT_MS = 1_790_000_000_000
-BUDGET = Bound("app", "bot", Rule("spend", 10 * NANO, "10 USD per day", calendar="day", strict=True))
+BUDGET = ScopedRule("app", "bot", LimitRule("spend", 10 * NANO, "10 USD per day", calendar="day", strict=True))
 REQUEST = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("Hello"),)),), max_tokens=50)
 
 
 def reserved(number: int, cost: int | None = 5000, target: str = "p/m") -> Reservation:
     of = entry(AT_MS, number)
-    known = {name: getattr(of, name) for name in Begun.__struct_fields__}
+    known = {name: getattr(of, name) for name in RequestStart.__struct_fields__}
     return Reservation(**{**known, "target": target}, stream=False, cost=cost)
 
 
@@ -63,12 +63,12 @@ class ReservationMachine(RuleBasedStateMachine):
         self.folder = Path(self.made.name)
         self.journal = Journal(self.folder)
         self.number = 0
-        self.under_way: dict[int, int] = {}
+        self.in_flight: dict[int, int] = {}
         self.ended: set[str] = set()
         self.lost: dict[str, int] = {}
-        self.database: dict[str, Entry] = {}
+        self.database: dict[str, LedgerEntry] = {}
 
-    def insert(self, entries: Sequence[Entry]) -> None:
+    def insert(self, entries: Sequence[LedgerEntry]) -> None:
         for each in entries:
             self.database.setdefault(each.id, each)
 
@@ -76,20 +76,20 @@ class ReservationMachine(RuleBasedStateMachine):
     def begin(self, cost: int) -> None:
         self.number += 1
         self.journal.begin(reserved(self.number, cost))
-        self.under_way[self.number] = cost
+        self.in_flight[self.number] = cost
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(more=st.integers(1, 10**6), which=st.integers(0))
     def reserve_more(self, more: int, which: int) -> None:
-        number = list(self.under_way)[which % len(self.under_way)]
-        self.under_way[number] += more
-        self.journal.begin(reserved(number, self.under_way[number]))
+        number = list(self.in_flight)[which % len(self.in_flight)]
+        self.in_flight[number] += more
+        self.journal.begin(reserved(number, self.in_flight[number]))
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(which=st.integers(0), width=st.integers(0, 300))
     def end(self, which: int, width: int) -> None:
-        number = list(self.under_way)[which % len(self.under_way)]
-        del self.under_way[number]
+        number = list(self.in_flight)[which % len(self.in_flight)]
+        del self.in_flight[number]
         row = msgspec.structs.replace(entry(AT_MS, number), model="é" * width)
         self.journal.write([row])
         self.ended.add(row.id)
@@ -109,8 +109,8 @@ class ReservationMachine(RuleBasedStateMachine):
         with self.journal.path.open("ab") as file:
             file.write(msgspec.json.encode(reserved(10**6))[:torn])
         self.journal._file.close()
-        self.lost |= {reserved(number).id: cost for number, cost in self.under_way.items()}
-        self.under_way = {}
+        self.lost |= {reserved(number).id: cost for number, cost in self.in_flight.items()}
+        self.in_flight = {}
         self.journal = Journal(self.folder)
 
     @rule(most=st.integers(1, 20), until=st.integers(0, 3))
@@ -147,7 +147,7 @@ TestReservations.settings = settings(
 )
 
 
-def leave_behind(folder: Path, *lines: Reservation | Entry) -> None:
+def leave_behind(folder: Path, *lines: Reservation | LedgerEntry) -> None:
     """As a process that was killed."""
     journal = Journal(folder)
     for each in lines:
@@ -265,7 +265,7 @@ class Kept:
         prices = Prices({f"p/{name}": [(None, Rates(Decimal(1000), Decimal(2000)))] for name in ("m", "n")}, {})
         self.quota = Quota(self.counters, prices, begin=self.lines.append)
 
-    def exchange(self, *rules: Bound) -> Exchange:
+    def exchange(self, *rules: ScopedRule) -> Exchange:
         exchange = Exchange("test")
         exchange.caller = Caller("bot", rules=rules, team="blue", key="k", user="ada")
         exchange.model = exchange.route = "m"
@@ -341,7 +341,7 @@ def test_requests_without_a_budget_and_embeddings_are_kept_too(tmp_path: Path) -
 def test_who_is_refused_is_not_under_way(tmp_path: Path) -> None:
     async def run() -> None:
         kept = Kept(tmp_path)
-        poor = Bound("app", "bot", Rule("spend", 10, "little", calendar="day", strict=True))
+        poor = ScopedRule("app", "bot", LimitRule("spend", 10, "little", calendar="day", strict=True))
         with pytest.raises(BudgetSpent):
             await kept.quota.admit(kept.exchange(poor), REQUEST, ["p/m"])
         assert not kept.lines
@@ -405,7 +405,7 @@ def test_a_reservation_is_written_as_its_row_would_be() -> None:
     exchange.model = exchange.route = "m"
     exchange.target, exchange.stream, exchange.ended = "p/m", True, exchange.started
     row, kept = entry_of(exchange), reservation_of(exchange, "p/m", 3, stream=True).as_entry()
-    same = set(Entry.__struct_fields__) - {"status", "outcome", "error", "cost", "estimated", "attempts"}
+    same = set(LedgerEntry.__struct_fields__) - {"status", "outcome", "error", "cost", "estimated", "attempts"}
     assert {name: getattr(row, name) for name in same} == {name: getattr(kept, name) for name in same}
 
 

@@ -24,10 +24,10 @@ from access.limits.counters import (
     ROLLING_PARTS,
     SLOTS,
     SPEND,
+    Charge,
     Counters,
-    Demand,
     MemoryCounters,
-    Seed,
+    OpeningBalance,
     Settlement,
 )
 from access.limits.redis_counters import RedisCounters
@@ -84,8 +84,8 @@ class Budget:
     def total(self) -> int:
         return self.settled + sum(self.live.values()) + self.dead
 
-    def demand(self, amount: int) -> Demand:
-        return Demand(self.key, SPEND, self.limit, amount, 0, FAR_US)
+    def demand(self, amount: int) -> Charge:
+        return Charge(self.key, SPEND, self.limit, amount, 0, FAR_US)
 
     def of(self, request: str) -> Counters:
         """A request stays with its gateway."""
@@ -240,14 +240,14 @@ def test_replicas_with_redis_never_exceed_and_are_exact_in_the_end(
     async def run() -> None:
         budget = Unheard(redis.url, limit)
 
-        async def seeds(before: float) -> list[Seed]:
-            return [Seed(budget.key, sum(amount for ended, amount in budget.ledger if ended < before))]
+        async def seeds(before: float) -> list[OpeningBalance]:
+            return [OpeningBalance(budget.key, sum(amount for ended, amount in budget.ledger if ended < before))]
 
         replicas = [RedisCounters(Redis.from_url(redis.url), seeds) for _ in range(3)]
         budget.counters = replicas
         await budget.beat()
         for each in replicas:
-            await each.reserve("nobody", [Demand("none", SPEND, 1, 0, 0, FAR_US)])
+            await each.reserve("nobody", [Charge("none", SPEND, 1, 0, 0, FAR_US)])
         for step in schedule:
             await budget.step(*step)
             assert budget.total <= limit
@@ -272,13 +272,13 @@ def test_slots_are_those_of_the_living(limit: int, schedule: list[tuple[str, int
         for number, (action, _, place) in enumerate(schedule):
             alive = [name for name, until in held.items() if until > clock.now]
             if action == "ask":
-                admitted, _standings = await counters.reserve(f"q{number}", [Demand("s", SLOTS, limit, 1)])
+                admitted, _standings = await counters.reserve(f"q{number}", [Charge("s", SLOTS, limit, 1)])
                 assert admitted == (len(alive) < limit)
                 if admitted:
                     held[f"q{number}"] = clock.now + LEASE_US
             elif action == "settle" and held:
                 name = list(held)[place % len(held)]
-                await counters.settle(name, [Settlement(Demand("s", SLOTS, limit, 1), 1)])
+                await counters.settle(name, [Settlement(Charge("s", SLOTS, limit, 1), 1)])
                 del held[name]
             elif action == "wait":
                 clock.now += place * LEASE_US // 500
@@ -291,7 +291,7 @@ def test_what_the_dead_had_reserved_leaves_a_rolling_budget_with_its_part(tmp_pa
     """And the sum that thresholds are measured by is that of the present window."""
     clock = Clock()
     part = 3_600_000_000
-    money = Demand("b", SPEND, 100, 60, part)
+    money = Charge("b", SPEND, 100, 60, part)
 
     async def run() -> None:
         counters: Counters = SqliteCounters(tmp_path / "c.sqlite", clock) if shared else MemoryCounters(clock)
@@ -302,7 +302,7 @@ def test_what_the_dead_had_reserved_leaves_a_rolling_budget_with_its_part(tmp_pa
         # Others ask all the time: what is counted late is not counted anew each time.
         for number in range(ROLLING_PARTS + 1):
             clock.now += part
-            other = Demand("b", SPEND, 100, 1, part)
+            other = Charge("b", SPEND, 100, 1, part)
             assert (await counters.reserve(f"o{number}", [other]))[0]
             (spent,) = await counters.settle(f"o{number}", [Settlement(other, 1)])
         assert spent.after <= ROLLING_PARTS + 1

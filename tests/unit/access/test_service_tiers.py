@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from access.ledger.prices import Prices, Rates, Vendor
+from access.ledger.prices import Prices, PriceVendor, Rates
 from access.limits.counters import MemoryCounters
 from access.limits.estimate import size_of
 from access.limits.quota import Quota
@@ -52,7 +52,7 @@ def test_own_prices_by_tier(tier: str, expected: tuple[int | None, bool]) -> Non
 
 @ONE_TIER
 def test_listed_prices_by_tier() -> None:
-    prices = Prices({}, {"openai": Vendor("openai")})
+    prices = Prices({}, {"openai": PriceVendor("openai")})
     model = "openai/gpt-5.4"
     usual, flex, priority = (prices.rates(model, tier) for tier in ("", "flex", "priority"))
     assert usual is not None
@@ -65,7 +65,7 @@ def test_listed_prices_by_tier() -> None:
 
 @ONE_TIER
 def test_free_targets_are_free_in_any_tier() -> None:
-    assert cost("priority", Prices({}, {"s": Vendor(free=True)}), "s/m") == (Decimal(0), False)
+    assert cost("priority", Prices({}, {"s": PriceVendor(free=True)}), "s/m") == (Decimal(0), False)
 
 
 @pytest.mark.parametrize(

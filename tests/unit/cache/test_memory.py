@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.entry import Entry
+from cache.entry import CacheEntry
 from cache.eviction import Kind, eviction
 from cache.memory import OVERHEAD, MemoryTier
 from cache.tier import Tiers
 from contract.deltas import ChoiceDelta, Delta
-from contract.tiers import Place, Purge
+from contract.tiers import CacheAddress, Purge
 
 KINDS = get_args(Kind)
 
 
-def place(number: int, owner: str = "app", model: str = "m") -> Place:
-    return Place(owner, model, number.to_bytes(16))
+def place(number: int, owner: str = "app", model: str = "m") -> CacheAddress:
+    return CacheAddress(owner, model, number.to_bytes(16))
 
 
 def value(text: str, made: float | None = None) -> bytes:
-    return Entry(made if made is not None else time.time(), "t", False, (Delta((ChoiceDelta(text=text),)),)).pack()
+    return CacheEntry(made if made is not None else time.time(), "t", False, (Delta((ChoiceDelta(text=text),)),)).pack()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,11 +12,11 @@ import pytest
 from cache.answers import AnswerCache
 from cache.eviction import Kind
 from cache.memory import MemoryTier
-from cache.recall import ExactRecall, RecallPolicy
+from cache.phase import CachePhase, CachePolicy
 from cache.tier import Tiers
 from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta
-from contract.errors import CutShort
+from contract.errors import IncompleteReply
 from contract.exchange import Exchange
 from contract.messages import CacheControl, ChatRequest, Message, Text
 from contract.passages import Passage
@@ -41,7 +41,7 @@ class Reply:
         if not self._pieces:
             return None
         if self._fails and len(self._pieces) < 5:
-            raise CutShort("cut")
+            raise IncompleteReply("cut")
         piece = self._pieces.pop(0)
         return [Delta((ChoiceDelta(text=piece, finish="" if self._pieces else "stop"),))]
 
@@ -65,7 +65,7 @@ def asking(app: str, user: str, question: str, control: CacheControl | None) -> 
 
 
 async def answered(
-    recall: ExactRecall,
+    recall: CachePhase,
     request: ChatRequest,
     exchange: Exchange,
     make: MakesAnswer,
@@ -86,7 +86,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
         nonlocal calls
         answers = AnswerCache(Tiers([MemoryTier(40_000, evict)], 60.0))
         pipelines = [
-            ExactRecall(RecallPolicy("c", name, per=per, personal=True), answers, [source]) for name in ("p", "q")
+            CachePhase(CachePolicy("c", name, per=per, personal=True), answers, [source]) for name in ("p", "q")
         ]
 
         async def one() -> None:
@@ -112,7 +112,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
 
             try:
                 made = await answered(pipelines[which], request, exchange, make)
-            except CutShort:
+            except IncompleteReply:
                 return
             said = ""
             try:
@@ -120,7 +120,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
                     said += "".join(choice.text for delta in deltas for choice in delta.choices)
                     if leaves and len(said) > 3:
                         return
-            except CutShort:
+            except IncompleteReply:
                 return
             finally:
                 await made.reply.close()
@@ -139,7 +139,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
     async def run() -> None:
-        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
+        recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
         calls: list[Reply] = []
 
         async def make() -> Answer:
@@ -153,7 +153,7 @@ def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
             try:
                 while (deltas := await made.reply.next()) is not None:
                     said += "".join(choice.text for delta in deltas for choice in delta.choices)
-            except CutShort:
+            except IncompleteReply:
                 return "cut"
             finally:
                 await made.reply.close()
@@ -169,7 +169,7 @@ def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
 
 def test_when_all_leave_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
+        recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
         reply = Reply("x" * 10_000, fails=False)
 
         async def make() -> Answer:
@@ -191,7 +191,7 @@ def test_a_call_goes_on_for_its_ledger_while_another_reads_it() -> None:
     """Whoever made the call and left pays for all of it: their ledger must not be closed before it is over."""
 
     async def run() -> None:
-        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(40_000, "lru")], 60.0)))
+        recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(40_000, "lru")], 60.0)))
 
         async def make() -> Answer:
             return Answer(Reply("an answer", fails=False))

@@ -20,8 +20,8 @@ from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
 from contract.language import language
 from contract.messages import ChatRequest, Image, Message, Text, Tool
-from contract.tiers import Place, Purge
-from rag import vectors_index
+from contract.tiers import CacheAddress, Purge
+from rag import vector_index
 from rag.nearest import MemoryIndex
 
 BASE = "How do I increase the speed of the A300 from 20 to 40 pages per minute?"
@@ -196,7 +196,7 @@ def unit(seed: int) -> Any:
 def test_questions_are_bounded_and_forgotten() -> None:
     nearest = Nearest(lambda: MemoryIndex(16), 3)
     for number in range(5):
-        nearest.add(f"What is thing {number}?", unit(number), Place("a", "m", bytes([number])), "p")
+        nearest.add(f"What is thing {number}?", unit(number), CacheAddress("a", "m", bytes([number])), "p")
     assert len(nearest) == 3
     assert nearest.find("What is thing 0?", unit(0), "p") is None
     assert nearest.find("What is thing 4?", unit(4), "q") is None
@@ -206,14 +206,14 @@ def test_questions_are_bounded_and_forgotten() -> None:
     assert nearest.purge(Purge("a", key=bytes([4]))) == [bytes([4])]
     assert nearest.find("What is thing 4?", unit(4), "p") is None
     # The same place again is one question, not two.
-    nearest.add("What is thing 9?", unit(9), Place("a", "m", bytes([3])), "p")
+    nearest.add("What is thing 9?", unit(9), CacheAddress("a", "m", bytes([3])), "p")
     assert len(nearest) == 2
     assert nearest.purge(Purge("b")) == []
     assert len(nearest.purge(Purge("a"))) == 2
 
 
 def test_a_large_index_is_built_anew_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors_index, "FLAT_LIMIT", 300)
+    monkeypatch.setattr(vector_index, "FLAT_LIMIT", 300)
     index = MemoryIndex(16)
     draw = random.Random(0)
     alive: set[int] = set()

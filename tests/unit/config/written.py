@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args, get_origin
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from config.prices import Listed
+from config.prices import ListedPrice
 from config.secret import Secret
 from config.shape import choices, fields, unwrap
-from config.struct import Checked, Read, Ref, Struct
+from config.struct import Checked, Coerce, Ref, Struct
 from config.units import Unit
 from gateway.assembly.catalog import KINDS
 
@@ -48,10 +48,10 @@ def value_of(annotation: Any, markers: tuple[Any, ...] = (), name: str = "", dep
             return st.sampled_from(_UNITS[marker.name])
         if isinstance(marker, Ref):
             return st.sampled_from([f"{NAMES[marker.section]}/x" if marker.prefix else NAMES[marker.section]])
-        if isinstance(marker, Listed):
+        if isinstance(marker, ListedPrice):
             return st.sampled_from(["free", "openai/gpt-4o"])
     made = _by_type(annotation, markers, name, depth)
-    several = get_origin(annotation) is tuple and any(isinstance(each, Read) for each in markers)
+    several = get_origin(annotation) is tuple and any(isinstance(each, Coerce) for each in markers)
     if several and name != "script":
         one = value_of(get_args(annotation)[0], (), name, depth)
         return st.one_of(made, one) if name != "models" else st.one_of(made, st.just("*"))

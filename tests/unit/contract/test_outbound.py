@@ -17,7 +17,7 @@ from contract.egress import DIRECT, Egress
 from contract.outbound import Call, Outbound
 from observability import webhook
 from rag import web
-from rag.documents.reading import Unreadable
+from rag.documents.reading import UnreadableFile
 from rag.tools.fetch import FetchFailed, fetch
 
 DEADLINE = "A server that drips its answer is let go of at the total deadline"
@@ -102,7 +102,7 @@ def test_a_page_that_drips(
     drip: Callable[[socket.socket, threading.Event], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "TIMEOUT_S", 0.5)
-    with server(drip) as url, pytest.raises(Unreadable):
+    with server(drip) as url, pytest.raises(UnreadableFile):
         web.web_items([url])[0].load()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta
-from contract.errors import CutShort, MalformedReply, ServerFault
+from contract.errors import IncompleteReply, MalformedReply, ServerFault
 from gateway.dialects.endings import Endings, finish_of
 from gateway.dialects.whole import words_within
 
@@ -23,7 +23,7 @@ def test_broken_ends_fail_and_keep_what_was_generated() -> None:
         (ended("error"), ServerFault),
         (ended("malformed"), MalformedReply),
         (ended("tool_calls"), MalformedReply),
-        (ended("tool_calls", '{"a": '), CutShort),
+        (ended("tool_calls", '{"a": '), IncompleteReply),
         (ended("stop", "[" * 5000), MalformedReply),
     ]
     for delta, error in cases:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from access.ledger.prices import Prices, Vendor
+from access.ledger.prices import Prices, PriceVendor
 from contract.attempt import Attempt
 from contract.deltas import Usage
 from contract.dialect import Dialect
@@ -22,9 +22,9 @@ DIALECTS: dict[str, Dialect] = {"openai": OpenAIChat(), "anthropic": AnthropicMe
 PRICES = Prices(
     {},
     {
-        "openai": Vendor(url="https://api.openai.com/v1"),
-        "anthropic": Vendor(url="https://api.anthropic.com"),
-        "gemini": Vendor(url="https://generativelanguage.googleapis.com"),
+        "openai": PriceVendor(url="https://api.openai.com/v1"),
+        "anthropic": PriceVendor(url="https://api.anthropic.com"),
+        "gemini": PriceVendor(url="https://generativelanguage.googleapis.com"),
     },
 )
 # By hand, from the vendors' lists: dollars for a million tokens.

@@ -12,9 +12,9 @@ from contract.deltas import ChoiceDelta, Delta, ToolCallDelta
 from contract.messages import ChatRequest, Message, Text, Tool, ToolCall, ToolChoice, ToolResult
 from gateway.dialects.anthropic import requests as anthropic
 from gateway.dialects.call_ids import call_ids, fit_ids
+from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.gemini_generate import requests as gemini
-from gateway.dialects.losses import Losses
-from gateway.dialects.names import EVERY_VENDOR, Rule, fit_names, put_back
+from gateway.dialects.names import EVERY_VENDOR, NameRule, fit_names, put_back
 from gateway.dialects.openai_chat import requests as openai
 
 RULES = {
@@ -33,7 +33,7 @@ names = st.text(st.sampled_from("ab_-.:/9ä \n\ud800"), max_size=6) | st.integer
 
 @every
 @given(found=st.lists(names, min_size=1, max_size=6, unique=True))
-def test_names_fit_are_unique_and_come_back(rule: Rule, found: list[str]) -> None:
+def test_names_fit_are_unique_and_come_back(rule: NameRule, found: list[str]) -> None:
     calls = tuple([ToolCall(str(number), name, "{}") for number, name in enumerate(found)])
     asked = ChatRequest(
         dialect="openai",
@@ -42,7 +42,7 @@ def test_names_fit_are_unique_and_come_back(rule: Rule, found: list[str]) -> Non
         tools=tuple([Tool(name) for name in found]),
         tool_choice=ToolChoice("named", found[-1]),
     )
-    fitted, back = fit_names(asked, rule, Losses("drop"))
+    fitted, back = fit_names(asked, rule, DroppedParams("drop"))
     sent = [tool.name for tool in fitted.tools if isinstance(tool, Tool)]
     assert all(map(rule.fits, sent))
     assert len(set(sent)) == len(found)
@@ -56,7 +56,7 @@ def test_names_fit_are_unique_and_come_back(rule: Rule, found: list[str]) -> Non
         (told,) = put_back([delta], back)
         assert told.choices[0].tool_calls[0].name == name
         assert told.raw == (b"x" if name == other else b"")
-    assert fit_names(fitted, rule, Losses("drop")) == (fitted, {})
+    assert fit_names(fitted, rule, DroppedParams("drop")) == (fitted, {})
 
 
 # Turns of calls by their ids, each with a result, in another order or not.
@@ -65,7 +65,9 @@ turns = st.lists(st.lists(st.sampled_from(["", "a", "b", "a.b", "a b", "x" * 80]
 
 @every
 @given(turns=turns, backwards=st.booleans())
-def test_each_call_has_an_id_of_its_own_and_its_own_result(rule: Rule, turns: list[list[str]], backwards: bool) -> None:
+def test_each_call_has_an_id_of_its_own_and_its_own_result(
+    rule: NameRule, turns: list[list[str]], backwards: bool
+) -> None:
     numbers = itertools.count()
     messages: list[Message] = []
     for ids in turns:
@@ -122,7 +124,7 @@ def test_thousands_of_calls_with_one_id(call_id: str) -> None:
     count = 5000
     calls = Message("assistant", tuple([ToolCall(call_id, "f", "{}") for _ in range(count)]))
     results = Message("tool", tuple([ToolResult(call_id, ()) for _ in range(count)]))
-    before, after = fit_ids((calls, results), Rule(r"[^a-zA-Z0-9_-]", 64))
+    before, after = fit_ids((calls, results), NameRule(r"[^a-zA-Z0-9_-]", 64))
     given = [part.id for part in before.parts if isinstance(part, ToolCall)]
     assert len(set(given)) == count
     assert [part.call_id for part in after.parts if isinstance(part, ToolResult)] == given

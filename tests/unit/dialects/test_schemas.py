@@ -16,7 +16,7 @@ from gateway.dialects.anthropic import schemas as anthropic
 from gateway.dialects.gemini_generate import schemas as gemini
 from gateway.dialects.openai_chat import schemas as openai
 from gateway.dialects.schema_words import MOST_WORDS
-from gateway.dialects.schemas import Budget, Remembered, Unsayable
+from gateway.dialects.schemas import Budget, Inexpressible, MemoizedFit
 from gateway.dialects.tool_schemas import as_2020_12, object_at_top
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -121,7 +121,7 @@ NODE: dict[str, Any] = {"type": "object", "properties": {"next": {"$ref": "#/$de
     ],
 )
 def test_a_schema_that_means_more_than_anthropic_can_say(schema: dict[str, Any]) -> None:
-    with pytest.raises(Unsayable):
+    with pytest.raises(Inexpressible):
         anthropic.enforceable(schema)
 
 
@@ -328,7 +328,7 @@ def test_no_schema_breaks_the_gateway(schema: dict[str, Any]) -> None:
     openai.strict(schema)
     try:
         written, _ = anthropic.enforceable(schema)
-    except Unsayable:
+    except Inexpressible:
         return
     finally:
         assert json.dumps(schema) == before
@@ -349,7 +349,7 @@ def test_walks_are_bounded() -> None:
     deep: dict[str, Any] = TEXT
     for _ in range(95):
         deep = {"type": "object", "properties": {"a": deep}}
-    with pytest.raises(Unsayable):
+    with pytest.raises(Inexpressible):
         anthropic.enforceable(deep)
     assert gemini.of_tool(deep)[0]["type"] == "object"
     # Each doubles the one before.
@@ -358,15 +358,15 @@ def test_walks_are_bounded() -> None:
         ref = {"$ref": f"#/properties/p{number}"}
         doubling["properties"][f"p{number + 1}"] = {"type": "object", "properties": {"a": ref, "b": ref}}
     for fit in (anthropic.enforceable, gemini.readable):
-        with pytest.raises(Unsayable):
+        with pytest.raises(Inexpressible):
             fit(doubling)
     merging = {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}
-    with pytest.raises(Unsayable):
+    with pytest.raises(Inexpressible):
         anthropic.enforceable(merging)
     object_at_top(merging, Budget())
     halves = {f"p{n}": {"allOf": [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(50)}
     for fit in (anthropic.enforceable, gemini.readable, anthropic.of_tool):
-        with contextlib.suppress(Unsayable):
+        with contextlib.suppress(Inexpressible):
             fit({"allOf": [{"$ref": "#/$defs/p0"}], "$defs": {**halves, "p50": closed(a=TEXT)}})
     chain: dict[str, Any] = {f"d{n}": closed(a={"$ref": f"#/$defs/d{n + 1}"}) for n in range(3000)}
     chained = {"$ref": "#/$defs/d0", "$defs": {**chain, "d3000": closed(a=TEXT)}}
@@ -379,7 +379,7 @@ def test_walks_are_bounded() -> None:
 def test_what_is_kept_is_bounded() -> None:
     made = []
 
-    @Remembered
+    @MemoizedFit
     def fit(schema: dict[str, Any], budget: Budget) -> dict[str, Any]:
         made.append(schema)
         return {**schema, "fitted": True}

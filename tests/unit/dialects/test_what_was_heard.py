@@ -9,7 +9,7 @@ from contract.errors import UpstreamError
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
-from gateway.simulator.answers import Answer, Asked, Tokens
+from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
 from gateway.simulator.wire_anthropic import AnthropicWire
 from gateway.simulator.wire_gemini import GeminiWire
@@ -22,7 +22,7 @@ PAIRS = [
     (GeminiGenerate(), GeminiWire(), 3),
 ]
 every = pytest.mark.parametrize(("dialect", "wire", "events"), PAIRS, ids=["openai", "anthropic", "gemini"])
-SAID = Answer(words=["one", " two", " three"])
+SAID = SimulatedAnswer(words=["one", " two", " three"])
 
 
 @every
@@ -33,7 +33,7 @@ def test_words_before_an_error_come_with_it(
     events: int,
     end: str,
 ) -> None:
-    frames = wire.events(Asked(model="m", stream=True), SAID, Tokens(5, 3), Behaviour({}))
+    frames = wire.events(SimulatedRequest(model="m", stream=True), SAID, Tokens(5, 3), Behaviour({}))
     last = wire.error_event() if end == "error" else b'data: {"broken": \n\n'
     reader = dialect.reply_reader(stream=True)
     with pytest.raises(UpstreamError) as raised:
@@ -45,7 +45,7 @@ def test_words_before_an_error_come_with_it(
 def test_no_usage_is_not_a_usage_of_nothing() -> None:
     wire, dialect = AnthropicWire("2023-06-01"), AnthropicMessages()
     silent = Behaviour({"nousage": -1})
-    asked = Asked(model="m", stream=True)
+    asked = SimulatedRequest(model="m", stream=True)
     reader = dialect.reply_reader(stream=True)
     deltas = reader.feed(b"".join(wire.events(asked, SAID, Tokens(5, 3), silent)))
     assert {delta.usage for delta in [*deltas, *reader.finish()]} == {None}

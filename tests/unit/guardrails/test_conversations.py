@@ -9,25 +9,25 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from redis.asyncio import Redis
 
-from guardrails.masking.conversations import Conversations, KeepsRows, MemoryRows, RedisRows
+from guardrails.masking.conversations import Conversations, MemoryRows, RedisRows, RowStore
 from tests.services import RedisServer
 
 SECRET = b"a secret of thirty-two bytes....."
 VALUES = {"EMAIL_AAAAAA": "jane.doe@example.org", "PERSON_BBBBBB": "Zoë \udc80"}
 
 
-Run = Callable[[Callable[[KeepsRows], Awaitable[None]]], None]
+Run = Callable[[Callable[[RowStore], Awaitable[None]]], None]
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest) -> Run:
-    def in_memory(body: Callable[[KeepsRows], Awaitable[None]]) -> None:
+    def in_memory(body: Callable[[RowStore], Awaitable[None]]) -> None:
         async def main() -> None:
             await body(MemoryRows())
 
         asyncio.run(main())
 
-    def in_redis(body: Callable[[KeepsRows], Awaitable[None]]) -> None:
+    def in_redis(body: Callable[[RowStore], Awaitable[None]]) -> None:
         async def main() -> None:
             server: RedisServer = request.getfixturevalue("redis")
             client = Redis.from_url(server.url)
@@ -43,7 +43,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def test_what_was_saved_is_loaded_and_nothing_of_another(run: Run) -> None:
-    async def body(rows: KeepsRows) -> None:
+    async def body(rows: RowStore) -> None:
         kept = Conversations(rows, SECRET, 60)
         await kept.save("bot\0one", VALUES)
         await kept.save("bot\0one", {"PHONE_CCCCCC": "+49 171 2345678"})
@@ -56,7 +56,7 @@ def test_what_was_saved_is_loaded_and_nothing_of_another(run: Run) -> None:
 
 
 def test_it_is_forgotten(run: Run) -> None:
-    async def body(rows: KeepsRows) -> None:
+    async def body(rows: RowStore) -> None:
         kept = Conversations(rows, SECRET, 0.05)
         await kept.save("bot\0one", VALUES)
         await asyncio.sleep(0.1)

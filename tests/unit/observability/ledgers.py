@@ -14,7 +14,7 @@ from contract.attempt import Attempt
 from contract.caller import Caller
 from contract.deltas import Usage
 from contract.exchange import Exchange, Outcome, Step
-from contract.messages import Loss
+from contract.messages import DroppedParam
 from contract.trace_context import new_span_id
 
 SECRETS = ("sk-secret", "my phone number", "the caller's own words")
@@ -59,7 +59,7 @@ def ledger(outcome: Outcome = "ok", status: int = 200, traceparent: str = "", at
             message=SECRETS[0],
             span_id=new_span_id(),
             chosen=last and outcome == "ok",
-            losses=(Loss("top_k", "x"),),
+            losses=(DroppedParam("top_k", "x"),),
         )
         exchange.attempts.append(attempt)
     if outcome == "ok":

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers.http import ConnectionPool
 from gateway.providers.proxied import ProxiedPool
 from gateway.providers.response import Response
@@ -122,7 +122,7 @@ def test_a_cut_body_is_never_a_clean_end(kind: Kind, data: bytes) -> None:
         async with Upstream(answer(data, close=True)) as upstream:
             pool = kind(upstream.url)
             response = await call(pool)
-            with pytest.raises(CutShort):
+            with pytest.raises(IncompleteReply):
                 await read(response)
             await pool.close()
 

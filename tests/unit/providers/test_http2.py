@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from contract.attempt import Attempt
 from contract.egress import read_proxy
-from contract.errors import ConnectFailed, CutShort, MalformedReply, Overloaded, TimedOut
+from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers import http2_connection
 from gateway.providers.goaway import GoAway, GoAwayReader
 from gateway.providers.http2 import Http2Pool
@@ -246,7 +246,7 @@ def test_a_connection_that_has_gone_quiet_takes_no_more_calls(place: Place, monk
     run(main)
 
 
-@pytest.mark.parametrize(("begun", "error"), [(True, CutShort), (False, ConnectFailed)])
+@pytest.mark.parametrize(("begun", "error"), [(True, IncompleteReply), (False, ConnectFailed)])
 def test_a_stream_that_the_server_resets(place: Place, begun: bool, error: type[Exception]) -> None:
     async def play(asked: Asked) -> None:
         if begun:
@@ -344,7 +344,7 @@ def test_a_dead_kept_connection_is_replaced_once(place: Place) -> None:
     run(main)
 
 
-@pytest.mark.parametrize(("begun", "error"), [(True, CutShort), (False, ConnectFailed)])
+@pytest.mark.parametrize(("begun", "error"), [(True, IncompleteReply), (False, ConnectFailed)])
 def test_a_connection_that_is_lost(place: Place, begun: bool, error: type[Exception]) -> None:
     async def play(asked: Asked) -> None:
         if begun:
@@ -382,7 +382,7 @@ def test_answers_are_bounded(place: Place) -> None:
 
     async def main() -> None:
         async with serving(place, play, max_answer=1_000_000) as (upstream, pool):
-            with pytest.raises(MalformedReply, match="max_answer"):
+            with pytest.raises(MalformedReply, match="max_response"):
                 await read(await call(pool))
             await upstream.asked[0].reset.wait()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from contract.sources import Item
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
-from rag.source import Before, Source
+from rag.source import PreviousIndex, Source
 from rag.sqlite_store import SqliteStore
 from tests.unit.rag.letters import LetterVectors
 
@@ -117,7 +117,7 @@ def test_a_source_that_is_reloaded_hands_over(tmp_path: Path) -> None:
 
         new = HeldVectors("new")
         second = opened(tmp_path, new)
-        await second.start(Before(first.collection, release))
+        await second.start(PreviousIndex(first.collection, release))
         assert second.serving is first.collection
         assert await best(second, "aa") == "a"
         await second.add([Item("d", partial(_load, "dddd"))])

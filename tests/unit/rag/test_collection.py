@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.sources import Item, Origin
-from rag import vectors_index
+from rag import vector_index
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.fuse import by_ranks, ranked, weighted
-from rag.ingest import Report, embed, keep
+from rag.ingest import IngestReport, embed, keep
 from rag.postgres_store import PostgresStore
 from rag.source import Source
 from rag.sqlite_store import SqliteStore
@@ -59,7 +59,7 @@ async def collection(folder: Path, vectors: LetterVectors | None = None, search:
     return made
 
 
-async def kept(made: Collection, docs: Docs, *, whole: bool = False) -> Report:
+async def kept(made: Collection, docs: Docs, *, whole: bool = False) -> IngestReport:
     report = await keep(made.store, items(docs), Chunking(), whole=whole)
     if made.embedder is not None:
         report.embedded = await embed(made.store, made.embedder)
@@ -223,7 +223,7 @@ def test_a_broken_document_is_reported_and_the_rest_goes_on(tmp_path: Path) -> N
 
 
 def test_a_large_partition_is_built_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors_index, "FLAT_LIMIT", 200)
+    monkeypatch.setattr(vector_index, "FLAT_LIMIT", 200)
     rng = np.random.default_rng(0)
     docs: Docs = {f"{n}.md": ("".join(chr(97 + i) for i in rng.integers(0, 26, 60)), ()) for n in range(600)}
 

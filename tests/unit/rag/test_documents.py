@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rag.chunk import Block, chunk
 from rag.chunkers import Chunking, cut
-from rag.documents.reading import SUFFIXES, Unreadable, read
+from rag.documents.reading import SUFFIXES, UnreadableFile, read
 
 
 def pdf(*pages: str) -> bytes:
@@ -94,7 +94,7 @@ def test_excel_and_csv_say_their_columns() -> None:
 
 def test_a_media_type_will_do_for_a_name() -> None:
     assert read("page", b"<h1>Pump</h1><p>drips</p>", "text/html; charset=utf-8")[0] == "Pump\n\ndrips"
-    with pytest.raises(Unreadable, match="nothing here reads"):
+    with pytest.raises(UnreadableFile, match="nothing here reads"):
         read("page", b"", "image/png")
 
 
@@ -103,7 +103,7 @@ def test_a_media_type_will_do_for_a_name() -> None:
 def test_broken_files_are_unreadable_and_nothing_worse(suffix: str, data: bytes) -> None:
     try:
         text, blocks = read(f"a{suffix}", data)
-    except Unreadable:
+    except UnreadableFile:
         return
     assert all(0 <= block.start <= block.end <= len(text) for block in blocks)
 
@@ -139,5 +139,5 @@ def test_an_archive_that_would_be_huge_is_not_unpacked() -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", b" " * (257 * 1024 * 1024))
-    with pytest.raises(Unreadable, match="unpacked"):
+    with pytest.raises(UnreadableFile, match="unpacked"):
         read("bomb.docx", out.getvalue())

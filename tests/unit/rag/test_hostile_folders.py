@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.chunkers import Chunking
-from rag.documents.reading import Unreadable, load_file, read
+from rag.documents.reading import UnreadableFile, load_file, read
 from rag.encodings import clean, decoded
 from rag.folder import folder_items
 from rag.ingest import keep
@@ -38,7 +38,7 @@ def test_links_that_lead_out_are_errors_and_those_within_are_read(tmp_path: Path
     assert sorted(loads) == ["a.md", "b.md", "c.txt"]
     assert loads["a.md"]()[0] == b"Lions."
     for name in ("b.md", "c.txt"):
-        with pytest.raises(Unreadable, match="leads out of the folder"):
+        with pytest.raises(UnreadableFile, match="leads out of the folder"):
             loads[name]()
 
 

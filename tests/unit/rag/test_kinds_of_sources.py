@@ -11,7 +11,7 @@ import pytest
 
 from contract.caller import Caller
 from contract.passages import Passage
-from rag.conformance import DocumentSourceConformance, Lent, LiveSourceConformance, ToolConformance
+from rag.conformance import DocumentSourceConformance, FakeServices, LiveSourceConformance, ToolConformance
 from rag.folder import FolderConfig
 from rag.tables.sql import SqlConfig
 from rag.tools.http import HttpToolConfig
@@ -77,8 +77,8 @@ class TestSourceTool(ToolConformance):
     calls = (({"query": "How long?"}, "Three years"),)
     refused = ({}, {"query": ""})
 
-    def lent(self) -> Lent:
-        return Lent({"manuals": Manuals()})
+    def lent(self) -> FakeServices:
+        return FakeServices({"manuals": Manuals()})
 
 
 class TestHttpTool(ToolConformance):

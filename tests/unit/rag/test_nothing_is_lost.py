@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rag.documents.markdown import tables_said
 from rag.documents.naming import Row, form_of
-from rag.documents.pieces import Pieces
+from rag.documents.pieces import TextBuilder
 from rag.documents.rows import add_rows
 from rag.html_text import html_blocks
 from tests.reports.files import paragraph, said, word
@@ -38,7 +38,7 @@ TABLES = st.lists(st.lists(WORDS, max_size=6), max_size=12)
 
 @given(TABLES, st.booleans())
 def test_every_cell_is_said(table: list[list[str]], named: bool) -> None:
-    pieces = Pieces()
+    pieces = TextBuilder()
     add_rows(pieces, [Row(at, cells, named=named and at == 1) for at, cells in enumerate(table, 1)])
     text, blocks = pieces.done()
     for cell in {cell for cells in table for cell in cells if cell}:

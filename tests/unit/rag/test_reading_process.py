@@ -29,7 +29,7 @@ from rag.chunkers import Chunking
 from rag.documents import rows
 from rag.documents.chunking import chunks_of
 from rag.documents.process import Readers
-from rag.documents.reading import Unreadable, read
+from rag.documents.reading import UnreadableFile, read
 from rag.documents.worker import MB, Limits
 from rag.html_text import html_blocks
 from rag.markup import tokens
@@ -218,7 +218,7 @@ def test_hostile_files_are_read_or_refused_within_the_limits() -> None:
             assert any("zebra" in each.searched for each in found), what
         for what, (name, make, words) in REFUSED.items():
             limits = SMALL if "MB" in words else Limits()
-            with pytest.raises(Unreadable, match=re.escape(words) or None):
+            with pytest.raises(UnreadableFile, match=re.escape(words) or None):
                 raise AssertionError((what, (await chunks(readers, name, make(), limits))[:2]))
             # The next file is read as if nothing had been.
             assert (await chunks(readers, "b.md", b"lions"))[0].text == "lions"
@@ -230,11 +230,11 @@ def test_hostile_files_are_read_or_refused_within_the_limits() -> None:
 @pytest.mark.guarantee("files", OWN)
 def test_time_memory_and_size_are_errors_that_name_the_limit() -> None:
     async def body(readers: Readers) -> None:
-        with pytest.raises(Unreadable, match=r"longer than 0.001 s \(read.timeout\)"):
+        with pytest.raises(UnreadableFile, match=r"longer than 0.001 s \(read.timeout\)"):
             await chunks(readers, "a.md", b"zebra", Limits(timeout_s=0.001))
-        with pytest.raises(Unreadable, match=r"larger than 1 MB \(read.size\)"):
+        with pytest.raises(UnreadableFile, match=r"larger than 1 MB \(read.size\)"):
             await chunks(readers, "a.md", b"x" * (MB + 1), Limits(size_bytes=MB))
-        with pytest.raises(Unreadable, match=r"\(read.memory\)|ends the process"):
+        with pytest.raises(UnreadableFile, match=r"\(read.memory\)|ends the process"):
             await chunks(readers, "a.md", b"x y\n\n" * 5_000_000, msgspec.structs.replace(SMALL, chunks=10**9))
         assert (await chunks(readers, "a.md", b"zebra"))[0].text == "zebra"
 
@@ -272,7 +272,7 @@ def test_nobody_gets_all_processes_and_closing_ends_them() -> None:
         pids = readers.processes
         readers.close()
         done = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(each, (Unreadable, asyncio.CancelledError)) for each in done)
+        assert all(isinstance(each, (UnreadableFile, asyncio.CancelledError)) for each in done)
         for pid in pids:
             with pytest.raises(ProcessLookupError):
                 while True:
@@ -399,7 +399,7 @@ def test_a_single_row_is_text_and_rows_beyond_the_bound_are_an_error(monkeypatch
     assert read("a.csv", b"The only line, about ocelots\n")[0] == "The only line; about ocelots"
     monkeypatch.setattr(rows, "MAX_CELLS", 7)
     assert read("a.csv", b"a,b\n1,2\n3,4\n")[0]
-    with pytest.raises(Unreadable, match="7 cells"):
+    with pytest.raises(UnreadableFile, match="7 cells"):
         read("a.csv", b"a,b\n1,2\n3,4\n5,6\n")
 
 
@@ -433,6 +433,6 @@ def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         (page,) = web_items([f"http://127.0.0.1:{server.server_port}/"])
         assert page.load()[0] == b"<p>zebra</p>"
         monkeypatch.setattr(web, "TIMEOUT_S", -1.0)
-        with pytest.raises(Unreadable, match="within"):
+        with pytest.raises(UnreadableFile, match="within"):
             page.load()
         server.shutdown()

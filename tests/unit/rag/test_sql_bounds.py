@@ -21,7 +21,7 @@ from contract.messages import ChatRequest
 from contract.passages import Passage
 from contract.work import WorkPool
 from rag.tables.columns import Allowed, Dialect, SqlRefused
-from rag.tables.engines import Engine, FilesEngine, QueryFailed, Rows, SqliteEngine
+from rag.tables.engines import FilesEngine, QueryFailed, Rows, SqliteEngine, TableEngine
 from rag.tables.proving import Prover
 from rag.tables.rows import MAX_BYTES, MAX_VALUE, Column, taken
 from rag.tables.safety import prove
@@ -48,7 +48,7 @@ def _files(folder: Path, pool: WorkPool | None = None) -> FilesEngine:
     return FilesEngine({"orders": folder / "orders.csv"}, pool)
 
 
-def _engine(dialect: Dialect, folder: Path, pool: WorkPool | None = None) -> Engine:
+def _engine(dialect: Dialect, folder: Path, pool: WorkPool | None = None) -> TableEngine:
     return _sqlite(folder, pool) if dialect == "sqlite" else _files(folder, pool)
 
 
@@ -163,7 +163,7 @@ class _Stuck:
         """Nothing to close."""
 
 
-def _asked(engine: Engine, *said: str) -> tuple[Passage | None, Exchange, list[str]]:
+def _asked(engine: TableEngine, *said: str) -> tuple[Passage | None, Exchange, list[str]]:
     """What a source makes of a model's answers, and what the model was told."""
     told: list[str] = []
 
@@ -211,7 +211,7 @@ def test_thoughts_before_the_query_are_left_out(said: str, tmp_path: Path) -> No
     assert "3000" in source_said.text
 
 
-def _asked_slowly(engine: Engine, said: str) -> Passage | None:
+def _asked_slowly(engine: TableEngine, said: str) -> Passage | None:
     async def run() -> Passage | None:
         source = TableSource("shop", engine, "writer", {}, timeout_s=20.0)
         await source.start()

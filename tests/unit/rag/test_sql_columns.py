@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contract.exchange import Exchange
 from contract.messages import ChatRequest
-from rag.tables.engines import Engine, FilesEngine, QueryFailed, SqliteEngine
+from rag.tables.engines import FilesEngine, QueryFailed, SqliteEngine, TableEngine
 from rag.tables.rows import Column, Rows
 from rag.tables.safety import Allowed, Dialect, SqlRefused, prove
 from rag.tables.source import TableSource
@@ -89,7 +89,7 @@ def _files(folder: Path) -> FilesEngine:
     return FilesEngine({name: folder / f"{name}.csv" for name in ("orders", "Customers", "secrets")})
 
 
-def _engine(dialect: Dialect, folder: Path) -> Engine:
+def _engine(dialect: Dialect, folder: Path) -> TableEngine:
     return _sqlite(folder) if dialect == "sqlite" else _files(folder)
 
 

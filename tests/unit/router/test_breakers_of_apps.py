@@ -14,8 +14,8 @@ from contract.caller import Caller
 from contract.errors import (
     ConnectFailed,
     CredentialRefused,
-    CutShort,
     EmptyAnswer,
+    IncompleteReply,
     MalformedReply,
     Overloaded,
     OwnLimitReached,
@@ -30,31 +30,33 @@ from contract.patience import Timeouts
 from contract.unsettled import Transcript
 from router.blame import blame, longest
 from router.breaker import PROBE_S
-from router.health import MOST_RECORDS, HealthBook, Permit, Scope, TargetHealth
+from router.health import MOST_RECORDS, HealthBook, HealthScope, Permit, TargetHealth
 from router.policy import BreakerPolicy, RetryPolicy, TargetPolicy
 from router.strategy import order_targets
 from tests.unit.router.scripted import REQUEST, Stage, ends, fails, play, says
 
 POLICY = BreakerPolicy(failures=4, window_s=30, cooldown_s=5)
-ONE, OTHER, THIRD = Scope("one", "quick"), Scope("other", "quick"), Scope("third", "quick")
+ONE, OTHER, THIRD = HealthScope("one", "quick"), HealthScope("other", "quick"), HealthScope("third", "quick")
 
 alone = pytest.mark.guarantee("breakers", "What one app's requests bring about holds a target back for that app alone")
 returns = pytest.mark.guarantee("breakers", "A target is used again within seconds of its recovery")
 bounded = pytest.mark.guarantee("breakers", "A target that is down is tried at growing pauses, one request at a time")
 
 
-def entered(health: TargetHealth, now: float, scope: Scope, last_resort: bool = False) -> Permit:
+def entered(health: TargetHealth, now: float, scope: HealthScope, last_resort: bool = False) -> Permit:
     permit = health.enter(now, POLICY, scope, last_resort=last_resort)
     assert permit is not None
     return permit
 
 
-def fail(health: TargetHealth, now: float, scope: Scope, times: int = 1, error: UpstreamError | None = None) -> None:
+def fail(
+    health: TargetHealth, now: float, scope: HealthScope, times: int = 1, error: UpstreamError | None = None
+) -> None:
     for _ in range(times):
         entered(health, now, scope, last_resort=True).fail(error or ServerFault("x"), now)
 
 
-def admits(health: TargetHealth, now: float, scope: Scope) -> bool:
+def admits(health: TargetHealth, now: float, scope: HealthScope) -> bool:
     permit = health.enter(now, POLICY, scope)
     if permit is not None:
         permit.release()
@@ -62,7 +64,7 @@ def admits(health: TargetHealth, now: float, scope: Scope) -> bool:
 
 
 @alone
-@given(st.lists(st.sampled_from([ServerFault, CutShort, MalformedReply, EmptyAnswer, Overloaded, RateLimited])))
+@given(st.lists(st.sampled_from([ServerFault, IncompleteReply, MalformedReply, EmptyAnswer, Overloaded, RateLimited])))
 def test_one_app_alone_never_holds_a_target_back_for_others(kinds: list[type[UpstreamError]]) -> None:
     health = TargetHealth("a/m")
     for number, kind in enumerate(kinds):
@@ -140,7 +142,7 @@ def test_a_short_time_limit_counts_for_its_own_model_only() -> None:
     for _ in range(4):
         entered(health, 0, ONE).fail(TimedOut("x", phase="total"), 0, "model")
     assert not admits(health, 0, ONE)
-    assert admits(health, 0, Scope("one", "patient"))
+    assert admits(health, 0, HealthScope("one", "patient"))
     assert admits(health, 0, OTHER)
 
 
@@ -164,7 +166,7 @@ def test_apps_are_remembered_up_to_a_bound() -> None:
     health = TargetHealth("a/m")
     for number in range(3 * MOST_RECORDS):
         # Far apart, so that no outage is seen in them.
-        fail(health, number * 60.0, Scope(f"app-{number}", "quick"))
+        fail(health, number * 60.0, HealthScope(f"app-{number}", "quick"))
     assert len(health.records) == MOST_RECORDS
 
 
@@ -243,7 +245,7 @@ def test_a_deadline_of_its_own_counts_for_its_model_only() -> None:
             assert await stage.ask(policy) == "<TimedOut>"
         health = stage.book.target("a/m")
         assert not admits(health, stage.clock(), ONE)
-        assert admits(health, stage.clock(), Scope("one", "patient"))
+        assert admits(health, stage.clock(), HealthScope("one", "patient"))
 
     play(scene())
 

@@ -10,13 +10,13 @@ import pytest
 from contract.errors import (
     AllTargetsFailed,
     ConnectFailed,
+    ContentRefused,
     ContextWindowExceeded,
     CredentialRefused,
-    CutShort,
     GatehouseError,
+    IncompleteReply,
     Overloaded,
     RateLimited,
-    Refusal,
     RequestRefused,
     RequestTooLarge,
     ServerFault,
@@ -67,7 +67,7 @@ TABLE: list[tuple[str, dict[str, list[Outcome]], str, list[str]]] = [
         ["a first server_error", "a retry server_error", "b fallback server_error", "b retry server_error"],
     ),
     ("a bad request", {"a": [fails(RequestRefused("no"))], "b": []}, "<RequestRefused>", ["a first bad_request"]),
-    ("a refusal", {"a": [fails(Refusal("no"))], "b": []}, "<Refusal>", ["a first refusal"]),
+    ("a refusal", {"a": [fails(ContentRefused("no"))], "b": []}, "<ContentRefused>", ["a first refusal"]),
     ("credentials", {"a": [fails(CredentialRefused("x"))], "b": []}, "ok", ["a first auth", "b fallback ok"]),
     (
         "the window",
@@ -75,8 +75,8 @@ TABLE: list[tuple[str, dict[str, list[Outcome]], str, list[str]]] = [
         "ok",
         ["a first context_window", "b fallback ok"],
     ),
-    ("a cut before the commit", {"a": [breaks(CutShort("x"))], "b": []}, "ok", ["a first cut", "a retry ok"]),
-    ("a cut after it", {"a": [breaks(CutShort("x"), "hal")], "b": []}, "hal<CutShort>", ["a first cut"]),
+    ("a cut before the commit", {"a": [breaks(IncompleteReply("x"))], "b": []}, "ok", ["a first cut", "a retry ok"]),
+    ("a cut after it", {"a": [breaks(IncompleteReply("x"), "hal")], "b": []}, "hal<IncompleteReply>", ["a first cut"]),
     (
         "an empty answer",
         {"a": [ends("stop"), ends("")], "b": []},
@@ -141,7 +141,7 @@ def test_a_declined_answer_falls_back_only_when_asked(finish: str) -> None:
         stage = Stage({"a": [ends(finish)], "b": [says("hi")]})  # type: ignore[arg-type]
         assert await stage.ask(stage.policy(fallback_on_refusal=True)) == "hi"
         assert stage.told() == ["a first refusal", "b fallback ok"]
-        stage = Stage({"a": [fails(Refusal("no"))], "b": [says("hi")]})
+        stage = Stage({"a": [fails(ContentRefused("no"))], "b": [says("hi")]})
         assert await stage.ask(stage.policy(fallback_on_refusal=True)) == "hi"
         assert stage.told() == ["a first refusal", "b fallback ok"]
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from contract.errors import (
     ConnectFailed,
+    ContentRefused,
     CredentialRefused,
-    CutShort,
+    IncompleteReply,
     RateLimited,
-    Refusal,
     RequestRefused,
     ServerFault,
     UnsupportedFeature,
@@ -26,9 +26,9 @@ MAKERS = {
     "rate_limited": lambda: fails(RateLimited("x", retry_after_s=0.5)),
     "empty": lambda: ends("stop"),
     "auth": lambda: fails(CredentialRefused("x")),
-    "cut": lambda: breaks(CutShort("x")),
-    "late cut": lambda: breaks(CutShort("x"), "hi"),
-    "refusal": lambda: fails(Refusal("x")),
+    "cut": lambda: breaks(IncompleteReply("x")),
+    "late cut": lambda: breaks(IncompleteReply("x"), "hi"),
+    "refusal": lambda: fails(ContentRefused("x")),
     "bad_request": lambda: fails(RequestRefused("x")),
     "unsupported": lambda: fails(UnsupportedFeature("x")),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contract.errors import ConnectFailed, CutShort, RequestRefused, ServerFault
+from contract.errors import ConnectFailed, IncompleteReply, RequestRefused, ServerFault
 from contract.unsettled import Unsettled
 from router.policy import RetryPolicy
 from tests.unit.router.scripted import EMBEDDING, Outcome, Stage, breaks, fails, play, says
@@ -126,8 +126,8 @@ def _scripts() -> list[tuple[str, Callable[[Stage, dict[str, Any]], Any], dict[s
     down = ConnectFailed("x")
     return [
         ("straight", _answer, {"a": [says("one", "two", after_s=1)]}, {}),
-        ("retry", _answer, {"a": [fails(down), breaks(CutShort("x")), says("a")], "b": []}, {}),
-        ("cut", _answer, {"a": [breaks(CutShort("x"), "hal")]}, {}),
+        ("retry", _answer, {"a": [fails(down), breaks(IncompleteReply("x")), says("a")], "b": []}, {}),
+        ("cut", _answer, {"a": [breaks(IncompleteReply("x"), "hal")]}, {}),
         ("hedge", _answer, {"a": [says("a", after_s=3)], "b": [says("b", after_s=9)]}, {"hedge_after_s": 2}),
         ("second", _answer, {"a": [says("a", after_s=9)], "b": [says("b", after_s=3)]}, {"hedge_after_s": 2}),
         ("heat", _answer, {"a": [says("a", after_s=4)], "b": [says("b", after_s=2)]}, {"hedge_after_s": 2}),

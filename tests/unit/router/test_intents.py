@@ -24,7 +24,7 @@ from router.intents import classifier
 from router.intents.classifier import train
 from router.intents.decide import Ambiguity, Intent, Router, RoutingPolicy, options_of
 from router.intents.difficulty import ShareLimit, difficulty
-from router.intents.rules import Condition, Rule, first
+from router.intents.rules import RoutingRule, RuleCondition, first
 
 SIZE = 64
 
@@ -84,34 +84,34 @@ def asked(text: str = "What is it?", **more: Any) -> tuple[ChatRequest, Exchange
 @pytest.mark.parametrize(
     ("condition", "holds"),
     [
-        (Condition(apps=("bot",)), True),
-        (Condition(apps=("other",)), False),
-        (Condition(headers={"x-tier": "g*"}), True),
-        (Condition(headers={"x-tier": "silver"}), False),
-        (Condition(headers={"x-absent": "*"}), True),
-        (Condition(metadata={"kind": "a"}), True),
-        (Condition(metadata={"kind": "b"}), False),
-        (Condition(languages=("en",)), True),
-        (Condition(languages=("de", "fr")), False),
-        (Condition(hours=(8 * 60, 18 * 60)), True),
-        (Condition(hours=(22 * 60, 6 * 60)), False),
-        (Condition(hours=(22 * 60, 6 * 60), time_zone="Asia/Tokyo"), False),
-        (Condition(hours=(21 * 60, 6 * 60), time_zone="Asia/Tokyo"), True),
-        (Condition(over=1000), False),
-        (Condition(under=1000), True),
-        (Condition(over=2, under=1000, apps=("bot",)), True),
+        (RuleCondition(apps=("bot",)), True),
+        (RuleCondition(apps=("other",)), False),
+        (RuleCondition(headers={"x-tier": "g*"}), True),
+        (RuleCondition(headers={"x-tier": "silver"}), False),
+        (RuleCondition(headers={"x-absent": "*"}), True),
+        (RuleCondition(metadata={"kind": "a"}), True),
+        (RuleCondition(metadata={"kind": "b"}), False),
+        (RuleCondition(languages=("en",)), True),
+        (RuleCondition(languages=("de", "fr")), False),
+        (RuleCondition(hours=(8 * 60, 18 * 60)), True),
+        (RuleCondition(hours=(22 * 60, 6 * 60)), False),
+        (RuleCondition(hours=(22 * 60, 6 * 60), time_zone="Asia/Tokyo"), False),
+        (RuleCondition(hours=(21 * 60, 6 * 60), time_zone="Asia/Tokyo"), True),
+        (RuleCondition(over=1000), False),
+        (RuleCondition(under=1000), True),
+        (RuleCondition(over=2, under=1000, apps=("bot",)), True),
     ],
 )
-def test_conditions(condition: Condition, holds: bool) -> None:
+def test_conditions(condition: RuleCondition, holds: bool) -> None:
     request, exchange = asked(headers={"x-tier": "gold"}, metadata={"kind": "a"})
     assert condition.holds(request, exchange, NOON) == holds
 
 
 def test_the_first_rule_that_holds_decides() -> None:
     rules = [
-        Rule(Condition(apps=("other",)), Decision("rule", "one")),
-        Rule(Condition(), Decision("rule", "two")),
-        Rule(Condition(), Decision("rule", "three")),
+        RoutingRule(RuleCondition(apps=("other",)), Decision("rule", "one")),
+        RoutingRule(RuleCondition(), Decision("rule", "two")),
+        RoutingRule(RuleCondition(), Decision("rule", "three")),
     ]
     found = first(rules, *asked(), NOON)
     assert found is not None
@@ -196,7 +196,7 @@ def test_what_is_none_of_them_is_declined() -> None:
     policy = RoutingPolicy(intents=INTENTS, out_of_scope=Decision(say="I can't help with that."))
     assert decided(policy, "77 please").by == "out of scope"
     assert decided(policy, "77 please").say == "I can't help with that."
-    assert decided(RoutingPolicy(intents=INTENTS, unsure_below=0.0), "77 please").by == "intent"
+    assert decided(RoutingPolicy(intents=INTENTS, min_confidence=0.0), "77 please").by == "intent"
 
 
 def test_two_that_are_near_each_other_are_asked_back() -> None:
@@ -213,7 +213,8 @@ def test_two_that_are_near_each_other_are_asked_back() -> None:
 
 
 def test_a_second_opinion_decides_what_is_unsure() -> None:
-    policy = RoutingPolicy(intents=INTENTS, unsure_below=1.1, second_opinion="quick", unsure=Decision(model="careful"))
+    careful = Decision(model="careful")
+    policy = RoutingPolicy(intents=INTENTS, min_confidence=1.1, second_opinion="quick", unsure=careful)
     assert decided(policy, "1+2 please", "opening-hours").model == "cheap"
     assert decided(policy, "1+2 please", "'Opening-Hours'.").model == "cheap"
     none = decided(policy, "1+2 please", "NONE")
@@ -292,7 +293,7 @@ def test_strangers_are_unlikely_without_an_outside(monkeypatch: pytest.MonkeyPat
 def test_what_is_more_familiar_is_more_likely_in_scope(
     familiar: list[float], kept: float, one: float, more: float
 ) -> None:
-    scope = classifier.Scope.of(np.array(familiar, dtype=np.float32), kept)
+    scope = classifier.Familiarity.of(np.array(familiar, dtype=np.float32), kept)
     assert 0 <= scope.likely(one) <= scope.likely(one + more) <= 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.conformance import Lent, RouterConformance
+from router.conformance import FakeServices, RouterConformance
 from router.intents.config import IntentsConfig
 from tests.unit.router.test_intents import Directions
 
@@ -37,5 +37,5 @@ class TestIntents(RouterConformance):
         ("2 open", {"name": "hours", "model": "cheap"}),
     )
 
-    def lent(self) -> Lent:
-        return Lent(vectors=Directions())
+    def lent(self) -> FakeServices:
+        return FakeServices(vectors=Directions())

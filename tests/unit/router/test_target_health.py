@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from contract.errors import CutShort, RateLimited, RequestRefused, ServerFault, TimedOut, UpstreamError
+from contract.errors import IncompleteReply, RateLimited, RequestRefused, ServerFault, TimedOut, UpstreamError
 from contract.patience import Timeouts
 from router.breaker import PROBE_S, CallCount
 from router.health import COUNTED, MAX_HOLD_S, HealthBook, Permit, TargetHealth
@@ -197,7 +197,7 @@ def test_a_probe_that_breaks_off_after_its_commit_opens_again_for_longer() -> No
     probe = entered(health, 15)
     probe.commit(16)
     assert health.state(16) == "closed"
-    probe.fail(CutShort("x"), 20)
+    probe.fail(IncompleteReply("x"), 20)
     assert health.until == 20 + 2
 
 

@@ -15,7 +15,7 @@ from gateway.surfaces.conformance import SurfaceConformance, empty_runtime
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.openai import OPENAI, OpenAISurface
 from gateway.surfaces.paths import Paths
-from gateway.surfaces.surface import Fixed, Found, Pattern, Route, Surface, SurfaceParts
+from gateway.surfaces.surface import FixedPath, PathMatch, PathPattern, Route, Surface, SurfaceParts
 
 if TYPE_CHECKING:
     from gateway.surfaces.surface import Endpoint
@@ -32,20 +32,20 @@ class PaperSurface(Surface):
     def routes(self) -> Sequence[Route]:
         """See `Surface.routes`."""
         return (
-            Fixed("/v1/papers", partial(self._say, "kept")),
-            Fixed("/v1/papers", partial(self._say, "listed"), method="GET"),
-            Pattern("/v1/papers/{paper}", self._find, methods=("GET", "DELETE")),
-            Pattern("/v1/papers/{paper}/{page}", self._find_page, methods=("GET",), parts={"page": "[0-9]+"}),
+            FixedPath("/v1/papers", partial(self._say, "kept")),
+            FixedPath("/v1/papers", partial(self._say, "listed"), method="GET"),
+            PathPattern("/v1/papers/{paper}", self._find, methods=("GET", "DELETE")),
+            PathPattern("/v1/papers/{paper}/{page}", self._find_page, methods=("GET",), parts={"page": "[0-9]+"}),
         )
 
-    def _find(self, found: Found) -> Endpoint | None:
+    def _find(self, found: PathMatch) -> Endpoint | None:
         if found.values["paper"] == "lost":
             return None
         if found.values["paper"] == "blank":
             raise InvalidRequest("There is nothing on it", param="paper")
         return partial(self._say, f"{found.method} {found.values['paper']}")
 
-    def _find_page(self, found: Found) -> Endpoint:
+    def _find_page(self, found: PathMatch) -> Endpoint:
         return partial(self._say, f"page {found.values['page']} of {found.values['paper']}")
 
     async def _say(self, what: str, call: HttpCall) -> None:
@@ -119,7 +119,7 @@ def test_what_is_served_is_no_more_told_of_as_missing() -> None:
 
     class BatchSurface(PaperSurface):
         def routes(self) -> Sequence[Route]:
-            return (Fixed("/v1/batches", partial(self._say, "kept")),)
+            return (FixedPath("/v1/batches", partial(self._say, "kept")),)
 
     runtime = empty_runtime()
     before, after = (Paths(runtime, [OpenAISurface, each], None) for each in (PaperSurface, BatchSurface))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import (
+    ContentRefused,
     ContextWindowExceeded,
     CredentialRefused,
     GatehouseError,
@@ -16,7 +17,6 @@ from contract.errors import (
     NotAllowed,
     Overloaded,
     RateLimited,
-    Refusal,
     RequestRefused,
     RequestTooLarge,
     ServerFault,
@@ -38,7 +38,7 @@ INVALID = "invalid_request_error"
         (400, INVALID, "messages: at least one message is required", RequestRefused),
         (400, INVALID, "prompt is too long: 210000 tokens > 200000 maximum", ContextWindowExceeded),
         (400, INVALID, "input length and `max_tokens` exceed context limit: 1 + 2 > 2", ContextWindowExceeded),
-        (400, INVALID, "Output blocked by content filtering policy", Refusal),
+        (400, INVALID, "Output blocked by content filtering policy", ContentRefused),
         (400, INVALID, "Your credit balance is too low to access the API", CredentialRefused),
         (400, "billing_error", "pay", CredentialRefused),
         (401, "authentication_error", "invalid x-api-key: sk-ant-api03-secret", CredentialRefused),

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from contract.errors import (
     CredentialRefused,
-    CutShort,
+    IncompleteReply,
     MalformedReply,
     Overloaded,
     RateLimited,
@@ -113,7 +113,7 @@ def test_a_whole_answer_survives_being_written_and_read(deltas: list[Delta], pla
 @given(answers(), st.integers(0, 99_999))
 def test_a_cut_stream_is_never_a_clean_end(deltas: list[Delta], place: int) -> None:
     data = written(deltas, stream=True)
-    with pytest.raises(CutShort):
+    with pytest.raises(IncompleteReply):
         read(data[: 1 + place % (data.rfind(b"event: message_delta") - 1)], stream=True)
 
 
@@ -309,10 +309,10 @@ TEXT = b'event: content_block_delta\ndata: {"type":"content_block_delta","index"
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", CutShort),
-        (b"<html>login</html>\n\n", CutShort),
-        (frames(START), CutShort),
-        (frames(START, end("end_turn"))[:-9], CutShort),
+        (b"", IncompleteReply),
+        (b"<html>login</html>\n\n", IncompleteReply),
+        (frames(START), IncompleteReply),
+        (frames(START, end("end_turn"))[:-9], IncompleteReply),
         (b"data: {broken\n\n", MalformedReply),
         (b"data: [1]\n\n", MalformedReply),
         (b'data: {"delta": 1}\n\n', MalformedReply),
@@ -342,13 +342,13 @@ def test_bad_ends_of_streams(data: bytes, error: type[UpstreamError]) -> None:
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", CutShort),
+        (b"", IncompleteReply),
         (b"<html>", MalformedReply),
         (b"[]", MalformedReply),
         (b"{}", MalformedReply),
         (b'{"content":5,"stop_reason":"end_turn"}', MalformedReply),
         (b'{"content":[{}],"stop_reason":"end_turn"}', MalformedReply),
-        (b'{"content":[],"stop_reason":null}', CutShort),
+        (b'{"content":[],"stop_reason":null}', IncompleteReply),
         (b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', Overloaded),
         (b'{"error":"no"}', ServerFault),
     ],
@@ -382,7 +382,7 @@ def test_a_failed_stream_says_so_and_does_not_end() -> None:
     asked = msgspec.structs.replace(ASKED, stream=True)
     writer = DIALECT.reply_writer(asked, reply_id="x", raw=True)
     writer.feed([Delta((ChoiceDelta(text="a"),), raw=b"{}", event="content_block_delta")])
-    frame = writer.fail(CutShort("The provider's answer stopped before its end"), "req_1")
+    frame = writer.fail(IncompleteReply("The provider's answer stopped before its end"), "req_1")
     name, _, body = frame.partition(b"\ndata: ")
     assert name == b"event: error"
     assert json.loads(body)["error"]["type"] == "api_error"

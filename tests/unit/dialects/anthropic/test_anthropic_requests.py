@@ -18,8 +18,8 @@ from contract.messages import (
     Audio,
     ChatRequest,
     Document,
+    DroppedParam,
     Image,
-    Loss,
     Message,
     Opaque,
     Reasoning,
@@ -51,7 +51,7 @@ def chat(**fields: Any) -> dict[str, Any]:
     return {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **fields}
 
 
-def write(*messages: Message, version: str = OLD, **changes: Any) -> tuple[dict[str, Any], tuple[Loss, ...]]:
+def write(*messages: Message, version: str = OLD, **changes: Any) -> tuple[dict[str, Any], tuple[DroppedParam, ...]]:
     """The body and what was lost, of a request of OpenAI's dialect unless `changes` say otherwise."""
     asked = msgspec.structs.replace(ASKED, **({"messages": messages} if messages else {}), **changes)
     wire = DIALECT.write_request(asked, WireOptions("m", stream=False, version=version))
@@ -60,7 +60,7 @@ def write(*messages: Message, version: str = OLD, **changes: Any) -> tuple[dict[
     return body, wire.losses
 
 
-def fields_of(losses: tuple[Loss, ...]) -> list[str]:
+def fields_of(losses: tuple[DroppedParam, ...]) -> list[str]:
     return [loss.field for loss in losses]
 
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from contract.deltas import Delta, Usage
 from contract.dialect import InboundCall, WireOptions
 from contract.errors import (
+    ContentRefused,
     ContextWindowExceeded,
     CredentialRefused,
-    CutShort,
     GatehouseError,
+    IncompleteReply,
     InvalidRequest,
     MalformedReply,
     Overloaded,
     RateLimited,
-    Refusal,
     RequestRefused,
     ServerFault,
     TimedOut,
@@ -321,13 +321,13 @@ def test_calls_thoughts_usage_and_metadata_are_read() -> None:
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", CutShort),
+        (b"", IncompleteReply),
         (b"<html>", MalformedReply),
         (b'{"candidates": [{"content"', MalformedReply),
         (b"[1", MalformedReply),
         (b'{"candidates": []}', MalformedReply),
-        (b'{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}', CutShort),
-        (b'{"promptFeedback": {"blockReason": "SAFETY"}}', Refusal),
+        (b'{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}', IncompleteReply),
+        (b'{"promptFeedback": {"blockReason": "SAFETY"}}', ContentRefused),
         (b'{"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}', Overloaded),
         (b'{"error": {"message": "x", "status": "RESOURCE_EXHAUSTED"}}', RateLimited),
     ],
@@ -396,7 +396,7 @@ def test_the_pause_stands_in_the_details() -> None:
         (UnknownModel("x"), 404, "NOT_FOUND"),
         (RateLimited("x"), 429, "RESOURCE_EXHAUSTED"),
         (Overloaded("x"), 503, "UNAVAILABLE"),
-        (CutShort("x"), 502, "INTERNAL"),
+        (IncompleteReply("x"), 502, "INTERNAL"),
         (TimedOut("x", phase="idle"), 504, "DEADLINE_EXCEEDED"),
     ],
 )
@@ -406,7 +406,7 @@ def test_errors_are_written(error: GatehouseError, code: int, status: str) -> No
 
 
 def test_an_error_frame_is_what_the_sdk_raises_on() -> None:
-    data = DIALECT.reply_writer(asked(stream=True), reply_id="r", raw=False).fail(CutShort("x"), "req")
+    data = DIALECT.reply_writer(asked(stream=True), reply_id="r", raw=False).fail(IncompleteReply("x"), "req")
     # google-genai compares the frame's beginning.
     assert data.startswith(b'data: {"error":{"code":502')
     assert data.endswith(b"\r\n\r\n")

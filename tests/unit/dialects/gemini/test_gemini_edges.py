@@ -11,7 +11,7 @@ from google.genai import types as google
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usage
 from contract.dialect import InboundCall, WireOptions
-from contract.errors import InvalidRequest, MalformedReply, Refusal, ServerFault
+from contract.errors import ContentRefused, InvalidRequest, MalformedReply, ServerFault
 from contract.messages import ChatRequest, EmbeddingRequest, Embeddings, Image, Message, Text, Tool, ToolResult
 from gateway.dialects.gemini_generate import (
     GeminiBatchEmbeddings,
@@ -127,7 +127,7 @@ def test_schemas_in_snake_case_with_an_order_and_null_among_the_enum() -> None:
 
 
 def test_a_refused_prompt_with_an_empty_list_of_candidates_is_a_refusal() -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(ContentRefused):
         read_event({"candidates": [], "promptFeedback": {"blockReason": "SAFETY"}})
 
 

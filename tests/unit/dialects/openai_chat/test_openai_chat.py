@@ -14,14 +14,14 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from contract.deltas import ChoiceDelta, Delta, TokenLogprob, Usage
 from contract.dialect import InboundCall, WireOptions
 from contract.errors import (
+    ContentRefused,
     ContextWindowExceeded,
     CredentialRefused,
-    CutShort,
+    IncompleteReply,
     InvalidRequest,
     MalformedReply,
     Overloaded,
     RateLimited,
-    Refusal,
     RequestRefused,
     ServerFault,
     UnsupportedFeature,
@@ -196,7 +196,7 @@ def test_a_cut_stream_is_never_a_clean_end(deltas: list[Delta], place: int) -> N
     end = max(
         data.rfind(f'"finish_reason":"{word}"'.encode()) for word in ("stop", "length", "tool_calls", "content_filter")
     )
-    with pytest.raises((CutShort, MalformedReply)):
+    with pytest.raises((IncompleteReply, MalformedReply)):
         read_stream([data[: place % end]])
 
 
@@ -252,16 +252,16 @@ def test_reasoning_of_other_servers_and_logprobs() -> None:
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", CutShort),
+        (b"", IncompleteReply),
         (b"data: [DONE]\n\n", None),
         (b"data: {broken\n\n", MalformedReply),
         (b"data: [1]\n\n", MalformedReply),
         (b'data: {"choices": 5}\n\n', MalformedReply),
         (b'data: {"error":{"message":"slow down","code":"rate_limit_exceeded"}}\n\n', RateLimited),
         (b'data: {"error":{"message":"boom","type":"server_error"}}\n\n', ServerFault),
-        (b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n', CutShort),
+        (b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n', IncompleteReply),
         (b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n', None),
-        (b"<html>login</html>\n\n", CutShort),
+        (b"<html>login</html>\n\n", IncompleteReply),
     ],
 )
 def test_ends_of_streams(data: bytes, error: type[UpstreamError] | None) -> None:
@@ -275,11 +275,11 @@ def test_ends_of_streams(data: bytes, error: type[UpstreamError] | None) -> None
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", CutShort),
+        (b"", IncompleteReply),
         (b"<html>", MalformedReply),
         (b"{}", MalformedReply),
         (b'{"choices":[]}', MalformedReply),
-        (b'{"choices":[{"message":{"content":"a"}}]}', CutShort),
+        (b'{"choices":[{"message":{"content":"a"}}]}', IncompleteReply),
         (b'{"error":{"message":"x","code":"503"}}', Overloaded),
         (b'{"error":"no"}', ServerFault),
     ],
@@ -297,7 +297,7 @@ def test_ends_of_whole_answers(body: bytes, error: type[UpstreamError]) -> None:
         (400, {"message": "bad", "param": "messages"}, RequestRefused),
         (400, {"message": "too long", "code": "context_length_exceeded"}, ContextWindowExceeded),
         (400, {"message": "This model's maximum context length is 8192 tokens"}, ContextWindowExceeded),
-        (400, {"message": "no", "code": "content_filter"}, Refusal),
+        (400, {"message": "no", "code": "content_filter"}, ContentRefused),
         (401, {"message": "Incorrect API key provided: sk-secret"}, CredentialRefused),
         (403, {"message": "no"}, CredentialRefused),
         (404, {"message": "no model"}, UpstreamNotFound),
@@ -346,7 +346,7 @@ def test_a_failed_stream_says_so_and_does_not_end() -> None:
     asked = msgspec.structs.replace(ASKED, stream=True)
     writer = DIALECT.reply_writer(asked, reply_id="x", raw=True)
     writer.feed([Delta((ChoiceDelta(text="a"),), raw=b'{"choices":[]}')])
-    frame = writer.fail(CutShort("The provider's answer stopped before its end"), "req_1")
+    frame = writer.fail(IncompleteReply("The provider's answer stopped before its end"), "req_1")
     assert json.loads(frame.removeprefix(b"data: "))["error"]["code"] == "upstream_cut"
     assert b"[DONE]" not in frame
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.02
 
 
-class Opening:
+class EarlyFrame:
     """Given to the dispatch, which calls it with the first delta that comes before the commit.
 
     Where nothing at all has come for as long as a silent stream is left without a sign of life, it sends the headers

@@ -30,7 +30,7 @@ class Actor(msgspec.Struct, frozen=True):
     role: Role
 
 
-class AdminPlane:
+class AdminService:
     """One process's. `config` gives what serves now, so keys and roles follow a reload."""
 
     def __init__(self, runtime: Runtime, config: Callable[[], Config], reload: Callable[[], Awaitable[bool]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class AccountsState(msgspec.Struct, frozen=True):
+class AccessState(msgspec.Struct, frozen=True):
     """How the ledger and the keys are doing: for whoever watches."""
 
     ledger_waiting_bytes: int = 0

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from fastapi import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from gateway.admin.plane import AdminPlane
+    from gateway.admin.service import AdminService
 
 # Bodies are names and options; nothing that an administrator says is longer.
 MAX_BODY = 1_000_000
 
 
-class Door:
+class AuthMiddleware:
     """ASGI middleware: the actor is `request.state.actor` behind it."""
 
     def __init__(
-        self, app: ASGIApp, plane: AdminPlane, refuse: Callable[[Request, Exception], Awaitable[Response]]
+        self, app: ASGIApp, plane: AdminService, refuse: Callable[[Request, Exception], Awaitable[Response]]
     ) -> None:
         """`refuse` writes an error's answer."""
         self._app = app

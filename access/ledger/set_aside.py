@@ -18,7 +18,7 @@ from typing import IO, Any, TypeAlias
 
 import structlog
 
-from access.ledger.lines import Unreadable
+from access.ledger.lines import UnreadableLine
 
 SUFFIX = ".undecodable"
 # What 0.1.0 left of a damaged journal: all of it, the lines that it had brought to the database too.
@@ -28,7 +28,7 @@ _AT_ONCE = 1 << 20
 Stat: TypeAlias = tuple[int, int, int]
 
 
-class Aside:
+class SetAsideLines:
     """What is kept aside in a folder that all processes of a machine share."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +47,7 @@ class Aside:
         """For people."""
         return f"{self._folder}/*{SUFFIX}"
 
-    def keep(self, journal: Path, lines: Sequence[Unreadable]) -> None:
+    def keep(self, journal: Path, lines: Sequence[UnreadableLine]) -> None:
         """Adds lines of a journal, and logs it. Equal lines are there once. Raises `OSError`, and then adds none."""
         if not lines:
             return

@@ -26,7 +26,7 @@ LATE_S = 0.02
 MOST_WAITS = 4
 
 
-class NotAsked(Unreachable):
+class NotSent(Unreachable):
     """It was not even sent: nothing can have come of it."""
 
 
@@ -40,7 +40,7 @@ class _Call:
         self.answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
 
-class ScriptLine:
+class ScriptConnection:
     """One process's. After a failure nothing is asked for `pause_s`; `failed` hears of it."""
 
     def __init__(self, redis: Redis, deadline_s: float, pause_s: float, failed: Callable[[], None]) -> None:
@@ -61,7 +61,7 @@ class ScriptLine:
     async def run(self, script: str, keys: Sequence[str], numbers: Sequence[Any]) -> list[Any]:
         """What the script says. Raises `Unreachable`."""
         if self.paused:
-            raise NotAsked("Redis failed a moment ago")
+            raise NotSent("Redis failed a moment ago")
         call = _Call(script, keys, numbers)
         self._waiting.append(call)
         if self._sending is None:
@@ -71,7 +71,7 @@ class ScriptLine:
     async def ask(self, act: Callable[[], Awaitable[T]]) -> T:
         """The same for whatever else is asked."""
         if self.paused:
-            raise NotAsked("Redis failed a moment ago")
+            raise NotSent("Redis failed a moment ago")
         try:
             answer = await self._patiently(act)
         except Exception as error:
@@ -91,7 +91,7 @@ class ScriptLine:
                 except Unreachable as error:
                     _tell(batch, error)
                     waiting, self._waiting = self._waiting, []
-                    _tell(waiting, NotAsked("Redis failed a moment ago"))
+                    _tell(waiting, NotSent("Redis failed a moment ago"))
                     return
                 for call, answer in zip(batch, answers, strict=True):
                     if not call.answer.done():

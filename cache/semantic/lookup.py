@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cache.semantic.nearest import Candidate
+    from cache.semantic.nearest import QuestionCandidate
 
 
-class Look(msgspec.Struct):
+class SemanticLookup(msgspec.Struct):
     """One look-up. `give` says that the candidate's answer may be given."""
 
     question: str
     partition: str
     version: str
     vector: NDArray[np.float32]
-    candidate: Candidate | None
+    candidate: QuestionCandidate | None
     give: bool

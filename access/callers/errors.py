@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-class NotThere(LookupError):
+class NotFound(LookupError):
     """What was named does not exist."""
 
 
-class InTheWay(ValueError):
+class Conflict(ValueError):
     """Something else must be changed first."""

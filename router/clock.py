@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 
-class Clockwork(msgspec.Struct, frozen=True):
+class ClockAndRandom(msgspec.Struct, frozen=True):
     """`clock` gives monotonic seconds, the ledger's own (`time.perf_counter`); `sleep` takes seconds."""
 
     clock: Callable[[], float]

@@ -42,7 +42,7 @@ def _mended(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-class Letters:
+class SurrogateJoiner:
     """Joins the halves of one stream."""
 
     __slots__ = ("_waiting",)

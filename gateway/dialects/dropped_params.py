@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract.errors import UnsupportedFeature
 from contract.held import check_held
-from contract.messages import Loss
+from contract.messages import DroppedParam
 
 if TYPE_CHECKING:
     from contract.endpoint import Unsupported
@@ -32,14 +32,14 @@ _OBJECTS = frozenset(
 )
 
 
-class Losses:
+class DroppedParams:
     """Collects losses while one request is written."""
 
     __slots__ = ("_found", "_policy")
 
     def __init__(self, policy: Unsupported) -> None:
         self._policy = policy
-        self._found: list[Loss] | None = None
+        self._found: list[DroppedParam] | None = None
 
     def add(self, field: str, reason: str) -> None:
         """Something that would change the answer. Raises `UnsupportedFeature` when the policy is to refuse."""
@@ -51,12 +51,12 @@ class Losses:
         """Something said in other words: recorded, never refused."""
         if self._found is None:
             self._found = []
-        self._found.append(Loss(field, reason))
+        self._found.append(DroppedParam(field, reason))
 
     def add_extras(self, extra: dict[str, Any], where: str = "") -> None:
         """Fields that only the dialect of the request knows. One that is null, or at its default, asks for nothing.
 
-        Raises `HeldElsewhere` for a field of the request's own (`where` is empty) that names what a provider holds.
+        Raises `HeldByOtherProvider` for a top-level field (`where` is empty) that refers to state held by a provider.
         """
         for key, value in extra.items():
             if value is None or (key in _DEFAULTS and _DEFAULTS[key] == value):
@@ -72,6 +72,6 @@ class Losses:
             else:
                 self.add(where + key, "unknown to the target's dialect")
 
-    def all(self) -> tuple[Loss, ...]:
+    def all(self) -> tuple[DroppedParam, ...]:
         """What was found, in order."""
         return tuple(self._found) if self._found else ()

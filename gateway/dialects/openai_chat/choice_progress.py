@@ -8,7 +8,7 @@ import msgspec
 
 from contract.deltas import ChoiceDelta
 from gateway.dialects import google, signatures
-from gateway.dialects.foreign import Unsaid, kind_of, note_for, picture_of, words_instead
+from gateway.dialects.foreign import OmittedParts, kind_of, note_for, picture_of, words_instead
 from gateway.dialects.openai_chat.annotations import write_annotation
 from gateway.dialects.quotes import MOST_QUOTES
 
@@ -20,7 +20,7 @@ _OTHERS = frozenset(
 _THOUGHTS = "_thoughts"
 
 
-class Told:
+class ChoiceProgress:
     """One choice under way. `text` is what the last piece adds to its words."""
 
     __slots__ = (
@@ -28,7 +28,7 @@ class Told:
         "_unsaid", "custom", "text", "thoughts_name",
     )  # fmt: skip
 
-    def __init__(self, unsaid: Unsaid) -> None:
+    def __init__(self, unsaid: OmittedParts) -> None:
         self._unsaid = unsaid
         self._said: list[str] = []
         self._length = 0

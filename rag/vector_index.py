@@ -29,7 +29,7 @@ _TRAINING_A_LIST = 50
 _GRAPH_DEGREE = 32
 
 
-class VectorsIndex:
+class VectorIndex:
     """All partitions' vectors. Changed by one thread at a time, searched by any."""
 
     def __init__(self, dimensions: int, kind: Kind = "auto") -> None:

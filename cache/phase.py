@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from cache.cacheable import reason_not_to
-from cache.entry import Entry, KeptReply, entry_of, storable, text_mark, unpack
+from cache.entry import CacheEntry, KeptReply, entry_of, storable, text_mark, unpack
 from cache.key import request_key
 from cache.semantic.answers import text_of
 from cache.semantic.nearest import is_conversation, partition_request, question_of
@@ -18,12 +18,12 @@ from cache.shared_calls import SharedCalls, SharedReply
 from contract.exchange import CacheNote
 from contract.messages import CacheControl
 from contract.phases import Answer, Found
-from contract.tiers import Place
+from contract.tiers import CacheAddress
 
 if TYPE_CHECKING:
     from cache.answers import AnswerCache
     from cache.lease import Hold, Lease
-    from cache.semantic.look import Look
+    from cache.semantic.lookup import SemanticLookup
     from contract.deltas import Delta
     from contract.exchange import Attributes, Exchange
     from contract.messages import ChatRequest
@@ -56,7 +56,7 @@ class Versioned(Protocol):
         ...
 
 
-class RecallPolicy(msgspec.Struct, frozen=True):
+class CachePolicy(msgspec.Struct, frozen=True):
     """`per`: who shares answers. `pipeline` is a digest of all that is configured for it."""
 
     name: str
@@ -69,12 +69,12 @@ class RecallPolicy(msgspec.Struct, frozen=True):
     """Whether questions about the asker or about the moment are kept too."""
 
 
-class ExactRecall:
+class CachePhase:
     """Implements `contract.phases.Recall`."""
 
     def __init__(
         self,
-        policy: RecallPolicy,
+        policy: CachePolicy,
         answers: AnswerCache,
         sources: Sequence[Versioned] = (),
         lease: Lease | None = None,
@@ -139,7 +139,7 @@ class ExactRecall:
         note = CacheNote("exact", time.time() - entry.made, entry=miss.place.key.hex())
         return _hit(entry, passages, note, miss, found[1])
 
-    async def _given(self, look: Look, miss: Miss) -> Answer | None:
+    async def _given(self, look: SemanticLookup, miss: Miss) -> Answer | None:
         """The candidate's answer, if it is still there and what it was made from still stands."""
         semantic, candidate, exchange = self._semantic, look.candidate, miss.exchange
         assert semantic is not None
@@ -157,13 +157,13 @@ class ExactRecall:
         exchange.record("semantic", miss.started, _about(look))
         return _hit(entry, passages, note, miss, found[1])
 
-    async def _standing(self, entry: Entry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
+    async def _standing(self, entry: CacheEntry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
         """An answer dies with the passages that it was made from; one made from none with any change of its sources."""
         if self._sources and not entry.passages and version != self._version():
             return None
         return await self._passages(entry, exchange)
 
-    async def _passages(self, entry: Entry, exchange: Exchange) -> tuple[Passage, ...] | None:
+    async def _passages(self, entry: CacheEntry, exchange: Exchange) -> tuple[Passage, ...] | None:
         """The passages with their words, which only their sources keep; None where one is no longer as it was."""
         if not entry.passages:
             return ()
@@ -174,7 +174,7 @@ class ExactRecall:
             return None
         return tuple(msgspec.structs.replace(each, text=there[each.id].text) for each in entry.passages)
 
-    async def _learn(self, look: Look, place: Place, entry: Entry, exchange: Exchange) -> None:
+    async def _learn(self, look: SemanticLookup, place: CacheAddress, entry: CacheEntry, exchange: Exchange) -> None:
         """What the new answer says of the candidate's; the question is one more to be found."""
         semantic = self._semantic
         assert semantic is not None
@@ -196,9 +196,9 @@ class ExactRecall:
             return "temperature"
         return "" if self._policy.personal else reason_not_to(request)
 
-    def _place(self, request: ChatRequest, scope: list[str]) -> Place:
+    def _place(self, request: ChatRequest, scope: list[str]) -> CacheAddress:
         key = request_key(request, [*scope, *[each.version for each in self._sources]])
-        return Place(scope[0], request.model, key)
+        return CacheAddress(scope[0], request.model, key)
 
     def _scope(self, request: ChatRequest, exchange: Exchange, variant: str) -> list[str]:
         """Whose answers they are (first the owner), and by which pipeline."""
@@ -215,7 +215,7 @@ class ExactRecall:
         return [owner, policy.name, policy.pipeline, policy.per, user, variant, *labels]
 
     @staticmethod
-    def _usable(value: bytes, max_age_s: float | None) -> Entry | None:
+    def _usable(value: bytes, max_age_s: float | None) -> CacheEntry | None:
         entry = unpack(value)
         if entry is None or (max_age_s is not None and time.time() - entry.made > max_age_s):
             return None
@@ -224,7 +224,7 @@ class ExactRecall:
     async def made_elsewhere(self, hold: Hold, miss: Miss) -> Answer | None:
         """The answer that another machine has made; None once this one holds the lease, and is to make it."""
 
-        async def look() -> Entry | None:
+        async def look() -> CacheEntry | None:
             found = await self._tiers.get(miss.place)
             return unpack(found[0]) if found is not None else None
 
@@ -236,7 +236,7 @@ class ExactRecall:
         miss.exchange.target = entry.target
         return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
-    def hold(self, place: Place) -> Hold | None:
+    def hold(self, place: CacheAddress) -> Hold | None:
         """A hold on that place among all machines; None where none is asked for."""
         return self._lease.hold(place.key) if self._lease is not None else None
 
@@ -250,7 +250,9 @@ class ExactRecall:
         elif look is not None:
             await self._learn(look, miss.place, entry, exchange)
 
-    async def _keep(self, place: Place, request: ChatRequest, passages: tuple[Passage, ...], entry: Entry) -> str:
+    async def _keep(
+        self, place: CacheAddress, request: ChatRequest, passages: tuple[Passage, ...], entry: CacheEntry
+    ) -> str:
         """Keeps a complete answer; why not, where it is one that nobody else should get."""
         value = entry.pack()
         if len(value) > MAX_ENTRY_BYTES:
@@ -273,7 +275,7 @@ class Miss:
     )  # fmt: skip
 
     def __init__(
-        self, recall: ExactRecall, request: ChatRequest, exchange: Exchange, place: Place, scope: list[str],
+        self, recall: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
         started: float,
     ) -> None:  # fmt: skip
         self._recall = recall
@@ -285,7 +287,7 @@ class Miss:
         self.scope = scope
         self.started = started
         # What a look-up by meaning has found.
-        self.look: Look | None = None
+        self.look: SemanticLookup | None = None
         self.lacks_question = False
 
     @property
@@ -296,7 +298,7 @@ class Miss:
     def noted(self) -> Miss:
         """It, once the record says so."""
         self.exchange.cache = CacheNote("miss")
-        self.exchange.record("recall", self.started, {"found": "nothing", **_about(self.look)})
+        self.exchange.record("cache", self.started, {"found": "nothing", **_about(self.look)})
         return self
 
     async def compare(self, question: str) -> Found:
@@ -351,11 +353,11 @@ class _NotStored:
 _NOT_STORED = _NotStored()
 
 
-def _hit(entry: Entry, passages: tuple[Passage, ...], note: CacheNote, miss: Miss, tier: str) -> Answer:
+def _hit(entry: CacheEntry, passages: tuple[Passage, ...], note: CacheNote, miss: Miss, tier: str) -> Answer:
     exchange = miss.exchange
     exchange.cache = note
     exchange.target = entry.target
-    exchange.record("recall", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
+    exchange.record("cache", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
     return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
 
@@ -364,7 +366,7 @@ async def _shared(joined: SharedReply, exchange: Exchange, started: float) -> An
     exchange.cache = CacheNote("shared")
     answer = await joined.ready()
     exchange.target = joined.call.exchange.target
-    exchange.record("recall", started, {"found": "under way"})
+    exchange.record("cache", started, {"found": "in flight"})
     return answer
 
 
@@ -389,7 +391,7 @@ def _known_reason(records: Sequence[Exchange], answer: Answer) -> str:
     return ""
 
 
-def _about(look: Look | None) -> Attributes:
+def _about(look: SemanticLookup | None) -> Attributes:
     if look is None or look.candidate is None:
         return {}
     return {"likelihood": round(look.candidate.likelihood, 3), "cosine": round(look.candidate.cosine, 3)}

@@ -24,7 +24,7 @@ MAX_QUERY_TERMS = 64
 _MAX_TERM = 100
 
 
-class WordsIndex:
+class TextIndex:
     """Added to and committed by one thread at a time, searched by any."""
 
     def __init__(self, folder: Path, language: str = "english") -> None:

@@ -13,7 +13,7 @@ Remark: TypeAlias = tuple[Path, str, str]
 
 
 @dataclass(frozen=True)
-class Conflict:
+class OptionConflict:
     """Options that are right by themselves and wrong beside others: where, what is wrong, and what to do.
 
     `path` starts at the top of the file. The error points at the value there, or at its key.
@@ -25,7 +25,7 @@ class Conflict:
     at_key: bool = False
 
 
-class Beside:
+class RawConfig:
     """The whole file as it was written, right or wrong, for options that look at other sections."""
 
     def __init__(self, data: Mapping[str, Any], structs: Mapping[Path, Any]) -> None:

@@ -10,7 +10,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from gateway.surfaces.surface import Fixed
+from gateway.surfaces.surface import FixedPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ _OPERATIONS = {
 }
 
 
-class Nearby:
+class PathSuggestions:
     """What there is near the paths of these surfaces."""
 
     def __init__(self, vendors: Vendors, surfaces: Iterable[tuple[Surface, Sequence[Route]]]) -> None:
@@ -43,7 +43,7 @@ class Nearby:
         self._spelled: dict[str, str] = {}
         for surface, routes in surfaces:
             for route in routes:
-                if surface.vendor is not None and isinstance(route, Fixed) and route.path.startswith("/v1/"):
+                if surface.vendor is not None and isinstance(route, FixedPath) and route.path.startswith("/v1/"):
                     tail = route.path.removeprefix("/v1/")
                     self._tails[tail] = surface.vendor.name
                     self._spelled[tail] = f"{route.method} {route.path}"

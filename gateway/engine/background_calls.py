@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from access.ledger.prices import settle_request
-from contract.answering import words_of
+from contract.answering import collect_text
 from contract.caller import Caller
 from contract.errors import GatehouseError
 from contract.exchange import Exchange
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OURSELVES = Caller("_gatehouse")
 
 
-class Asides:
+class BackgroundCalls:
     """The calls of one config's engine. `finished` takes each into the ledger."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Asides:
             exchange.trace_id, exchange.parent_span_id = cause.trace_id, cause.span_id
             if unsettled.ticket is not None:
                 request = unsettled.ticket.bounded(request)
-            return await words_of(await self._dispatcher.dispatch(request, policy, exchange, unsettled))
+            return await collect_text(await self._dispatcher.dispatch(request, policy, exchange, unsettled))
 
     @contextlib.asynccontextmanager
     async def _row(
