@@ -20,7 +20,9 @@ from contract.egress import CallFailed, ConnectReply, Proxy, ProxyRefused
 
 _PIECE = 1 << 14
 _MOST_ADDRESSES = 16
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# IPv4 within IPv6, in the last 32 bits: as a translator to IPv4 has it, and the old form.
+_HOLD_IPV4 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96"))
+_OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
@@ -101,9 +103,10 @@ class Dialer(httpcore.AsyncNetworkBackend):
         return public
 
     async def check(self, host: str, port: int) -> None:
-        """Of a request that a proxy will answer: raises `CallFailed` for a private host.
+        """Of a request that a proxy will answer: raises `CallFailed` for a host with any private address.
 
-        A name that only the proxy knows is its to find. Without a proxy `connect_tcp` checks what it connects to.
+        The proxy looks the name up again and may take each of them. A name that only the proxy knows is its to find.
+        Without a proxy `connect_tcp` checks what it connects to.
         """
         if self._private or self.proxy is None:
             return
@@ -111,7 +114,7 @@ class Dialer(httpcore.AsyncNetworkBackend):
             addresses = await self._resolve(host, port)
         except CallFailed:
             return
-        if not any(is_public(each) for each in addresses):
+        if not all(is_public(each) for each in addresses):
             raise CallFailed("its address belongs to a private network")
 
 
@@ -159,8 +162,10 @@ def is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and address in _NAT64:
+        if inner is None and any(address in each for each in _HOLD_IPV4):
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if address in _OWN_NAT64:
+            return False
         if inner is not None:
             address = inner
     return address.is_global and not address.is_multicast

@@ -153,11 +153,12 @@ def test_what_follows_an_answer_is_not_the_next_one() -> None:
     ran(act)
 
 
-def test_a_host_behind_a_proxy_is_checked_by_its_name() -> None:
+@pytest.mark.parametrize("addresses", [["192.168.0.1"], [PUBLIC, "192.168.0.1"]])
+def test_a_host_behind_a_proxy_is_checked_by_its_name(addresses: list[str]) -> None:
     async def act() -> None:
         network = Network([b"HTTP/1.1 200 OK\r\n\r\n"])
         proxy = read_proxy("http://10.1.1.1:3128")
-        dialer = Dialer(proxy, private=False, resolve=names(["192.168.0.1"]), network=network)
+        dialer = Dialer(proxy, private=False, resolve=names(addresses), network=network)
         async with httpx.AsyncClient(transport=transport(dialer)) as client:
             with pytest.raises(CallFailed, match="private"):
                 await client.get("http://inside.test/")
@@ -186,6 +187,9 @@ def test_a_host_behind_a_proxy_is_checked_by_its_name() -> None:
         # Of IPv4 within IPv6: what translates between them leads into one's own network.
         ("64:ff9b::10.0.0.1", False),
         (f"64:ff9b::{PUBLIC}", True),
+        ("64:ff9b:1::10.0.0.1", False),
+        ("::10.0.0.1", False),
+        ("::", False),
         ("2002:a00:1::", False),
     ],
 )
