@@ -27,6 +27,7 @@ from contract.access_state import AccessState
 from contract.egress import DIRECT
 from contract.outbound import Outbound
 from contract.rules import NANO, ScopedRule
+from contract.units import write_amount
 from observability.webhook import post_event
 
 if TYPE_CHECKING:
@@ -371,4 +372,4 @@ class AccessServices:
 
 
 def _dollars(nanos: int) -> str:
-    return f"{Decimal(nanos) / NANO:f}"
+    return write_amount(Decimal(nanos) / NANO)

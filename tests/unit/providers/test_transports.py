@@ -159,4 +159,4 @@ def test_http_2_is_asked_for_in_the_yaml_and_only_at_https(tmp_path: Path) -> No
     path.write_text(text.replace("URL", "http://vllm.internal:8000/v1"))
     with pytest.raises(ConfigError) as caught:
         load(path, {})
-    assert "http2 is only spoken at https addresses" in caught.value.render(color=False)
+    assert "http2 is only spoken at https addresses" in caught.value.render()
