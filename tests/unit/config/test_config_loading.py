@@ -230,7 +230,7 @@ def test_every_field_is_described() -> None:
 
 
 def test_the_reference_page_is_current() -> None:
-    assert (ROOT / "docs" / "configuration.md").read_text() == manual()
+    assert (ROOT / "docs" / "reference" / "configuration.md").read_text() == manual()
 
 
 def test_plan_of_a_pipeline(tmp_path: Path) -> None:
