@@ -1,7 +1,9 @@
 """Draws `docs/concepts/architecture.svg`: the path of a request and the floors of the house.
 
 The steps are the table at the top of `gateway/engine/pipeline.py`, and `Pipeline.handle` must call them in that order;
-the floors are those that `tests/architecture/floors.py` holds every import to. `python deploy/path_picture.py` draws it again.
+the floors are those that `tests/architecture/floors.py` holds every import to.
+
+`python deploy/path_picture.py` draws it again.
 """
 
 from __future__ import annotations
