@@ -64,7 +64,7 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> AccessSe
     accounts.database = Database(url)
     pepper = pepper_of(server)
     accounts.audit = Audit(accounts.database)
-    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
+    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.key_cache_ttl)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
     if not isinstance(accounts.counters, MemoryCounters):

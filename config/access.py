@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -104,6 +105,7 @@ class BudgetConfig(Struct):
     """How much may be spent. May be written as a string: `500 USD per month`."""
 
     shorthand: ClassVar[str] = "spend"
+    renamed: ClassVar[Mapping[str, str]] = {"zone": "time_zone", "answer": "default_max_tokens"}
 
     spend: Annotated[
         Spend,
@@ -114,7 +116,7 @@ class BudgetConfig(Struct):
         description="The money: `per day`, `week` or `month` of the calendar, or `in N days` or `hours`, rolling.",
         examples=["500 USD per month"],
     )
-    zone: Annotated[str, AfterValidator(_zone)] = Field(
+    time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC", description="The time zone of its calendar.", examples=["Europe/Berlin"]
     )
     then: Literal["reject", "allow"] = Field(
@@ -127,9 +129,9 @@ class BudgetConfig(Struct):
         default=(), description="Shares at which the webhook is called, once each.", examples=["[80%, 100%]"]
     )
     webhook: SecretUrl | None = Field(default=None, description="What is called then, with a POST of JSON.")
-    answer: Tokens = Field(
+    default_max_tokens: Tokens = Field(
         default=4096,
-        description="The longest answer to a request that names no bound: so much is reserved, and asked for.",
+        description="The `max_tokens` of requests that set none: budgets reserve its cost before the call.",
     )
     unknown_price: Literal["refuse", "allow"] = Field(
         default="refuse", description="A target whose price nobody knows: refused, or used and marked as unpriced."
@@ -152,10 +154,14 @@ class BudgetConfig(Struct):
 Budgets = Annotated[tuple[BudgetConfig, ...], Coerce(one_or_several, or_one)]
 
 
+_LIMITS = ("requests", "tokens", "input_tokens", "output_tokens", "max_concurrent", "streams")
+
+
 class LimitsConfig(Struct):
     """How much may be asked for. Shared by replicas through `server.redis`."""
 
-    needs = tuple((each,) for each in ("requests", "tokens", "input_tokens", "output_tokens", "parallel", "streams"))
+    needs = tuple((each,) for each in _LIMITS)
+    renamed: ClassVar[Mapping[str, str]] = {"parallel": "max_concurrent"}
 
     requests: Amounts = Field(
         default=(), description="Requests in a window, one or several.", examples=["600 per minute"]
@@ -165,8 +171,10 @@ class LimitsConfig(Struct):
     )
     input_tokens: Amounts = Field(default=(), description="Tokens of prompts.")
     output_tokens: Amounts = Field(default=(), description="Tokens of answers.")
-    parallel: Whole | None = Field(default=None, ge=1, description="Requests at the same time.", examples=["20"])
-    streams: Whole | None = Field(default=None, ge=1, description="Streamed requests at the same time.")
+    max_concurrent: Whole | None = Field(
+        default=None, ge=1, description="Requests in flight at the same time.", examples=["20"]
+    )
+    streams: Whole | None = Field(default=None, ge=1, description="Streamed requests in flight at the same time.")
     when_unreachable: Literal["local", "deny"] = Field(
         default="local", description="While Redis is gone: each replica admits its share, or nobody is admitted."
     )
@@ -174,10 +182,8 @@ class LimitsConfig(Struct):
 
     @model_validator(mode="after")
     def _limits_something(self) -> LimitsConfig:
-        if not (
-            self.requests or self.tokens or self.input_tokens or self.output_tokens or self.parallel or self.streams
-        ):
-            raise wrong("nothing is limited", "add requests, tokens, parallel or streams")
+        if not any(getattr(self, each) for each in _LIMITS):
+            raise wrong("nothing is limited", "add requests, tokens, max_concurrent or streams")
         return self
 
 

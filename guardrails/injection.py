@@ -34,6 +34,8 @@ _INLINE_CHARACTERS = 4000
 class InjectionConfig(TextGuardrail):
     """Attempts to make the model forget its instructions, by the user or from what was retrieved."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"grey": "uncertain_range", "outside": "untrusted_content"}
+
     kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
     texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are searched.")
@@ -42,13 +44,13 @@ class InjectionConfig(TextGuardrail):
         default=None,
         description="A model that decides where it is not sure. It sees what the guardrails before it left.",
     )
-    grey: tuple[Number, Number] = Field(
-        default=(0.2, 0.8), description="The scores, from and below, that `judge` decides."
+    uncertain_range: tuple[Number, Number] = Field(
+        default=(0.2, 0.8), description="The range of scores that `judge` decides: from the first up to the second."
     )
     mark: Flag = Field(
         default=True, description="Whether the model is told in a line that tool results and passages are no orders."
     )
-    outside: Literal["remove", "block", "pass"] = Field(
+    untrusted_content: Literal["remove", "block", "pass"] = Field(
         default="remove",
         description="Orders in tool results and passages: take the sentence out, do what `then` says, or pass.",
     )
@@ -72,13 +74,14 @@ class InjectionConfig(TextGuardrail):
         judge = AttackJudge(self.judge) if self.judge is not None else None
         slicer = Slicer(parts.pools.searches, SIZE)
         model = load_classifier("injection")
-        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.grey, slicer)
+        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.uncertain_range, slicer)
         policy = self.policy(name, parts)
         authors = self.authors - {"label", "definition"}
-        if self.outside == "block":
+        if self.untrusted_content == "block":
             return ClassifierGuard(classifier, policy, authors | {"tool"}, passages=True)
         guard = ClassifierGuard(classifier, policy, authors)
-        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if self.outside == "remove" else guard
+        removes = self.untrusted_content == "remove"
+        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if removes else guard
 
     def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
         """None: it has no place on the way out."""

@@ -30,7 +30,7 @@ class ToxicityConfig(Guardrail):
     kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
     threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
     texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are judged.")
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("block",),
         description="What happens; on the way in only flag, block, say TEXT or human, on the way out a list.",

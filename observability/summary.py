@@ -15,7 +15,7 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     first = exchange.first_byte
     line: dict[str, Any] = {
         "time": _rfc3339(exchange.started_ns),
-        "level": "error" if exchange.status >= 500 or exchange.outcome == "cut" else "info",
+        "level": "error" if exchange.status >= 500 or exchange.outcome == "interrupted" else "info",
         "event": "request",
         "request_id": exchange.id,
         "trace_id": exchange.trace_id,
@@ -53,9 +53,9 @@ def summary(exchange: Exchange) -> dict[str, Any]:
         line["unpriced"] = True
     if exchange.cache is not None:
         line["cache"] = exchange.cache.kind
-    losses = [loss.field for attempt in exchange.attempts for loss in attempt.losses]
-    if losses:
-        line["losses"] = losses
+    dropped = [param.field for attempt in exchange.attempts for param in attempt.losses]
+    if dropped:
+        line["dropped_params"] = dropped
     if exchange.findings:
         line["findings"] = [written_finding(finding) for finding in exchange.findings]
     return line

@@ -36,7 +36,7 @@ def spans(exchange: Exchange) -> list[bytes]:
         above = _enclosing(dispatches, attempt.started, attempt.started) or root
         encoded.append(_attempt_span(exchange, attempt, trace_id, above))
     times = (_ns(exchange, exchange.started), _ns(exchange, exchange.ended))
-    failed = exchange.status >= 500 or exchange.outcome in ("error", "cut")
+    failed = exchange.status >= 500 or exchange.outcome in ("error", "interrupted")
     status = (ERROR, exchange.error) if failed else (0, "")
     ids = (trace_id, root, parent)
     encoded.insert(0, span(ids, exchange.surface, SERVER, times, _root(exchange), status, exchange.trace_state))
@@ -69,7 +69,7 @@ def _root(exchange: Exchange) -> Attributes:
     }
     if exchange.cache is not None:
         note = exchange.cache
-        found |= {names.CACHE_WHY: note.why} if note.why else {}
+        found |= {names.CACHE_REASON: note.why} if note.why else {}
         found |= {names.CACHE_AGE: note.age_s} if note.entry else {}
         found |= {names.CACHE_SIMILARITY: note.similarity} if note.similarity else {}
     if exchange.cost is not None:
@@ -115,7 +115,7 @@ def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent:
     if attempt.first_token:
         found[names.FIRST_CHUNK_S] = attempt.first_token - attempt.started
     if attempt.losses:
-        found[names.LOSSES] = [loss.field for loss in attempt.losses]
+        found[names.DROPPED_PARAMS] = [param.field for param in attempt.losses]
     if attempt.error:
         found[names.ERROR_TYPE] = attempt.error
     if attempt.chosen:

@@ -24,7 +24,7 @@ _ORDER = {
 }
 
 
-_POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "too_long")
+_POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "on_context_overflow")
 
 
 def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda _: {}) -> dict[str, Any]:
@@ -45,14 +45,14 @@ def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda
             made["guard_input"] = guards
         if guards := _guards(config, pipeline.guard_output, "output"):
             made["guard_output"] = guards
-        if pipeline.recall is not None:
-            made["recall"] = {"cache": pipeline.recall, **shown["caches"][pipeline.recall]}
-        if pipeline.route is not None:
-            made["route"] = {"router": pipeline.route, **config.routers[pipeline.route].plan()}
+        if pipeline.cache is not None:
+            made["cache"] = {"cache": pipeline.cache, **shown["caches"][pipeline.cache]}
+        if pipeline.router is not None:
+            made["router"] = {"router": pipeline.router, **config.routers[pipeline.router].plan()}
         if pipeline.context is not None:
             context = shown["pipelines"][asked.pipeline]["context"]
             made["context"] = {**context, "from": {s: config.sources[s].where for s in pipeline.context.sources}}
-        name = pipeline.answer
+        name = pipeline.model
     answering = config.models[name]
     policies = shown["models"][name]
     made |= {"answered_by": name, "strategy": answering.strategy}
@@ -71,14 +71,14 @@ def draw_plan(made: dict[str, Any]) -> str:
     )
     lines = [f"{made['model']}{via}", f"├─ admit     {callers}"]
     lines += [f"├─ guard     {_draw_guard(guard)}" for guard in made.get("guard_input", ())]
-    if "recall" in made:
-        lines.append(f"├─ recall    {_draw_recall(made['recall'])}")
-    if "route" in made:
-        lines.append(f"├─ route     {_draw_route(made['route'])}")
+    if "cache" in made:
+        lines.append(f"├─ cache     {_draw_cache(made['cache'])}")
+    if "router" in made:
+        lines.append(f"├─ router    {_draw_router(made['router'])}")
     if "context" in made:
         context = made["context"]
         folders = ", ".join(f"{name} ({path})" for name, path in context["from"].items())
-        lines.append(f"├─ context   {folders}: top {context['top']}, at most {context['budget']}")
+        lines.append(f"├─ context   {folders}: at most {context['max_passages']} passages, {context['max_tokens']}")
     retry = made["retry"]
     lines += [
         f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
@@ -104,19 +104,19 @@ def draw_plan(made: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _draw_route(route: dict[str, Any]) -> str:
-    struct = KINDS.struct("routers", route["kind"])
+def _draw_router(router: dict[str, Any]) -> str:
+    struct = KINDS.struct("routers", router["kind"])
     assert struct is not None
     assert issubclass(struct, RouterConfig)
-    return f"{route['router']}: {struct.draw(route)}"
+    return f"{router['router']}: {struct.draw(router)}"
 
 
-def _draw_recall(recall: dict[str, Any]) -> str:
-    tiers = ", ".join(each["kind"] for each in recall["tiers"])
-    semantic = recall.get("semantic")
-    meaning = f"; by meaning, at most {semantic['wrong_hits']} wrong" if semantic else ""
-    shadow = " (in the shadow)" if semantic and semantic["shadow"] else ""
-    return f"{recall['cache']}: {tiers}, for {recall['ttl']}, per {recall['per']}{meaning}{shadow}"
+def _draw_cache(cache: dict[str, Any]) -> str:
+    tiers = ", ".join(each["kind"] for each in cache["tiers"])
+    semantic = cache.get("semantic")
+    meaning = f"; semantic, at most {semantic['max_false_hit_rate']} false hits" if semantic else ""
+    shadow = " (shadow)" if semantic and semantic["shadow"] else ""
+    return f"{cache['cache']}: {tiers}, for {cache['ttl']}, per {cache['scope']}{meaning}{shadow}"
 
 
 def _guards(config: Config, names: tuple[str, ...], side: Side) -> list[dict[str, Any]]:

@@ -66,8 +66,8 @@ _LOCAL_ORIGINS = ("http://localhost", "http://localhost:*", "http://127.0.0.1", 
 
 def _origins(server: ServerConfig) -> Origins | None:
     """Whose web pages may call; None for nobody's."""
-    if server.origins is not None:
-        return Origins(server.origins) if server.origins else None
+    if server.cors_origins is not None:
+        return Origins(server.cors_origins) if server.cors_origins else None
     return Origins(_LOCAL_ORIGINS, cached=False) if is_loopback(split_listen(server.listen)[0]) else None
 
 
@@ -203,13 +203,17 @@ class Process:
             app = FastAPI(openapi_url=None, redirect_slashes=False)
             app.mount("/admin", self.admin)
             app.add_exception_handler(HTTPException, _http_error)
-            server = AdminServer(app, self.admin_listen, self._config.server.proxies, self.bounds)
+            server = AdminServer(app, self.admin_listen, self._config.server.trusted_proxies, self.bounds)
             await server.start()
             stack.push_async_callback(server.close)
 
     def _note_config(self) -> None:
         """Once, however many workers load it."""
         if self._worker is None or self._worker.number == 1:
+            for use in self._config.old_names:
+                structlog.get_logger().warning(
+                    "the configuration uses an old name", line=use.line, old=use.old, new=use.new
+                )
             self.runtime.resources.accounts.note("config.load", self._config.digest)
 
     def _note_targets(self) -> None:
@@ -320,7 +324,7 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     configure_logging(config.observe.log)
     settings = config.server
     worker = this_worker()
-    drain_s = settings.drain + (settings.notice or 0.0)
+    drain_s = settings.drain + (settings.shutdown_delay or 0.0)
     log = structlog.get_logger()
     if worker is None:
         log.info("starting", listen=settings.listen, config=config.digest, version=__version__)
@@ -367,12 +371,12 @@ def make_server(config: Config, path: Path | None, listen: str | None = None, wo
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(config.server.proxies),
-            forwarded_allow_ips=list(config.server.proxies),
+            proxy_headers=bool(config.server.trusted_proxies),
+            forwarded_allow_ips=list(config.server.trusted_proxies),
             timeout_graceful_shutdown=max(1, round(config.server.drain)),
             backlog=4096,
         )
     )
     server.runtime = process.runtime
-    server.notice_s = config.server.notice or 0.0
+    server.notice_s = config.server.shutdown_delay or 0.0
     return server

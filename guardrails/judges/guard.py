@@ -128,12 +128,10 @@ class AnswerGuardrail(Guardrail):
     """What a guardrail that needs the whole answer has: a kind names its options and gives its judge."""
 
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
-    steps: ClassVar[frozenset[str]] = frozenset(
-        {"flag", "repair", "retry", "parallel", "model", "block", "say", "human"}
-    )
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "repair", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("repair", "retry 1", "block"),
-        description="What to try, in order: repair, retry N (with the reason), parallel N, model NAME, say TEXT, "
+        description="What to try, in order: repair, retry N (with the reason), race N, model NAME, say TEXT, "
         "human, block; flag lets it pass.",
     )
 
@@ -174,7 +172,7 @@ class AnswerGuard:
             if name == "repair":
                 if (mended := _repaired(held, judgements)) is not None:
                     return mended
-            elif name in ("retry", "parallel", "model"):
+            elif name in ("retry", "race", "model"):
                 better = await self._ask_again(name, argument, request, judgements, exchange, again)
                 if better is not None:
                     await reply.close()
@@ -219,9 +217,9 @@ class AnswerGuard:
         exchange: Exchange,
         again: AskAgain,
     ) -> HeldAnswer | None:
-        """An answer that passes, or None. `retry` tells the reason and asks up to N times, `parallel` N at once."""
+        """An answer that passes, or None. `retry` tells the reason and asks up to N times, `race` N at once."""
         told = _with_reason(request, _problem(judgements))
-        if name == "parallel":
+        if name == "race":
             return await self._first_good(await self._all(told, int(argument), exchange, again))
         for _ in range(int(argument) if name == "retry" else 1):
             reply = await again(told, argument if name == "model" else "")

@@ -56,7 +56,7 @@ class RoutingPolicy(msgspec.Struct, frozen=True):
 
     rules: tuple[RoutingRule, ...] = ()
     intents: dict[str, Intent] = {}
-    unsure_below: float = 0.5
+    min_confidence: float = 0.5
     second_opinion: str = ""
     unsure: Decision | None = None
     out_of_scope: Decision | None = None
@@ -177,7 +177,7 @@ class Router:
         if policy.ambiguity is not None and near <= policy.ambiguity.within:
             asked = await self._ask_back(question, candidates, ask_model)
             return Decision("ambiguous", name, say=asked, candidates=candidates)
-        if likely < policy.unsure_below:
+        if likely < policy.min_confidence:
             if policy.second_opinion:
                 other = await self._opinion(question, ask_model)
                 if other is not None:

@@ -117,7 +117,7 @@ sources: {orders: {kind: sql, database: "sqlite:///orders.db", model: quick}}
 guardrails: {names: {kind: personal_data}}
 """,
     "formats": """
-guardrails: {form: {kind: format, must_be: sql}}
+guardrails: {form: {kind: format, format: sql}}
 """,
     "postgres": """
 caches: {answers: {tiers: [{kind: memory}, {kind: postgres, url: "postgresql://reader@db/cache"}]}}

@@ -16,7 +16,7 @@ guardrails:
   pii: {kind: personal_data, key: k, types: {organisation: mask}}
   secrets: {kind: secrets, then: flag}
 pipelines:
-  support: {guard_input: [secrets, pii], answer: quote}
+  support: {guard_input: [secrets, pii], model: quote}
 """
 CASES = [
     {

@@ -19,7 +19,7 @@ models:
   embedder: {{targets: [up/e]}}
   docs: {{pipeline: docs}}
 pipelines:
-  docs: {{context: {{from: [hosted, sheet]}}, answer: plain}}
+  docs: {{context: {{from: [hosted, sheet]}}, model: plain}}
 sources:
   hosted: {{kind: documents, embedder: {{model: embedder, dimensions: 2}}}}
   local: {{kind: folder, path: manuals}}

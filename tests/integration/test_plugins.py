@@ -91,11 +91,11 @@ pipelines:
   shop:
     guard_input: [orders]
     guard_output: [orders]
-    recall: answers
-    route: length
+    cache: answers
+    router: length
     context: {{from: [questions], rewrite: null}}
     tools: [time]
-    answer: plain
+    model: plain
 guardrails:
   orders: {{kind: order_numbers, then: mask}}
 caches:

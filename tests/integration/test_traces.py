@@ -83,7 +83,7 @@ def test_every_outcome_has_one_whole_trace(tmp_path: Path) -> None:
         assert all(span.parent_span_id in ids for span in found if span is not roots[0])
         outcomes.append((attribute(roots[0], "gatehouse.outcome"), attribute(roots[0], "http.response.status_code")))
     assert sorted(outcomes) == sorted(
-        [("ok", 200)] * 5 + [("cut", 200), ("refused", 404), ("refused", 401), ("cancelled", 200)]
+        [("ok", 200)] * 5 + [("interrupted", 200), ("refused", 404), ("refused", 401), ("cancelled", 200)]
     )
     first = traces[bytes.fromhex(PARENT.split("-")[1])]
     assert {span.parent_span_id.hex() for span in first} >= {PARENT.split("-")[2]}

@@ -108,7 +108,7 @@ caches:
 routers:
   way: {rules: [{name: night, when: {hours: "20:00-06:00"}, then: quick}]}
 pipelines:
-  support: {answer: quick%s}
+  support: {model: quick%s}
 """
 
 
@@ -117,14 +117,14 @@ def test_parts_that_nothing_uses(tmp_path: Path) -> None:
     assert [line for line, _, _ in told(tmp_path, PARTS % "" + MODELS)] == [4, 6, 8, 10]
     models = "models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}\n"
     for side in ("guard_input", "guard_output"):
-        assert told(tmp_path, PARTS % f", {side}: [pii], recall: answers, route: way" + models) == []
+        assert told(tmp_path, PARTS % f", {side}: [pii], cache: answers, router: way" + models) == []
 
 
 @pytest.mark.report("guardrails", "The check tells which app may go round the guardrails of a pipeline")
 def test_ways_round_a_guardrail(tmp_path: Path) -> None:
     text = """providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: secrets}}
-pipelines: {support: {guard_input: [pii], answer: quick}}
+pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}, other: {targets: [vendor/n]}}
 apps:
   all: {keys: [one]}
@@ -142,7 +142,7 @@ apps:
 def test_short_keys(tmp_path: Path) -> None:
     text = """providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: personal_data, key: "${MASKING}"}}
-pipelines: {support: {guard_input: [pii], answer: quick}}
+pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}
 apps: {bot: {keys: [short], models: [support]}, hashed: {keys: ["sha256:%s"], models: [support]}}
 server: {listen: "%s:8080"}
@@ -183,7 +183,7 @@ def test_the_plan_tells_types(tmp_path: Path) -> None:
     path.write_text("""version: 1
 providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: personal_data, types: {card: block, person: allow}}}
-pipelines: {support: {guard_input: [pii], answer: quick}}
+pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}
 """)
     assert "(personal_data: mask, block card, allow person; " in draw_plan(plan(load(path, {}), "support"))

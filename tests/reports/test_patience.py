@@ -161,7 +161,7 @@ def test_thinking_is_no_trouble(tmp_path: Path) -> None:
     with house(tmp_path, thinking(0.5), models) as it:
         for _ in range(3):
             answer = it.chat("h", stream=True, reasoning_effort="medium")
-            assert (answer.headers["x-gatehouse-model"], answer.headers["x-gatehouse-attempts"]) == ("o/m", "1")
+            assert (answer.headers["x-gatehouse-target"], answer.headers["x-gatehouse-attempts"]) == ("o/m", "1")
         assert len(it.upstream.requests) == 3
         states = {each["target"]: each["state"] for each in it.gateway.request("GET", "/health").json()["targets"]}
     assert states["o/m"] == "closed"

@@ -131,7 +131,7 @@ models:
   asked: {pipeline: asked}
   judge: {targets: [own/judge]}
   free: {targets: [own/other]}
-pipelines: {asked: {answer: some, guard_output: [judged]}}
+pipelines: {asked: {model: some, guard_output: [judged]}}
 guardrails: {judged: {kind: judge, rubric: Be kind., model: judge}}
 """
 

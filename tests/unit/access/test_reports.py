@@ -66,7 +66,7 @@ ENTRIES = st.lists(
         st.tuples(*[NAMES] * 6),
         st.tuples(*[COUNT] * 5),
         st.tuples(
-            st.sampled_from(("ok", "error", "cut", "closed")), st.sampled_from((200, 502)),
+            st.sampled_from(("ok", "error", "interrupted", "cut", "closed")), st.sampled_from((200, 502)),
             st.one_of(st.none(), st.integers(0, 10**17)),
         ),
     ),
@@ -91,7 +91,7 @@ def recount(entries: Sequence[LedgerEntry], by: Sequence[str]) -> dict[tuple[str
         mine = [each for each in entries if group(each, by) == key]
         counts = {name: sum(getattr(each, name) for each in mine) for name in COUNTS[3:]}
         counts["requests"] = len(mine)
-        counts["failures"] = sum(each.outcome in ("error", "cut") for each in mine)
+        counts["failures"] = sum(each.outcome in ("error", "interrupted", "cut") for each in mine)
         counts["unpriced"] = sum(each.cost is None for each in mine)
         cost = Decimal(sum(each.cost or 0 for each in mine)) / 10**12
         lines[key] = msgspec.convert({"by": key, "cost": cost, **counts}, ReportRow)

@@ -241,12 +241,12 @@ providers: {builtin: {kind: extractive}}
 models:
   quote: {targets: [builtin/extractive], timeout: 20s}
   ask: {pipeline: docs}
-pipelines: {docs: {context: {from: [here]}, answer: quote}}
+pipelines: {docs: {context: {from: [here]}, model: quote}}
 sources: {here: {kind: folder, path: .}}
 """,
     )
     path = plan(made, "ask")
-    context = {"rewrite": "rules", "queries": 1, "look_up": [], "top": 6, "budget": "3000 tokens"}
+    context = {"rewrite": "rules", "queries": 1, "lookup_tools": [], "max_passages": 6, "max_tokens": "3000 tokens"}
     assert path["context"] == {"from": {"here": str(tmp_path)}, **context}
     assert parse_duration(path["limits"]["whole_answer"]) == 20
     drawn = draw_plan(path)

@@ -23,7 +23,7 @@ OUTCOMES: list[tuple[Any, int, int]] = [
     ("ok", 200, 1),
     ("ok", 200, 2),
     ("error", 503, 2),
-    ("cut", 200, 1),
+    ("interrupted", 200, 1),
     ("cancelled", 499, 1),
     ("refused", 401, 0),
     ("refused", 404, 0),
@@ -63,7 +63,7 @@ def test_one_trace_without_orphans(outcome: Any, status: int, attempts: int, tra
         assert span.trace_id.hex() == exchange.trace_id
         assert span.start_time_unix_nano <= span.end_time_unix_nano
         assert span is root or span.parent_span_id in ids
-    assert (root.status.code == 2) == (status >= 500 or outcome in ("error", "cut"))
+    assert (root.status.code == 2) == (status >= 500 or outcome in ("error", "interrupted"))
     calls = [span for span in found if span.kind == Span.SPAN_KIND_CLIENT]
     assert [span.span_id.hex() for span in calls] == [attempt.span_id for attempt in exchange.attempts]
     text = str(found)
@@ -85,7 +85,7 @@ def test_attributes_by_the_conventions() -> None:
     assert call["gen_ai.usage.input_tokens"] == 10
     assert call["gen_ai.usage.cache_read.input_tokens"] == 3
     assert call["gen_ai.request.stream"] is True
-    assert call["gatehouse.losses"] == ["top_k"]
+    assert call["gatehouse.dropped_params"] == ["top_k"]
     spans_by_name = {span.name: span for span in decoded(exchange)}
     retrieve = spans_by_name["gatehouse.retrieve"]
     assert attributes(retrieve) == {"passages": 3, "sources": ["a", "b"]}
@@ -214,9 +214,9 @@ def test_metrics_of_each_outcome() -> None:
     _, metrics = run(RecorderConfig(log="off"), exchanges)
     for expected in (
         'gatehouse_fallbacks_total{model="quick"} 2.0',
-        'gatehouse_stream_cuts_total{model="quick"} 1.0',
-        'gatehouse_client_departures_total{model="quick"} 1.0',
-        'gatehouse_losses_total{field="top_k"}',
+        'gatehouse_interrupted_streams_total{model="quick"} 1.0',
+        'gatehouse_client_disconnects_total{model="quick"} 1.0',
+        'gatehouse_dropped_params_total{field="top_k"}',
         'gatehouse_tokens_total{app="bot",direction="output",model="quick"} 10.0',
         'gatehouse_attempts_total{result="overloaded",target="up1/m"}',
         'gatehouse_errors_total{kind="model_not_found",model="unknown"} 1.0',
