@@ -108,14 +108,16 @@ def statements(block: Block) -> list[str]:
 
 def commands(statement: str) -> list[list[str]]:
     """The words of each command of a statement: those of a pipe, a list or a chain apart, without assignments."""
-    lexer = shlex.shlex(statement, posix=True, punctuation_chars="|&;")
+    lexer = shlex.shlex(re.sub(r"\$\([^()]*\)", "VALUE", statement), posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
     found: list[list[str]] = [[]]
+    is_file = False
     for word in lexer:
         if set(word) <= set("|&;"):
             found.append([])
-        elif word not in ("<", ">"):
+        elif not is_file and not set(word) <= set("<>"):
             found[-1].append(word)
+        is_file = set(word) <= set("<>")
     return [words for each in found if (words := _without_assignments(each))]
 
 

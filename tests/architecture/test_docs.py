@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ READ_BY = {
     "console": "tests/integration/test_docs_commands.py",
     "json": "tests/integration/test_docs_commands.py",
     "text": "tests/integration/test_docs_commands.py",
+    "toml": "tests/integration/test_docs_commands.py",
     "sql": "tests/integration/test_docs_commands.py",
     "js": "tests/integration/test_docs_commands.py",
     "python": "tests/contract/test_snippets.py",
@@ -58,7 +60,7 @@ def test_lists_and_tables_are_such_on_the_site_too(page: Path) -> None:
     lines = prose(page).splitlines()
     glued = [
         line
-        for before, line in zip(lines, lines[1:], strict=False)
+        for before, line in itertools.pairwise(lines)
         if (re.match(r"(?:[-*] |1\. )", line) and before.strip() and not re.match(r"(?:[-*] |\d+\. | {2,})", before))
         or (line.startswith("|") and before.strip() and not before.startswith("|"))
     ]
@@ -73,5 +75,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pages = [each.read_text() for each in (tmp_path / "site").rglob("*.html")]
     assert len(pages) > len(list(DOCS.rglob("*.md")))
     # Readers' browsers ask nobody else for fonts, scripts or pictures.
-    asked = {found for page in pages for found in re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?://[^\" >]+)", page)}
+    asked = {
+        found
+        for page in pages
+        for found in re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?://[^\" >]+)", page)
+    }
     assert asked == set()
