@@ -175,9 +175,9 @@ def test_every_yaml_of_the_page_is_served(shop: Path, tmp_path: Path) -> None:
     document["pipelines"] = {
         "all": {
             "guard_input": list(document["guardrails"]),
-            "route": next(iter(document["routers"])),
+            "router": next(iter(document["routers"])),
             "tools": list(document["tools"]),
-            "answer": "small",
+            "model": "small",
         }
     }
     yaml = json.dumps(document)
