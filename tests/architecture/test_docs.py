@@ -72,6 +72,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    # A block that the site does not take for one, such as in a list that indents by less than four, shows its fence.
+    assert [each.name for each in (tmp_path / "site").rglob("*.html") if "```" in each.read_text()] == []
     pages = [each.read_text() for each in (tmp_path / "site").rglob("*.html")]
     assert len(pages) > len(list(DOCS.rglob("*.md")))
     # Readers' browsers ask nobody else for fonts, scripts or pictures.
