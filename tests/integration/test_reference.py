@@ -16,7 +16,9 @@ from prometheus_client.metrics import MetricWrapperBase
 import contract.errors
 from contract.errors import GatehouseError, UpstreamError
 from contract.passages import ContextQuality
+from gateway.assembly.catalog import KINDS
 from gateway.commands.cli import app
+from gateway.simulator.behaviours import WORDS, parse
 from observability import names
 from observability.metrics import Metrics
 from tests.documentation import DOCS, ROOT
@@ -262,3 +264,19 @@ def test_every_command_and_option_is_there() -> None:
 )
 def test_the_configuration_page_has_every_section(section: str) -> None:
     assert f"## `{section}`" in page("configuration.md")
+
+
+def test_every_behaviour_of_the_simulator_is_there() -> None:
+    text = (DOCS / "concepts/simulator.md").read_text()
+    part = text.split("### Fails before the answer")[1].split("## What it received")[0]
+    told = {word for row in rows(part) for cell in row[:2] for word in code(cell)}
+    names = told | {re.sub(r"\d+\Z", "", word) for word in told}  # a number is an example
+    assert [word for word in WORDS if word != "400" and word.rstrip("#") not in names] == []
+    first = {code(row[0])[0] for row in rows(part) if code(row[0])}
+    for word in first:
+        parse(word)
+
+
+def test_every_kind_of_guardrail_is_there() -> None:
+    part = (DOCS / "concepts/guardrails.md").read_text().split("## The kinds")[1].split("\n## ")[0]
+    assert {code(row[0])[0] for row in rows(part) if code(row[0])} == set(KINDS.structs("guardrails"))
