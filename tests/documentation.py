@@ -12,7 +12,12 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 # Also what stands beside the documentation: README, CHANGELOG, CONTRIBUTING, SECURITY, where they are there.
-PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "bench/README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "bench/README.md",
+    ROOT / "tests/golden/README.md",
+    *sorted(DOCS.rglob("*.md")),
+]
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^ *(?P=ticks) *$", re.M | re.S)
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 

@@ -21,6 +21,7 @@ READ_BY = {
     "text": "tests/integration/test_docs_commands.py",
     "toml": "tests/integration/test_docs_commands.py",
     "sql": "tests/integration/test_docs_commands.py",
+    "ini": "tests/integration/test_docs_commands.py",
     "js": "tests/integration/test_docs_commands.py",
     "python": "tests/contract/test_snippets.py",
 }
@@ -65,6 +66,18 @@ def test_lists_and_tables_are_such_on_the_site_too(page: Path) -> None:
         or (line.startswith("|") and before.strip() and not before.startswith("|"))
     ]
     assert glued == []
+
+
+@names
+def test_rows_have_the_cells_of_their_table(page: Path) -> None:
+    """A bar within code parts cells on a code host."""
+    wrong, columns = [], 0
+    for line in prose(page).splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        if cells and columns and cells != columns:
+            wrong.append(line)
+        columns = columns or cells if cells else 0
+    assert wrong == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import http.client
 import importlib.util
@@ -30,8 +31,8 @@ COMMAND = typer.main.get_command(app)
 SHELL = blocks_of("sh", "console")
 # Programs that pages name and that are not ours: that they are called rightly is not ours to test.
 OTHERS = {
-    "aider", "bash", "claude", "cline", "curl", "echo", "export", "gemini", "git", "kill", "mkdocs", "openssl", "pg_dump",
-    "pip",
+    "aider", "bash", "claude", "cline", "curl", "echo", "export", "gemini", "git", "kill", "mkdocs", "openssl",
+    "pg_dump", "pip",
 }  # fmt: skip
 # What `./gatehouse` does itself.
 LAUNCHER = set(re.findall(r"^(\w+)\)$", (ROOT / "gatehouse").read_text(), re.MULTILINE))
@@ -250,6 +251,17 @@ def test_json_is_json(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks_of("toml"), ids=str)
 def test_toml_is_toml(block: Block) -> None:
     tomllib.loads(block.text)
+
+
+@pytest.mark.parametrize("block", blocks_of("ini"), ids=str)
+def test_units_of_systemd_call_commands_that_are_there(block: Block) -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(block.text)
+    for key in ("ExecStartPre", "ExecStart"):
+        program, *arguments = unit["Service"][key].split()
+        assert Path(program).name == "gatehouse"
+        check_call(arguments)
 
 
 @pytest.mark.parametrize("block", blocks_of("sql"), ids=str)
