@@ -226,13 +226,21 @@ def test_what_is_printed_is_that(block: Block, tmp_path: Path, monkeypatch: pyte
         output = printed(["check"], file_above(block), tmp_path)
     elif block.text.startswith("gatehouse.yaml:"):
         output = printed(["check"], BROKEN.replace("${OPENAI_API_KEY}", "sk"), tmp_path)
-    elif block.text.startswith("1. "):
+    elif block.text.startswith(("1. ", "POST ")):
         command = [sys.executable, "-m", "gateway", "demo", "--check"]
         output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True).stdout
+        if block.text.startswith("POST "):
+            assert steps_of(block.text) == steps_of(output[output.index("POST ") :].split("\n\n")[0])
+            return
     else:
         output = printed(["plan", block.text.split()[0]], file_above(block), tmp_path)
     # The digest is that of the file with the values of its secrets.
     assert without_digests(block.text).strip() in without_digests(output)
+
+
+def steps_of(waterfall: str) -> list[str]:
+    """The names of the steps, with their indents: times and bars differ from run to run."""
+    return re.findall(r"^( *\S+(?: \S+)*?) {2,}", waterfall, re.MULTILINE)
 
 
 def without_digests(text: str) -> str:
