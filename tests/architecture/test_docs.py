@@ -25,6 +25,7 @@ READ_BY = {
     "js": "tests/integration/test_docs_commands.py",
     "python": "tests/contract/test_snippets.py",
 }
+FOLDERS = sorted(each.name for each in ROOT.iterdir() if each.is_dir() and not each.name.startswith("."))
 names = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -53,6 +54,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         elif page.is_relative_to(DOCS) and not target.is_relative_to(DOCS):
             broken.append(f"{link}, which is no part of the site")
     assert broken == []
+
+
+@pytest.mark.parametrize("page", [each for each in PAGES if each.name != "CHANGELOG.md"], ids=str)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = re.sub(r"https?://\S+", "", prose(page))
+    found = re.findall(rf"(?<![\w./])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|yaml|jsonl|json|svg))", text)
+    # extending.md shows how to write these.
+    new = re.compile(r"echo|step_0003|wire_NAME")
+    assert [each for each in found if not (ROOT / each).exists() and not new.search(each)] == []
 
 
 @names
