@@ -280,3 +280,33 @@ def test_every_behaviour_of_the_simulator_is_there() -> None:
 def test_every_kind_of_guardrail_is_there() -> None:
     part = (DOCS / "concepts/guardrails.md").read_text().split("## The kinds")[1].split("\n## ")[0]
     assert {code(row[0])[0] for row in rows(part) if code(row[0])} == set(KINDS.structs("guardrails"))
+
+
+def constants(*rooms: str) -> set[str]:
+    """All texts in the code of these packages, parts of f-strings among them."""
+    return {
+        node.value
+        for path, tree in sources()
+        if path.relative_to(ROOT).parts[0] in rooms
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_reasons_of_caches_are_those_of_the_code() -> None:
+    part = (DOCS / "concepts/caches.md").read_text().split("| `x-gatehouse-cache-reason` | |")[1].split("\n\n")[0]
+    told = {each.removesuffix("NAME") for row in rows(part) for each in code(row[0])}
+    assert told - constants("cache") == set()
+
+
+@pytest.mark.parametrize(
+    ("page_name", "event"),
+    [
+        ("concepts/access.md", "a price is not known"),
+        ("concepts/context.md", "a document can't be read"),
+        ("concepts/context.md", "a note on a document"),
+    ],
+)
+def test_log_events_that_pages_name_are_there(page_name: str, event: str) -> None:
+    assert f"`{event}`" in (DOCS / page_name).read_text()
+    assert event in constants("access", "rag", "gateway")
