@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -43,10 +44,12 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for room in ("access", "cache", "config", "contract", "gateway", "guardrails", "observability", "rag", "router"):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            yield path, ast.parse(path.read_text())
+@functools.cache
+def sources() -> tuple[tuple[Path, ast.Module], ...]:
+    """The modules of all packages."""
+    rooms = ("access", "cache", "config", "contract", "gateway", "guardrails", "observability", "rag", "router")
+    paths = [path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))]
+    return tuple((path, ast.parse(path.read_text())) for path in paths)
 
 
 def errors(above: type[Error]) -> Iterator[type[Error]]:
