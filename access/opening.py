@@ -26,6 +26,7 @@ from config.folders import data_folder
 from contract.access_state import AccessState
 from contract.egress import DIRECT
 from contract.rules import NANO, ScopedRule
+from contract.units import write_amount
 from contract.work import WorkPool
 from observability.webhook import post_event
 
@@ -371,4 +372,4 @@ class AccessServices:
 
 
 def _dollars(nanos: int) -> str:
-    return f"{Decimal(nanos) / NANO:f}"
+    return write_amount(Decimal(nanos) / NANO)

@@ -293,14 +293,27 @@ class PipelineConfig(Struct):
 
 
 class ObserveConfig(Struct):
-    """Traces, metrics and logs."""
+    """Traces, metrics and logs. What is left out of traces, OpenTelemetry's environment variables decide."""
 
     otlp: HttpUrl | None = Field(
-        default=None, description="Where traces go (OTLP over HTTP).", examples=["http://localhost:4318"]
+        default=None, description="The collector that traces go to, by OTLP.", examples=["http://localhost:4318"]
+    )
+    protocol: Literal["http/protobuf", "grpc"] | None = Field(
+        default=None, description="How it is spoken to; `http/protobuf` unless the environment says otherwise."
     )
     headers: Headers = Field(default={}, description="Headers to send there; values count as secrets.")
-    sample: Percentage = Field(default=1.0, description="The share of requests that are traced.")
+    sample: Percentage | None = Field(
+        default=None,
+        description="The share of requests that are traced, among those that bring no `traceparent`; all of them "
+        "unless the environment says otherwise.",
+    )
     log: Literal["json", "text", "off"] = Field(default="json", description="The form of the log on stderr.")
     content: Literal["never"] = Field(default="never", description="Whether prompts and answers are recorded.")
     metrics: Flag = Field(default=True, description="Whether `/metrics` answers.")
     service_name: str = Field(default="gatehouse", min_length=1, description="`service.name` of the traces.")
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[FilePath, str]]:
+        """Traces."""
+        if values.get("otlp"):
+            yield ("otlp",), "telemetry"

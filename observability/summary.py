@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from contract.units import write_amount
+
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Finding
@@ -48,7 +50,7 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     if exchange.usage is not None:
         line["tokens"] = {"input": exchange.usage.input, "output": exchange.usage.output}
     if exchange.cost is not None:
-        line["cost_usd"] = f"{exchange.cost.normalize():f}"
+        line["cost_usd"] = write_amount(exchange.cost)
     if exchange.unpriced:
         line["unpriced"] = True
     if exchange.cache is not None:

@@ -20,13 +20,12 @@ from config.access import (
     OrganisationConfig,
     ShareConfig,
     TeamConfig,
-    write_spend,
 )
 from config.findings import bare, quote
-from config.units import write_rate
 from contract.caller import Caller
 from contract.errors import Unauthenticated
 from contract.rules import NANO, LimitMetric, LimitRule, Scope, ScopedRule
+from contract.units import write_rate, write_spend
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

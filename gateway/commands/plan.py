@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from config.display import effective
 from config.findings import did_you_mean
@@ -12,8 +12,12 @@ from config.models import ModelConfig, TargetConfig
 from config.patience import limits_of
 from config.root import Config
 from config.routers import RouterConfig
-from config.units import write_duration
+from contract.units import write_duration
 from gateway.assembly.catalog import KINDS
+from observability.screen import printable
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
 
 LeftOut: TypeAlias = Mapping[str, Collection[str]]
 _ORDER = {
@@ -23,7 +27,8 @@ _ORDER = {
     "fastest": "the faster of two drawn at random first",
 }
 
-
+# The longest name of a phase.
+_PHASE = len("dispatch")
 _POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "on_context_overflow")
 
 
@@ -63,45 +68,60 @@ def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda
     return made
 
 
-def draw_plan(made: dict[str, Any]) -> str:
-    """The plan as a text tree."""
+def draw_plan(made: dict[str, Any]) -> Tree:
+    """The plan as a tree for a terminal."""
+    from rich.tree import Tree
+
     via = f", pipeline {made['pipeline']}" if "pipeline" in made else ""
     callers = (
         "anybody on this machine" if made["access"] == "open" else ", ".join(made["apps"]) or "no app may ask for it"
     )
-    lines = [f"{made['model']}{via}", f"├─ admit     {callers}"]
-    lines += [f"├─ guard     {_draw_guard(guard)}" for guard in made.get("guard_input", ())]
+    tree = Tree(f"{made['model']}{via}")
+    _branch(tree, "admit", callers)
+    for guard in made.get("guard_input", ()):
+        _branch(tree, "guard", _draw_guard(guard))
     if "cache" in made:
-        lines.append(f"├─ cache     {_draw_cache(made['cache'])}")
+        _branch(tree, "cache", _draw_cache(made["cache"]))
     if "router" in made:
-        lines.append(f"├─ router    {_draw_router(made['router'])}")
+        _branch(tree, "router", _draw_router(made["router"]))
     if "context" in made:
         context = made["context"]
         folders = ", ".join(f"{name} ({path})" for name, path in context["from"].items())
-        lines.append(f"├─ context   {folders}: at most {context['max_passages']} passages, {context['max_tokens']}")
-    retry = made["retry"]
-    lines += [
-        f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
-        f"   ├─ time      {_draw_limits(made['limits'])}",
-        f"   ├─ retry     {_retry(retry)}",
-        f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
-        f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']} "
-        f"that are {made['breaker']['share']} of the calls, tried again within {made['breaker']['cooldown']}",
-    ]
+        most = f"at most {context['max_passages']} passages, {context['max_tokens']}"
+        _branch(tree, "context", f"{folders}: {most}")
+    _add_dispatch(tree, made)
+    for guard in made.get("guard_output", ()):
+        _branch(tree, "guard", _draw_guard(guard))
+    return tree
+
+
+def _add_dispatch(tree: Tree, made: dict[str, Any]) -> None:
+    dispatch = _branch(tree, "dispatch", f"{made['answered_by']}, {_ORDER[made['strategy']]}")
+    breaker = made["breaker"]
+    _branch(dispatch, "time", _draw_limits(made["limits"]))
+    _branch(dispatch, "retry", _retry(made["retry"]))
+    _branch(dispatch, "fallback", ", ".join(_falls_back(made)) or "never")
+    _branch(
+        dispatch,
+        "breaker",
+        f"opens after {breaker['failures']} failures in {breaker['window']} "
+        f"that are {breaker['share']} of the calls, tried again within {breaker['cooldown']}",
+    )
     if "hedge" in made:
-        lines.append(f"   ├─ hedge     a second call after {made['hedge']['after']}")
-    targets = made["targets"]
-    for number, target in enumerate(targets, 1):
-        branch = "└─" if number == len(targets) else "├─"
-        lines.append(f"   {branch} {number}  {_draw_target(target)}")
-    guards = made.get("guard_output", ())
-    if guards:
-        lines = [line.replace("└─ dispatch", "├─ dispatch", 1).replace("   ", "│  ", 1) if index > first else line
-                 for first in (next(i for i, each in enumerate(lines) if "dispatch" in each) - 1,)
-                 for index, line in enumerate(lines)]  # fmt: skip
-    for number, guard in enumerate(guards, 1):
-        lines.append(f"{'└─' if number == len(guards) else '├─'} guard     {_draw_guard(guard)}")
-    return "\n".join(lines) + "\n"
+        _branch(dispatch, "hedge", f"a second call after {made['hedge']['after']}")
+    for number, target in enumerate(made["targets"], 1):
+        _branch(dispatch, f"{number}", _draw_target(target))
+
+
+def _branch(tree: Tree, phase: str, text: str) -> Tree:
+    """A row of two columns, so that a text that wraps on a terminal stays beside its phase."""
+    from rich.table import Table
+
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=_PHASE)
+    row.add_column(overflow="fold")
+    row.add_row(phase, printable(text))
+    return tree.add(row)
 
 
 def _draw_router(router: dict[str, Any]) -> str:

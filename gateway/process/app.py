@@ -41,6 +41,8 @@ from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from observability.logs import configure_logging
 from observability.recorder import Recorder, RecorderConfig
+from observability.screen import show, styled
+from observability.tracing import TracingConfig
 from router.health import HealthBook
 from router.policies import longest_timeouts
 
@@ -120,6 +122,19 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse(body, status, getattr(error, "headers", None))
 
 
+def _tracing(config: Config) -> TracingConfig:
+    observe = config.observe
+    return TracingConfig(
+        otlp=observe.otlp or "",
+        protocol=observe.protocol,
+        headers={name: value.reveal() for name, value in observe.headers.items()},
+        sample=observe.sample,
+        service_name=observe.service_name,
+        service_version=__version__,
+        egress=config.way_out,
+    )
+
+
 class Process:
     """One process: what it serves from, and how it starts, reloads and ends."""
 
@@ -135,15 +150,7 @@ class Process:
         resources = Resources(health)
         observe = config.observe
         recorder = Recorder(
-            RecorderConfig(
-                otlp=observe.otlp or "",
-                headers={name: value.reveal() for name, value in observe.headers.items()},
-                sample=observe.sample,
-                log=observe.log,
-                service_name=observe.service_name,
-                service_version=__version__,
-                egress=config.way_out,
-            ),
+            RecorderConfig(tracing=_tracing(config), log=observe.log),
             health.snapshot,
             quality=resources.quality,
             accounts=lambda: resources.accounts.state(),
@@ -160,9 +167,9 @@ class Process:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Builds the engine, serves, and takes everything down in reverse."""
-        self.runtime.recorder.start()
         stack = contextlib.AsyncExitStack()
         try:
+            self.runtime.recorder.start()
             self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
             self.runtime.install(await build(self._config, self.runtime.resources))
             await self.runtime.resources.accounts.seeded(SEED_WAIT_S)
@@ -268,7 +275,7 @@ class Process:
                 config = await asyncio.to_thread(load, self._path, listen=self._listen, files=files)
                 engine = await build(config, self.runtime.resources)
             except ConfigError as error:
-                problems = error.render(color=False)
+                problems = error.render()
                 log.error("reload refused, the old config serves on", problems=problems, changed=changed)
                 return False
             except Exception as error:
@@ -319,7 +326,7 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     try:
         config = load(config_path, listen=listen)
     except ConfigError as error:
-        sys.stderr.write(error.render(color=sys.stderr.isatty()) + "\n")
+        show(styled(error.pieces()), sys.stderr)
         return 2
     configure_logging(config.observe.log)
     settings = config.server

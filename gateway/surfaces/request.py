@@ -13,11 +13,11 @@ import structlog
 from access.ledger.prices import settle_request
 from contract.errors import ContentRefused, GatehouseError, InternalFault, RequestError, Unavailable
 from contract.exchange import Exchange
+from contract.units import write_amount
 from contract.unsettled import Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from decimal import Decimal
 
     from contract.exchange import CacheNote
     from contract.messages import DroppedParam
@@ -150,7 +150,7 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
     for kind, allowance in exchange.allowances.items():
         headers += _limit_headers(kind.encode("latin-1"), allowance)
     if exchange.cost is not None:
-        headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
+        headers.append((b"x-gatehouse-cost-usd", write_amount(exchange.cost).encode("latin-1")))
     return headers
 
 
@@ -166,11 +166,6 @@ def _limit_headers(kind: bytes, allowance: Allowance) -> Headers:
         (b"x-ratelimit-remaining-" + kind, b"%d" % max(0, allowance.left)),
         (b"x-ratelimit-reset-" + kind, b"%ds" % math.ceil(allowance.reset_s)),
     ]
-
-
-def written_dollars(cost: Decimal) -> str:
-    """Plain digits, without an exponent and without needless zeros."""
-    return f"{cost.normalize():f}"
 
 
 def _cache_headers(note: CacheNote) -> Headers:

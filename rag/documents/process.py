@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from contract.units import write_duration
 from contract.work import WorkPool
 from rag.chunkers import Chunking
 from rag.documents.chunking import ChunkedDocument
@@ -166,7 +167,9 @@ class Readers:
             made = process.read(job)
         except TimeoutError:
             self._give_back(process, of_use=False)
-            return WorkerAnswer(error=f"reading it takes longer than {job.limits.timeout_s:g} s (read.timeout)")
+            return WorkerAnswer(
+                error=f"reading it takes longer than {write_duration(job.limits.timeout_s)} (read.timeout)"
+            )
         except _Ended:
             code = self._give_back(process, of_use=False)
             if reused and not self._closed and code != -signal.SIGXCPU:
@@ -231,7 +234,7 @@ class Reader(msgspec.Struct, frozen=True):
 
 def _why(code: int, limits: Limits) -> str:
     if code == -signal.SIGXCPU:
-        return f"reading it takes longer than {limits.timeout_s:g} s of processor time (read.timeout)"
+        return f"reading it takes longer than {write_duration(limits.timeout_s)} of processor time (read.timeout)"
     if code == -signal.SIGKILL:
         return f"{too_large(limits)}, or the machine has no more"
     return f"reading it ends the process that reads ({'signal' if code < 0 else 'exit code'} {abs(code)})"

@@ -16,6 +16,7 @@ from contract.answering import collect_text, question_to
 from contract.errors import GatehouseError
 from contract.messages import ChatRequest
 from contract.phases import Decision
+from contract.units import write_duration
 from contract.work import WorkPool
 from router.intents.classifier import IntentClassifier, train
 from router.intents.difficulty import ShareLimit, difficulty
@@ -141,7 +142,8 @@ class Router:
             self._status = f"intents can't be learned: {type(error).__name__}: {error}"
             structlog.get_logger().error("intents can't be learned", router=self.name, error=str(error))
             return
-        self._status = f"{len(intents)} intents from {len(texts)} examples, in {time.perf_counter() - started:.1f} s"
+        took = write_duration(round(time.perf_counter() - started, 2))
+        self._status = f"{len(intents)} intents from {len(texts)} examples, in {took}"
 
     def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
         """See `Routing.rule`."""

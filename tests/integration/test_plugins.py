@@ -397,7 +397,7 @@ def test_broken_ones_are_listed_with_the_reason(broken: Path, tmp_path: Path) ->
     }
     table = gatehouse("plugins", site=broken, cwd=tmp_path)
     assert table.returncode == 1
-    assert f"  can't be used: {PROBLEMS['missing']}\n" in table.stdout
+    assert f"tools missing can't be used: {PROBLEMS['missing']}\n" in table.stderr
 
 
 def test_no_package_takes_the_place_of_ours(broken: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from config import ConfigError
 from gateway.assembly.configuration import load, load_with_places
 from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
+from tests.shown import shown
 
 MODELS = "models: {quick: {targets: [vendor/m]}}\n"
 
@@ -172,7 +173,7 @@ def test_cures(tmp_path: Path, text: str, place: str, cure: str) -> None:
     path.write_text("version: 1\n" + text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load(path, {})
-    said = caught.value.render(color=False)
+    said = caught.value.render()
     assert f"gatehouse.yaml:{place}" in said
     assert cure in said
 
@@ -186,4 +187,4 @@ guardrails: {pii: {kind: personal_data, types: {card: block, person: allow}}}
 pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}
 """)
-    assert "(personal_data: mask, block card, allow person; " in draw_plan(plan(load(path, {}), "support"))
+    assert "(personal_data: mask, block card, allow person; " in shown(draw_plan(plan(load(path, {}), "support")))

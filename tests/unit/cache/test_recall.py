@@ -75,7 +75,7 @@ async def answered(
     return found if isinstance(found, Answer) else await found.share(make, unsettled or Unsettled())
 
 
-@pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "lfu")])
+@pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "s3-fifo")])
 @pytest.mark.slow
 def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
     draw = random.Random(7)

@@ -60,7 +60,7 @@ WRONG = [
 @pytest.mark.parametrize(("text", "place", "said"), WRONG, ids=[each[2] + str(n) for n, each in enumerate(WRONG)])
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, place: str, said: str) -> None:
     error = refusal(tmp_path, HEAD + text + "\n")
-    told = error.render(color=False)
+    told = error.render()
     assert place in told, told
     assert said in told, told
     assert any(f":{line}:" in told for line in (4, 5)), told
