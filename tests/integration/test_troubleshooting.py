@@ -112,7 +112,7 @@ def quoted(begin: str) -> str:
 
 def test_the_timeout_that_routing_shows(gateway: Gateway) -> None:
     error = ask(gateway, "quiet", stream=True).json()["error"]
-    shown = quoted("openai/o3: ").replace("openai/o3", "openai/slow").replace("quick", "quiet").replace("5s", "0.05s")
+    shown = quoted("openai/o3: ").replace("openai/o3", "openai/slow").replace("quick", "quiet").replace("5s", "50ms")
     assert error["message"] == shown
 
 
