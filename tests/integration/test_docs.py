@@ -177,6 +177,9 @@ def test_the_check_and_the_schema_take_it(block: Block, folder: Path) -> None:
         assert [each.render() for each in advise(config, places)] == []
 
 
+@pytest.mark.guarantee(
+    "documentation", "Every YAML of the documentation passes the check, and a gateway that runs it answers."
+)
 @pytest.mark.parametrize("block", [each for each in OURS if not of_another_program(each)], ids=str)
 def test_a_gateway_that_runs_it_answers(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:
     path, document = completed(block, folder)
