@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
+from ruamel.yaml import YAML
 
 import contract.errors
 from contract.errors import GatehouseError, UpstreamError
@@ -22,7 +23,7 @@ from gateway.commands.cli import app
 from gateway.simulator.behaviours import WORDS, parse
 from observability import names
 from observability.metrics import Metrics
-from tests.documentation import DOCS, ROOT
+from tests.documentation import DOCS, ROOT, blocks
 from tests.live import running_gateway
 
 Error = TypeVar("Error", bound=GatehouseError)
@@ -313,3 +314,24 @@ def test_reasons_of_caches_are_those_of_the_code() -> None:
 def test_log_events_that_pages_name_are_there(page_name: str, event: str) -> None:
     assert f"`{event}`" in (DOCS / page_name).read_text()
     assert event in constants("access", "rag", "gateway")
+
+
+def test_alerts_use_labels_that_their_metrics_have() -> None:
+    told = {
+        code(row[0])[0]: set(row[2].split(", ")) - {""}
+        for row in rows(page("metrics.md"))
+        if row[0].startswith("`gatehouse_")
+    }
+    text = next(each.text for each in blocks(DOCS / "jobs/sre.md") if each.text.startswith("groups:"))
+    expressions = [
+        rule["expr"] for group in YAML(typ="safe", pure=True).load(text)["groups"] for rule in group["rules"]
+    ]
+    used = [found for each in expressions for found in re.findall(r"(gatehouse_\w+)(?:\{([^}]*)\})?", each)]
+    assert len(used) > 10
+    for name, matchers in used:
+        labels = told[re.sub(r"_(?:bucket|count|sum)\Z", "", name)]
+        assert set(re.findall(r"(\w+)=", matchers)) <= labels, name
+    for each in expressions:
+        metric = re.search(r"gatehouse_\w+", each)
+        grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", each)))) - {"le"}
+        assert metric is None or grouped <= told[re.sub(r"_(?:bucket|count|sum)\Z", "", metric[0])], each
