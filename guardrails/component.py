@@ -123,5 +123,5 @@ class Guardrail(GuardrailConfig):
             shadow=self.shadow,
             fail_open=self.on_error == "open",
             timeout_s=self.timeout,
-            handover=Handover(told.reveal(), parts.pools.webhooks, parts.egress) if told is not None else None,
+            handover=Handover(told.reveal(), parts.pools.webhook_calls, parts.egress) if told is not None else None,
         )

@@ -1,23 +1,31 @@
-"""Sends events to a webhook. Blocking: call it in a thread."""
+"""Sends events to a webhook."""
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from contract.bounded_http import opened
 from contract.egress import DIRECT, Egress
+from contract.outbound import Call
+
+if TYPE_CHECKING:
+    from contract.outbound import Outbound
 
 TIMEOUT_S = 5.0
 
 
-def post_event(url: str, event: Mapping[str, object], egress: Egress = DIRECT) -> None:
-    """Sends `event` as JSON, within `TIMEOUT_S` seconds. Raises `OSError` if the server does not accept it."""
-    headers = {"content-type": "application/json", "user-agent": "gatehouse"}
-    try:
-        with opened(url, TIMEOUT_S, headers=headers, body=json.dumps(event).encode(), egress=egress) as response:
-            if response.status >= 300:
-                raise OSError(f"the webhook returned status {response.status}")
-    except http.client.HTTPException as error:
-        raise OSError(f"the webhook's response is not valid HTTP ({type(error).__name__})") from None
+async def post_event(
+    outbound: Outbound, url: str, event: Mapping[str, object], egress: Egress = DIRECT, turn: str = ""
+) -> None:
+    """Sends `event` as JSON, within `TIMEOUT_S` seconds. Raises `OSError` if it is not accepted, `TooManyRequests`.
+
+    The operator configured the host, so it may have a private address. `turn`: see `Outbound.open`.
+    """
+    headers = {"content-type": "application/json"}
+    call = Call(url, TIMEOUT_S, headers, json.dumps(event).encode(), private=True, egress=egress)
+    async with outbound.open(call, turn) as answer:
+        if answer.status >= 300:
+            raise OSError(f"the webhook returned status {answer.status}")
+        # The event is accepted: errors in the rest of the response do not matter.
+        await answer.drain()

@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -16,12 +15,13 @@ import structlog
 from contract.answering import AskModel, question_to
 from contract.egress import DIRECT, Egress
 from contract.errors import GatehouseError
+from contract.outbound import Call
 from contract.passages import Passage
 from rag.tools.fetch import FetchFailed, fetch
 
 if TYPE_CHECKING:
     from contract.embedding import Vectors
-    from contract.work import WorkPool
+    from contract.outbound import Outbound
 
 # So many candidates are put in order; what comes after them stays behind them.
 CANDIDATES = 20
@@ -112,17 +112,18 @@ class EndpointReranker:
         model: str,
         *,
         timeout_s: float,
-        pool: WorkPool,
+        outbound: Outbound,
         private: bool = False,
         egress: Egress = DIRECT,
     ) -> None:
         """`url` whole, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
-        self._pool = pool
+        self._outbound = outbound
         self._url = url
         self._key = key
         self._model = model
         self._timeout_s = timeout_s
-        self._fetch = partial(fetch, private=private, egress=egress)
+        self._private = private
+        self._egress = egress
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
         """See `Reranker.rerank`. When the endpoint fails or says nothing of use the order stays."""
@@ -137,9 +138,9 @@ class EndpointReranker:
             headers["authorization"] = f"Bearer {self._key}"
         try:
             body = json.dumps(asked).encode()
+            call = Call(self._url, self._timeout_s, headers, body, private=self._private, egress=self._egress)
             # Each call is a turn of its own: a reranker knows no callers.
-            read = partial(self._fetch, self._url, headers, self._timeout_s, _MAX_ANSWER, body=body)
-            _, said = await self._pool.run(str(id(first)), read)
+            _, said = await fetch(self._outbound, call, _MAX_ANSWER, str(id(first)))
             scores = scores_of(json.loads(said), len(first))
         except (FetchFailed, ValueError) as error:
             structlog.get_logger().warning("a reranker gave no order", problem=str(error))

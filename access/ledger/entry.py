@@ -5,7 +5,7 @@ These structs define the journal's lines and the tables' columns (`access.databa
 1. add a field with a default at the end of `LedgerEntry` (of `RequestStart` if it is known at the start of a request,
    or of `AttemptEntry`), and its value in the function below that builds the struct;
 2. increment `VERSION`, and add a migration of that number that adds the column with the same default;
-3. add its test, and its row in docs/access.md.
+3. add its test, and its row in docs/concepts/access.md.
 """
 
 from __future__ import annotations

@@ -132,6 +132,10 @@ guardrails: {names: {kind: personal_data}}
     "formats": """
 guardrails: {form: {kind: format, format: sql}}
 """,
+    # One provider more.
+    "http2": """
+  far: {kind: openai, api_key: k, http2: true}
+""",
     "postgres": """
 caches: {answers: {tiers: [{kind: memory}, {kind: postgres, url: "postgresql://reader@db/cache"}]}}
 """,
@@ -144,8 +148,9 @@ observe: {otlp: "http://127.0.0.1:4318"}
 }
 BASE = """
 version: 1
-providers: {s: {kind: simulated}}
 models: {quick: {targets: [s/sim-ok]}}
+providers:
+  s: {kind: simulated}
 """
 
 
