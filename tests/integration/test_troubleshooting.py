@@ -57,7 +57,7 @@ def ask(
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "The API key is not known here": {"model": "quick", "key": "wrong"},
+    "The API key is unknown": {"model": "quick", "key": "wrong"},
     "Send a key in": {"model": "quick", "key": ""},
     "A key in the URL ends in logs": {"model": "quick", "path": f"{CHAT}?key=test-key"},
     "The model 'qick' does not exist": {"model": "qick"},
