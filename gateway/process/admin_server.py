@@ -11,7 +11,7 @@ import structlog
 import uvicorn
 
 from config.listening import split_listen
-from gateway.surfaces.connections import Connections, bounds_of_admin
+from gateway.surfaces.connections import Connections, admin_bounds
 from gateway.surfaces.protocol import front_protocol
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class AdminServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=front_protocol(Connections(bounds_of_admin(bounds))),
+                http=front_protocol(Connections(admin_bounds(bounds))),
                 ws="none",
                 lifespan="off",
                 log_config=None,

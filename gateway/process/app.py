@@ -33,7 +33,7 @@ from gateway.engine.runtime import Runtime
 from gateway.process.admin_server import AdminServer
 from gateway.process.worker_metrics import WorkerMetrics
 from gateway.process.workers import supervise, tell_serving, this_worker, watch_parent
-from gateway.surfaces.connections import Connections, bounds_of
+from gateway.surfaces.connections import Connections, connection_bounds
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.operations import operations
 from gateway.surfaces.origins import Origins
@@ -154,7 +154,7 @@ class Process:
         self._files = config.files
         self.admin = admin_api(AdminService(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
-        self.bounds = bounds_of(config.server, _open_files())
+        self.bounds = connection_bounds(config.server, _open_files())
         self.origins = _origins(config.server)
 
     @contextlib.asynccontextmanager

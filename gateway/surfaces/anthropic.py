@@ -1,4 +1,4 @@
-"""Anthropic's API: Messages, and counting their tokens."""
+"""Anthropic's API: Messages and token counting."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ ANTHROPIC = Vendor(
     "Anthropic",
     errors=AnthropicMessages(),
     models=of_openai_and_anthropic,
-    instead=_MESSAGES,
+    chat_endpoint=_MESSAGES,
     header=b"anthropic-version",
     key_headers=(b"x-api-key",),
-    unserved="complete environments messages/batches organizations sessions skills",
+    unserved_paths="complete environments messages/batches organizations sessions skills",
 )
 
 
 class AnthropicSurface(Surface):
-    """Asked and answered in the dialect `anthropic`."""
+    """Reads requests and writes responses in the dialect `anthropic`."""
 
     vendor = ANTHROPIC
 
