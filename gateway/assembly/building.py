@@ -12,8 +12,8 @@ from access.callers.keys import TokenCallers
 from access.ledger.pricing import learn_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.engine.background_calls import BackgroundCalls
+from gateway.engine.noop_phases import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
 from gateway.engine.pipeline import NO_QUOTA, Pipeline, Route
 from gateway.engine.runtime import Engine
 from router.dispatch import Dispatcher
@@ -50,14 +50,14 @@ async def build(config: Config, resources: Resources) -> Engine:
         directory = CallerDirectory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
-        asides = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
+        background_calls = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
         limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
-        pipeline = Pipeline(routes, keys, dispatcher, pipelines, asides, limits)
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, background_calls, limits)
         owned = stack.pop_all()
-    _bind(resources, routes, asides)
+    _bind(resources, routes, background_calls)
     answers = caches.all() if caches is not None else {}
     learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
-    resources.keep(learning)
+    resources.hold_task(learning)
     # Nothing fails from here on: a config that is refused leaves no trace.
     resources.accounts.follow(directory, quota)
     resources.accounts.egress = egress
@@ -78,11 +78,11 @@ async def build(config: Config, resources: Resources) -> Engine:
     )
 
 
-def _bind(resources: Resources, routes: Mapping[str, Route], asides: BackgroundCalls) -> None:
+def _bind(resources: Resources, routes: Mapping[str, Route], background_calls: BackgroundCalls) -> None:
     """Sources ask their embedding models through this engine from now on."""
     for name, embedder in resources.provider_embedders():
         if (route := routes.get(name)) is not None:
-            embedder.bind(partial(asides.embed, route.policy))
+            embedder.bind(partial(background_calls.embed, route.policy))
 
 
 def _pipeline(

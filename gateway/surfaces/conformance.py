@@ -40,9 +40,9 @@ def empty_runtime() -> Runtime:
     book, prices = HealthBook(), Prices({}, {})
     resources = Resources(book)
     dispatcher = Dispatcher({}, book)
-    asides = BackgroundCalls(dispatcher, Quota(MemoryCounters(), prices), prices, resources.accounts.finished)
+    background_calls = BackgroundCalls(dispatcher, Quota(MemoryCounters(), prices), prices, resources.accounts.finished)
     runtime = Runtime(Recorder(RecorderConfig(log="off"), list, environ={}), resources)
-    pipeline = Pipeline({}, KeyRing({}), dispatcher, {}, asides)
+    pipeline = Pipeline({}, KeyRing({}), dispatcher, {}, background_calls)
     runtime.install(
         Engine(pipeline, resources.close, digest="", max_body=1_000_000, keepalive_s=60.0, parts={}, prices=prices)
     )

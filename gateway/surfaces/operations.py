@@ -22,18 +22,18 @@ def operations(runtime: Runtime) -> APIRouter:
 
     async def readyz(request: Request) -> Response:
         body: dict[str, Any] = {"status": runtime.status}
-        if impairments := runtime.impaired():
+        if impairments := runtime.impairments():
             body["degraded"] = impairments
         body["parts"] = runtime.parts()
-        everybody = "all" in request.query_params
-        return JSONResponse(body, 200 if runtime.can_serve(everybody=everybody) else 503)
+        every_app = "all" in request.query_params
+        return JSONResponse(body, 200 if runtime.can_serve(every_app=every_app) else 503)
 
     async def health() -> Response:
         engine, status = runtime.engine, runtime.status
         return JSONResponse(
             {
                 "status": "ok" if status == "ready" else status,
-                "degraded": runtime.impaired(),
+                "degraded": runtime.impairments(),
                 "version": runtime.version,
                 "config": engine.digest,
                 "uptime_s": round(time.monotonic() - started, 1),
