@@ -151,7 +151,7 @@ class Pipeline:
         if not isinstance(lookup, Answer) and lookup.lacks_question:
             lookup = await lookup.compare(await route.context.standalone(guarded.request, exchange, calls))
 
-        async def ask_route() -> Answer:
+        async def make_answer() -> Answer:
             chosen = await self._resolve_route(route, rule_decision, guarded.request, exchange, unsettled, calls)
             if isinstance(chosen, StockReply):
                 return Answer(chosen)
@@ -162,7 +162,7 @@ class Pipeline:
             reply = await self._answer(chosen, final, exchange, unsettled, opening, calls)
             return Answer(await _check_output(reply, calls), augmented.passages, chosen.name)
 
-        answer = lookup if isinstance(lookup, Answer) else await lookup.share(ask_route, unsettled)
+        answer = lookup if isinstance(lookup, Answer) else await lookup.share(make_answer, unsettled)
         # Citations refer to positions in the final text, so they come after all filters that change it.
         citations = self._pipelines.get(answer.pipeline, route).context.citations(answer.passages)
         return Pump(answer.reply, (*guarded.filters(), *citations), exchange)
