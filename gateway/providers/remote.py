@@ -10,10 +10,10 @@ import msgspec
 
 from contract.dialect import EVENT_STREAM, WireOptions
 from contract.errors import MalformedReply, TimedOut, UnsupportedFeature, UpstreamError
+from gateway.dialects.buffered_body import BOM
 from gateway.dialects.endings import Endings
-from gateway.dialects.failures import read_body, words_within
-from gateway.dialects.names import put_back
-from gateway.dialects.whole import BOM
+from gateway.dialects.failures import find_message, read_body
+from gateway.dialects.names import restore_names
 from gateway.providers.http import ConnectionPool
 from gateway.providers.response import Response, body_kind
 
@@ -228,7 +228,7 @@ class RemoteProvider:
             return self._embeddings.read_embed_reply(body)
         except MalformedReply:
             value, _ = read_body(body)
-            if not isinstance(value, dict) or not words_within(value):
+            if not isinstance(value, dict) or not find_message(value):
                 raise
             # An error with status 200.
             raise self._settle(number, self._wire.read_error(0, {}, body), answered=False) from None
@@ -389,8 +389,8 @@ class RemoteReply:
                         # The end of the response must be consistent with its content.
                         endings = self._endings = Endings()
         if endings is not None:
-            deltas = endings.take(deltas)
-        return put_back(deltas, self._names) if self._names else deltas
+            deltas = endings.check(deltas)
+        return restore_names(deltas, self._names) if self._names else deltas
 
     def _abort(self, error: UpstreamError | None) -> None:
         """Ends early. Text that was received but not delivered is added to the transcript, because it is billed."""

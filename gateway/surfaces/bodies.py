@@ -14,7 +14,7 @@ import msgspec
 from contract.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
 from contract.packing import CorruptBody, ExpansionTooLarge, UnknownCoding, known_codings, read_codings, unpack
 from contract.work import WorkPool, caller_of
-from gateway.dialects.fields import MOST_PARTS
+from gateway.dialects.fields import MAX_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,6 +163,6 @@ def check_part_count(request: ChatRequest, field: str) -> ChatRequest:
     `field`: see `Dialect.turns`.
     """
     parts = sum([len(message.parts) for message in request.messages])
-    if parts > MOST_PARTS:
-        raise InvalidRequest(f"'{field}' contains {parts} parts; at most {MOST_PARTS} are accepted", param=field)
+    if parts > MAX_PARTS:
+        raise InvalidRequest(f"'{field}' contains {parts} parts; at most {MAX_PARTS} are accepted", param=field)
     return request
