@@ -242,7 +242,7 @@ class DialectConformance:
             read(self.dialect, [body[: place % len(body)]], stream=False)
 
     def test_the_text_of_a_cut_body_is_known(self) -> None:
-        """It is billed although the caller does not get it: see `BufferedBody.words`."""
+        """It is billed although the caller does not get it: see `BufferedBody.text_fields`."""
         deltas = [Delta((ChoiceDelta(text="one two three"),)), Delta((ChoiceDelta(finish="stop"),), usage=Usage(1, 3))]
         body = written(self.dialect, deltas, stream=False)
         reader = self.dialect.reply_reader(stream=False)
