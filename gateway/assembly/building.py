@@ -1,4 +1,4 @@
-"""The composition root: a config becomes an engine. The only place that knows both configs and concrete classes."""
+"""The composition root: builds an engine from a config. Only this module imports both configs and concrete classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 async def build(config: Config, resources: Resources) -> Engine:
-    """An engine for `config`, whole; nothing is left behind when it fails."""
+    """A complete engine for `config`; a failure leaves nothing open."""
     egress = resources.egress = config.way_out
     async with AsyncExitStack() as stack:
         providers = await build_providers(config, resources, stack)
@@ -58,7 +58,7 @@ async def build(config: Config, resources: Resources) -> Engine:
     answers = caches.all() if caches is not None else {}
     learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
     resources.hold_task(learning)
-    # Nothing fails from here on: a config that is refused leaves no trace.
+    # Nothing can fail after this point, so a rejected config has no effect.
     resources.accounts.follow(directory, quota)
     resources.accounts.egress = egress
     return Engine(
@@ -79,7 +79,7 @@ async def build(config: Config, resources: Resources) -> Engine:
 
 
 def _bind(resources: Resources, routes: Mapping[str, Route], background_calls: BackgroundCalls) -> None:
-    """Sources ask their embedding models through this engine from now on."""
+    """Makes sources call their embedding models through this engine."""
     for name, embedder in resources.provider_embedders():
         if (route := routes.get(name)) is not None:
             embedder.bind(partial(background_calls.embed, route.policy))
@@ -161,7 +161,7 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
 
 
 def _tokens(config: Config, directory: CallerDirectory, resources: Resources) -> TokenCallers | None:
-    """Identity providers, asked over the network only when a token comes."""
+    """The identity providers; their keys are fetched only when a token arrives."""
     if not config.identity:
         return None
     from access.callers.jwt import Issuer, TokenVerifier, looks_like_token
@@ -170,7 +170,7 @@ def _tokens(config: Config, directory: CallerDirectory, resources: Resources) ->
     pool, egress = resources.pools.identity, resources.egress
 
     async def get(url: str) -> bytes:
-        # The operator has named the issuer: it may well be in one's own network.
+        # The operator has configured the issuer, so it may be in the private network.
         _, text = await pool.run(url, partial(fetch, url, {}, 5.0, 1_000_000, private=True, egress=egress))
         return text.encode()
 

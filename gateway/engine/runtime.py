@@ -102,7 +102,7 @@ class Runtime:
         self.metrics = metrics
         self.draining = False
         # It will drain soon: readiness fails, so that load balancers stop sending requests, but requests are served.
-        self.leaving = False
+        self.shutdown_requested = False
         # Collects the metrics of all workers, if there are several.
         self.gather: Callable[[], Awaitable[bytes]] | None = None
         self._engine: Engine | None = None
@@ -122,13 +122,13 @@ class Runtime:
 
     def can_serve(self, *, every_app: bool = False) -> bool:
         """See `gateway.engine.readiness.can_serve`; false while starting and draining."""
-        serving = self._engine is not None and not (self.draining or self.leaving)
+        serving = self._engine is not None and not (self.draining or self.shutdown_requested)
         return serving and can_serve(self.resources.accounts, every_app=every_app)
 
     @property
     def status(self) -> str:
         """`starting`, `waiting` (for a required service), `draining`, `degraded` or `ready`."""
-        if self.draining or self.leaving:
+        if self.draining or self.shutdown_requested:
             return "draining"
         if self._engine is None:
             return "starting"
