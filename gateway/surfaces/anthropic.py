@@ -9,7 +9,7 @@ from contract.dialect import InboundCall
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
 from gateway.surfaces.chat import ChatSurface
-from gateway.surfaces.models import of_openai_and_anthropic
+from gateway.surfaces.models import openai_anthropic_models
 from gateway.surfaces.surface import FixedPath, Surface, Vendor
 from gateway.surfaces.tokens import TokenSurface
 
@@ -23,7 +23,7 @@ ANTHROPIC = Vendor(
     "anthropic",
     "Anthropic",
     errors=AnthropicMessages(),
-    models=of_openai_and_anthropic,
+    models=openai_anthropic_models,
     chat_endpoint=_MESSAGES,
     header=b"anthropic-version",
     key_headers=(b"x-api-key",),

@@ -78,7 +78,7 @@ class ModelSurface(Surface):
         await run_request(self._runtime, call, "GET /v1/models", vendor.errors, answer)
 
 
-def of_openai_and_anthropic(models: list[str], name: str | None) -> dict[str, Any]:
+def openai_anthropic_models(models: list[str], name: str | None) -> dict[str, Any]:
     """One object that both SDKs accept."""
     if name is not None:
         return _item(name)

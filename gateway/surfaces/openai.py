@@ -10,7 +10,7 @@ from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
-from gateway.surfaces.models import of_openai_and_anthropic
+from gateway.surfaces.models import openai_anthropic_models
 from gateway.surfaces.surface import FixedPath, PathPattern, Surface, Vendor
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ OPENAI = Vendor(
     "openai",
     "OpenAI",
     errors=OpenAIChat(),
-    models=of_openai_and_anthropic,
+    models=openai_anthropic_models,
     chat_endpoint=_CHAT,
     key_headers=(b"api-key",),  # Azure's
     unversioned=("deployments",),
