@@ -132,18 +132,8 @@ class _Blocks:
     """
 
     __slots__ = (
-        "_call",
-        "_cited",
-        "_index",
-        "_kind",
-        "_pending",
-        "_sources",
-        "finish",
-        "own",
-        "own_end",
-        "stop_reason",
-        "stop_sequence",
-        "usage",
+        "_call", "_cited", "_index", "_kind", "_pending", "_sources", "finish", "own", "own_end", "stop_reason",
+        "stop_sequence", "usage",
     )  # fmt: skip
 
     def __init__(self, omitted: OmittedParts, usage: Usage) -> None:

@@ -105,16 +105,7 @@ class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
     __slots__ = (
-        "_calls",
-        "_finished",
-        "_parser",
-        "_quotes",
-        "_seen",
-        "_started",
-        "_surrogates",
-        "_texts",
-        "_usage",
-        "done",
+        "_calls", "_finished", "_parser", "_quotes", "_seen", "_started", "_surrogates", "_texts", "_usage", "done",
     )  # fmt: skip
 
     def __init__(self) -> None:

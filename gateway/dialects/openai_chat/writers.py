@@ -37,16 +37,7 @@ class StreamWriter:
 
     content_type = "text/event-stream; charset=utf-8"
     __slots__ = (
-        "_created",
-        "_id",
-        "_include_usage",
-        "_model",
-        "_omitted",
-        "_opened",
-        "_own",
-        "_progress",
-        "_raw",
-        "_started",
+        "_created", "_id", "_include_usage", "_model", "_omitted", "_opened", "_own", "_progress", "_raw", "_started",
         "_usage",
     )  # fmt: skip
 
