@@ -123,10 +123,10 @@ class Administration:
 
     async def party(self, kind: Kind, name: str) -> PartyView:
         """One entry. Raises `NotFound`."""
-        found = next((each for each in await self.parties(kind) if each.name == name), None)
-        if found is None:
+        party = next((each for each in await self.parties(kind) if each.name == name), None)
+        if party is None:
             raise NotFound(f"there is no {kind} {name[:128]}")
-        return found
+        return party
 
     async def put_party(self, actor: str, kind: Kind, name: str, options: Mapping[str, Any], *, new: bool) -> PartyView:
         """Adds an entry to the database (`new`), or changes one."""
@@ -210,8 +210,8 @@ class Administration:
 
 
 def _declared(config: Config, kind: Kind) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(config, f"{kind}s")
-    return found
+    declared: Mapping[str, Any] = getattr(config, f"{kind}s")
+    return declared
 
 
 def _read_options(text: str) -> dict[str, Any]:
@@ -225,8 +225,8 @@ def _read_options(text: str) -> dict[str, Any]:
 
 def _config_options(declared: Any) -> dict[str, Any]:
     """The options in the YAML, without keys."""
-    made: dict[str, Any] = declared.model_dump(mode="json", exclude={"keys"}, exclude_defaults=True)
-    return made
+    options: dict[str, Any] = declared.model_dump(mode="json", exclude={"keys"}, exclude_defaults=True)
+    return options
 
 
 def _read_expiry(text: str, now: float) -> float:

@@ -85,10 +85,10 @@ def _ledger(router: APIRouter, service: AdminService) -> None:
         """Returns one request with its attempts."""
         from access.ledger import reports
 
-        found = await reports.request(service.database(), identity)
-        if found is None:
+        row = await reports.request(service.database(), identity)
+        if row is None:
             raise HTTPException(404, "The ledger does not contain this request")
-        return found
+        return row
 
 
 def _audit(router: APIRouter, service: AdminService) -> None:
@@ -102,8 +102,8 @@ def _audit(router: APIRouter, service: AdminService) -> None:
     @router.get("/audit/verify", tags=["audit"])
     async def verify(head: str = "") -> dict[str, Any]:
         """Verifies the hash chain; pass an earlier `head` to also detect a truncated end."""
-        found = await service.administration().audit.verify(head)
-        return {"intact": found.wrong == 0, **msgspec.to_builtins(found)}
+        result = await service.administration().audit.verify(head)
+        return {"intact": result.wrong == 0, **msgspec.to_builtins(result)}
 
 
 def _filters_of(names: tuple[str, ...]) -> dict[str, Any]:

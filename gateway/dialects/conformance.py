@@ -122,21 +122,21 @@ conversation = conversations(plain | picture | pdf)
 
 def content(messages: tuple[Message, ...]) -> list[Any]:
     """The content of the messages, independent of turn boundaries, because dialects merge and split turns."""
-    found: list[Any] = []
+    items: list[Any] = []
     for message in messages:
         for part in message.parts:
             if isinstance(part, Text):
                 # Blank text is skipped because Anthropic rejects it. A first assistant turn gets a user turn before it.
                 has_text = part.text.strip() and part.text != FIRST_WORDS
-                found += [("text", message.role, part.text)] if has_text else []
+                items += [("text", message.role, part.text)] if has_text else []
             elif isinstance(part, ToolCall):
-                found.append(("call", part.id, part.name, json.loads(part.arguments)))
+                items.append(("call", part.id, part.name, json.loads(part.arguments)))
             elif isinstance(part, ToolResult):
                 texts = [p.text for p in part.parts if isinstance(p, Text) and p.text.strip()]
-                found.append(("result", part.call_id, "".join(texts)))
+                items.append(("result", part.call_id, "".join(texts)))
             else:
-                found.append((type(part).__name__, getattr(part, "data", ""), getattr(part, "media_type", "")))
-    return found
+                items.append((type(part).__name__, getattr(part, "data", ""), getattr(part, "media_type", "")))
+    return items
 
 
 def summary(deltas: list[Delta]) -> Any:

@@ -51,22 +51,22 @@ def upstream_failure(
     other messages may quote the gateway's credentials.
     """
     message = message[:_MAX_MESSAGE_CHARS]
-    found = meaning(status, code.lower(), normalize_message(message), page=page)
+    kind = meaning(status, code.lower(), normalize_message(message), page=page)
     shown = _KEY.sub("[key]", message)
-    status = status or _STATUS_OF[found]
-    if found == "request":
+    status = status or _STATUS_OF[kind]
+    if kind == "request":
         return RequestRefused(shown or "The provider rejected the request", param=param, upstream_status=status)
-    if found == "context":
+    if kind == "context":
         return ContextWindowExceeded(shown or "The prompt is too long for this model", upstream_status=status)
-    if found == "refusal":
+    if kind == "refusal":
         return ContentRefused(shown or "The provider's content policy declined the request", upstream_status=status)
-    if found == "large":
+    if kind == "large":
         return RequestTooLarge("The request is larger than the provider accepts", upstream_status=status)
-    if found in _CREDENTIALS:
-        error = CredentialRefused(_CREDENTIALS[found], upstream_status=status)
-        error.key_at_fault = found != "place"
+    if kind in _CREDENTIALS:
+        error = CredentialRefused(_CREDENTIALS[kind], upstream_status=status)
+        error.key_at_fault = kind != "place"
         return error
-    return _other_failure(found, status, message, headers)
+    return _other_failure(kind, status, message, headers)
 
 
 _CREDENTIALS: dict[Meaning, str] = {
@@ -81,10 +81,10 @@ _STATUS_OF: dict[Meaning, int] = {
 }  # fmt: skip
 
 
-def _other_failure(found: Meaning, status: int, message: str, headers: dict[str, str]) -> UpstreamError:
+def _other_failure(kind: Meaning, status: int, message: str, headers: dict[str, str]) -> UpstreamError:
     """The error if neither the request nor the credentials are at fault."""
     wait = retry_after(headers)
-    if found == "rate":
+    if kind == "rate":
         limited = RateLimited(
             "The provider's rate limit is reached",
             retry_after_s=_delay_in_message(message) if wait is None else wait,
@@ -94,15 +94,15 @@ def _other_failure(found: Meaning, status: int, message: str, headers: dict[str,
         # Waiting does not help a request that is larger than the limit per minute.
         limited.may_be_repeated = beyond is None or int(beyond[2]) <= int(beyond[1])
         return limited
-    if found == "model":
+    if kind == "model":
         return UpstreamNotFound("The provider does not know this model or path", upstream_status=status)
-    if found == "setup":
+    if kind == "setup":
         return UpstreamNotFound("The provider does not accept chat requests at this path", upstream_status=status)
-    if found == "timeout":
+    if kind == "timeout":
         error = TimedOut("The provider timed out", phase="total")
         error.upstream_status = status
         return error
-    if found == "overloaded":
+    if kind == "overloaded":
         return Overloaded("The provider is overloaded", retry_after_s=wait, upstream_status=status)
     return ServerFault(f"The provider failed with status {status}", retry_after_s=wait, upstream_status=status)
 
@@ -138,8 +138,8 @@ def find_message(value: object, depth: int = 4) -> str:
     """The message in an error: a string, a list of strings, or objects as FastAPI and Mistral write them."""
     if isinstance(value, dict):
         for key in ("message", "msg", "detail", "error", "errors", "title", "reason"):
-            if depth and (found := find_message(value.get(key), depth - 1)):
-                return found
+            if depth and (message := find_message(value.get(key), depth - 1)):
+                return message
         return ""
     if isinstance(value, list):
         parts = [find_message(each, depth - 1) for each in value[:8]] if depth else []
@@ -148,10 +148,10 @@ def find_message(value: object, depth: int = 4) -> str:
 
 
 def _delay_in_message(message: str) -> float | None:
-    found = _RETRY_DELAY.search(message)
-    if found is None or not any(found.groups()):
+    match = _RETRY_DELAY.search(message)
+    if match is None or not any(match.groups()):
         return None
-    hours, minutes, number, unit = found.groups()
+    hours, minutes, number, unit = match.groups()
     return (
         3600.0 * int(hours or 0)
         + 60.0 * int(minutes or 0)

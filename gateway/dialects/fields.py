@@ -127,10 +127,10 @@ def _count_parts(turns: list[Any], name: str) -> None:
     parts = 0
     for turn in turns:
         if memoryview(turn)[:1].tobytes() == b"{":
-            found = _decode_turn(turn)
+            decoded = _decode_turn(turn)
             parts += sum(
                 len(_decode_items(each))
-                for each in (found.content, found.parts)
+                for each in (decoded.content, decoded.parts)
                 if memoryview(each)[:1].tobytes() == b"["
             )
         if parts > MAX_PARTS:
@@ -266,9 +266,9 @@ def too_deep(value: object, brackets: int) -> bool:
         inner: list[object] = []
         for each in level:
             if type(each) is dict:
-                inner += [found for found in each.values() if type(found) is dict or type(found) is list]
+                inner += [item for item in each.values() if type(item) is dict or type(item) is list]
             elif type(each) is list:
-                inner += [found for found in each if type(found) is dict or type(found) is list]
+                inner += [item for item in each if type(item) is dict or type(item) is list]
         if not inner:
             return False
         level = inner

@@ -56,14 +56,14 @@ def part_image(part: dict[str, Any]) -> GeneratedImage | None:
 
 def message_images(images: object) -> list[GeneratedImage]:
     """The images in the `images` field of a message, as OpenRouter and LiteLLM write it."""
-    found = []
+    result = []
     for each in images if isinstance(images, list) else ():
         inner = each.get("image_url") if isinstance(each, dict) else None
         url = inner.get("url") if isinstance(inner, dict) else None
         kind, data = media.split_data_url(url) if isinstance(url, str) else ("", "")
         if data:
-            found.append(GeneratedImage(kind, data, google.split_signature(each.get("extra_content"))[0]))
-    return found
+            result.append(GeneratedImage(kind, data, google.split_signature(each.get("extra_content"))[0]))
+    return result
 
 
 def part_kind(part: dict[str, Any]) -> str:

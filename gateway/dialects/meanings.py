@@ -208,9 +208,9 @@ def meaning(status: int, codes: str, message: str, *, page: bool = False) -> Mea
     if page:
         return _page_meaning(status)
     code_words = frozenset(re.findall(r"[a-z0-9_]+", codes))
-    found = _account_meaning(status, code_words, message) or _request_meaning(status, code_words, message)
-    if found is not None:
-        return found
+    specific = _account_meaning(status, code_words, message) or _request_meaning(status, code_words, message)
+    if specific is not None:
+        return specific
     if status in (0, 500, 502) and (code_words & _OVERLOADED_CODES or _OVERLOADED.search(message)):
         return "overloaded"
     if status in _STATUSES:
@@ -219,9 +219,9 @@ def meaning(status: int, codes: str, message: str, *, page: bool = False) -> Mea
 
 
 def _page_meaning(status: int) -> Meaning:
-    found = _STATUSES.get(status, "fault")
+    by_status = _STATUSES.get(status, "fault")
     # A firewall or proxy wrote the page and does not check the key.
-    return "place" if found == "key" else found
+    return "place" if by_status == "key" else by_status
 
 
 def _account_meaning(status: int, code_words: frozenset[str], message: str) -> Meaning | None:

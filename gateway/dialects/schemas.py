@@ -101,31 +101,31 @@ class MemoizedFit(Generic[_Result]):
         if len(data) > _MAX_CACHED_SCHEMA:
             return self._fit(schema, budget)
         # Converts a copy, because the result may share parts with the schema and outlives the request.
-        found = self._fit(_decode(data), budget)
+        result = self._fit(_decode(data), budget)
         if not budget.spent:
-            self._cache[data] = found
+            self._cache[data] = result
             self._bytes += len(data)
             while self._bytes > _MAX_CACHE_BYTES:
                 oldest = next(iter(self._cache))
                 del self._cache[oldest]
                 self._bytes -= len(oldest)
-        return found
+        return result
 
 
 def resolve(root: dict[str, Any], ref: object) -> Any:
     """Resolves a reference within the schema. Raises `Inexpressible` for a dangling or external reference."""
     if not isinstance(ref, str) or not ref.startswith("#") or len(ref) > _MAX_REFERENCE_CHARS:
         raise Inexpressible("a reference to another document")
-    found: Any = root
+    target: Any = root
     for step in [each for each in unquote(ref[1:]).split("/") if each]:
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
+        if isinstance(target, list) and name.isdigit() and int(name) < len(target):
+            target = target[int(name)]
+        elif isinstance(target, dict) and name in target:
+            target = target[name]
         else:
             raise Inexpressible("a reference to a missing definition")
-    return found
+    return target
 
 
 def merge_all_of(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
@@ -134,11 +134,11 @@ def merge_all_of(source: dict[str, Any], root: dict[str, Any], budget: Budget, d
         return source
     if depth > MAX_SCHEMA_DEPTH:
         raise Inexpressible("a schema that refers to itself")
-    found = {key: value for key, value in source.items() if key != "allOf"}
+    merged = {key: value for key, value in source.items() if key != "allOf"}
     for key in ("properties", "required"):
-        if isinstance(found.get(key), dict | list):
-            budget.spend(len(found[key]))
-            found[key] = found[key].copy()
+        if isinstance(merged.get(key), dict | list):
+            budget.spend(len(merged[key]))
+            merged[key] = merged[key].copy()
     for part in source["allOf"] if isinstance(source["allOf"], list) else ():
         inner = part
         for _ in range(MAX_SCHEMA_DEPTH):
@@ -148,10 +148,10 @@ def merge_all_of(source: dict[str, Any], root: dict[str, Any], budget: Budget, d
         if inner is True:
             continue
         for key, value in merge_all_of(_object(inner), root, budget, depth + 1).items():
-            for each in (value, found.get(key) if key == "required" else None):
+            for each in (value, merged.get(key) if key == "required" else None):
                 budget.spend(1 + (len(each) if isinstance(each, dict | list) else 0))
-            _merge_key(found, key, value)
-    return found
+            _merge_key(merged, key, value)
+    return merged
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -160,9 +160,9 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
-    """Merges into `found`, whose `properties` and `required` are copies."""
-    before = found.get(key)
+def _merge_key(merged: dict[str, Any], key: str, value: Any) -> None:
+    """Merges into `merged`, whose `properties` and `required` are copies."""
+    before = merged.get(key)
     if key == "properties" and isinstance(before, dict) and isinstance(value, dict):
         if any(before.get(name, each) is not each and before[name] != each for name, each in value.items()):
             raise Inexpressible("parts that define one property differently")
@@ -173,8 +173,8 @@ def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
     elif key == "additionalProperties":
         # It applies to one part only: the merged schema has more properties than each part.
         return
-    elif key not in found:
-        found[key] = value.copy() if key in ("properties", "required") and isinstance(value, dict | list) else value
+    elif key not in merged:
+        merged[key] = value.copy() if key in ("properties", "required") and isinstance(value, dict | list) else value
     elif before != value and key not in _ANNOTATIONS and key not in _META_KEYWORDS:
         raise Inexpressible(f"parts whose {key[:40]} differ")
 
@@ -408,8 +408,8 @@ _NAMES: tuple[tuple[type, str], ...] = (
 
 
 def _types_of(values: list[Any]) -> list[str]:
-    found = [next(name for kind, name in _NAMES if isinstance(value, kind)) for value in values]
-    return list(dict.fromkeys(found))
+    types = [next(name for kind, name in _NAMES if isinstance(value, kind)) for value in values]
+    return list(dict.fromkeys(types))
 
 
 def _circular(definitions: dict[str, Any]) -> bool:
@@ -436,14 +436,14 @@ def _pointer(name: str) -> str:
 
 
 def _references(value: Any) -> list[str]:
-    found: list[str] = []
+    references: list[str] = []
     todo = [value]
     while todo:
         each = todo.pop()
         if isinstance(each, dict):
             if isinstance(each.get("$ref"), str):
-                found.append(each["$ref"])
+                references.append(each["$ref"])
             todo += each.values()
         elif isinstance(each, list):
             todo += each
-    return found
+    return references

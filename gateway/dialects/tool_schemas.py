@@ -20,44 +20,44 @@ def to_object_schema(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, 
 
     Alternatives are merged: all their properties are allowed, and those that all alternatives require are required.
     """
-    found = _resolve_top(schema)
-    kind = found.get("type")
+    converted = _resolve_top(schema)
+    kind = converted.get("type")
     if not isinstance(kind, str):
-        found = {**found, "type": "object"}
-    if not any(key in found for key in _REJECTED):
-        return found, False
+        converted = {**converted, "type": "object"}
+    if not any(key in converted for key in _REJECTED):
+        return converted, False
     with contextlib.suppress(Inexpressible):
-        found = merge_all_of(found, schema, budget)
-    left = {key: found[key] for key in _REJECTED if key in found}
-    found = {key: value for key, value in found.items() if key not in left}
+        converted = merge_all_of(converted, schema, budget)
+    left = {key: converted[key] for key in _REJECTED if key in converted}
+    converted = {key: value for key, value in converted.items() if key not in left}
     for key in ("anyOf", "oneOf"):
         if isinstance(left.get(key), list):
             with contextlib.suppress(Inexpressible):
-                found, left[key] = _merge_variants(found, left[key], schema, budget)
-    return (append_keywords(found, left), True) if left else (found, False)
+                converted, left[key] = _merge_variants(converted, left[key], schema, budget)
+    return (append_keywords(converted, left), True) if left else (converted, False)
 
 
 def _resolve_top(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with a top-level reference replaced by its target."""
-    found = schema
+    resolved = schema
     for _ in range(MAX_SCHEMA_DEPTH):
-        if "$ref" not in found:
-            return found
+        if "$ref" not in resolved:
+            return resolved
         try:
-            inner = resolve(schema, found["$ref"])
+            inner = resolve(schema, resolved["$ref"])
         except Inexpressible:
-            return found
+            return resolved
         if not isinstance(inner, dict):
-            return found
-        found = {**inner, **{key: value for key, value in found.items() if key != "$ref"}}
-    return {key: value for key, value in found.items() if key != "$ref"}
+            return resolved
+        resolved = {**inner, **{key: value for key, value in resolved.items() if key != "$ref"}}
+    return {key: value for key, value in resolved.items() if key != "$ref"}
 
 
 def _merge_variants(
-    found: dict[str, Any], variants: list[Any], root: dict[str, Any], budget: Budget
+    merged: dict[str, Any], variants: list[Any], root: dict[str, Any], budget: Budget
 ) -> tuple[dict[str, Any], list[list[str] | Any]]:
     """The object with the properties of all variants, and each variant's requirements, for the description."""
-    properties = dict(found["properties"]) if isinstance(found.get("properties"), dict) else {}
+    properties = dict(merged["properties"]) if isinstance(merged.get("properties"), dict) else {}
     required_names: list[set[str]] = []
     descriptions: list[Any] = []
     for variant in variants:
@@ -75,11 +75,11 @@ def _merge_variants(
         required_names.append(set(required))
         descriptions.append({"required": required} if required or isinstance(own, dict) else variant)
     if properties:
-        found = {**found, "properties": properties}
+        merged = {**merged, "properties": properties}
     always = set.intersection(*required_names) if required_names else set()
-    before = found.get("required") if isinstance(found.get("required"), list) else []
+    before = merged.get("required") if isinstance(merged.get("required"), list) else []
     required = [*(before or []), *sorted(always - set(before or []))]
-    return ({**found, "required": required} if required else found), descriptions
+    return ({**merged, "required": required} if required else merged), descriptions
 
 
 def _variant(variant: Any, root: dict[str, Any], budget: Budget) -> dict[str, Any]:
@@ -94,10 +94,10 @@ def _variant(variant: Any, root: dict[str, Any], budget: Budget) -> dict[str, An
 def as_2020_12(schema: dict[str, Any], budget: Budget) -> dict[str, Any]:
     """The schema with keywords of older drafts updated; unchanged if there are none."""
     try:
-        found = _DraftUpdater(budget).schema(schema, 0)
+        updated = _DraftUpdater(budget).schema(schema, 0)
     except Inexpressible:
         return schema
-    return found if isinstance(found, dict) else schema
+    return updated if isinstance(updated, dict) else schema
 
 
 # Keywords that contain schemas: one, a list, or a map.
@@ -117,29 +117,29 @@ class _DraftUpdater:
         if not isinstance(value, dict) or depth > MAX_SCHEMA_DEPTH:
             return value
         self._budget.spend(1 + len(value))
-        found: dict[str, Any] = {}
+        updated: dict[str, Any] = {}
         for key, inner in value.items():
             if key in _SCHEMA_KEYWORDS and isinstance(inner, dict):
-                found[key] = self.schema(inner, depth + 1)
+                updated[key] = self.schema(inner, depth + 1)
             elif key in _LIST_KEYWORDS and isinstance(inner, list):
-                found[key] = [self.schema(each, depth + 1) for each in inner]
+                updated[key] = [self.schema(each, depth + 1) for each in inner]
             elif key in _MAP_KEYWORDS and isinstance(inner, dict):
-                found[key] = {name: self.schema(each, depth + 1) for name, each in inner.items()}
+                updated[key] = {name: self.schema(each, depth + 1) for name, each in inner.items()}
             else:
-                found[key] = inner
-        return _update_draft(found)
+                updated[key] = inner
+        return _update_draft(updated)
 
 
-def _update_draft(found: dict[str, Any]) -> dict[str, Any]:
+def _update_draft(schema: dict[str, Any]) -> dict[str, Any]:
     """Updates one schema. Drafts before 2020-12 wrote tuples as `items`; draft 4 wrote exclusive bounds as booleans."""
-    if isinstance(found.get("items"), list):
-        found["prefixItems"] = found.pop("items")
-        if "additionalItems" in found:
-            found["items"] = found.pop("additionalItems")
+    if isinstance(schema.get("items"), list):
+        schema["prefixItems"] = schema.pop("items")
+        if "additionalItems" in schema:
+            schema["items"] = schema.pop("additionalItems")
     for bound, limit in _BOUNDS.items():
-        if isinstance(found.get(bound), bool) and found.pop(bound) and limit in found:
-            found[bound] = found.pop(limit)
-    if "required" in found and not isinstance(found["required"], list):
+        if isinstance(schema.get(bound), bool) and schema.pop(bound) and limit in schema:
+            schema[bound] = schema.pop(limit)
+    if "required" in schema and not isinstance(schema["required"], list):
         # Draft 3 had `required` as a boolean in each property.
-        del found["required"]
-    return found
+        del schema["required"]
+    return schema

@@ -349,9 +349,9 @@ def _open_files() -> int:
 def _raise_open_files() -> None:
     """Raises the limit of open files to what the system allows: the soft limit exists for programs with `select`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def make_server(config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None) -> Server:

@@ -214,8 +214,8 @@ def write_answer(prompt: Prompt, chosen: Sequence[Sentence]) -> ExtractiveAnswer
         paragraphs = list(dict.fromkeys(_quote(sentence) for sentence in chosen))
     else:
         count = len(prompt.passages)
-        given = "the passage that was given" if count == 1 else f"the {count} passages that were given"
-        paragraphs = [f"Nothing in {given} answers this question."]
+        passages = "the passage that was given" if count == 1 else f"the {count} passages that were given"
+        paragraphs = [f"Nothing in {passages} answers this question."]
     if prompt.cut:
         paragraphs.append(f"Only the first {MAX_MATERIAL_CHARS // 1024} KB of what was given were read.")
     return ExtractiveAnswer((*paragraphs, LABEL), tuple(sentence.passage for sentence in chosen))

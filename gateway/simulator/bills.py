@@ -58,7 +58,7 @@ class BillingRecord:
 
     def add(self, request: Request, reply: ScriptedReply, play: Playback, *, left: bool) -> None:
         """Adds the bill of a reply. `left`: the client disconnected before its end."""
-        count, told = _count(reply, play)
+        count, final = _count(reply, play)
         if left and count is _FREE and reply.wire is not None and reply.status == 200:
             count = Tokens(_estimate_prompt(reply), 0)
         trace = request.headers.get("traceparent", "").split("-")
@@ -68,7 +68,7 @@ class BillingRecord:
             trace[1] if len(trace) > 1 else "",
             reply.status,
             play.complete,
-            told,
+            final,
             count.prompt,
             count.completion,
             count.cached,

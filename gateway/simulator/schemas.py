@@ -61,11 +61,11 @@ def _number(schema: dict[str, Any], usual: float) -> float:
 
 def _resolve(reference: str, root: Any) -> Any:
     """Resolves a reference such as `#/$defs/Name`; an empty schema if it is missing."""
-    found = root
+    target = root
     for step in reference.removeprefix("#").strip("/").split("/"):
         if step:
-            found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+    return target if isinstance(target, dict) else {}
 
 
 def _merged(schemas: list[Any], root: Any) -> dict[str, Any]:

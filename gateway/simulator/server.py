@@ -340,11 +340,11 @@ def read_script(script: str | None) -> dict[str, str | list[str]]:
     if script.lstrip().startswith("{"):
         value = json.loads(script)
         return {str(model): behaviour for model, behaviour in value.items()}
-    found: dict[str, str | list[str]] = {}
+    script_by_model: dict[str, str | list[str]] = {}
     for part in script.split(","):
         model, equals, behaviour = part.partition("=")
-        found[model.strip() if equals else "*"] = (behaviour if equals else model).strip()
-    return found
+        script_by_model[model.strip() if equals else "*"] = (behaviour if equals else model).strip()
+    return script_by_model
 
 
 async def _serve_forever(simulator: Simulator, host: str, port: int) -> None:

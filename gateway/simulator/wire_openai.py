@@ -98,15 +98,15 @@ class OpenAIWire(Wire):
             raise BadRequest("you must provide a model parameter", "model")
         wrong = find_wrong_type(body, _KINDS)
         if wrong is not None:
-            name, expected, found = wrong
-            raise BadRequest(f"Invalid type for '{name}': expected {expected}, but got {found} instead.", name)
+            name, expected, actual = wrong
+            raise BadRequest(f"Invalid type for '{name}': expected {expected}, but got {actual} instead.", name)
         messages = body.get("messages")
         if not messages:
             raise BadRequest("Missing required parameter: 'messages'.", "messages")
         functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
         choice = body.get("tool_choice")
         parts = [part for each in messages if isinstance(each.get("content"), list) for part in each["content"]]
-        wanted = body.get("response_format") or {}
+        response_format = body.get("response_format") or {}
         stop = body.get("stop") or []
         return SimulatedRequest(
             model=model or body["model"],
@@ -118,8 +118,8 @@ class OpenAIWire(Wire):
             tool_results=sum(each.get("role") == "tool" for each in messages),
             tools={each["name"]: each.get("parameters") for each in functions},
             must_call=choice["function"]["name"] if isinstance(choice, dict) else "*" if choice == "required" else "",
-            schema=(wanted.get("json_schema") or {}).get("schema"),
-            json_wanted=wanted.get("type") in ("json_object", "json_schema"),
+            schema=(response_format.get("json_schema") or {}).get("schema"),
+            json_wanted=response_format.get("type") in ("json_object", "json_schema"),
             count=body.get("n") or 1,
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             stop=[stop] if isinstance(stop, str) else stop,

@@ -74,8 +74,8 @@ class ChatSurface:
         if betas := call.betas():
             request = msgspec.structs.replace(request, betas=betas)
         if names := engine.pipeline.headers:
-            given = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
-            request = msgspec.structs.replace(request, headers=given)
+            headers = {name: call.header(name.encode("latin-1", "ignore")) for name in names}
+            request = msgspec.structs.replace(request, headers=headers)
         call.watch()
         if not request.stream:
             return await self._respond_buffered(exchange, request, engine, unsettled)

@@ -344,8 +344,8 @@ _TOOL_USE = frozenset({"type", "id", "name", "input"})
 
 def _own(rest: dict[str, Any] | None, usage: object) -> Own:
     """The vendor-specific fields of a message, with its original usage."""
-    found = {**(rest or {}), **({"usage": usage} if isinstance(usage, dict) and usage else {})}
-    return {"anthropic": found} if found else None
+    own = {**(rest or {}), **({"usage": usage} if isinstance(usage, dict) and usage else {})}
+    return {"anthropic": own} if own else None
 
 
 def _read_tier(usage: object) -> str:

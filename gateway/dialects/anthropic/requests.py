@@ -151,15 +151,15 @@ def _read_output_config(source: dict[str, Any], extra: dict[str, Any]) -> tuple[
         extra["output_config"] = others
     effort = fields.text(config, "effort", "output_config.") or ""
     where = "output_config.format"
-    wanted = fields.obj(config, "format", "output_config.")
-    if wanted is None:
+    output_format = fields.obj(config, "format", "output_config.")
+    if output_format is None:
         where = "output_format"
-        wanted = fields.obj(source, where)
-    if wanted is None:
+        output_format = fields.obj(source, where)
+    if output_format is None:
         return effort, None
-    if fields.required_text(wanted, "type", where + ".") != "json_schema":
+    if fields.required_text(output_format, "type", where + ".") != "json_schema":
         raise InvalidRequest(f"'{where}.type' must be 'json_schema'", param=where + ".type")
-    schema = fields.obj(wanted, "schema", where + ".")
+    schema = fields.obj(output_format, "schema", where + ".")
     if schema is None:
         raise fields.missing(where + ".schema")
     return effort, ResponseFormat("json_schema", schema=schema)
@@ -333,13 +333,13 @@ def _declare_used_tools(request: ChatRequest, body: dict[str, Any]) -> None:
 def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: DroppedParams) -> None:
     """Writes the response format and the thinking options."""
     config: dict[str, Any] = {}
-    wanted = request.response_format
-    if wanted is not None and wanted.kind == "json_schema" and wanted.schema is not None:
+    response_format = request.response_format
+    if response_format is not None and response_format.kind == "json_schema" and response_format.schema is not None:
         if request.dialect == "anthropic":
-            config["format"] = {"type": "json_schema", "schema": wanted.schema}
+            config["format"] = {"type": "json_schema", "schema": response_format.schema}
         else:
-            _write_format(wanted, wanted.schema, body, config, losses)
-    elif wanted is not None and wanted.kind != "text":
+            _write_format(response_format, response_format.schema, body, config, losses)
+    elif response_format is not None and response_format.kind != "text":
         losses.add("response_format", "Anthropic has no JSON mode without a schema: the system prompt requests JSON")
         _instruct(body, JSON_ONLY)
     thoughts, effort = thinking.write(request, losses, adaptive=options.version == WITHOUT_SAMPLING)
@@ -355,11 +355,15 @@ def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, An
 
 
 def _write_format(
-    wanted: ResponseFormat, schema: dict[str, Any], body: dict[str, Any], config: dict[str, Any], losses: DroppedParams
+    response_format: ResponseFormat,
+    schema: dict[str, Any],
+    body: dict[str, Any],
+    config: dict[str, Any],
+    losses: DroppedParams,
 ) -> None:
     """Writes the response schema of another dialect's request."""
-    if wanted.description and not schema.get("description"):
-        schema = {**schema, "description": wanted.description}
+    if response_format.description and not schema.get("description"):
+        schema = {**schema, "description": response_format.description}
     try:
         schema, moved = schemas.strict_schema(schema)
     except Inexpressible as reason:

@@ -30,16 +30,16 @@ class Sources:
 
     def citations(self, citations: tuple[Citation, ...]) -> list[dict[str, Any]]:
         """Citations of this dialect unchanged; of others each source once, as a search result location."""
-        found = []
+        written = []
         for each in citations:
             if each.dialect == "anthropic":
-                found.append(each.value)
+                written.append(each.value)
                 continue
             source = (each.url, each.title)
             if source in self._numbers or not (each.url or each.title):
                 continue
             number = self._numbers[source] = len(self._numbers)
-            found.append(
+            written.append(
                 {
                     "type": "search_result_location",
                     "cited_text": each.cited or each.quote,
@@ -50,7 +50,7 @@ class Sources:
                     "end_block_index": 1,
                 }
             )
-        return found
+        return written
 
     def foreign_text(self, extra: dict[str, Any] | None) -> str:
         """Parts of other dialects as text; a note for images."""

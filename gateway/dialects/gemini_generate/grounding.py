@@ -12,7 +12,7 @@ from gateway.dialects.quotes import MAX_QUOTES, find_quote
 def read_grounding(metadata: dict[str, Any]) -> tuple[Citation, ...]:
     """A citation for each source of each segment; or for each source, if there are no segments."""
     chunks = [_source(camel(each)) for each in metadata.get("groundingChunks") or ()]
-    found: list[Citation] = []
+    citations: list[Citation] = []
     positions_by_text: dict[str, list[int]] = {}
     supports = [camel(each) for each in metadata.get("groundingSupports") or ()]
     for support in supports:
@@ -25,10 +25,10 @@ def read_grounding(metadata: dict[str, Any]) -> tuple[Citation, ...]:
         for number in support.get("groundingChunkIndices") or ():
             if isinstance(number, int) and 0 <= number < len(chunks):
                 url, title, cited = chunks[number]
-                found.append(Citation("gemini", {}, url, title, cited, text, positions.index(start), start))
+                citations.append(Citation("gemini", {}, url, title, cited, text, positions.index(start), start))
     if not supports:
-        found = [Citation("gemini", {}, url, title, cited) for url, title, cited in chunks]
-    return tuple([each for each in found if each.url or each.title])
+        citations = [Citation("gemini", {}, url, title, cited) for url, title, cited in chunks]
+    return tuple([each for each in citations if each.url or each.title])
 
 
 def _source(chunk: dict[str, Any]) -> tuple[str, str, str]:

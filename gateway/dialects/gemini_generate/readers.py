@@ -363,11 +363,11 @@ def _count_of(details: list[_Modality] | None, modality: str) -> int:
 
 def _read_logprobs(result: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     tops = result.get("topCandidates") or []
-    found = []
+    tokens = []
     for place, chosen in enumerate(result.get("chosenCandidates") or ()):
         top = tops[place].get("candidates") or () if place < len(tops) else ()
-        found.append(TokenLogprob(*_token(chosen), tuple([TokenLogprob(*_token(each)) for each in top])))
-    return tuple(found)
+        tokens.append(TokenLogprob(*_token(chosen), tuple([TokenLogprob(*_token(each)) for each in top])))
+    return tuple(tokens)
 
 
 def _token(candidate: dict[str, Any]) -> tuple[str, float]:

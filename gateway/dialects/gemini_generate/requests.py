@@ -324,14 +324,19 @@ _PLAIN = (
 
 
 def _write_response_format(
-    wanted: ResponseFormat | None, body: dict[str, Any], config: dict[str, Any], losses: DroppedParams, *, same: bool
+    response_format: ResponseFormat | None,
+    body: dict[str, Any],
+    config: dict[str, Any],
+    losses: DroppedParams,
+    *,
+    same: bool,
 ) -> None:
-    if wanted is None:
+    if response_format is None:
         return
-    config["responseMimeType"] = "text/plain" if wanted.kind == "text" else "application/json"
-    if wanted.kind != "json_schema" or wanted.schema is None:
+    config["responseMimeType"] = "text/plain" if response_format.kind == "text" else "application/json"
+    if response_format.kind != "json_schema" or response_format.schema is None:
         return
-    schema = wanted.schema
+    schema = response_format.schema
     if not same:
         try:
             schema, moved = schemas.response_schema(schema)

@@ -18,31 +18,31 @@ def to_json_schema(schema: Any, depth: int = 0) -> Any:
     """The equivalent JSON schema. JSON schema is returned unchanged."""
     if not isinstance(schema, dict) or depth > 64:
         return schema
-    found = dict(camel(schema))
-    kind = found.get("type")
+    converted = dict(camel(schema))
+    kind = converted.get("type")
     if kind == "TYPE_UNSPECIFIED":
-        del found["type"]
+        del converted["type"]
     elif isinstance(kind, str):
-        found["type"] = kind.lower()
-        if found.pop("nullable", False):
-            found["type"] = [found["type"], "null"]
-            if isinstance(found.get("enum"), list) and None not in found["enum"]:
-                found["enum"] = [*found["enum"], None]
+        converted["type"] = kind.lower()
+        if converted.pop("nullable", False):
+            converted["type"] = [converted["type"], "null"]
+            if isinstance(converted.get("enum"), list) and None not in converted["enum"]:
+                converted["enum"] = [*converted["enum"], None]
     for name in _NUMBERS:
         # Google writes 64-bit numbers as strings.
-        if isinstance(found.get(name), str) and found[name].lstrip("-").isdigit():
-            found[name] = int(found[name])
-    order = found.pop("propertyOrdering", None)
-    if isinstance(found.get("properties"), dict):
-        found["properties"] = {
-            key: to_json_schema(each, depth + 1) for key, each in _ordered(found["properties"], order)
+        if isinstance(converted.get(name), str) and converted[name].lstrip("-").isdigit():
+            converted[name] = int(converted[name])
+    order = converted.pop("propertyOrdering", None)
+    if isinstance(converted.get("properties"), dict):
+        converted["properties"] = {
+            key: to_json_schema(each, depth + 1) for key, each in _ordered(converted["properties"], order)
         }
     for key in ("items", "additionalProperties"):
-        if key in found:
-            found[key] = to_json_schema(found[key], depth + 1)
-    if isinstance(found.get("anyOf"), list):
-        found["anyOf"] = [to_json_schema(each, depth + 1) for each in found["anyOf"]]
-    return found
+        if key in converted:
+            converted[key] = to_json_schema(converted[key], depth + 1)
+    if isinstance(converted.get("anyOf"), list):
+        converted["anyOf"] = [to_json_schema(each, depth + 1) for each in converted["anyOf"]]
+    return converted
 
 
 def _ordered(properties: dict[str, Any], order: object) -> list[tuple[str, Any]]:
@@ -78,7 +78,7 @@ def tool_schema(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, A
     """`response_schema` for a function's parameters. If Gemini can't express them, all are moved to the description."""
     schema, moved = to_object_schema(parameters, budget)
     try:
-        found, more = response_schema(schema, budget)
+        converted, more = response_schema(schema, budget)
     except Inexpressible:
         return append_keywords({"type": "object"}, {"schema": parameters}), True
-    return found, moved or more
+    return converted, moved or more

@@ -98,19 +98,19 @@ class _Reader:
         if type(items) is not list:
             raise fields.wrong_type(where + ".parts", "an array", items)
         fields.check_count(items, where + ".parts")
-        found: list[Part] = []
+        result: list[Part] = []
         for index, item in enumerate(items):
             at = f"{where}.parts[{index}]"
             if type(item) is str:
-                found.append(Text(item))
+                result.append(Text(item))
                 continue
             if type(item) is not dict:
                 raise fields.wrong_type(at, "an object", item)
             part = self._part(camel(item), at + ".")
             if isinstance(part, Reasoning) and part.signed_by == "anthropic":
-                part = _join_reasoning(found, part)
-            found.append(part)
-        return found
+                part = _join_reasoning(result, part)
+            result.append(part)
+        return result
 
     def _part(self, item: dict[str, Any], where: str) -> Part:
         signature = fields.text(item, "thoughtSignature", where) or ""
@@ -204,15 +204,15 @@ class _Reader:
         return Opaque("gemini", item)
 
 
-def _join_reasoning(found: list[Part], part: Reasoning) -> Reasoning:
+def _join_reasoning(parts: list[Part], part: Reasoning) -> Reasoning:
     """Joins streamed reasoning before an Anthropic signature, which covers the complete block."""
     texts = [part.text]
-    while part.signature and found and isinstance(found[-1], Reasoning):
-        before = found[-1]
+    while part.signature and parts and isinstance(parts[-1], Reasoning):
+        before = parts[-1]
         if before.signature or before.redacted or before.extra:
             break
         texts.append(before.text)
-        del found[-1]
+        del parts[-1]
     return msgspec.structs.replace(part, text="".join(reversed(texts))) if len(texts) > 1 else part
 
 
@@ -340,15 +340,15 @@ class _Writer:
         self._attachments: list[dict[str, Any]] = []
 
     def parts(self, message: Message) -> list[dict[str, Any]]:
-        found = self._parts(message.parts)
+        result = self._parts(message.parts)
         if self._attachments:
-            results = max(place for place, part in enumerate(found) if "functionResponse" in part) + 1
-            found[results:results] = self._attachments
+            results = max(place for place, part in enumerate(result) if "functionResponse" in part) + 1
+            result[results:results] = self._attachments
             self._attachments = []
-        return found
+        return result
 
     def _parts(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
-        found = []
+        wires = []
         for part in parts:
             wire = self._part(part)
             if wire is None:
@@ -359,8 +359,8 @@ class _Writer:
                     _add_extra(wire, extra)
                 else:
                     self._losses.add_extras(extra, "messages[].content[].")
-            found.append(wire)
-        return found
+            wires.append(wire)
+        return wires
 
     def _part(self, part: Part) -> dict[str, Any] | None:
         if isinstance(part, Text):

@@ -127,19 +127,19 @@ class _Candidate:
     def metadata(self, choice: ChoiceDelta) -> dict[str, Any]:
         """The fields besides the content: Google's own metadata, with the current positions of its segments."""
         extra = choice.extra or {}
-        found = {key: value for key, value in extra.items() if key.endswith("Metadata") or key == "gatehouse"}
-        if isinstance(found.get("groundingMetadata"), dict):
-            found["groundingMetadata"] = update_positions(found["groundingMetadata"], "".join(self._texts))
+        fields = {key: value for key, value in extra.items() if key.endswith("Metadata") or key == "gatehouse"}
+        if isinstance(fields.get("groundingMetadata"), dict):
+            fields["groundingMetadata"] = update_positions(fields["groundingMetadata"], "".join(self._texts))
         if choice.logprobs:
-            found["logprobsResult"] = _write_logprobs(choice.logprobs)
-        return found
+            fields["logprobsResult"] = _write_logprobs(choice.logprobs)
+        return fields
 
     def last(self) -> dict[str, Any]:
         """The fields besides the content at the end: finish reason, other vendors' citations, Google's own fields."""
-        found: dict[str, Any] = {"finishReason": _FINISH.get(self.finish, "STOP"), **self.own}
+        fields: dict[str, Any] = {"finishReason": _FINISH.get(self.finish, "STOP"), **self.own}
         if self._citations:
-            found["groundingMetadata"] = write_grounding(self._citations, "".join(self._texts))
-        return found
+            fields["groundingMetadata"] = write_grounding(self._citations, "".join(self._texts))
+        return fields
 
     def rest(self) -> list[dict[str, Any]]:
         """The remaining tool calls at the end; or a note, if the response would be empty."""
@@ -208,15 +208,15 @@ class StreamWriter:
         """The responses that can be sent now, each as JSON. A delta without raw bytes was changed by the gateway."""
         if not self._raw:
             return [_encode(each) for each in self.responses(deltas)]
-        found: list[bytes] = []
+        encoded: list[bytes] = []
         for delta in deltas:
             if not delta.raw:
-                found += [_encode(each) for each in self.responses([delta])]
+                encoded += [_encode(each) for each in self.responses([delta])]
             elif self._ends(delta):
                 self._held.append(delta.raw)
             else:
-                found.append(delta.raw)
-        return found
+                encoded.append(delta.raw)
+        return encoded
 
     def _ends(self, delta: Delta) -> bool:
         """Whether the delta has a finish reason, or comes after one."""
@@ -229,7 +229,7 @@ class StreamWriter:
 
     def responses(self, deltas: list[Delta]) -> list[dict[str, Any]]:
         """The responses for these deltas. Finish reasons are held back until usage and all tool calls are known."""
-        found = []
+        responses = []
         for delta in deltas:
             self._id = delta.id or self._id
             self._model = delta.model or self._model
@@ -243,8 +243,8 @@ class StreamWriter:
                 wire = _write_candidate(choice.index, candidate.add(choice))
                 wire |= candidate.metadata(choice)
                 if len(wire) > 2 or wire["content"]["parts"]:
-                    found.append(self._response([wire]))
-        return found
+                    responses.append(self._response([wire]))
+        return responses
 
     def last_elements(self) -> list[bytes]:
         """The end, as in `elements`: the provider's raw responses, and a generated one if deltas were changed."""
@@ -425,15 +425,15 @@ def _write_token(token: TokenLogprob) -> dict[str, Any]:
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """`usageMetadata`; here reasoning tokens are counted separately from output tokens."""
-    found: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "promptTokenCount": usage.input,
         "candidatesTokenCount": max(0, usage.output - usage.reasoning),
         "totalTokenCount": usage.input + usage.output,
     }
     if usage.reasoning:
-        found["thoughtsTokenCount"] = usage.reasoning
+        counts["thoughtsTokenCount"] = usage.reasoning
     if usage.cache_read:
-        found["cachedContentTokenCount"] = usage.cache_read
+        counts["cachedContentTokenCount"] = usage.cache_read
     if usage.cost:
-        found["costUsd"] = usage.cost
-    return found
+        counts["costUsd"] = usage.cost
+    return counts

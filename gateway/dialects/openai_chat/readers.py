@@ -457,9 +457,9 @@ def _read_choice(choice: _Choice, extra: dict[str, Any] | None, own: dict[str, A
     message = choice.delta or choice.message or _NOTHING
     calls: tuple[ToolCallDelta, ...] = ()
     if message.tool_calls:
-        whole = choice.message is not None
+        buffered = choice.message is not None
         calls = tuple(
-            [_read_call(call, number if whole else call.index) for number, call in enumerate(message.tool_calls)]
+            [_read_call(call, number if buffered else call.index) for number, call in enumerate(message.tool_calls)]
         )
     reason = choice.finish_reason
     finish: FinishReason = ""

@@ -383,11 +383,11 @@ def _write_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
 def _write_response_format(
     request: ChatRequest, body: dict[str, Any], options: WireOptions, losses: DroppedParams
 ) -> None:
-    wanted = request.response_format
-    if wanted is None or wanted.kind == "text":
+    response_format = request.response_format
+    if response_format is None or response_format.kind == "text":
         body["response_format"] = {"type": "text"}
         return
-    if wanted.kind == "json":
+    if response_format.kind == "json":
         body["response_format"] = {"type": "json_object"}
         if request.dialect != "openai" and not any("json" in message.text.lower() for message in request.messages):
             # "'messages' must contain the word 'json' in some form"
@@ -396,22 +396,22 @@ def _write_response_format(
             )
             body["messages"] = [{"role": "system", "content": JSON_ONLY}, *body["messages"]]
         return
-    schema: dict[str, Any] = {"name": wanted.name or "answer"}
-    if wanted.description:
-        schema["description"] = wanted.description
-    if wanted.schema is not None:
-        schema["schema"] = wanted.schema
-    if wanted.strict is not None:
-        schema["strict"] = wanted.strict
-    if request.dialect != "openai" and wanted.schema is not None and options.native:
-        if wanted.schema.get("type", "object") != "object":
+    schema: dict[str, Any] = {"name": response_format.name or "answer"}
+    if response_format.description:
+        schema["description"] = response_format.description
+    if response_format.schema is not None:
+        schema["schema"] = response_format.schema
+    if response_format.strict is not None:
+        schema["strict"] = response_format.strict
+    if request.dialect != "openai" and response_format.schema is not None and options.native:
+        if response_format.schema.get("type", "object") != "object":
             # "schema must be a JSON Schema of 'type: "object"'"
             losses.add("response_format.schema", "OpenAI enforces only objects: a system message contains it instead")
-            instruction = JSON_BY_SCHEMA + _encode(wanted.schema).decode()
+            instruction = JSON_BY_SCHEMA + _encode(response_format.schema).decode()
             body["messages"] = [{"role": "system", "content": instruction}, *body["messages"]]
             return
         # The other vendors always enforce the schema.
-        if (strict := schemas.strict(wanted.schema)) is not None:
+        if (strict := schemas.strict(response_format.schema)) is not None:
             schema["schema"], schema["strict"] = strict, True
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
 

@@ -32,10 +32,10 @@ def strict(schema: dict[str, Any], budget: Budget) -> dict[str, Any] | None:
     if schema.get("type") != "object" or "anyOf" in schema:
         return None
     try:
-        found = _Closer(budget).schema(schema, 0)
+        closed = _Closer(budget).schema(schema, 0)
     except Inexpressible:
         return None
-    return found if isinstance(found, dict) else None
+    return closed if isinstance(closed, dict) else None
 
 
 class _Closer:
@@ -48,7 +48,7 @@ class _Closer:
         self._budget.spend(1 + len(value))
         if "$ref" not in value and not value.keys() & {"type", "anyOf", "enum", "const"}:
             return None
-        found = dict(value)
+        result = dict(value)
         if value.get("type") == "object" or "properties" in value:
             properties, required = value.get("properties", {}), value.get("required", [])
             if not isinstance(properties, dict) or not isinstance(required, list):
@@ -57,18 +57,18 @@ class _Closer:
             names = {name for name in required if isinstance(name, str)}
             if closed is not False or names != properties.keys():
                 return None
-            found["additionalProperties"] = False
+            result["additionalProperties"] = False
         for key in ("properties", "$defs", "definitions"):
             if isinstance(value.get(key), dict):
                 inner = {name: self.schema(each, depth + 1) for name, each in value[key].items()}
                 if None in inner.values():
                     return None
-                found[key] = inner
+                result[key] = inner
         for key in ("items", "anyOf"):
             if key in value:
                 variants = value[key] if key == "anyOf" and isinstance(value[key], list) else [value[key]]
                 closed_variants = [self.schema(each, depth + 1) for each in variants]
                 if None in closed_variants:
                     return None
-                found[key] = closed_variants if key == "anyOf" else closed_variants[0]
-        return found
+                result[key] = closed_variants if key == "anyOf" else closed_variants[0]
+        return result
