@@ -1,8 +1,8 @@
-"""Readiness: whether requests can be served, and which access services are impairments.
+"""Readiness: whether requests can be served, and which access services are impaired.
 
 A process is ready if it can serve at least one app. Otherwise an outage of Redis would also shut out apps that do not
 need Redis. A process is not ready if it refuses every app, or if its requests would be missing from the ledger. Both
-states report what is impairments. `?all` makes readiness require that every app is served.
+states report what is impaired. `?all` makes readiness require that every app is served.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def impairments(accounts: AccessServices) -> dict[str, str]:
-    """The impairments parts, each with one line of text; empty if there are none."""
+    """The impaired parts, each with one line of text; empty if there are none."""
     parts: dict[str, str] = {}
     if accounts.ledger is not None and accounts.ledger.problem:
         parts["ledger"] = accounts.ledger.problem

@@ -1,4 +1,4 @@
-"""Any worker's /metrics returns the metrics of all: each serves its text on a Unix socket, and the one asked merges."""
+"""Any worker's /metrics returns the metrics of all: each serves its own on a Unix socket, and one merges them."""
 
 from __future__ import annotations
 
