@@ -354,7 +354,7 @@ class RemoteReply:
             raise
 
     def _create_reader(self, data: bytes | None) -> ReplyReader | None:
-        """The reader, once the first bytes show the format. Some servers stream unasked, or don't stream when asked."""
+        """The reader that the first bytes call for. Some servers ignore whether the request asked for a stream."""
         self._pending += data or b""
         kind = body_kind(self._pending, ended=data is None)
         if kind is None:

@@ -16,8 +16,8 @@ from gateway.dialects.quotes import MAX_QUOTES
 _OTHERS = frozenset(
     {"content_blocks", "citations", "parts", "groundingMetadata", "citationMetadata", "urlContextMetadata"}
 )
-# The field of a choice with the name of its reasoning field: see `readers.THOUGHTS`.
-_REASONING_FIELD = "_reasoning"
+# The field of a choice with the name of its reasoning field: see `readers.REASONING_FIELD`.
+_REASONING_FIELD = "_thoughts"
 
 
 class ChoiceProgress:

@@ -348,7 +348,7 @@ def _split_unknown(choice: dict[str, Any]) -> _UnknownFields:
                 unknown.extra["references"] = references
         if "reasoning" in message and not message.get("reasoning_content"):
             message["reasoning_content"] = message.get("reasoning")
-            unknown.own[THOUGHTS] = "reasoning"
+            unknown.own[REASONING_FIELD] = "reasoning"
         for name in list(message):
             if name not in _Message.__struct_fields__ or name in _NULL_FIELDS:
                 value = message.pop(name)
@@ -367,7 +367,7 @@ def _split_unknown(choice: dict[str, Any]) -> _UnknownFields:
 
 
 # The key for the name of the message's reasoning field, if it is not `reasoning_content`.
-THOUGHTS = "_thoughts"
+REASONING_FIELD = "_thoughts"
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
