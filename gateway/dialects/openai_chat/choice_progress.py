@@ -10,14 +10,13 @@ from contract.deltas import ChoiceDelta
 from gateway.dialects import google, signatures
 from gateway.dialects.foreign import OmittedParts, gemini_part_text, omission_note, part_image, part_kind
 from gateway.dialects.openai_chat.annotations import write_annotation
+from gateway.dialects.openai_chat.readers import REASONING_FIELD
 from gateway.dialects.quotes import MAX_QUOTES
 
 # Fields with content of other dialects.
 _OTHERS = frozenset(
     {"content_blocks", "citations", "parts", "groundingMetadata", "citationMetadata", "urlContextMetadata"}
 )
-# The field of a choice with the name of its reasoning field: see `readers.REASONING_FIELD`.
-_REASONING_FIELD = "_thoughts"
 
 
 class ChoiceProgress:
@@ -56,7 +55,7 @@ class ChoiceProgress:
         if choice.reasoning:
             self._reasoning.append(choice.reasoning)
         if choice.own is not None and "openai" in choice.own:
-            self.reasoning_field = choice.own["openai"].get(_REASONING_FIELD, self.reasoning_field)
+            self.reasoning_field = choice.own["openai"].get(REASONING_FIELD, self.reasoning_field)
         if choice.text or choice.tool_calls or choice.refusal:
             self._is_empty = False
         plain = not (choice.extra or choice.signature or choice.redacted or choice.citations)
@@ -74,7 +73,7 @@ class ChoiceProgress:
     def choice_fields(self, choice: ChoiceDelta) -> dict[str, Any]:
         """The fields of the choice besides its message."""
         own = (choice.own or {}).get("openai")
-        return {key: value for key, value in own.items() if key != _REASONING_FIELD} if own else {}
+        return {key: value for key, value in own.items() if key != REASONING_FIELD} if own else {}
 
     def _add_special(self, choice: ChoiceDelta) -> dict[str, Any]:
         message: dict[str, Any] = {}
