@@ -114,9 +114,9 @@ class McpServer:
         for each in found:
             if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
                 name = f"{self._name}_{each.name}"
-                if not EVERY_VENDOR.fits(name):
+                if not EVERY_VENDOR.accepts(name):
                     # MCP's names may hold dots and slashes, and have 128 letters.
-                    name = EVERY_VENDOR.fitted(name, made)
+                    name = EVERY_VENDOR.replacement(name, made)
                 made[name] = McpTool(Tool(name, each.description or "", dict(each.input_schema)), each.name, self)
         return list(made.values())
 
