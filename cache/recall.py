@@ -51,7 +51,7 @@ class Versioned(Protocol):
         """Changes with what can be found in it."""
         ...
 
-    async def again(self, passages: Sequence[Passage], labels: frozenset[str] | None = None) -> list[Passage]:
+    async def refresh(self, passages: Sequence[Passage], labels: frozenset[str] | None = None) -> list[Passage]:
         """Those of the passages that are this source's and that somebody with `labels` may see, as they are now."""
         ...
 
@@ -169,7 +169,7 @@ class ExactRecall:
             return ()
         # An answer from passages that its reader may not see any more is not the reader's.
         labels = exchange.caller.labels if exchange.caller is not None else frozenset()
-        there = {each.id: each for source in self._sources for each in await source.again(entry.passages, labels)}
+        there = {each.id: each for source in self._sources for each in await source.refresh(entry.passages, labels)}
         if any(each.id not in there or text_mark(there[each.id].text) != each.text for each in entry.passages):
             return None
         return tuple(msgspec.structs.replace(each, text=there[each.id].text) for each in entry.passages)
