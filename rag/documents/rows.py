@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rag.chunk import Block
 from rag.documents.naming import MAX_NAME, Row, RowForm, form_of, is_note, side_by_side
 from rag.documents.pieces import TextBuilder, UnreadableFile
-from rag.tables.csv_form import split_rows
+from rag.tables.csv_format import split_rows
 
 MAX_CELLS = 5_000_000
 # The maximum cell length of a spreadsheet; longer cells are cut.
@@ -42,7 +42,7 @@ def add_csv(pieces: TextBuilder, text: str, delimiter: str = "") -> None:
     # A cell may be as long as the file; it is cut like other cells.
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
     if not delimiter:
-        delimiter, _ = split_rows(text[:_SAMPLE_CHARACTERS], whole=len(text) <= _SAMPLE_CHARACTERS)
+        delimiter, _ = split_rows(text[:_SAMPLE_CHARACTERS], is_complete=len(text) <= _SAMPLE_CHARACTERS)
 
     def rows() -> Iterator[Row]:
         for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
