@@ -1,4 +1,4 @@
-"""Answers in this process, bounded by bytes."""
+"""The tier kind `memory`: answers in this process, with a size limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config.caches import TierConfig, TierParts
 from config.units import Size
 from contract.tiers import CacheAddress, Purge
 
-# What an entry takes beside its bytes: its place, its order, the dict's slots.
+# The memory per entry in addition to its bytes: address, eviction order, dict slots.
 OVERHEAD = 400
 
 
@@ -23,10 +23,10 @@ class MemoryTierConfig(TierConfig):
     is_remote: ClassVar[bool] = False
 
     kind: Literal["memory"] = Field(description="In this process.")
-    size: Size = Field(default=64_000_000, description="The room for them; beyond it some go.")
+    size: Size = Field(default=64_000_000, description="The maximum size; beyond it answers are evicted.")
     evict: Literal["s3-fifo", "lru", "lfu", "fifo"] = Field(
         default="s3-fifo",
-        description="Which go first: those asked for once, the longest unused, the least used, or the oldest.",
+        description="What to evict first: answers used once, least recently used, least frequently used, or oldest.",
     )
 
     def open(self, cache: str, parts: TierParts) -> MemoryTier:
@@ -39,8 +39,8 @@ class MemoryTier:
 
     name = "memory"
 
-    def __init__(self, most_bytes: int, evict: Kind = "s3-fifo") -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int, evict: Kind = "s3-fifo") -> None:
+        self._max_bytes = max_bytes
         self._order = eviction(evict)
         self._entries: dict[bytes, tuple[bytes, float, CacheAddress]] = {}
         self._bytes = 0
@@ -50,15 +50,15 @@ class MemoryTier:
 
     @property
     def size(self) -> int:
-        """Bytes in use."""
+        """The bytes in use."""
         return self._bytes
 
     async def get(self, place: CacheAddress) -> bytes | None:
         """See `Tier.get`."""
-        found = self._entries.get(place.key)
-        if found is None:
+        entry = self._entries.get(place.key)
+        if entry is None:
             return None
-        value, until, _ = found
+        value, until, _ = entry
         if time.monotonic() >= until:
             self._remove(place.key)
             return None
@@ -66,13 +66,13 @@ class MemoryTier:
         return value
 
     async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
-        """See `Tier.put`. What is larger than all the room there is, is not kept."""
+        """See `Tier.put`. An answer that is larger than the tier is not stored."""
         size = len(value) + OVERHEAD
         if place.key in self._entries:
             self._remove(place.key)
-        if size > self._most_bytes:
+        if size > self._max_bytes:
             return
-        while self._bytes + size > self._most_bytes:
+        while self._bytes + size > self._max_bytes:
             self._forget(self._order.victim())
         self._entries[place.key] = (value, time.monotonic() + ttl_s, place)
         self._order.added(place.key, size)

@@ -56,7 +56,7 @@ class ToolConformance(ComponentConformance):
     refused: Sequence[Mapping[str, Any]] = ()
     name: str = "entry"
 
-    def lent(self) -> FakeServices:
+    def services(self) -> FakeServices:
         """Override this if the tool needs sources or another egress."""
         return FakeServices()
 
@@ -64,12 +64,12 @@ class ToolConformance(ComponentConformance):
         """Returns the result of `act` on the entry's first tool."""
 
         async def opened() -> R:
-            lent = self.lent()
+            services = self.services()
             try:
-                first, *_ = await self.read(self.options).open(self.name, lent)
+                first, *_ = await self.read(self.options).open(self.name, services)
                 return await act(first)
             finally:
-                lent.pool.close()
+                services.pool.close()
 
         return asyncio.run(opened())
 
@@ -77,7 +77,7 @@ class ToolConformance(ComponentConformance):
         """Pipelines and a router's `tools` refer to the entry by its name."""
 
         async def opened() -> Sequence[ReadingTool]:
-            return list(await self.read(self.options).open(self.name, self.lent()))
+            return list(await self.read(self.options).open(self.name, self.services()))
 
         names = [tool.definition.name for tool in asyncio.run(opened())]
         assert names
@@ -155,7 +155,7 @@ class LiveSourceConformance(ComponentConformance):
     config: type[LiveSourceConfig]
     answers: Sequence[tuple[str, str, str]] = ()
 
-    def lent(self) -> FakeServices:
+    def services(self) -> FakeServices:
         """Override this if the source needs another egress."""
         return FakeServices(folder=self.folder)
 
@@ -163,14 +163,14 @@ class LiveSourceConformance(ComponentConformance):
         """Returns the result of `act` on the started source."""
 
         async def opened() -> R:
-            lent = self.lent()
-            source = self.read(self.options if options is None else options).open("entry", lent)
+            services = self.services()
+            source = self.read(self.options if options is None else options).open("entry", services)
             try:
                 await source.start()
                 return await act(source)
             finally:
                 await source.close()
-                lent.pool.close()
+                services.pool.close()
 
         return asyncio.run(opened())
 

@@ -159,7 +159,7 @@ class Resources:
             self._caches[key] = make()
         return self._caches[key]
 
-    def kept(self, owner: str, what: type[T]) -> T:
+    def state(self, owner: str, what: type[T]) -> T:
         """What outlives a reload under a guardrail's name; made without arguments at the first call."""
         found = self._kept.get((owner, what))
         if not isinstance(found, what):
