@@ -38,10 +38,10 @@ def place(number: int, owner: str = "app", model: str = "m") -> CacheAddress:
     return CacheAddress(owner, model, f"{owner} {model} {number}".encode().ljust(32, b"\0"))
 
 
-def value(text: str, made: float | None = None) -> bytes:
+def value(text: str, created: float | None = None) -> bytes:
     """A packed answer: its creation time, and arbitrary bytes."""
-    packed = struct.pack("<d", time.time() if made is None else made) + text.encode() + bytes(range(256))
-    assert abs(made_of(packed) - (time.time() if made is None else made)) < 1
+    packed = struct.pack("<d", time.time() if created is None else created) + text.encode() + bytes(range(256))
+    assert abs(made_of(packed) - (time.time() if created is None else created)) < 1
     return packed
 
 
@@ -135,12 +135,12 @@ class TierConformance(ComponentConformance):
         """The names of apps and models may contain any characters."""
 
         async def act(tier: Tier) -> None:
-            odd = [place(1, owner="a:b*?[", model="m/ü 中"), place(1, owner="a", model="x'; --")]
-            for each in odd:
+            special = [place(1, owner="a:b*?[", model="m/ü 中"), place(1, owner="a", model="x'; --")]
+            for each in special:
                 await tier.put(each, value(each.owner), 60)
             assert await tier.purge(Purge("a:b*?[")) == 1
-            assert await tier.get(odd[0]) is None
-            assert await tier.get(odd[1]) is not None
+            assert await tier.get(special[0]) is None
+            assert await tier.get(special[1]) is not None
             assert await tier.purge(Purge("a")) == 1
 
         self.run(act)

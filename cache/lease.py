@@ -27,7 +27,7 @@ _PREFIX = "gatehouse:lease:"
 _RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
-Found = TypeVar("Found")
+Entry = TypeVar("Entry")
 
 
 class Lease:
@@ -52,7 +52,7 @@ class Hold:
         self._token = secrets.token_hex(8)
         self._renewing: asyncio.Task[None] | None = None
 
-    async def acquire_or(self, look: Callable[[], Awaitable[Found | None]]) -> Found | None:
+    async def acquire_or(self, look: Callable[[], Awaitable[Entry | None]]) -> Entry | None:
         """Waits for the lease or for a result of `look`; returns None if the lease is acquired or Redis fails."""
         until = time.monotonic() + MAX_WAIT_S
         while time.monotonic() < until:
@@ -65,9 +65,9 @@ class Hold:
                 self._renewing = asyncio.create_task(self._renew(), name="renew-lease")
                 # The entry may have been stored since the first look-up.
                 return await look()
-            found = await look()
-            if found is not None:
-                return found
+            entry = await look()
+            if entry is not None:
+                return entry
             await asyncio.sleep(_POLL_S)
         return None
 

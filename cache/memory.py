@@ -88,7 +88,7 @@ class MemoryTier:
 
     async def purge(self, what: Purge) -> int:
         """See `Tier.purge`."""
-        gone = [
+        removed = [
             key
             for key, (value, _, place) in self._entries.items()
             if place.owner == what.owner
@@ -96,9 +96,9 @@ class MemoryTier:
             and (what.before is None or made_of(value) < what.before)
             and (not what.key or key == what.key)
         ]
-        for key in gone:
+        for key in removed:
             self._remove(key)
-        return len(gone)
+        return len(removed)
 
     async def close(self) -> None:
         """See `Tier.close`."""

@@ -97,8 +97,8 @@ class ExactRecall:
         scope = self._scope(request, exchange, variant)
         place = self._place(request, scope)
         miss = Miss(self, request, exchange, place, scope, started)
-        if not control.no_cache and (given := await self._exact(miss)):
-            return given
+        if not control.no_cache and (answer := await self._exact(miss)):
+            return answer
         if why := self._uncacheable_request(request):
             exchange.cache = CacheNote("off", why=why)
             return _NOT_STORED
@@ -121,9 +121,9 @@ class ExactRecall:
             partition = request_key(partition_request(request, question), miss.scope).hex()
             look = miss.look = await self._semantic.look(question, partition, self._version())
             if look is not None:
-                given = await self._given(look, miss) if look.give else None
-                if given is not None:
-                    return given
+                answer = await self._reuse(look, miss) if look.give else None
+                if answer is not None:
+                    return answer
         if (joined := self.calls.join(miss.place.key, exchange)) is not None:
             # Another request has started a call in the meantime.
             return await _shared(joined, exchange, started)
@@ -131,31 +131,31 @@ class ExactRecall:
 
     async def _exact(self, miss: Miss) -> Answer | None:
         """Returns the stored answer for exactly this request."""
-        found = await self._tiers.get(miss.place)
-        entry = self._usable(found[0], miss.max_age) if found is not None else None
+        hit = await self._tiers.get(miss.place)
+        entry = self._usable(hit[0], miss.max_age) if hit is not None else None
         passages = await self._passages(entry, miss.exchange) if entry is not None else None
-        if entry is None or found is None or passages is None:
+        if entry is None or hit is None or passages is None:
             return None
         note = CacheNote("exact", time.time() - entry.made, entry=miss.place.key.hex())
-        return _hit(entry, passages, note, miss, found[1])
+        return _hit(entry, passages, note, miss, hit[1])
 
-    async def _given(self, look: SemanticLookup, miss: Miss) -> Answer | None:
+    async def _reuse(self, look: SemanticLookup, miss: Miss) -> Answer | None:
         """Returns the candidate's answer, if it still exists and its sources are unchanged."""
         semantic, candidate, exchange = self._semantic, look.candidate, miss.exchange
         assert semantic is not None
         assert candidate is not None
-        found = await self._tiers.get(candidate.stored.place)
-        entry = self._usable(found[0], miss.max_age) if found is not None else None
+        hit = await self._tiers.get(candidate.stored.place)
+        entry = self._usable(hit[0], miss.max_age) if hit is not None else None
         passages = await self._valid_passages(entry, candidate.stored.version, exchange) if entry is not None else None
-        if entry is None or found is None or passages is None:
+        if entry is None or hit is None or passages is None:
             if miss.max_age is None:
-                semantic.gone(candidate)
+                semantic.forget(candidate)
             return None
-        semantic.given(candidate)
+        semantic.record_hit(candidate)
         key = candidate.stored.place.key.hex()
         note = CacheNote("semantic", time.time() - entry.made, similarity=candidate.likelihood, entry=key)
         exchange.record("semantic", miss.started, _about(look))
-        return _hit(entry, passages, note, miss, found[1])
+        return _hit(entry, passages, note, miss, hit[1])
 
     async def _valid_passages(self, entry: CacheEntry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
         """The entry's passages if the entry is still valid, else None.
@@ -182,10 +182,10 @@ class ExactRecall:
         semantic = self._semantic
         assert semantic is not None
         if look.candidate is not None:
-            found = await self._tiers.get(look.candidate.stored.place)
-            before = unpack(found[0]) if found is not None else None
+            hit = await self._tiers.get(look.candidate.stored.place)
+            before = unpack(hit[0]) if hit is not None else None
             if before is None or await self._valid_passages(before, look.candidate.stored.version, exchange) is None:
-                semantic.gone(look.candidate)
+                semantic.forget(look.candidate)
             else:
                 await semantic.learn(look, text_of(before.deltas), text_of(entry.deltas))
         semantic.keep(look, place)
@@ -228,8 +228,8 @@ class ExactRecall:
         """Returns another machine's answer; None once this machine holds the lease and must call the model."""
 
         async def look() -> CacheEntry | None:
-            found = await self._tiers.get(miss.place)
-            return unpack(found[0]) if found is not None else None
+            hit = await self._tiers.get(miss.place)
+            return unpack(hit[0]) if hit is not None else None
 
         entry = await hold.acquire_or(look)
         passages = await self._passages(entry, miss.exchange) if entry is not None else None

@@ -66,14 +66,14 @@ class RedisTier:
         """See `Tier.purge`."""
         model = _short(what.model) if what.model else "*"
         pattern = f"{self._prefix}{_short(what.owner)}:{model}:{what.key.hex() or '*'}"
-        gone = 0
+        removed = 0
         batch: list[bytes] = []
         async for key in self._redis.scan_iter(pattern, count=_BATCH):
             batch.append(key)
             if len(batch) >= _BATCH:
-                gone += await self._remove(batch, what.before)
+                removed += await self._remove(batch, what.before)
                 batch = []
-        return gone + (await self._remove(batch, what.before) if batch else 0)
+        return removed + (await self._remove(batch, what.before) if batch else 0)
 
     async def _remove(self, keys: list[bytes], before: float | None) -> int:
         if before is not None:

@@ -72,11 +72,11 @@ class Tiers:
         for number, tier in enumerate(self._tiers):
             value = await tier.get(place)
             if value is not None:
-                left = made_of(value) + self.ttl_s - time.time()
-                if left <= 0:
+                remaining = made_of(value) + self.ttl_s - time.time()
+                if remaining <= 0:
                     return None
                 for nearer in self._tiers[:number]:
-                    await nearer.put(place, value, left)
+                    await nearer.put(place, value, remaining)
                 return value, tier.name
         return None
 

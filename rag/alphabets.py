@@ -56,10 +56,10 @@ def guess(data: bytes) -> str:
     start = max(0, data.rfind(b"\n", 0, first.start()) + 1, first.start() - 1000) if first is not None else 0
     sample = data[start : start + _SAMPLE_BYTES]
     counts = Counter(sample)
-    found = {encoding: _single(encoding, counts) + _PRIORS.get(encoding, 0.0) for encoding in _SINGLE}
+    scores = {encoding: _single(encoding, counts) + _PRIORS.get(encoding, 0.0) for encoding in _SINGLE}
     is_cut = start + _SAMPLE_BYTES < len(data)
-    found |= {encoding: _multiple(encoding, sample, is_cut=is_cut) for encoding in _MULTIPLE}
-    return max(found, key=found.__getitem__)
+    scores |= {encoding: _multiple(encoding, sample, is_cut=is_cut) for encoding in _MULTIPLE}
+    return max(scores, key=scores.__getitem__)
 
 
 def guess_wide(data: bytes) -> str:
@@ -70,9 +70,9 @@ def guess_wide(data: bytes) -> str:
     # An even length, so that no code unit is split.
     sample = data[: _SAMPLE_BYTES & ~1]
     plain = sum(_ASCII if byte not in _CONTROL else _NEVER for byte in sample)
-    found = {encoding: _wide(encoding, sample) for encoding in _WIDE}
-    best = max(found, key=found.__getitem__)
-    return best if found[best] > max(plain, _LEAST_OF_A_LETTER * len(sample) / 2) else ""
+    scores = {encoding: _wide(encoding, sample) for encoding in _WIDE}
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] > max(plain, _LEAST_OF_A_LETTER * len(sample) / 2) else ""
 
 
 def control_share(data: bytes) -> float:
@@ -85,8 +85,8 @@ def _weights(language: str) -> dict[str, float]:
     """The logarithm of each letter's share. Capitals count as a twelfth as frequent, punctuation as rare."""
     letters = _LETTERS[language]
     shares = {letter: 1 / (rank + 3) for rank, letter in enumerate(letters)}
-    whole = sum(shares.values())
-    logarithms = {letter: math.log(0.85 * share / whole) for letter, share in shares.items()}
+    total = sum(shares.values())
+    logarithms = {letter: math.log(0.85 * share / total) for letter, share in shares.items()}
     for letter in letters:
         if len(letter.upper()) == 1 and letter.upper() not in logarithms:
             logarithms[letter.upper()] = logarithms[letter] - 2.5

@@ -174,8 +174,8 @@ class Retrieval:
         look_up = self.tools(config.look_up)
         if config.rewrite is not None:
             model = None if config.rewrite == "rules" else config.rewrite
-            known = look_up.definitions if look_up is not None else ()
-            rewriter = Rewriter(model, queries=config.queries, tools=known)
+            definitions = look_up.definitions if look_up is not None else ()
+            rewriter = Rewriter(model, queries=config.queries, tools=definitions)
         return RetrievedContext(
             {name: self.sources[name] for name in config.sources if name in self.sources},
             config.top,
@@ -226,8 +226,8 @@ def place_of(config: Config, name: str) -> Path:
     """The folder that holds a source's data. Without `server.data` its name depends on what the source reads from."""
     if config.server.data is not None:
         return config.server.data / "sources" / name
-    about = documents_of(config)[name].made_from or f"{config.origin}/{name}"
-    return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+    identity = documents_of(config)[name].made_from or f"{config.origin}/{name}"
+    return cache_folder() / "sources" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def embedder_of(source: str, config: DocumentSourceConfig, services: RetrievalServices) -> Vectors:
@@ -258,7 +258,7 @@ def open_source(
     config: DocumentSourceConfig,
     place: Path,
     embedder: Vectors | None,
-    known: Callable[[str], Vectors | None] = lambda name: None,
+    known_embedder: Callable[[str], Vectors | None] = lambda name: None,
     readers: Readers | None = None,
     egress: Egress = DIRECT,
 ) -> Source:
@@ -278,8 +278,8 @@ def open_source(
         return Collection(name, _store(name, config, place), place / "index", embedder, search)
 
     def earlier(embedder_name: str) -> Collection | None:
-        found = known(embedder_name)
-        return collection_with(found) if found is not None else None
+        embedder = known_embedder(embedder_name)
+        return collection_with(embedder) if embedder is not None else None
 
     collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
@@ -309,9 +309,9 @@ def _store(name: str, config: DocumentSourceConfig, place: Path) -> Store:
 async def open_tools(name: str, config: ToolConfig, parts: _ToolParts) -> Sequence[ReadingTool]:
     """Opens the tools of one entry, with a cache for their results if the config asks for one."""
     with opening("tools", name):
-        made = await config.open(name, parts)
+        tools = await config.open(name, parts)
     if not config.keep_s:
-        return made
+        return tools
     from rag.tools.remembered import RememberedTool
 
-    return [RememberedTool(tool, config.keep_s) for tool in made]
+    return [RememberedTool(tool, config.keep_s) for tool in tools]

@@ -100,11 +100,11 @@ class AsyncEmbedder:
 
     async def _question(self, text: str) -> NDArray[np.float32]:
         """Embeds one text with a cache: several sources, classifiers and callers embed the same question."""
-        known = self._recent.get(text)
-        if known is None:
-            known = await self._pool.run(str(next(self._calls)), self._embedding, [text])
-            self._recent.put(text, known)
-        return known
+        vector = self._recent.get(text)
+        if vector is None:
+            vector = await self._pool.run(str(next(self._calls)), self._embedding, [text])
+            self._recent.put(text, vector)
+        return vector
 
     def _embedding(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self._embedder is None:

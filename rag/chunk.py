@@ -122,12 +122,12 @@ def _title(rest: str) -> str:
 
 def _fence_after(line: str, fence: str) -> str:
     """The code fence that is open after `line`, given the one open before it."""
-    found = _FENCE.match(line)
-    if found is None:
+    match = _FENCE.match(line)
+    if match is None:
         return fence
     if not fence:
-        return found[1]
-    return "" if found[1].startswith(fence) and not line[found.end() :].strip() else fence
+        return match[1]
+    return "" if match[1].startswith(fence) and not line[match.end() :].strip() else fence
 
 
 def _pack(text: str, blocks: Sequence[Block], path: Sequence[tuple[int, str]], max_chars: int) -> Iterator[Chunk]:
@@ -158,7 +158,7 @@ def _cut(text: str, block: Block, headings: tuple[str, ...], max_chars: int) -> 
 
 def _cut_at(text: str, start: int, limit: int) -> int:
     """Where to split: after the last sentence in the second half, else the last word, else at `limit`."""
-    ends = [found.end() for found in _SENTENCE_END.finditer(text, (start + limit) // 2, limit)]
+    ends = [match.end() for match in _SENTENCE_END.finditer(text, (start + limit) // 2, limit)]
     if ends:
         return ends[-1]
     # In scripts without spaces between words, a space far before the limit is no good place to split.

@@ -28,9 +28,9 @@ class Cell(NamedTuple):
 class _Place:
     """A cell: its paragraphs, its column and row spans, and whether it is a heading of its row or column."""
 
-    def __init__(self, wide: int, high: int, *, head: bool) -> None:
+    def __init__(self, columns: int, rows: int, *, head: bool) -> None:
         self.blocks: list[Cell] = []
-        self.wide, self.high, self.head = wide, high, head
+        self.columns, self.rows, self.head = columns, rows, head
 
 
 class Table:
@@ -52,9 +52,9 @@ class Table:
             self._rows.append((token.line, self._in_head, []))
             self._place = None
         if tag != "tr":
-            wide, high = number_of(token, "colspan") or 1, number_of(token, "rowspan")
+            columns, rows = number_of(token, "colspan") or 1, number_of(token, "rowspan")
             # `rowspan=0` extends a cell to the end of its table.
-            self._place = _Place(min(wide, MAX_SPAN), MAX_SPAN * 100 if high == 0 else high or 1, head=tag == "th")
+            self._place = _Place(min(columns, MAX_SPAN), MAX_SPAN * 100 if rows == 0 else rows or 1, head=tag == "th")
             if not self._dissolved:
                 self._rows[-1][2].append(self._place)
 
@@ -121,10 +121,10 @@ class _Line:
     def add(self, text: str, place: _Place) -> None:
         """Adds the next cell to all of its columns."""
         self._fill_spans()
-        for at in range(place.wide):
+        for at in range(place.columns):
             column = len(self.cells)
-            if place.high > 1:
-                self._below[column] = (place.high - 1, shorten_repeated(text), at > 0)
+            if place.rows > 1:
+                self._below[column] = (place.rows - 1, shorten_repeated(text), at > 0)
             if at:
                 self.across.add(column)
             self.cells.append(shorten_repeated(text) if at else text)

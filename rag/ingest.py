@@ -122,14 +122,14 @@ async def store_documents(
     """
     report = IngestReport()
     reader = reader or ThreadReader()
-    known = await store.digests()
+    known_digests = await store.digests()
     started = time.perf_counter()
     for number, item in enumerate(items, 1):
         try:
             _check_name(item.id)
-            document, notes, why_empty = await _read(item, chunking, known.get(item.id), reader)
+            document, notes, why_empty = await _read(item, chunking, known_digests.get(item.id), reader)
         except (OSError, UnreadableFile) as error:
-            report.failed.append((_shown(item.id), str(error)))
+            report.failed.append((_printable(item.id), str(error)))
         else:
             if document is None:
                 report.unchanged += 1
@@ -141,13 +141,13 @@ async def store_documents(
                 report.notes += [(item.id, note) for note in notes]
                 report.kept.append(item.id)
                 report.chunks += len(document.chunks)
-                report.added += item.id not in known
-                report.changed += item.id in known
+                report.added += item.id not in known_digests
+                report.changed += item.id in known_digests
         if on_progress is not None:
             on_progress(Progress("reading", number, len(items), time.perf_counter() - started))
     if complete:
-        gone = sorted(set(known) - {item.id for item in items})
-        report.removed = await store.delete(gone)
+        removed = sorted(set(known_digests) - {item.id for item in items})
+        report.removed = await store.delete(removed)
     return report
 
 
@@ -161,12 +161,12 @@ def _check_name(name: str) -> None:
         raise UnreadableFile(f"its name has {size:,} bytes; the limit is {MAX_ID_BYTES:,}: rename it")
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 async def _read(
-    item: Item, chunking: Chunking, known: str | None, reader: DocumentReader
+    item: Item, chunking: Chunking, known_digest: str | None, reader: DocumentReader
 ) -> tuple[NewDocument | None, tuple[str, ...], str]:
     """Returns the document, its notes and why it is empty; None for a document whose digest is still `known`."""
     digest = ""
@@ -180,7 +180,7 @@ async def _read(
         return data, media_type
 
     data, media_type = await reader.load(load)
-    if digest == known:
+    if digest == known_digest:
         return None, (), ""
     cut = await reader.cut(item.id, data, media_type, chunking)
     stored_digest = digest if cut.chunks else _EMPTY + digest

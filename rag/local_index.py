@@ -180,9 +180,9 @@ def _acquire(folder: Path, embedder: str) -> tuple[IO[Any], Path]:
         lock = (folder / f"{number}.lock").open("w")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = folder / str(number)
-            mine.mkdir(exist_ok=True)
-            return lock, mine
+            own_folder = folder / str(number)
+            own_folder.mkdir(exist_ok=True)
+            return lock, own_folder
         lock.close()
     raise OSError(f"{_MAX_PROCESSES} processes already use {folder}: stop some, or give this one another server.data")
 

@@ -104,15 +104,15 @@ class _Scanner:
         return len(markup)
 
     def _after(self, sign: str, place: int) -> int:
-        found = self._find(sign, place)
-        return found + len(sign) if found >= 0 else len(self._markup)
+        at = self._find(sign, place)
+        return at + len(sign) if at >= 0 else len(self._markup)
 
     def _find(self, sign: str, place: int) -> int:
         """The next position of `sign`; -1 if there is none, which is remembered."""
-        found = self._markup.find(sign, place) if sign not in self._missing else -1
-        if found < 0:
+        at = self._markup.find(sign, place) if sign not in self._missing else -1
+        if at < 0:
             self._missing.add(sign)
-        return found
+        return at
 
     def _line_at(self, place: int) -> int:
         self._line += self._markup.count("\n", self._counted, place)

@@ -196,10 +196,10 @@ class PostgresStore:
         rows = await connection.fetch(
             self._sql("DELETE FROM {schema}.chunks WHERE id = ANY ($1) RETURNING id, digest"), list(chunks)
         )
-        gone = [row["id"] for row in rows]
-        await connection.execute(self._sql("DELETE FROM {schema}.log WHERE chunk = ANY ($1)"), gone)
+        removed = [row["id"] for row in rows]
+        await connection.execute(self._sql("DELETE FROM {schema}.log WHERE chunk = ANY ($1)"), removed)
         await connection.execute(
-            self._sql("INSERT INTO {schema}.log (chunk, operation) SELECT unnest($1::bigint[]), 2"), gone
+            self._sql("INSERT INTO {schema}.log (chunk, operation) SELECT unnest($1::bigint[]), 2"), removed
         )
         await connection.execute(
             self._sql(
@@ -216,10 +216,10 @@ class PostgresStore:
             shown = await self._visible(connection, documents, viewer)
             rows = await connection.fetch(self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), shown)
             await self._remove(connection, [row["id"] for row in rows])
-            gone = await connection.fetch(
+            removed = await connection.fetch(
                 self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), shown
             )
-        return len(gone)
+        return len(removed)
 
     async def documents(
         self, after: str = "", limit: int = 1000, viewer: frozenset[str] | None = None

@@ -194,8 +194,8 @@ def _effort(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32], ki
 
 def _recall(index: Any, queries: NDArray[np.float32], exact: NDArray[np.int64], parameters: Any) -> float:
     """The share of the ten exact neighbours that the index finds."""
-    _, found = index.search(queries, 10, params=parameters)
-    pairs = zip(found.tolist(), exact.tolist(), strict=True)
+    _, neighbours = index.search(queries, 10, params=parameters)
+    pairs = zip(neighbours.tolist(), exact.tolist(), strict=True)
     return sum(len(set(a) & set(b)) / len(b) for a, b in pairs) / len(exact)
 
 
@@ -227,8 +227,8 @@ def _flat(dimensions: int) -> Any:
     )
 
 
-def _hits(found: tuple[Any, Any]) -> list[tuple[int, float]]:
-    scores, ids = found
+def _hits(result: tuple[Any, Any]) -> list[tuple[int, float]]:
+    scores, ids = result
     return [
         (int(chunk), float(score))
         for chunk, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)

@@ -49,7 +49,7 @@ class SemanticGate:
         self._shadow = shadow
         self._sample = sample
         self._draw = draw
-        self._given: OrderedDict[bytes, float] = OrderedDict()
+        self._hits: OrderedDict[bytes, float] = OrderedDict()
 
     async def look(self, question: str, partition: str, version: str) -> SemanticLookup | None:
         """Looks up a question; None if the embedding model is not available."""
@@ -70,13 +70,13 @@ class SemanticGate:
         )
         return SemanticLookup(question, partition, version, vector, candidate, give)
 
-    def given(self, candidate: QuestionCandidate) -> None:
+    def record_hit(self, candidate: QuestionCandidate) -> None:
         """Records that the candidate's answer was returned."""
-        self._given[candidate.stored.place.key] = candidate.likelihood
-        if len(self._given) > _RECENT:
-            self._given.popitem(last=False)
+        self._hits[candidate.stored.place.key] = candidate.likelihood
+        if len(self._hits) > _RECENT:
+            self._hits.popitem(last=False)
 
-    def gone(self, candidate: QuestionCandidate) -> None:
+    def forget(self, candidate: QuestionCandidate) -> None:
         """Removes a candidate whose answer has expired or is no longer valid."""
         self._nearest.remove(candidate.number)
 
@@ -107,7 +107,7 @@ class SemanticGate:
     def purge(self, what: Purge) -> None:
         """Removes the purged questions. The purge of a single recent hit counts as a wrong hit."""
         self._nearest.purge(what)
-        likelihood = self._given.pop(what.key, None) if what.key else None
+        likelihood = self._hits.pop(what.key, None) if what.key else None
         if likelihood is not None:
             self._observe(likelihood, right=False)
 

@@ -32,41 +32,41 @@ class Learner:
     def __init__(self, wrong_hits: float) -> None:
         """`wrong_hits`: the maximum share of wrong hits."""
         self._bound = wrong_hits
-        self._given = [0.0] * len(_STEPS)
+        self._counts = [0.0] * len(_STEPS)
         self._wrong = [0.0] * len(_STEPS)
-        self._seen = 0
+        self._observations = 0
         self.threshold = START
 
     def observe(self, likelihood: float, *, right: bool) -> None:
         """Adds a (potential) hit with that likelihood."""
-        self._seen += 1
-        self._given = [_DECAY * each for each in self._given]
+        self._observations += 1
+        self._counts = [_DECAY * each for each in self._counts]
         self._wrong = [_DECAY * each for each in self._wrong]
         step = bisect_right(_STEPS, likelihood) - 1
         if step >= 0:
-            self._given[step] += 1.0
+            self._counts[step] += 1.0
             self._wrong[step] += 0.0 if right else 1.0
         self.threshold = self._learned_threshold()
 
     def _learned_threshold(self) -> float:
         """The lowest threshold at which the limit holds with confidence; else the strict one, or a stricter one."""
-        given, wrong = sum(self._given), sum(self._wrong)
+        count, wrong = sum(self._counts), sum(self._wrong)
         for step, threshold in enumerate(_STEPS):
-            if threshold < START and upper_bound(wrong, given) <= self._bound:
+            if threshold < START and upper_bound(wrong, count) <= self._bound:
                 return threshold
             # Even a strict threshold may have too many wrong hits.
-            if threshold >= START and (given < _ENOUGH or lower_bound(wrong, given) <= self._bound):
+            if threshold >= START and (count < _ENOUGH or lower_bound(wrong, count) <= self._bound):
                 return threshold
-            given -= self._given[step]
+            count -= self._counts[step]
             wrong -= self._wrong[step]
         return DISABLED
 
     def status(self) -> str:
         """A status line."""
         above = bisect_right(_STEPS, self.threshold) - 1 if self.threshold <= 1 else len(_STEPS)
-        given, wrong = sum(self._given[above:]), sum(self._wrong[above:])
+        count, wrong = sum(self._counts[above:]), sum(self._wrong[above:])
         state = f"threshold {self.threshold:.2f}" if self.threshold <= 1 else "disabled: too many wrong hits"
-        return f"{state}; {self._seen} observations, {given:.0f} recent ones above it, {wrong:.0f} of those wrong"
+        return f"{state}; {self._observations} observations, {count:.0f} recent ones above it ({wrong:.0f} wrong)"
 
 
 def upper_bound(wrong: float, count: float) -> float:

@@ -50,7 +50,7 @@ def name(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
     if not mine or not theirs:
         return None
     old, new = draw.choice(mine), draw.choice(sorted(theirs))
-    return re.sub(re.escape(old), lambda found: new.capitalize() if found[0][0].isupper() else new, text, flags=re.I)
+    return re.sub(re.escape(old), lambda match: new.capitalize() if match[0][0].isupper() else new, text, flags=re.I)
 
 
 def opposite(text: str, draw: random.Random, others: Sequence[str]) -> str | None:

@@ -81,9 +81,9 @@ class Nearest(Generic[SomeIndex]):
         self, question: str, vector: NDArray[np.float32], place: CacheAddress, partition: str, version: str = ""
     ) -> None:
         """Adds a question whose answer is stored at `place`."""
-        known = self._by_key.get(place.key)
-        if known is not None:
-            self.remove(known)
+        existing = self._by_key.get(place.key)
+        if existing is not None:
+            self.remove(existing)
         while len(self._questions) >= self._max_questions:
             self.remove(next(iter(self._questions)))
         number = self._next = self._next + 1
@@ -102,7 +102,7 @@ class Nearest(Generic[SomeIndex]):
 
     def purge(self, what: Purge) -> list[bytes]:
         """Removes the purged questions (except for purges by age); returns their keys."""
-        gone = [
+        removed = [
             (number, stored.place.key)
             for number, stored in self._questions.items()
             if stored.place.owner == what.owner
@@ -110,9 +110,9 @@ class Nearest(Generic[SomeIndex]):
             and (not what.key or stored.place.key == what.key)
             and what.before is None
         ]
-        for number, _ in gone:
+        for number, _ in removed:
             self.remove(number)
-        return [key for _, key in gone]
+        return [key for _, key in removed]
 
     def find(self, question: str, vector: NDArray[np.float32], partition: str) -> QuestionCandidate | None:
         """The nearest stored question that is most likely equivalent; None if all differ in a decisive word."""

@@ -173,10 +173,10 @@ class Masking:
                 self.vault.tag(span.kind, text[span.start : span.end])
         if not self.vault:
             return request
-        known = {value: tag.strip("<>").rpartition("_")[0] for value, tag in self.vault.values().items()}
-        for part in name_parts(value for value, kind in known.items() if kind == "PERSON"):
-            known.setdefault(part, "PERSON")
-        values = Values(known)
+        kinds = {value: tag.strip("<>").rpartition("_")[0] for value, tag in self.vault.values().items()}
+        for part in name_parts(value for value, kind in kinds.items() if kind == "PERSON"):
+            kinds.setdefault(part, "PERSON")
+        values = Values(kinds)
 
         def mask_all() -> dict[str, str]:
             return {text: self._mask(text, spans_by_text.get(text, ()), values, authors[text]) for text in texts}

@@ -70,7 +70,7 @@ def _formatter(section: str) -> NumberFormatter | None:
     """The formatter for one section of a number format; None if the section has no digits."""
     if section.strip().lower() in {"general", "standard", "@", ""}:
         return None
-    text = _CURRENCY.sub(lambda found: f'"{found[1]}"', section)
+    text = _CURRENCY.sub(lambda match: f'"{match[1]}"', section)
     literals: list[str] = []
 
     def store_literal(match: re.Match[str]) -> str:

@@ -52,7 +52,7 @@ class Row(NamedTuple):
         return [place for place, cell in enumerate(self.cells) if cell and place not in self.across]
 
 
-class RowForm(NamedTuple):
+class TableLayout(NamedTuple):
     """How to write rows: the first `titles` as text, then `header` rows not at all, the rest with `names` or `keys`.
 
     `keys`: columns whose cell names the cell to its right. `sure`: certain, not only likely.
@@ -65,34 +65,36 @@ class RowForm(NamedTuple):
     sure: bool = False
 
 
-def form_of(rows: Sequence[Row], before: RowForm | None = None) -> RowForm:
-    """Detects the form of a table from its (first) rows; `before` is the form of the table above a blank row."""
+def detect_layout(rows: Sequence[Row], before: TableLayout | None = None) -> TableLayout:
+    """Detects the layout of a table from its (first) rows; `before` is the layout of the table above a blank row."""
     titles = _titles(rows)
     body = rows[titles:]
     columns = sorted({place for row in body for place in row.filled})
     continues = before is not None and bool(before.names or before.keys)
-    form = RowForm(titles)
+    layout = TableLayout(titles)
     if len(body) > 1 and len(columns) > 1:
-        form = _form(body, columns, titles)
-        form = form if form.names or form.sure else _below_sparse_rows(body, columns, titles) or form
+        layout = _body_layout(body, columns, titles)
+        layout = layout if layout.names or layout.sure else _below_sparse_rows(body, columns, titles) or layout
     elif body and len(columns) == 1 and _names_numbers(body, columns[0]):
-        form = RowForm(titles, 1, tuple(body[0].cells), sure=True)
-    if continues and before is not None and not form.sure and not titles:
+        layout = TableLayout(titles, 1, tuple(body[0].cells), sure=True)
+    if continues and before is not None and not layout.sure and not titles:
         fits = all(place < len(before.names) and before.names[place] for place in columns) if before.names else True
         return (
-            RowForm(names=before.names, keys=before.keys, sure=True) if fits and len(columns) > 1 else RowForm(titles)
+            TableLayout(names=before.names, keys=before.keys, sure=True)
+            if fits and len(columns) > 1
+            else TableLayout(titles)
         )
-    return form
+    return layout
 
 
-def _below_sparse_rows(body: Sequence[Row], columns: Sequence[int], titles: int) -> RowForm | None:
-    """The form of the table below sparse rows, such as a title with a date beside it (at most half the columns)."""
+def _below_sparse_rows(body: Sequence[Row], columns: Sequence[int], titles: int) -> TableLayout | None:
+    """The layout of the table below sparse rows, such as a title with a date beside it (at most half the columns)."""
     for above, row in enumerate(body[:_MAX_TITLES]):
         if len(row.filled) * 2 > len(columns) or len(columns) < 3:
             return None
         below = body[above + 1 :]
-        if len(below) > 1 and (form := _form(below, columns, titles + above + 1)).names:
-            return form
+        if len(below) > 1 and (layout := _body_layout(below, columns, titles + above + 1)).names:
+            return layout
     return None
 
 
@@ -113,20 +115,20 @@ def side_by_side(rows: Sequence[Row]) -> list[range]:
     return parts if titles or (len(same) == len(parts) and len(set(same)) == 1) else []
 
 
-def _form(body: Sequence[Row], columns: Sequence[int], titles: int) -> RowForm:
+def _body_layout(body: Sequence[Row], columns: Sequence[int], titles: int) -> TableLayout:
     keys = _keys(body, columns)
     if keys:
-        return RowForm(titles, keys=keys, sure=True)
+        return TableLayout(titles, keys=keys, sure=True)
     header = _header_rows(body)
     first, below = body[0], body[header:]
     if header > 1:
         first = Row(first.number, list(_names(body[:header])), named=any(row.named for row in body[:header]))
     weight = _weight(first, below, columns)
     if below and weight > 0:
-        return RowForm(titles, header, _names(body[:header]), sure=weight > 1)
+        return TableLayout(titles, header, _names(body[:header]), sure=weight > 1)
     # Two columns of text: the first names the second.
     has_keys = len(columns) == 2 and not any(is_value(_cell(row, columns[0])) for row in body)
-    return RowForm(titles, keys=(columns[0],)) if has_keys else RowForm(titles)
+    return TableLayout(titles, keys=(columns[0],)) if has_keys else TableLayout(titles)
 
 
 def _titles(rows: Sequence[Row]) -> int:
@@ -253,14 +255,14 @@ def is_value(cell: str) -> bool:
     return digits >= _PHONE_DIGITS or (cell[-1:] in ".!?" and len(cell.split()) >= _SENTENCE_WORDS)
 
 
-def is_note(row: Row, form: RowForm) -> bool:
+def is_note(row: Row, layout: TableLayout) -> bool:
     """Whether a row is a note about the table: a single cell that spans columns or looks like a note."""
     if len(row.filled) != 1:
         return False
     cell = row.cells[row.filled[0]]
     if row.across:
         return True
-    first = next((place for place, name in enumerate(form.names) if name), 0)
+    first = next((place for place, name in enumerate(layout.names) if name), 0)
     return row.filled[0] <= first and (len(cell) > _LONG_NOTE or bool(_NOTE.match(cell)))
 
 

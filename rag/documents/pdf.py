@@ -170,12 +170,12 @@ def _remove_repeated_edges(pages: Sequence[_Page]) -> None:
     counts: Counter[str] = Counter()
     for page in pages:
         counts.update({_shape(page.lines[at]) for at in edges[page.number]})
-    least = max(_MIN_PAGES - 1, _MIN_PAGE_SHARE * sum(1 for page in pages if edges[page.number]))
+    min_count = max(_MIN_PAGES - 1, _MIN_PAGE_SHARE * sum(1 for page in pages if edges[page.number]))
     seen: set[str] = set()
     for page in pages:
         for at in edges[page.number]:
             shape = _shape(page.lines[at])
-            if counts[shape] >= least:
+            if counts[shape] >= min_count:
                 if shape in seen or not any(map(str.isalpha, shape)):
                     page.lines[at] = ""
                 seen.add(shape)

@@ -24,7 +24,7 @@ def repair(data: bytes) -> bytes | None:
     added = bytearray(b"\n")
     catalog, pages = 0, []
     matches = list(_OBJECT.finditer(data))[:_MAX_OBJECTS]
-    left = _MAX_UNPACKED
+    remaining = _MAX_UNPACKED
     for at, match in enumerate(matches):
         until = matches[at + 1].start() if at + 1 < len(matches) else len(data)
         body = data[match.end() : until]
@@ -35,8 +35,8 @@ def repair(data: bytes) -> bytes | None:
         places[number] = match.start(), int(match[2])
         bodies[number] = head = body[:4000].partition(b"stream")[0]
         if _PACKED.search(head):
-            for inner, text in _unpacked(head, body, left):
-                left -= len(text)
+            for inner, text in _unpacked(head, body, remaining):
+                remaining -= len(text)
                 places[inner] = len(data) + len(added), 0
                 bodies[inner] = text[:4000]
                 added += b"%d 0 obj\n%b\nendobj\n" % (inner, text)

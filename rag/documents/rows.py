@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rag.chunk import Block
-from rag.documents.naming import MAX_NAME, Row, RowForm, form_of, is_note, side_by_side
+from rag.documents.naming import MAX_NAME, Row, TableLayout, detect_layout, is_note, side_by_side
 from rag.documents.pieces import TextBuilder, UnreadableFile
 from rag.tables.csv_format import split_rows
 
@@ -22,7 +22,7 @@ _MAX_REPEATED = 300
 # Characters of a CSV file that are sampled to detect its delimiter.
 _SAMPLE_CHARACTERS = 50_000
 _COLONS = ":\uff1a "
-# Rows that are sampled to detect a table's form.
+# Rows that are sampled to detect a table's layout.
 _SAMPLE = 100
 
 
@@ -64,10 +64,10 @@ def shorten_repeated(cell: str) -> str:
 
 
 class _Part(NamedTuple):
-    """A table's form, and its columns in the sheet if there are other tables beside it."""
+    """A table's layout, and its columns in the sheet if there are other tables beside it."""
 
     columns: range | None
-    form: RowForm
+    layout: TableLayout
 
 
 class RowCounter:
@@ -101,9 +101,9 @@ def add_rows(pieces: TextBuilder, rows: Iterable[Row]) -> None:
                 tables = _write_tables(pieces, sample, tables)
             sample, is_detected = [], False
         elif is_detected:
-            for columns, form in tables:
+            for columns, layout in tables:
                 if part := _within(row, columns):
-                    _write(pieces, part, form)
+                    _write(pieces, part, layout)
         else:
             sample.append(row)
             if len(sample) == _SAMPLE:
@@ -116,7 +116,7 @@ def _write_tables(pieces: TextBuilder, rows: Sequence[Row], before: Sequence[_Pa
     """Writes the table in these rows, or the tables beside each other."""
     parts = side_by_side(rows)
     if not parts:
-        above = before[0].form if len(before) == 1 else None
+        above = before[0].layout if len(before) == 1 else None
         return [_Part(None, _write_table(pieces, rows, above))]
     tables = []
     for columns in parts:
@@ -133,28 +133,28 @@ def _within(row: Row, columns: range | None) -> Row | None:
     return row._replace(cells=cells) if any(cells) else None
 
 
-def _write_table(pieces: TextBuilder, rows: Sequence[Row], before: RowForm | None) -> RowForm:
-    form = form_of(rows, before)
-    for row in rows[: form.titles]:
+def _write_table(pieces: TextBuilder, rows: Sequence[Row], before: TableLayout | None) -> TableLayout:
+    layout = detect_layout(rows, before)
+    for row in rows[: layout.titles]:
         _write_plain(pieces, row)
-    below = rows[form.titles + form.header :]
+    below = rows[layout.titles + layout.header :]
     used = {place for row in below for place, cell in enumerate(row.cells) if cell}
-    if any(name and (place not in used or len(name) >= MAX_NAME) for place, name in enumerate(form.names)):
+    if any(name and (place not in used or len(name) >= MAX_NAME) for place, name in enumerate(layout.names)):
         # Keep the full names if a column has no values or its name was cut.
-        for row in rows[form.titles : form.titles + form.header]:
+        for row in rows[layout.titles : layout.titles + layout.header]:
             _write_plain(pieces, row)
     for row in below:
-        _write(pieces, row, form)
-    return form
+        _write(pieces, row, layout)
+    return layout
 
 
-def _write(pieces: TextBuilder, row: Row, form: RowForm) -> None:
-    if not (form.names or form.keys) or is_note(row, form):
+def _write(pieces: TextBuilder, row: Row, layout: TableLayout) -> None:
+    if not (layout.names or layout.keys) or is_note(row, layout):
         _write_plain(pieces, row)
-    elif form.keys:
-        _write_keys(pieces, row, form.keys)
+    elif layout.keys:
+        _write_keys(pieces, row, layout.keys)
     else:
-        names = form.names
+        names = layout.names
         values = [
             f"{names[place]}: {cell}" if place < len(names) and names[place] else cell
             for place, cell in enumerate(row.cells)

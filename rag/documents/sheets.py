@@ -72,14 +72,14 @@ class _SheetReader:
         blocks = sorted(self._blocks, key=lambda block: block[1], reverse=True)
         open_: list[tuple[tuple[int, int, int, int], str]] = []
         with self._sheet._get_source() as source:
-            for number, found in self._parsed(source):
+            for number, row_cells in self._parsed(source):
                 for _ in range(min(number - self.last - 1, 1)):
                     yield Row(self.last + 1, [])
                 counter.add(max(0, number - self.last - 1))
                 self.last = number
-                cells: list[str] = [""] * (found[-1]["column"] if found else 0)
+                cells: list[str] = [""] * (row_cells[-1]["column"] if row_cells else 0)
                 bold: list[bool] = []
-                for each in found:
+                for each in row_cells:
                     text, marked = self._text(each)
                     if 0 < each["column"] <= MAX_COLUMNS:
                         cells[each["column"] - 1] = text

@@ -300,8 +300,8 @@ def _blocks(parent: Any) -> Iterator[Any]:
 def _children(parent: Any, name: str) -> Iterator[Any]:
     """The rows of a table or the cells of a row, unwrapped."""
     for each in parent:
-        found = local(each)
-        if found == name:
+        tag = local(each)
+        if tag == name:
             yield each
-        elif found in _WRAPS:
+        elif tag in _WRAPS:
             yield from _children(each, name)

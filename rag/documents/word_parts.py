@@ -85,8 +85,8 @@ class Package:
     def related(self, kind: str) -> Iterator[Any]:
         """The roots of the document's parts of one kind: `styles`, `header`, `comments`."""
         seen: set[str] = set()
-        for found, target, _ in self._relations(self._main):
-            if found == kind and target not in seen and target.lower() in self._names:
+        for part_kind, target, _ in self._relations(self._main):
+            if part_kind == kind and target not in seen and target.lower() in self._names:
                 seen.add(target)
                 yield self.part(target)
 
@@ -128,11 +128,11 @@ class Styles:
 
     def _bases(self, style: str | None) -> Iterator[Any]:
         for _ in range(_MAX_BASES):
-            found = self._styles.get(style or "")
-            if found is None:
+            base = self._styles.get(style or "")
+            if base is None:
                 return
-            yield found
-            style = value(found, "basedOn")
+            yield base
+            style = value(base, "basedOn")
 
     def level(self, paragraph: Any) -> int:
         """The heading level of a paragraph; 0 if it is no heading."""
@@ -211,8 +211,8 @@ class ListCounter:
         if levels[item.level].form in {"bullet", "none"}:
             return ""
 
-        def of_level(found: re.Match[str]) -> str:
-            level = int(found[1]) - 1
+        def of_level(match: re.Match[str]) -> str:
+            level = int(match[1]) - 1
             return _count(counts[level], levels[level].form) if level in levels else ""
 
         return re.sub(r"%([1-9])", of_level, levels[item.level].text).strip()

@@ -164,8 +164,8 @@ class SqliteFile:
 
     def _authorize(self, action: int, first: str | None, second: str | None, _: str | None, view: str | None) -> int:
         if action == sqlite3.SQLITE_READ and self._reads is not None:
-            known = (str(first), str(second), view) in self._reads or (str(first), str(second), None) in self._reads
-            return sqlite3.SQLITE_OK if known else sqlite3.SQLITE_DENY
+            allowed = (str(first), str(second), view) in self._reads or (str(first), str(second), None) in self._reads
+            return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 

@@ -91,8 +91,8 @@ def _qualified(tree: exp.Query, dialect: Dialect, views: Mapping[str, Mapping[st
     from sqlglot.optimizer.qualify import qualify
     from sqlglot.schema import MappingSchema
 
-    known: dict[str, object] = {table: dict.fromkeys(columns, "TEXT") for table, columns in views.items()}
-    schema = MappingSchema(known, dialect=dialect, normalize=False)
+    table_columns: dict[str, object] = {table: dict.fromkeys(columns, "TEXT") for table, columns in views.items()}
+    schema = MappingSchema(table_columns, dialect=dialect, normalize=False)
     qualified: Any = qualify(
         tree,
         dialect=dialect,

@@ -167,8 +167,8 @@ class SqliteEngine:
             child, answer = self._child()
         except (ChildStopped, OSError) as error:
             raise EngineRefused(f"{self._path} can't be read: {error}") from None
-        before, self._children = self._children, Children(lambda: self._child()[0])
-        before.close()
+        previous, self._children = self._children, Children(lambda: self._child()[0])
+        previous.close()
         self._children.add(child)
         return answer.tables or {}
 
@@ -241,12 +241,12 @@ class FilesEngine:
         except EngineRefused:
             into.unlink(missing_ok=True)
             raise
-        before = self._children
+        previous = self._children
         self._children = Children(lambda: _started("files", [("open", [str(into)])], START_S)[0])
         self._children.add(first)
         self._columns = answer.tables or {}
-        if before is not None:
-            before.close()
+        if previous is not None:
+            previous.close()
             (Path(self._folder.name) / f"tables-{self._loads - 1}.duckdb").unlink(missing_ok=True)
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:

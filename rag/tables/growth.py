@@ -95,13 +95,13 @@ def _of_regex(pattern: exp.Expr, by: exp.Expr | None) -> float:
     return 1.0 + (len(str(by.this)) if by is not None else 0)
 
 
-def _of_format(form: object) -> float:
+def _of_format(format_node: object) -> float:
     """The growth factor of printf and format: each placeholder can insert one argument, padded to its width."""
     from sqlglot import exp
 
-    if not isinstance(form, exp.Literal):
+    if not isinstance(format_node, exp.Literal):
         raise SqlRefused("the format of printf() and format() must be a literal text")
-    text = str(form.this)
+    text = str(format_node.this)
     # The width can't be known here if another argument contains it.
     if "*" in text or _WIDTH_OF_ARGUMENT.search(text) or any(int(each) > MAX_WIDTH for each in _NUMBERS.findall(text)):
         raise SqlRefused(f"the width in a format must be a literal number of at most {MAX_WIDTH}")

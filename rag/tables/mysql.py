@@ -222,8 +222,8 @@ def cost_of(plan: object) -> float:
 
 def _examined_rows(plan: object) -> list[float]:
     if isinstance(plan, dict):
-        here = [float(plan["rows"])] if "table_name" in plan and isinstance(plan.get("rows"), int | float) else []
-        return here + [rows for each in plan.values() for rows in _examined_rows(each)]
+        own = [float(plan["rows"])] if "table_name" in plan and isinstance(plan.get("rows"), int | float) else []
+        return own + [rows for each in plan.values() for rows in _examined_rows(each)]
     return [rows for each in plan for rows in _examined_rows(each)] if isinstance(plan, list) else []
 
 

@@ -169,7 +169,7 @@ def _check_tables(node: exp.Expr, allowed: Allowed, named: frozenset[str], *, to
     """
     from sqlglot import exp
 
-    known = table_names(allowed)
+    allowed_names = table_names(allowed)
     with_ = node.args.get("with_") or node.args.get("with")
     if with_ is not None:
         if not top:
@@ -177,13 +177,13 @@ def _check_tables(node: exp.Expr, allowed: Allowed, named: frozenset[str], *, to
         for cte in with_.expressions:
             _check_tables(cte.this, allowed, named)
             name = str(cte.alias)
-            if name.lower() in {each.lower() for each in (*known, *named)}:
+            if name.lower() in {each.lower() for each in (*allowed_names, *named)}:
                 raise SqlRefused(f"WITH {name[:60]} has the name of a table: give it another")
             named |= {name}
     for child in _children(node):
         if child is with_:
             continue
-        if isinstance(child, exp.Table) and child.name not in known and child.name not in named:
+        if isinstance(child, exp.Table) and child.name not in allowed_names and child.name not in named:
             raise SqlRefused(f"there is no table {child.name[:60]}; there are {', '.join(sorted(allowed.tables))}")
         _check_tables(child, allowed, named)
 

@@ -219,7 +219,7 @@ def write_rows(rows: Rows) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     size = sum(map(_bytes, lines)) + len(lines)
     longest = max(20, (MAX_SHOWN - size) // max(1, 2 * len(columns)))
-    shown = cut = 0
+    shown_rows = cut = 0
     for row in rows.rows:
         cells = [_cell(value, longest) for value in row[: len(columns)]]
         line = f"| {' | '.join(cells)} |"
@@ -228,9 +228,9 @@ def write_rows(rows: Rows) -> str:
             break
         lines.append(line)
         cut += sum(cell.endswith("\u2026") for cell in cells)
-        shown += 1
-    if rows.more or shown < len(rows.rows):
-        lines.append(f"(the first {shown} rows)")
+        shown_rows += 1
+    if rows.more or shown_rows < len(rows.rows):
+        lines.append(f"(the first {shown_rows} rows)")
     if len(columns) < len(rows.columns):
         lines.append(f"(the first {len(columns)} of {len(rows.columns)} columns)")
     if cut or rows.cut:

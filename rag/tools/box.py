@@ -32,8 +32,8 @@ class ToolBox:
         """See `GatewayTools.offer`."""
         if (request.tool_choice is not None and request.tool_choice.mode == "none") or (request.n or 1) > 1:
             return request, frozenset()
-        taken = {tool.name for tool in request.tools if isinstance(tool, Tool)}
-        ours = tuple(tool.definition for name, tool in self._tools.items() if name not in taken)
+        used = {tool.name for tool in request.tools if isinstance(tool, Tool)}
+        ours = tuple(tool.definition for name, tool in self._tools.items() if name not in used)
         offered = msgspec.structs.replace(request, tools=(*request.tools, *ours)) if ours else request
         return offered, frozenset(tool.name for tool in ours)
 

@@ -80,10 +80,10 @@ async def _all_tools(client: Any) -> list[Any]:
     cursor: str | None = None
     for _ in range(MAX_PAGES):
         page = await client.list_tools(cursor=cursor) if cursor else await client.list_tools()
-        known = len(tools)
+        count = len(tools)
         tools |= {each.name: each for each in page.tools if each.name not in tools}
         cursor = page.next_cursor
-        if not cursor or len(tools) == known:
+        if not cursor or len(tools) == count:
             break
     return list(tools.values())
 
