@@ -212,9 +212,9 @@ class GuardrailConformance(ComponentConformance):
                 assert guardrail.request_check(NAME, parts) is not None
                 return
             assert any(each is not None for each in (stream, sentence, answer))
-            held = guardrail.holds_back("output")
-            assert (held == "the whole answer") == (answer is not None)
-            assert (held == "a sentence") == (sentence is not None)
+            hold_back = guardrail.holds_back("output")
+            assert (hold_back == "the whole answer") == (answer is not None)
+            assert (hold_back == "a sentence") == (sentence is not None)
 
         _with_services(build)
 

@@ -89,9 +89,9 @@ class SentenceReply:
                 self._ended = True
                 left = [piece for index, _ in list(self._held) for piece in await self._flush(index, ())]
                 return [Delta(tuple(left))] if left else None
-            passed = [new for delta in deltas if (new := await self._delta(delta)) is not None]
-            if passed:
-                return passed
+            released = [new for delta in deltas if (new := await self._delta(delta)) is not None]
+            if released:
+                return released
         return None
 
     async def close(self) -> None:

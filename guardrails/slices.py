@@ -113,15 +113,15 @@ class Slicer:
 
     def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, Piece]]]:
         batch: list[tuple[str, Piece]] = []
-        held = 0
+        size = 0
         for text in texts:
             for piece in pieces(text, self._size, self._reach):
                 batch.append((text, piece))
                 # Each text has a fixed cost.
-                held += piece.end - piece.start + _COST_PER_TEXT
-                if held >= self._size:
+                size += piece.end - piece.start + _COST_PER_TEXT
+                if size >= self._size:
                     yield batch
-                    batch, held = [], 0
+                    batch, size = [], 0
         if batch:
             yield batch
 

@@ -213,11 +213,13 @@ class PostgresStore:
         """See `Store.delete`."""
         async with self._pool.acquire() as connection, connection.transaction():
             await self._lock_writers(connection)
-            shown = await self._visible(connection, documents, viewer)
-            rows = await connection.fetch(self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), shown)
+            visible_ids = await self._visible(connection, documents, viewer)
+            rows = await connection.fetch(
+                self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), visible_ids
+            )
             await self._remove(connection, [row["id"] for row in rows])
             removed = await connection.fetch(
-                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), shown
+                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), visible_ids
             )
         return len(removed)
 

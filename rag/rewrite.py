@@ -146,7 +146,7 @@ def _read(reply: dict[str, Any], max_queries: int) -> Rewritten | None:
 def _rewrite_with_rules(turns: Sequence[Message]) -> str:
     """The question, followed by the new words of the user's previous turn."""
     question = turns[-1].text.strip()
-    known = set(terms(question))
+    known_terms = set(terms(question))
     previous = next((turn.text for turn in reversed(turns[:-1]) if turn.role == "user"), "")
-    added = [word for word in dict.fromkeys(re.findall(r"[\w'-]+", previous)) if set(terms(word)) - known]
+    added = [word for word in dict.fromkeys(re.findall(r"[\w'-]+", previous)) if set(terms(word)) - known_terms]
     return f"{question} ({' '.join(added[:20])})" if added else question

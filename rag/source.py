@@ -138,11 +138,11 @@ class Source:
         if not self.may_see(labels):
             return []
         prefix = f"{self.collection.name}:"
-        mine = {int(each.id.removeprefix(prefix)): each for each in passages if each.id.startswith(prefix)}
-        stored = await self.collection.store.passages(list(mine)) if mine else {}
+        own_passages = {int(each.id.removeprefix(prefix)): each for each in passages if each.id.startswith(prefix)}
+        stored = await self.collection.store.passages(list(own_passages)) if own_passages else {}
         return [
             msgspec.structs.replace(passage, text=stored[number].text)
-            for number, passage in mine.items()
+            for number, passage in own_passages.items()
             if number in stored and (labels is None or may_see(stored[number].partition, labels))
         ]
 

@@ -45,11 +45,11 @@ def direction(text: str, draw: random.Random, others: Sequence[str]) -> str | No
 
 def name(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
     """Replaces a name with one from another question."""
-    mine = sorted(analyse(text).names)
-    theirs = [each for each in analyse(draw.choice(others)).names if each not in mine]
-    if not mine or not theirs:
+    own = sorted(analyse(text).names)
+    theirs = [each for each in analyse(draw.choice(others)).names if each not in own]
+    if not own or not theirs:
         return None
-    old, new = draw.choice(mine), draw.choice(sorted(theirs))
+    old, new = draw.choice(own), draw.choice(sorted(theirs))
     return re.sub(re.escape(old), lambda match: new.capitalize() if match[0][0].isupper() else new, text, flags=re.I)
 
 
@@ -66,13 +66,13 @@ def opposite(text: str, draw: random.Random, others: Sequence[str]) -> str | Non
 
 def word(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
     """Replaces a content word with one from another question."""
-    mine = [each for each in analyse(text).content if each.isalpha() and len(each) > 3]
+    own = [each for each in analyse(text).content if each.isalpha() and len(each) > 3]
     theirs = [
-        each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in mine
+        each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in own
     ]
-    if not mine or not theirs:
+    if not own or not theirs:
         return None
-    old = draw.choice(mine)
+    old = draw.choice(own)
     return re.sub(rf"\b{re.escape(old)}\b", draw.choice(theirs), text, count=1, flags=re.I)
 
 

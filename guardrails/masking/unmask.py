@@ -64,12 +64,12 @@ class Unmask:
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """See `OutputFilter.feed`."""
-        passed = []
+        released = []
         for delta in deltas:
             new = self._delta(delta) if delta.choices else delta
             if new is delta or new.choices or new.usage is not None:
-                passed.append(new)
-        return passed
+                released.append(new)
+        return released
 
     def finish(self) -> list[Delta]:
         """See `OutputFilter.finish`."""
@@ -152,8 +152,8 @@ class Unmask:
     def _pass(channel: _Channel | None, text: str, *, last: bool) -> str:
         if channel is None:
             return text
-        passed = channel.feed(text) if text else ""
-        return passed + channel.finish() if last else passed
+        released = channel.feed(text) if text else ""
+        return released + channel.finish() if last else released
 
     @staticmethod
     def _flush(index: int, channels: _Channels, carried: Collection[_Name]) -> list[ChoiceDelta]:

@@ -80,10 +80,10 @@ class _SheetReader:
                 cells: list[str] = [""] * (row_cells[-1]["column"] if row_cells else 0)
                 bold: list[bool] = []
                 for each in row_cells:
-                    text, marked = self._text(each)
+                    text, is_bold = self._text(each)
                     if 0 < each["column"] <= MAX_COLUMNS:
                         cells[each["column"] - 1] = text
-                    bold += [marked] if text else []
+                    bold += [is_bold] if text else []
                 open_ = [each for each in open_ if each[0][3] >= number]
                 while blocks and blocks[-1][1] <= number:
                     block = blocks.pop()

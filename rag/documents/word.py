@@ -262,9 +262,9 @@ class _Document:
                     words = shorten_repeated(above[place]) if place < len(above) else words
                 bold += [is_bold] if words else []
                 span = value(cell, "tcPr", "gridSpan") or ""
-                wide = min(int(span), MAX_COLUMNS - place) if span.isdigit() and int(span) > 1 else 1
-                cells += [words] + [shorten_repeated(words)] * (wide - 1)
-                across.update(range(place + 1, place + wide))
+                span_columns = min(int(span), MAX_COLUMNS - place) if span.isdigit() and int(span) > 1 else 1
+                cells += [words] + [shorten_repeated(words)] * (span_columns - 1)
+                across.update(range(place + 1, place + span_columns))
             above = cells
             if not own and any(cells):
                 # The row contains only the rest of cells that start above it.

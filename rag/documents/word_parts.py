@@ -165,7 +165,7 @@ class Styles:
 
 class _Level(NamedTuple):
     start: int
-    form: str
+    number_format: str
     text: str
 
 
@@ -208,12 +208,12 @@ class ListCounter:
                 counts[level] = levels[level].start - (level == item.level)
         counts[item.level] += 1
         counts[item.level + 1 :] = [0] * (_LEVELS - item.level - 1)
-        if levels[item.level].form in {"bullet", "none"}:
+        if levels[item.level].number_format in {"bullet", "none"}:
             return ""
 
         def of_level(match: re.Match[str]) -> str:
             level = int(match[1]) - 1
-            return _count(counts[level], levels[level].form) if level in levels else ""
+            return _count(counts[level], levels[level].number_format) if level in levels else ""
 
         return re.sub(r"%([1-9])", of_level, levels[item.level].text).strip()
 
@@ -222,24 +222,24 @@ def _levels(abstract: Any) -> Iterator[tuple[int, _Level]]:
     for each in abstract:
         if local(each) == "lvl" and (attribute(each, "ilvl") or "").isdigit():
             start = value(each, "start") or "1"
-            form = value(each, "numFmt") or "decimal"
+            number_format = value(each, "numFmt") or "decimal"
             yield (
                 int(attribute(each, "ilvl") or 0),
-                _Level(int(start) if start.isdigit() else 1, form, value(each, "lvlText") or ""),
+                _Level(int(start) if start.isdigit() else 1, number_format, value(each, "lvlText") or ""),
             )
 
 
-def _count(number: int, form: str) -> str:
-    if form in {"lowerLetter", "upperLetter"}:
+def _count(number: int, number_format: str) -> str:
+    if number_format in {"lowerLetter", "upperLetter"}:
         text = chr(ord("a") + (number - 1) % 26) * min((number - 1) // 26 + 1, 10)
-        return text.upper() if form == "upperLetter" else text
-    if form in {"lowerRoman", "upperRoman"} and 0 < number < 5000:
+        return text.upper() if number_format == "upperLetter" else text
+    if number_format in {"lowerRoman", "upperRoman"} and 0 < number < 5000:
         text = ""
         for worth, sign in _ROMAN:
             text += sign * (number // worth)
             number %= worth
-        return text.upper() if form == "upperRoman" else text
-    return f"{number:02}" if form == "decimalZero" else str(number)
+        return text.upper() if number_format == "upperRoman" else text
+    return f"{number:02}" if number_format == "decimalZero" else str(number)
 
 
 def symbol(element: Any) -> str:

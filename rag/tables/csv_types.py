@@ -81,7 +81,7 @@ class _Count(NamedTuple):
     """The number of a column's texts, and how many match each type."""
 
     texts: int
-    whole: int
+    integers: int
     huge: int
     codes: int
     flags: int
@@ -106,10 +106,10 @@ def _count_column(connection: Any, table: str, column: str) -> _Count:
     sample = _count(connection, f"(SELECT {column} FROM {table} WHERE {column} IS NOT NULL LIMIT {_SAMPLE})", column)  # noqa: S608
     if sample.texts < _SAMPLE:
         return sample
-    are_integers = sample.whole == sample.texts
+    are_integers = sample.integers == sample.texts
     if are_integers:
         total = _count(connection, table, column, numbers=False, dates=())
-        if total.whole == total.texts:
+        if total.integers == total.texts:
             return total
     dates = tuple(at for at, count in enumerate(sample.dates) if count == sample.texts)
     return _count(connection, table, column, numbers=sample.numbers == sample.texts, dates=dates)
@@ -154,9 +154,20 @@ def _count(
     body = _body(column) if numbers else "NULL"
     read = f"WITH read AS MATERIALIZED (SELECT {column} AS x, {body} AS body FROM {source})"  # noqa: S608
     row = connection.execute(f"{read} SELECT {', '.join(counts)} FROM read").fetchone()  # noqa: S608
-    texts, whole, huge, codes, flags, of_numbers, point, comma, either_point, either_comma, units, *of_dates = row
+    texts, integers, huge, codes, flags, of_numbers, point, comma, either_point, either_comma, units, *of_dates = row
     return _Count(
-        texts, whole, huge, codes, flags, of_numbers, point, comma, either_point, either_comma, units, tuple(of_dates)
+        texts,
+        integers,
+        huge,
+        codes,
+        flags,
+        of_numbers,
+        point,
+        comma,
+        either_point,
+        either_comma,
+        units,
+        tuple(of_dates),
     )
 
 
@@ -164,7 +175,7 @@ def _kind(count: _Count, *, commas: bool) -> Kind:
     # Codes such as 01234 are no numbers: they would lose their leading zeros.
     if not count.texts or count.codes:
         return TEXT
-    if count.whole == count.texts:
+    if count.integers == count.texts:
         return Kind("BIGINT", "CAST({} AS BIGINT)")
     if count.huge == count.texts:
         # As floating-point numbers, different long ids would become equal.
