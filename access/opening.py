@@ -26,6 +26,7 @@ from config.folders import data_folder
 from contract.access_state import AccessState
 from contract.egress import DIRECT
 from contract.rules import NANO, ScopedRule
+from contract.units import write_amount
 from contract.work import WorkPool
 from observability.webhook import post_event
 
@@ -64,7 +65,7 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> AccessSe
     accounts.database = Database(url)
     pepper = pepper_of(server)
     accounts.audit = Audit(accounts.database)
-    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.keys_without_database)
+    accounts.keys = StoredKeys(accounts.database, pepper, folder / "keys.copy", server.key_cache_ttl)
     await accounts.keys.start()
     accounts.ledger = Ledger(accounts.database, folder / "journal", server.retention)
     if not isinstance(accounts.counters, MemoryCounters):
@@ -371,4 +372,4 @@ class AccessServices:
 
 
 def _dollars(nanos: int) -> str:
-    return f"{Decimal(nanos) / NANO:f}"
+    return write_amount(Decimal(nanos) / NANO)

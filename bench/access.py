@@ -49,7 +49,7 @@ apps:
     keys: [bench-key]
     team: blue
     budget: 1000000 USD per day
-    limits: {requests: 100000000 per minute, tokens: 100000000 per second, parallel: 100000}
+    limits: {requests: 100000000 per minute, tokens: 100000000 per second, max_concurrent: 100000}
 """
 TIMES = 3000
 QUESTION = Text("How long is the warranty on a drum unit, and who do I call? " * 8)

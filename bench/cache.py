@@ -26,7 +26,7 @@ from bench.parts import _Reply
 from bench.peers import KEY, PORTS, ROOT, Peer, measure
 from cache.answers import AnswerCache
 from cache.memory import MemoryTier
-from cache.recall import ExactRecall, RecallPolicy
+from cache.phase import CachePhase, CachePolicy
 from cache.semantic.nearest import Nearest
 from cache.tier import Tiers
 from contract.caller import Caller
@@ -48,8 +48,8 @@ models:
   memory: {{pipeline: memory}}
   redis: {{pipeline: redis}}
 pipelines:
-  memory: {{recall: near, answer: bench}}
-  redis: {{recall: far, answer: bench}}
+  memory: {{cache: near, model: bench}}
+  redis: {{cache: far, model: bench}}
 caches:
   near: {{}}
   far: {{tiers: [{{kind: redis}}]}}
@@ -114,7 +114,7 @@ def miss(finish: FinishReason) -> float:
     async def made() -> Answer:
         return Answer(_Reply(list(answer)))
 
-    recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
+    recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(64_000_000)], 3600.0)))
 
     async def read(made: Answer) -> None:
         while await made.reply.next() is not None:

@@ -26,6 +26,7 @@ from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
 from observability.metrics import Metrics
+from observability.protobuf import encode
 from observability.summary import summary
 from observability.trace import spans
 from router.dispatch import Dispatcher
@@ -182,7 +183,7 @@ def telemetry() -> list[tuple[str, float]]:
     exchange = ledger()
     return [
         ("metrics of a request", cost_us(lambda: metrics.observe(exchange))),
-        ("its trace of 4 spans, encoded", cost_us(lambda: spans(exchange))),
+        ("its trace of 4 spans, encoded", cost_us(lambda: [encode(each) for each in spans(exchange)])),
         ("its log line", cost_us(lambda: msgspec.json.encode(summary(exchange)))),
     ]
 

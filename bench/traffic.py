@@ -132,7 +132,7 @@ def config(simulator: str, database: str, data: str) -> str:
         if kind.cached:
             lines.append(f"  {kind.name}: {{pipeline: {kind.name}}}")
     lines.append("pipelines:")
-    lines += [f"  {kind.name}: {{recall: answers, answer: {kind.name}-answer}}" for kind in KINDS if kind.cached]
+    lines += [f"  {kind.name}: {{cache: answers, model: {kind.name}-answer}}" for kind in KINDS if kind.cached]
     lines += ["caches: {answers: {}}", "prices:"]
     for target, (prompt, cached, answer) in prices().items():
         lines.append(f'  {target}: {{input: "{prompt}", cache_read: "{cached}", output: "{answer}"}}')

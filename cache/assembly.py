@@ -13,19 +13,19 @@ from pydantic import BaseModel
 from cache.answers import AnswerCache
 from cache.key import scope_digest
 from cache.lease import Lease
-from cache.recall import ExactRecall, RecallPolicy
+from cache.phase import CachePhase, CachePolicy
 from cache.tier import GuardedTier, Tiers
 from config.kinds import opening
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from cache.recall import Versioned
+    from cache.phase import Versioned
     from cache.semantic.nearest import Index
     from config.caches import CacheConfig, TierConfig
     from config.root import Config
     from contract.embedding import Vectors
-    from contract.phases import Recall
+    from contract.phases import ResponseCache
     from contract.tiers import Tier
 
 
@@ -67,12 +67,12 @@ class Caches:
         """All answer caches by name."""
         return {name: self.answers(name) for name in self._config.caches}
 
-    def recall(self, pipeline: str, sources: Mapping[str, Versioned]) -> Recall | None:
+    def phase(self, pipeline: str, sources: Mapping[str, Versioned]) -> ResponseCache | None:
         """The cache phase of one pipeline; None if it names no cache."""
-        name = self._config.pipelines[pipeline].recall
+        name = self._config.pipelines[pipeline].cache
         if name is None:
             return None
-        return open_recall(self._config, pipeline, sources, self.answers(name), self._redis())
+        return open_cache_phase(self._config, pipeline, sources, self.answers(name), self._redis())
 
     def _redis(self) -> Redis | None:
         url = self._config.server.redis
@@ -95,15 +95,15 @@ def open_cache(
     from cache.semantic.learner import Learner
     from cache.semantic.nearest import Nearest
 
-    nearest = Nearest(partial(index, embedder.dimensions), semantic.most)
+    nearest = Nearest(partial(index, embedder.dimensions), semantic.max_questions)
     shared = None
     if redis is not None and any(each.in_redis for each in config.tiers):
         from cache.semantic.shared import SharedQuestions
 
-        shared = SharedQuestions(redis, name, nearest, semantic.most)
+        shared = SharedQuestions(redis, name, nearest, semantic.max_questions)
     gate = SemanticGate(
         nearest,
-        Learner(semantic.wrong_hits),
+        Learner(semantic.max_false_hit_rate),
         embedder,
         shadow=semantic.shadow,
         sample=semantic.sample,
@@ -125,24 +125,24 @@ def _tier(name: str, config: TierConfig, parts: _Parts) -> Tier:
     return GuardedTier(tier) if config.is_remote else tier
 
 
-def open_recall(
+def open_cache_phase(
     config: Config, pipeline_name: str, sources: Mapping[str, Versioned], answers: AnswerCache, redis: Redis | None
-) -> Recall:
+) -> ResponseCache:
     """Builds the cache phase of a pipeline that names a cache."""
     pipeline = config.pipelines[pipeline_name]
-    name = pipeline.recall or ""
+    name = pipeline.cache or ""
     cache = config.caches[name]
     shared = any(each.in_redis for each in cache.tiers)
-    policy = RecallPolicy(
+    policy = CachePolicy(
         name,
         _digest(config, pipeline_name),
-        cache.per,
+        cache.scope,
         cache.temperature,
         conversations=cache.semantic is not None and cache.semantic.conversations,
         personal=cache.personal,
     )
     used = pipeline.context.sources if pipeline.context is not None else ()
-    return ExactRecall(
+    return CachePhase(
         policy,
         answers,
         [sources[each] for each in used if each in sources],
@@ -155,7 +155,7 @@ def _digest(config: Config, name: str) -> str:
     pipeline = config.pipelines[name]
     guards = sorted({*pipeline.guard_input, *pipeline.guard_output})
     sources = sorted(pipeline.context.sources) if pipeline.context is not None else []
-    look_up_tools = pipeline.context.look_up if pipeline.context is not None else ()
+    look_up_tools = pipeline.context.lookup_tools if pipeline.context is not None else ()
     tools = sorted({*pipeline.tools, *look_up_tools})
     # The parts only name the models that judge, rewrite or write SQL, so include all model configs too.
     parts: list[BaseModel] = [
@@ -163,7 +163,7 @@ def _digest(config: Config, name: str) -> str:
         *(config.guardrails[each] for each in guards),
         *(config.sources[each] for each in sources),
         *(config.tools[each] for each in tools),
-        *([config.routers[pipeline.route]] if pipeline.route is not None else []),
+        *([config.routers[pipeline.router]] if pipeline.router is not None else []),
         *(each for each in config.models.values() if each.pipeline is None),
     ]
     names = [name, *guards, *sources, *tools]

@@ -1,12 +1,11 @@
-"""Which entry goes first when there is no more room. All of them in constant time an operation."""
+"""Which entry goes first when there is no more room. Both orders take constant time an operation."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
-Kind: TypeAlias = Literal["s3-fifo", "lru", "lfu", "fifo"]
+Kind: TypeAlias = Literal["s3-fifo", "lru"]
 # Of an S3-FIFO, the share of bytes for what has been asked for only once, and how often a use counts.
 _SMALL_SHARE = 0.1
 _MOST_USES = 3
@@ -32,8 +31,8 @@ class Eviction(Protocol):
         ...
 
 
-class Fifo:
-    """The oldest first."""
+class Lru:
+    """The one that was used the longest time ago first."""
 
     def __init__(self) -> None:
         self._keys: OrderedDict[bytes, None] = OrderedDict()
@@ -44,6 +43,7 @@ class Fifo:
 
     def used(self, key: bytes) -> None:
         """See `Eviction.used`."""
+        self._keys.move_to_end(key)
 
     def removed(self, key: bytes) -> None:
         """See `Eviction.removed`."""
@@ -52,56 +52,6 @@ class Fifo:
     def victim(self) -> bytes:
         """See `Eviction.victim`."""
         return self._keys.popitem(last=False)[0]
-
-
-class Lru(Fifo):
-    """The one that was used the longest time ago first."""
-
-    def used(self, key: bytes) -> None:
-        """See `Eviction.used`."""
-        self._keys.move_to_end(key)
-
-
-class Lfu:
-    """The one that was used the fewest times first, of those the oldest."""
-
-    def __init__(self) -> None:
-        self._uses: dict[bytes, int] = {}
-        self._by_uses: dict[int, OrderedDict[bytes, None]] = {}
-        self._fewest = 0
-
-    def added(self, key: bytes, size: int) -> None:
-        """See `Eviction.added`."""
-        self._uses[key] = 0
-        self._by_uses.setdefault(0, OrderedDict())[key] = None
-        self._fewest = 0
-
-    def used(self, key: bytes) -> None:
-        """See `Eviction.used`."""
-        uses = self._uses[key]
-        self._leave(key, uses)
-        self._uses[key] = uses + 1
-        self._by_uses.setdefault(uses + 1, OrderedDict())[key] = None
-
-    def _leave(self, key: bytes, uses: int) -> None:
-        same = self._by_uses[uses]
-        del same[key]
-        if not same:
-            del self._by_uses[uses]
-
-    def removed(self, key: bytes) -> None:
-        """See `Eviction.removed`."""
-        uses = self._uses.pop(key, None)
-        if uses is not None:
-            self._leave(key, uses)
-
-    def victim(self) -> bytes:
-        """See `Eviction.victim`."""
-        while self._fewest not in self._by_uses:
-            self._fewest = self._fewest + 1 if self._fewest < max(self._by_uses) else min(self._by_uses)
-        key = next(iter(self._by_uses[self._fewest]))
-        self.removed(key)
-        return key
 
 
 class S3Fifo:
@@ -173,5 +123,4 @@ class S3Fifo:
 
 def eviction(kind: Kind) -> Eviction:
     """A new order of that kind."""
-    orders: dict[Kind, Callable[[], Eviction]] = {"s3-fifo": S3Fifo, "lru": Lru, "lfu": Lfu, "fifo": Fifo}
-    return orders[kind]()
+    return S3Fifo() if kind == "s3-fifo" else Lru()

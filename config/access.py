@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +25,8 @@ from config.listening import Networks, check_listen
 from config.secret import Secret, SecretUrl, at_least, check_hashed
 from config.sources import folder_of
 from config.struct import Coerce, ExactUrl, Flag, Label, Name, PageUrl, Ref, Struct, Whole, one_or_several, or_one
-from config.units import Duration, Percentage, Rate, Tokens, period_of, read_rate, write_rate
+from config.units import Duration, Percentage, Tokens, period_of, read_rate
+from contract.units import SPEND, Rate, Spend, parse_dollars, parse_spend, write_dollars, write_rate, write_spend
 
 ModelRef = Annotated[str, Ref("models", "model")]
 
@@ -39,32 +41,18 @@ Amount = Annotated[
 Amounts = Annotated[tuple[Amount, ...], Coerce(one_or_several, or_one)]
 
 
-class Spend(NamedTuple):
-    """So much money in a calendar's `period` (day, week, month), or in any `hours` one after the other."""
-
-    amount: Decimal
-    currency: str
-    period: str
-    hours: int
-
-
-_SPEND = re.compile(
-    r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ([A-Z]{3}) (?:per (day|week|month)|in ([1-9][0-9]{0,3}) (hours|days))"
-)
-
-
 def _read_spend(value: object) -> object:
     if isinstance(value, Spend):
         return value
-    match = _SPEND.fullmatch(value) if isinstance(value, str) else None
-    if match is None or not Decimal(match[1]):
+    try:
+        spend = parse_spend(value if isinstance(value, str) else "")
+    except ValueError:
         meant = _meant_spend(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
         cure = meant or "write it like 500 USD per month (day, week), or 500 USD in 30 days (hours)"
-        raise wrong("{value} is no budget", cure)
-    hours = int(match[4]) * (24 if match[5] == "days" else 1) if match[4] else 0
-    if hours > 24 * 400:
+        raise wrong("{value} is no budget", cure) from None
+    if spend.hours > 24 * 400:
         raise wrong("{value} looks back too far", "400 days are the most")
-    return Spend(Decimal(match[1]), match[2], match[3] or "", hours)
+    return spend
 
 
 _MONEY = re.compile(
@@ -83,13 +71,11 @@ def _meant_spend(value: str) -> str:
     word = match["sign"] or match["word"] or "USD"
     currency = _CURRENCIES.get(word.lower(), word.upper())
     made = f"{match['amount'].replace(',', '').replace('_', '')} {currency} per {period}"
-    return f"did you mean {made}?" if _SPEND.fullmatch(made) and Decimal(made.split()[0]) else ""
-
-
-def write_spend(spend: Spend) -> str:
-    """As it is written in the YAML."""
-    when = f"per {spend.period}" if spend.period else f"in {spend.hours} hours"
-    return f"{spend.amount:f} {spend.currency} {when}"
+    try:
+        parse_spend(made)
+    except ValueError:
+        return ""
+    return f"did you mean {made}?"
 
 
 def _zone(value: str) -> str:
@@ -104,17 +90,18 @@ class BudgetConfig(Struct):
     """How much may be spent. May be written as a string: `500 USD per month`."""
 
     shorthand: ClassVar[str] = "spend"
+    renamed: ClassVar[Mapping[str, str]] = {"zone": "time_zone", "answer": "default_max_tokens"}
 
     spend: Annotated[
         Spend,
         BeforeValidator(_read_spend),
         PlainSerializer(write_spend),
-        WithJsonSchema({"type": "string", "pattern": f"^{_SPEND.pattern}$"}),
+        WithJsonSchema({"type": "string", "pattern": f"^{SPEND}$"}),
     ] = Field(
         description="The money: `per day`, `week` or `month` of the calendar, or `in N days` or `hours`, rolling.",
         examples=["500 USD per month"],
     )
-    zone: Annotated[str, AfterValidator(_zone)] = Field(
+    time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC", description="The time zone of its calendar.", examples=["Europe/Berlin"]
     )
     then: Literal["reject", "allow"] = Field(
@@ -127,9 +114,9 @@ class BudgetConfig(Struct):
         default=(), description="Shares at which the webhook is called, once each.", examples=["[80%, 100%]"]
     )
     webhook: SecretUrl | None = Field(default=None, description="What is called then, with a POST of JSON.")
-    answer: Tokens = Field(
+    default_max_tokens: Tokens = Field(
         default=4096,
-        description="The longest answer to a request that names no bound: so much is reserved, and asked for.",
+        description="The `max_tokens` of requests that set none: budgets reserve its cost before the call.",
     )
     unknown_price: Literal["refuse", "allow"] = Field(
         default="refuse", description="A target whose price nobody knows: refused, or used and marked as unpriced."
@@ -152,10 +139,14 @@ class BudgetConfig(Struct):
 Budgets = Annotated[tuple[BudgetConfig, ...], Coerce(one_or_several, or_one)]
 
 
+_LIMITS = ("requests", "tokens", "input_tokens", "output_tokens", "max_concurrent", "streams")
+
+
 class LimitsConfig(Struct):
     """How much may be asked for. Shared by replicas through `server.redis`."""
 
-    needs = tuple((each,) for each in ("requests", "tokens", "input_tokens", "output_tokens", "parallel", "streams"))
+    needs = tuple((each,) for each in _LIMITS)
+    renamed: ClassVar[Mapping[str, str]] = {"parallel": "max_concurrent"}
 
     requests: Amounts = Field(
         default=(), description="Requests in a window, one or several.", examples=["600 per minute"]
@@ -165,8 +156,10 @@ class LimitsConfig(Struct):
     )
     input_tokens: Amounts = Field(default=(), description="Tokens of prompts.")
     output_tokens: Amounts = Field(default=(), description="Tokens of answers.")
-    parallel: Whole | None = Field(default=None, ge=1, description="Requests at the same time.", examples=["20"])
-    streams: Whole | None = Field(default=None, ge=1, description="Streamed requests at the same time.")
+    max_concurrent: Whole | None = Field(
+        default=None, ge=1, description="Requests in flight at the same time.", examples=["20"]
+    )
+    streams: Whole | None = Field(default=None, ge=1, description="Streamed requests in flight at the same time.")
     when_unreachable: Literal["local", "deny"] = Field(
         default="local", description="While Redis is gone: each replica admits its share, or nobody is admitted."
     )
@@ -174,10 +167,8 @@ class LimitsConfig(Struct):
 
     @model_validator(mode="after")
     def _limits_something(self) -> LimitsConfig:
-        if not (
-            self.requests or self.tokens or self.input_tokens or self.output_tokens or self.parallel or self.streams
-        ):
-            raise wrong("nothing is limited", "add requests, tokens, parallel or streams")
+        if not any(getattr(self, each) for each in _LIMITS):
+            raise wrong("nothing is limited", "add requests, tokens, max_concurrent or streams")
         return self
 
 
@@ -340,15 +331,15 @@ class AdminConfig(Struct):
 def _rate_of_exchange(value: object) -> object:
     if isinstance(value, Decimal):
         return value
-    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,9})?) USD", value) if isinstance(value, str) else None
-    if match is None or not Decimal(match[1]):
-        raise wrong("{value} is no rate of exchange", "write what one of it is worth, such as 1.08 USD")
-    return Decimal(match[1])
+    try:
+        return parse_dollars(value if isinstance(value, str) else "")
+    except ValueError:
+        raise wrong("{value} is no rate of exchange", "write what one of it is worth, such as 1.08 USD") from None
 
 
 ExchangeRate = Annotated[
     Decimal,
     BeforeValidator(_rate_of_exchange),
-    PlainSerializer(lambda rate: f"{rate} USD", return_type=str),
+    PlainSerializer(write_dollars),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})? USD$"}),
 ]

@@ -46,8 +46,10 @@ class TierConfig(Component):
 class SemanticConfig(Struct):
     """Answers to questions that mean the same."""
 
-    wrong_hits: Percentage = Field(
-        default=0.01, gt=0, description="The share of hits that may be wrong; how sure it must be is learned from that."
+    renamed: ClassVar[Mapping[str, str]] = {"wrong_hits": "max_false_hit_rate", "most": "max_questions"}
+
+    max_false_hit_rate: Percentage = Field(
+        default=0.01, gt=0, description="The largest share of hits that may be wrong; the threshold is learned from it."
     )
     sample: Percentage = Field(default=0.02, description="The share of hits that are answered anew, to learn from.")
     conversations: Flag = Field(
@@ -56,8 +58,8 @@ class SemanticConfig(Struct):
         "of them; what earlier turns asked for beside it counts for nothing then.",
     )
     shadow: Flag = Field(default=False, description="Learns and measures, and gives nothing.")
-    most: Whole = Field(
-        default=20_000, ge=1, le=5_000_000, description="Questions that are kept; each takes some 3 KB of memory."
+    max_questions: Whole = Field(
+        default=20_000, ge=1, le=5_000_000, description="The most stored questions; each takes about 3 KB of memory."
     )
 
     @classmethod
@@ -67,10 +69,12 @@ class SemanticConfig(Struct):
 
 
 class CacheConfig(Struct):
-    """Answers to questions that were asked before, word for word or in meaning."""
+    """A response cache: exact, and semantic where configured."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"per": "scope"}
 
     ttl: Duration = Field(default=3600.0, description="How long an answer is kept.")
-    per: Literal["app", "user", "labels"] = Field(
+    scope: Literal["app", "user", "labels"] = Field(
         default="app",
         description="Who shares answers: callers of one app, one `user` of an app, or all apps with the same labels.",
     )

@@ -121,7 +121,7 @@ def _routed(document: YamlDocument, spots: Iterable[ConfigNode]) -> Iterator[Fau
 def _left_out(document: YamlDocument, router: str, path: Path, value: str) -> Iterator[Fault]:
     pipelines = _section(document.data, "pipelines")
     for name, pipeline in pipelines.items():
-        if not isinstance(pipeline, dict) or pipeline.get("route") != router:
+        if not isinstance(pipeline, dict) or pipeline.get("router") != router:
             continue
         for phase in ("guard_input", "guard_output"):
             theirs = set(pipelines[value].get(phase) or ()) - set(pipeline.get(phase) or ())
@@ -144,10 +144,10 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 def _nested_pipelines(document: YamlDocument) -> Iterator[Fault]:
     models = _section(document.data, "models")
     for name, pipeline in _section(document.data, "pipelines").items():
-        answer = pipeline.get("answer") if isinstance(pipeline, dict) else None
+        answer = pipeline.get("model") if isinstance(pipeline, dict) else None
         model = models.get(answer) if isinstance(answer, str) else None
         if isinstance(model, dict) and "pipeline" in model:
-            path = ("pipelines", name, "answer")
+            path = ("pipelines", name, "model")
             message = f"the model {quote(answer)} is a pipeline itself"
             yield Fault(path, place(document, path), message, "name a model that has targets")
 
@@ -248,7 +248,7 @@ def _known_currencies(document: YamlDocument) -> Iterator[Fault]:
         for name, config in _section(document.data, section).items():
             for path, value in _leaves(config, (section, name)):
                 match = _BUDGETED.match(value) if isinstance(value, str) else None
-                if match is not None and match[1] not in known and ("budget" in path):
+                if match is not None and match[1] not in known and "budget" in path:
                     message = f"nobody knows what one {match[1]} is worth"
                     yield Fault(path, place(document, path), message, f"add currencies: {{{match[1]}: 1.08 USD}}")
 

@@ -19,6 +19,11 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "redis": ("redis",),
     "retrieval": ("tantivy", "faiss"),
     "tables": ("sqlglot", "duckdb", "pymysql", "asyncpg"),
+    "telemetry": (
+        "opentelemetry.sdk",
+        "opentelemetry.exporter.otlp.proto.http",
+        "opentelemetry.exporter.otlp.proto.grpc",
+    ),
     "tools": ("mcp",),
 }
 """Modules of each extra whose absence stops a config that needs it. What only some documents need is told for each."""

@@ -19,9 +19,9 @@ Side: TypeAlias = Literal["input", "output"]
 # A step of `then` and its argument: (`retry`, `2`), (`say`, the text), (`block`, ``).
 Step: TypeAlias = tuple[str, str]
 # Steps that work on an answer: nothing on the way in can do them.
-ANSWER_STEPS = frozenset({"repair", "retry", "parallel", "model"})
+ANSWER_STEPS = frozenset({"repair", "retry", "race", "model"})
 
-_STEP = re.compile(r"(flag|mask|block|repair|human)|(retry|parallel) ([1-9])|(model) (\S+)|(say) (.+)", re.DOTALL)
+_STEP = re.compile(r"(flag|mask|block|repair|human)|(retry|race) ([1-9])|(model) (\S+)|(say) (.+)", re.DOTALL)
 
 
 def parse_step(text: str) -> Step:
@@ -43,7 +43,7 @@ def _step(value: str) -> str:
     try:
         parse_step(value)
     except ValueError:
-        cure = "write flag, mask, block, repair, retry 1, parallel 2, model NAME, say TEXT or human"
+        cure = "write flag, mask, block, repair, retry 1, race 2, model NAME, say TEXT or human"
         raise wrong("{value} is nothing that a guardrail can do", cure) from None
     return value
 
@@ -66,7 +66,7 @@ def _kind_name(value: str) -> str:
     return value
 
 
-_STEPS = r"^\s*((flag|mask|block|repair|human)|(retry|parallel) [1-9]|model \S+|say [\s\S]+)\s*$"
+_STEPS = r"^\s*((flag|mask|block|repair|human)|(retry|race) [1-9]|model \S+|say [\s\S]+)\s*$"
 Then = Annotated[tuple[Annotated[str, Checked(_step, _STEPS)], ...], Coerce(_listed, or_one)]
 """What a guardrail does about what it finds, in order."""
 KindName = Annotated[str, Checked(_kind_name, r"^[a-z]+(_[a-z]+)*$")]
@@ -92,6 +92,8 @@ class GuardrailConfig(Component):
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block", "say", "human"})
     # Whether it takes out of a request what no model may see: a guardrail that asks a model must come after it.
     masks: ClassVar[bool] = False
+
+    renamed_values: ClassVar[Mapping[str, tuple[str, str]]] = {"then": (r"^\s*parallel ([1-9])\s*$", r"race \1")}
 
     kind: str = Field(description="What it looks for.")
     shadow: Flag = Field(default=False, description="Only record what it would have done.")

@@ -19,6 +19,7 @@ from config.kinds import Kinds
 from config.masking import MaskedLines
 from config.problems import ConfigError, Problem
 from config.references import Files, References, stamp
+from config.renames import Renamed, apply_renames
 from config.root import Config
 from config.shape import ConfigNode, plain_keys, walk, write_path
 from contract.egress import from_environment, is_this_machine
@@ -44,10 +45,16 @@ class SourcePositions:
     """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
 
     def __init__(
-        self, file: str, document: YamlDocument, lines: Callable[[], MaskedLines], spots: list[ConfigNode]
+        self,
+        file: str,
+        document: YamlDocument,
+        lines: Callable[[], MaskedLines],
+        spots: list[ConfigNode],
+        renamed: list[Renamed],
     ) -> None:
-        """`lines` are asked for when there is something to remark."""
+        """`lines` are asked for when there is something to remark; `renamed` are the old names in the file."""
         self.spots = spots
+        self.renamed = renamed
         self._file = file
         self._document = document
         self._lines = lines
@@ -78,6 +85,7 @@ def load_with_places(
     if listen is not None and isinstance(document.data, dict):
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
+    renamed = apply_renames(document, Config, kinds) if isinstance(document.data, dict) else []
     config, faults, spots = _check(document, path.resolve().parent, kinds)
     lines = functools.cache(lambda: MaskedLines(text, document, spots, plain_keys(Config, kinds)))
     if config is None or faults:
@@ -92,8 +100,9 @@ def load_with_places(
     config._digest = digest
     config._files = dict(files)
     config._kinds = kinds
+    config._renamed = tuple(renamed)
     config._origin = str(path.resolve())
-    return config, SourcePositions(str(path), document, lines, spots)
+    return config, SourcePositions(str(path), document, lines, spots, renamed)
 
 
 def _uses_environment(config: Config) -> bool:

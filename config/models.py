@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
@@ -13,11 +14,11 @@ from config.struct import Checked, Ref, Struct, Whole
 from config.units import Duration, Pause, Percentage, Tokens
 
 ErrorKind: TypeAlias = Literal[
-    "connect", "timeout", "rate_limited", "server_error", "overloaded", "cut", "malformed", "empty", "auth",
+    "connect", "timeout", "rate_limited", "server_error", "overloaded", "interrupted", "malformed", "empty", "auth",
     "context_window", "not_found", "refusal",
 ]  # fmt: skip
 RETRY_ON: tuple[ErrorKind, ...] = (
-    "connect", "timeout", "rate_limited", "server_error", "overloaded", "cut", "malformed", "empty",
+    "connect", "timeout", "rate_limited", "server_error", "overloaded", "interrupted", "malformed", "empty",
 )  # fmt: skip
 FALLBACK_ON: tuple[ErrorKind, ...] = (*RETRY_ON, "auth", "context_window", "not_found")
 
@@ -57,8 +58,13 @@ class TargetConfig(Struct):
         return self.target.partition("/")[2]
 
 
+_OLD_KINDS = {"on": (r"^cut$", "interrupted")}
+
+
 class RetryConfig(Struct):
     """The same target again."""
+
+    renamed_values: ClassVar[Mapping[str, tuple[str, str]]] = _OLD_KINDS
 
     attempts: Whole = Field(default=2, ge=1, le=10, description="Calls to one target, the first included.")
     on: tuple[ErrorKind, ...] = Field(default=RETRY_ON, description="The classes of error that are tried again.")
@@ -70,6 +76,8 @@ class RetryConfig(Struct):
 
 class FallbackConfig(Struct):
     """The next target."""
+
+    renamed_values: ClassVar[Mapping[str, tuple[str, str]]] = _OLD_KINDS
 
     on: tuple[ErrorKind, ...] = Field(
         default=FALLBACK_ON, description="The classes of error after which the next target is tried."
@@ -95,6 +103,8 @@ class BreakerConfig(Struct):
 
 class ModelConfig(Struct):
     """What an app asks for: targets and how to try them, or a whole pipeline."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"too_long": "on_context_overflow"}
 
     needs = (("targets",), ("pipeline",))
 
@@ -140,7 +150,7 @@ class ModelConfig(Struct):
     on_refusal: Literal["answer", "fallback"] = Field(
         default="answer", description="When a model declines: pass that on, or try the next target."
     )
-    too_long: Literal["refuse", "oldest", "middle"] = Field(
+    on_context_overflow: Literal["refuse", "oldest", "middle"] = Field(
         default="refuse",
         description="A conversation that is too long for every target: it is refused, or turns are left out, the "
         "oldest first or those in the middle, and at last the middle of the longest text.",

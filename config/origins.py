@@ -1,4 +1,4 @@
-"""Origins of web pages as `server.origins` lists them."""
+"""Origins of web pages as `server.cors_origins` lists them."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from config.models import ModelConfig
-from config.units import write_duration
 from contract.patience import FIRST_TOKEN_S, IDLE_S, LONG_S, Timeouts
+from contract.units import write_duration
 
 
 def timeouts_of(model: ModelConfig) -> Timeouts:

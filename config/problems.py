@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 _WIDTH = 110
-_BOLD, _RED, _CYAN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+# A text and its style, in rich's words; empty for none.
+Piece: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,23 @@ class Problem:
     source: str = ""
     width: int = 1
 
-    def render(self, color: bool = False) -> str:
+    def render(self) -> str:
         """The place and what is wrong, the line with a caret, the suggestion."""
-        bold, red, cyan, plain = (_BOLD, _RED, _CYAN, _PLAIN) if color else ("", "", "", "")
+        return "".join(text for text, _ in self.pieces())
+
+    def pieces(self) -> list[Piece]:
+        """What `render` gives, with styles for a terminal."""
         at = f"{self.path}: " if self.path else ""
-        lines = [
-            f"{bold}{_printable(f'{self.file}:{self.line}:{self.column}')}{plain}  {_printable(at + self.message)}"
-        ]
+        place = _printable(f"{self.file}:{self.line}:{self.column}")
+        pieces = [(place, "bold"), (f"  {_printable(at + self.message)}", "")]
         if self.source.strip():
             shown, start, width = _window(self.source, self.column - 1, self.width)
             number = str(self.line)
-            lines.append(f"  {number} | {_printable(shown)}")
-            lines.append(f"  {' ' * len(number)} | {' ' * start}{red}{'^' * width}{plain}")
+            pieces.append((f"\n  {number} | {_printable(shown)}\n  {' ' * len(number)} | {' ' * start}", ""))
+            pieces.append(("^" * width, "red"))
         if self.suggestion:
-            lines.append(f"  {cyan}{_printable(self.suggestion)}{plain}")
-        return "\n".join(lines)
+            pieces += [("\n  ", ""), (_printable(self.suggestion), "cyan")]
+        return pieces
 
 
 class ConfigError(Exception):
@@ -49,11 +53,15 @@ class ConfigError(Exception):
         self.problems = sorted(set(problems), key=lambda p: (p.line, p.column, p.path, p.message))
         super().__init__(self.render())
 
-    def render(self, color: bool = False) -> str:
+    def render(self) -> str:
         """All problems, with a line that counts them at the end."""
+        return "".join(text for text, _ in self.pieces())
+
+    def pieces(self) -> list[Piece]:
+        """What `render` gives, with styles for a terminal."""
+        pieces = [piece for problem in self.problems for piece in (*problem.pieces(), ("\n\n", ""))]
         count = len(self.problems)
-        shown = [problem.render(color) for problem in self.problems]
-        return "\n\n".join([*shown, f"{count} problem{'' if count == 1 else 's'}"])
+        return [*pieces, (f"{count} problem{'' if count == 1 else 's'}", "")]
 
 
 def _window(source: str, start: int, width: int) -> tuple[str, int, int]:

@@ -22,7 +22,7 @@ from contract.egress import read_proxy
 from contract.endpoint import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from contract.dialect import Dialect
     from contract.egress import Egress, Proxy
@@ -101,6 +101,8 @@ class ProviderBase(Component):
 class NetworkConfig(ProviderBase):
     """What every provider behind HTTP has. Several keys are used in rotation."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"max_answer": "max_response"}
+
     speaks: ClassVar[str] = ""
     """The dialect, as the catalog names it; one of another package as `module:Class`."""
     address_key: ClassVar[str] = "base_url"
@@ -123,7 +125,7 @@ class NetworkConfig(ProviderBase):
         examples=["http://proxy.internal:3128"],
     )
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
-    max_answer: MaxAnswer = MAX_ANSWER_BYTES
+    max_response: MaxAnswer = MAX_ANSWER_BYTES
     unsupported_params: UnsupportedParams = Field(
         default="drop", description="What to do with request fields that the provider's dialect can't say."
     )
@@ -167,7 +169,7 @@ class NetworkConfig(ProviderBase):
             self.endpoint_of(),
             headers={key.lower(): value.reveal() for key, value in self.headers.items()},
             unsupported=self.unsupported_params,
-            max_answer=self.max_answer,
+            max_answer=self.max_response,
             connect_s=self.connect,
             max_connections=self.max_connections,
             proxy=self._proxy(parts.egress),

@@ -17,6 +17,7 @@ from config.models import ModelConfig
 from config.prices import PriceName, Prices
 from config.providers import ProviderBase
 from config.references import Files
+from config.renames import Renamed
 from config.routers import RouterConfig
 from config.sections import ObserveConfig, PipelineConfig, ServerConfig
 from config.sources import SourceConfig
@@ -85,6 +86,7 @@ class Config(Struct):
     _files: Files = PrivateAttr(default={})
     _environment: Egress = PrivateAttr(default=DIRECT)
     _kinds: Kinds = PrivateAttr(default=Kinds({}))
+    _renamed: tuple[Renamed, ...] = PrivateAttr(default=())
 
     @property
     def origin(self) -> str:
@@ -100,6 +102,11 @@ class Config(Struct):
     def kinds(self) -> Kinds:
         """The kinds of components that it was read with; none if built in code."""
         return self._kinds
+
+    @property
+    def old_names(self) -> tuple[Renamed, ...]:
+        """The old names that the file still uses."""
+        return self._renamed
 
     @property
     def surfaces(self) -> tuple[str, ...]:

@@ -57,51 +57,64 @@ def _database(value: object, info: ValidationInfo) -> object:
 
 
 class ServerConfig(Struct):
-    """Where Gatehouse listens, and how it starts, reloads and ends."""
+    """Where Gatehouse listens, and how it starts, reloads and stops."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "proxies": "trusted_proxies",
+        "origins": "cors_origins",
+        "head_timeout": "header_timeout",
+        "slowest": "min_rate",
+        "connections": "max_connections",
+        "connections_per_address": "max_connections_per_address",
+        "notice": "shutdown_delay",
+        "keys_without_database": "key_cache_ttl",
+    }
 
     listen: Annotated[str, AfterValidator(check_listen)] = Field(
         default="127.0.0.1:8080", description="Host and port; port 0 takes a free one."
     )
-    proxies: Networks = Field(
+    trusted_proxies: Networks = Field(
         default=(),
-        description="Where load balancers stand whose `x-forwarded-for` is believed; without it nobody's is.",
+        description="Networks of load balancers whose `x-forwarded-for` is trusted; empty means none.",
         examples=["[10.0.0.0/8]"],
     )
     max_body: Size = Field(default=32_000_000, description="The largest request body; beyond it 413.")
-    origins: Origins | None = Field(
+    cors_origins: Origins | None = Field(
         default=None,
         description="Whose web pages may call from a browser (CORS): `*`, `null`, exact origins, and ones with a star "
         "for subdomains or for the port. Without it pages of this machine (`http://localhost:*`, `http://127.0.0.1:*`) "
         "where `listen` is for this machine only, else nobody's; `[]` is nobody's. Keys are asked for as ever.",
         examples=["[https://chat.example.com, https://*.example.org, 'http://localhost:*']"],
     )
-    head_timeout: Duration = Field(
+    header_timeout: Duration = Field(
         default=20.0, description="How long a caller may take for a request's headers; then 408, or the end."
     )
     body_timeout: Duration = Field(
-        default=20.0, description="How long a body may be under way before `slowest` holds; then 408."
+        default=20.0, description="How long a body may be under way before `min_rate` holds; then 408."
     )
     write_timeout: Duration = Field(
-        default=30.0, description="How long a caller that reads slower than `slowest` is waited for."
+        default=30.0, description="How long a caller that reads slower than `min_rate` is waited for."
     )
     idle_timeout: Duration = Field(default=75.0, description="How long a connection without a request is kept.")
-    slowest: Size = Field(default=1000, description="What a caller has to send or to read at least, in a second.")
-    connections: Whole = Field(
+    min_rate: Size = Field(
+        default=1000, description="The lowest rate, in bytes a second, at which a caller may send or read."
+    )
+    max_connections: Whole = Field(
         default=10_000,
         ge=10,
-        description="Connections at the same time, for each worker; fewer where the limit of open files is low. Beyond "
-        "it the longest silent ones are closed, then 503.",
+        description="Open connections of each worker; fewer where the limit of open files is low. Beyond it, the "
+        "connections that were idle the longest are closed; then new ones get 503.",
     )
-    connections_per_address: Whole | None = Field(
+    max_connections_per_address: Whole | None = Field(
         default=None,
         ge=1,
-        description="Of these from one address, if it is none of `proxies`; without it half of them.",
+        description="Open connections from one address that is none of `trusted_proxies`; by default half of all.",
     )
     drain: Duration = Field(default=30.0, description="How long running answers may finish after SIGTERM.")
-    notice: Duration | None = Field(
+    shutdown_delay: Duration | None = Field(
         default=None,
-        description="How long after SIGTERM requests are still taken while /readyz says 503, so that load balancers "
-        "see it first.",
+        description="How long the gateway still accepts requests after SIGTERM while `/readyz` returns 503, so that "
+        "load balancers take it out first.",
         examples=["5s"],
     )
     watch: Flag = Field(
@@ -130,8 +143,8 @@ class ServerConfig(Struct):
         description="What keys in the database are hashed with; without it, a file beside the data.",
         examples=["${GATEHOUSE_PEPPER}"],
     )
-    keys_without_database: Duration = Field(
-        default=3600.0, description="How long keys are taken that the database, while it is gone, can't confirm."
+    key_cache_ttl: Duration = Field(
+        default=3600.0, description="How long cached keys stay valid while the database is unreachable."
     )
     retention: Whole = Field(default=400, ge=1, description="How many days the ledger keeps single requests.")
     workers: Whole = Field(
@@ -143,8 +156,8 @@ class ServerConfig(Struct):
 
     @model_validator(mode="after")
     def _no_address_has_more_than_all(self) -> ServerConfig:
-        if (self.connections_per_address or 0) > self.connections:
-            raise wrong("connections_per_address is more than connections", "write at most the number of connections")
+        if (self.max_connections_per_address or 0) > self.max_connections:
+            raise wrong("max_connections_per_address is more than max_connections", "write at most max_connections")
         return self
 
     @classmethod
@@ -210,7 +223,9 @@ class QualityConfig(Struct):
 
 
 class ContextConfig(Struct):
-    """What is retrieved and put before the model."""
+    """What is retrieved and added to the prompt."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"look_up": "lookup_tools", "top": "max_passages", "budget": "max_tokens"}
 
     sources: tuple[SourceName, ...] = Field(
         alias="from", min_length=1, description="The sources to search.", examples=["[manuals]"]
@@ -226,7 +241,7 @@ class ContextConfig(Struct):
         le=5,
         description="Into how many searches the model of `rewrite` may take a question apart.",
     )
-    look_up: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(
+    lookup_tools: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(
         default=(),
         description="Tools by which the model of `rewrite` may find out whom or what a question means.",
         examples=["[people]"],
@@ -237,12 +252,12 @@ class ContextConfig(Struct):
     quality: QualityConfig | None = Field(
         default=None, description="Judges passages on a sample, for the metrics.", examples=["{model: quick}"]
     )
-    top: Whole = Field(default=6, ge=1, le=100, description="Passages at most.")
-    budget: Tokens = Field(default=3000, description="What the passages may hold together.")
+    max_passages: Whole = Field(default=6, ge=1, le=100, description="The most passages in a prompt.")
+    max_tokens: Tokens = Field(default=3000, description="The most tokens that all passages have together.")
 
     @model_validator(mode="after")
     def _asks_a_model(self) -> ContextConfig:
-        wanting = "queries" if self.queries > 1 else "look_up" if self.look_up else None
+        wanting = "queries" if self.queries > 1 else "lookup_tools" if self.lookup_tools else None
         if wanting is not None and self.rewrite in (None, "rules"):
             raise wrong(f"{wanting} needs a model that rewrites", "write rewrite: and one of models")
         return self
@@ -251,19 +266,21 @@ class ContextConfig(Struct):
 class PipelineConfig(Struct):
     """What each phase does. The order of the phases is fixed."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"recall": "cache", "route": "router", "answer": "model"}
+
     guard_input: tuple[GuardrailRef, ...] = Field(
         default=(),
         description="Guardrails on the way in, in this order, and on what the context adds.",
         examples=["[pii]"],
     )
-    recall: Annotated[str, Ref("caches", "cache")] | None = Field(
-        default=None, description="The cache of answers; without it every question is answered anew."
+    cache: Annotated[str, Ref("caches", "cache")] | None = Field(
+        default=None, description="The response cache; without it every request goes to a model."
     )
-    route: Annotated[str, Ref("routers", "router")] | None = Field(
-        default=None, description="The router that decides who answers; without it `answer` does."
+    router: Annotated[str, Ref("routers", "router")] | None = Field(
+        default=None, description="The router that chooses the model; without it `model` answers."
     )
     context: ContextConfig | None = Field(default=None, description="What to retrieve; without it nothing.")
-    answer: ModelRef = Field(description="The model that answers.", examples=["quick"])
+    model: ModelRef = Field(description="The model that answers.", examples=["quick"])
     tools: tuple[Annotated[str, Ref("tools", "tool")], ...] = Field(
         default=(),
         description="Tools of ours that the model may call; Gatehouse answers the calls.",
@@ -276,14 +293,27 @@ class PipelineConfig(Struct):
 
 
 class ObserveConfig(Struct):
-    """Traces, metrics and logs."""
+    """Traces, metrics and logs. What is left out of traces, OpenTelemetry's environment variables decide."""
 
     otlp: HttpUrl | None = Field(
-        default=None, description="Where traces go (OTLP over HTTP).", examples=["http://localhost:4318"]
+        default=None, description="The collector that traces go to, by OTLP.", examples=["http://localhost:4318"]
+    )
+    protocol: Literal["http/protobuf", "grpc"] | None = Field(
+        default=None, description="How it is spoken to; `http/protobuf` unless the environment says otherwise."
     )
     headers: Headers = Field(default={}, description="Headers to send there; values count as secrets.")
-    sample: Percentage = Field(default=1.0, description="The share of requests that are traced.")
+    sample: Percentage | None = Field(
+        default=None,
+        description="The share of requests that are traced, among those that bring no `traceparent`; all of them "
+        "unless the environment says otherwise.",
+    )
     log: Literal["json", "text", "off"] = Field(default="json", description="The form of the log on stderr.")
     content: Literal["never"] = Field(default="never", description="Whether prompts and answers are recorded.")
     metrics: Flag = Field(default=True, description="Whether `/metrics` answers.")
     service_name: str = Field(default="gatehouse", min_length=1, description="`service.name` of the traces.")
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[FilePath, str]]:
+        """Traces."""
+        if values.get("otlp"):
+            yield ("otlp",), "telemetry"

@@ -76,6 +76,8 @@ class ChunkConfig(Struct):
 class ReadConfig(Struct):
     """What reading one document may take, in a process of its own. What takes more is an error, and is not kept."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"chunks": "max_chunks"}
+
     timeout: Duration = Field(default=60.0, description="Time, of the clock and of the processor.")
     memory: Size = Field(
         default=1024 * 1024 * 1024,
@@ -83,7 +85,7 @@ class ReadConfig(Struct):
         description="Memory of the process that reads; about 100 MB is its own.",
     )
     size: Size = Field(default=64 * 1024 * 1024, description="Of the file itself.")
-    chunks: Whole = Field(default=50_000, ge=1, description="Into so many it is cut at most.")
+    max_chunks: Whole = Field(default=50_000, ge=1, description="The most chunks of one document.")
 
 
 class SearchConfig(Struct):

@@ -35,6 +35,10 @@ class Struct(BaseModel):
     shorthand: ClassVar[str] = ""
     # Of these sets of keys one must be there: what the struct's own checks ask for, told to the JSON schema.
     needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # Old names of keys, with the new ones: a file that has them still works, with a warning (`config.renames`).
+    renamed: ClassVar[Mapping[str, str]] = {}
+    # Old forms of a key's text, or of each of its texts: a regular expression, and what replaces it.
+    renamed_values: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     # What to write where packages that it needs are not installed; empty where nothing else does.
     without_extra: ClassVar[str] = ""
@@ -42,7 +46,12 @@ class Struct(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, data: Any) -> Any:
-        return {cls.shorthand: data} if cls.shorthand and isinstance(data, str) else data
+        if cls.shorthand and isinstance(data, str):
+            return {cls.shorthand: data}
+        # Options that come from elsewhere than a file, such as those of apps in the database, have old names too.
+        if cls.renamed and isinstance(data, dict) and not cls.renamed.keys().isdisjoint(data):
+            return {key if (new := cls.renamed.get(key, key)) in data else new: value for key, value in data.items()}
+        return data
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -64,12 +73,28 @@ class Struct(BaseModel):
         resolved = handler.resolve_ref_schema(written)
         if cls.needs:
             resolved["anyOf"] = [{"required": list(each)} for each in cls.needs]
+        _add_old_names(resolved, cls.renamed)
         if not cls.shorthand:
             return written
         mapping = dict(resolved)
         resolved.clear()
         resolved.update({"anyOf": [mapping["properties"][cls.shorthand], mapping]})
         return written
+
+
+def _add_old_names(schema: dict[str, Any], renamed: Mapping[str, str]) -> None:
+    """Lets the JSON schema take old names of keys, which editors then show as deprecated."""
+    required = schema.get("required", [])
+    for old, new in renamed.items():
+        note = {"deprecated": True, "description": f"Renamed to `{new}`."}
+        schema["properties"][old] = {**schema["properties"][new], **note}
+        if new in required:
+            required.remove(new)
+            schema.setdefault("allOf", []).append({"anyOf": [{"required": [new]}, {"required": [old]}]})
+        for each in schema.get("anyOf", []):
+            if each.get("required") == [new]:
+                schema["anyOf"].append({"required": [old]})
+                break
 
 
 class Component(Struct):

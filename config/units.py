@@ -1,7 +1,6 @@
-"""Values with units: `20s`, `32MB`, `85%`, `3000 tokens`. The unit stands in the text, the number in the struct.
+"""Fields of the configuration with units: `20s`, `32MB`, `85%`, `3000 tokens`, `600 per minute`.
 
-A duration becomes seconds (float), a size bytes (int), a percentage a ratio from 0 to 1 (float), tokens an int.
-A bare number is refused: whether `timeout: 30` means seconds or milliseconds is nobody's to guess.
+`contract/units.py` reads and writes the texts; here are the fields, and what is said of a text that is none.
 """
 
 from __future__ import annotations
@@ -9,84 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from config.findings import Substituted, wrong
+from contract.units import (
+    SIZES,
+    WINDOWS,
+    Rate,
+    parse_duration,
+    parse_percentage,
+    parse_rate,
+    parse_size,
+    parse_tokens,
+    write_duration,
+    write_percentage,
+    write_size,
+    write_tokens,
+)
 
-_DURATIONS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86_400)}
-_SIZES = {
-    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
-}  # fmt: skip
-_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,24})?)"
 _PLAIN_NUMBER = r"[0-9]{1,18}(\.[0-9]{1,24})?"
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `500ms`, `20s`, `1.5m`, `1h` or `7d`. Raises `ValueError`."""
-    match = re.fullmatch(rf"{_NUMBER}\s?(ms|s|m|h|d)", text)
-    if match is None:
-        raise ValueError(text)
-    return float(Decimal(match[1]) * _DURATIONS[match[2]])
-
-
-def write_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads back as the same number."""
-    exact = Decimal(repr(float(seconds)))
-    if not exact:
-        return "0s"
-    for unit in ("h", "m", "s"):
-        if exact % _DURATIONS[unit] == 0:
-            return f"{int(exact / _DURATIONS[unit])}{unit}"
-    return f"{(exact * 1000).normalize():f}ms"
-
-
-def parse_size(text: str) -> int:
-    """Bytes of `10MB`, `64KiB`, `1.5GB`. kB, MB and GB are powers of 1000. Raises `ValueError`."""
-    match = re.fullmatch(rf"{_NUMBER}\s?(B|kB|KB|MB|GB|KiB|MiB|GiB)", text)
-    if match is None:
-        raise ValueError(text)
-    size = Decimal(match[1]) * _SIZES[match[2]]
-    if size != int(size):
-        raise ValueError(text)
-    return int(size)
-
-
-def write_size(size: int) -> str:
-    """The text with the smallest number that `parse_size` reads back as the same count of bytes."""
-    fitting = [(size // scale, unit) for unit, scale in _SIZES.items() if size % scale == 0 and unit != "KB"]
-    number, unit = min(fitting, key=lambda pair: pair[0]) if size else (0, "B")
-    return f"{number}{unit}"
-
-
-def parse_percentage(text: str) -> float:
-    """The ratio of `85%`: 0.85. Raises `ValueError` outside 0% to 100%."""
-    match = re.fullmatch(rf"{_NUMBER}\s?%", text)
-    if match is None or Decimal(match[1]) > 100:
-        raise ValueError(text)
-    return float(Decimal(match[1]) / 100)
-
-
-def write_percentage(ratio: float) -> str:
-    """`85%` of 0.85."""
-    return f"{(Decimal(repr(float(ratio))) * 100).normalize():f}%"
-
-
-def parse_tokens(text: str) -> int:
-    """The count in `3000 tokens`. Raises `ValueError`."""
-    match = re.fullmatch(r"([0-9]{1,12}) ?tokens?", text)
-    if match is None:
-        raise ValueError(text)
-    return int(match[1])
-
-
-def write_tokens(count: int) -> str:
-    """`3000 tokens` of 3000."""
-    return f"{count} tokens"
-
 
 _WORDS_FOR_UNITS = {
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
@@ -171,11 +114,11 @@ _DURATION = Unit(
 _SIZE = Unit(
     "size",
     "32MB",
-    ("MB", *(u for u in _SIZES if u != "MB")),
+    ("MB", *(u for u in SIZES if u != "MB")),
     "write it like 10MB or 64KiB",
     parse_size,
     write_size,
-    rf"{_PLAIN_NUMBER}\s?({'|'.join(_SIZES)})",
+    rf"{_PLAIN_NUMBER}\s?({'|'.join(SIZES)})",
 )
 _PERCENTAGE = Unit(
     "percentage",
@@ -196,25 +139,17 @@ _TOKENS = Unit(
     r"[0-9]{1,12} ?tokens?",
 )
 
-_WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-
-
-class Rate(NamedTuple):
-    """So many in a window of seconds."""
-
-    most: int
-    window_s: int
-
 
 def read_rate(value: object) -> object:
     """`600 per minute`."""
     if isinstance(value, Rate):
         return value
-    match = re.fullmatch(r"([1-9][0-9]{0,8}) per (second|minute|hour|day)", value) if isinstance(value, str) else None
-    if match is None:
+    try:
+        return parse_rate(value if isinstance(value, str) else "")
+    except ValueError:
         meant = _meant_rate(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
-        raise wrong("{value} is no rate", meant or "write it like 600 per minute; second, hour and day are known too")
-    return Rate(int(match[1]), _WINDOWS[match[2]])
+        cure = meant or "write it like 600 per minute; second, hour and day are known too"
+        raise wrong("{value} is no rate", cure) from None
 
 
 def period_of(word: str) -> str:
@@ -230,14 +165,9 @@ def period_of(word: str) -> str:
 def _meant_rate(value: str) -> str:
     match = re.fullmatch(r"\s*([0-9][0-9_,]*)\s*(?:/|per|an?|rp)?\s*([A-Za-z]+)\s*", value)
     period = period_of(match[2]) if match is not None else ""
-    if match is None or period not in _WINDOWS:
+    if match is None or period not in WINDOWS:
         return ""
     return f"did you mean {re.sub('[_,]', '', match[1])} per {period}?"
-
-
-def write_rate(rate: Rate) -> str:
-    """As it is written in the YAML."""
-    return f"{rate.most} per {next(name for name, seconds in _WINDOWS.items() if seconds == rate.window_s)}"
 
 
 Duration = Annotated[float, Field(gt=0), _DURATION]

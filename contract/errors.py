@@ -24,7 +24,7 @@ GatehouseError
 │   │   └── OwnLimitReached       rate_limited     our own limit for the provider; it was not asked
 │   ├── Overloaded                overloaded
 │   ├── ServerFault               server_error
-│   ├── IncompleteReply           cut              the answer stopped before its end
+│   ├── IncompleteReply           interrupted      the answer stopped before its end
 │   ├── MalformedReply            malformed        not the dialect it should be
 │   ├── EmptyAnswer               empty
 │   ├── CredentialRefused         auth
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from contract.deltas import Delta
 
 ErrorKind: TypeAlias = Literal[
-    "connect", "timeout", "rate_limited", "overloaded", "server_error", "cut", "malformed", "empty", "auth",
+    "connect", "timeout", "rate_limited", "overloaded", "server_error", "interrupted", "malformed", "empty", "auth",
     "context_window", "not_found", "refusal", "bad_request",
 ]  # fmt: skip
 TimeoutPhase: TypeAlias = Literal["connect", "first_token", "idle", "total"]
@@ -304,7 +304,7 @@ class IncompleteReply(UpstreamError):
     """The answer stopped without the dialect's own end."""
 
     code = "upstream_cut"
-    kind = "cut"
+    kind = "interrupted"
 
 
 class MalformedReply(UpstreamError):

@@ -21,7 +21,7 @@ from contract.finding import Finding
 from contract.rules import Allowance
 from contract.trace_context import read_traceparent
 
-Outcome: TypeAlias = Literal["", "ok", "error", "refused", "cut", "cancelled"]
+Outcome: TypeAlias = Literal["", "ok", "error", "refused", "interrupted", "cancelled"]
 AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
 

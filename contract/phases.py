@@ -120,7 +120,7 @@ class Miss(Protocol):
 Found: TypeAlias = Answer | Miss
 
 
-class Recall(Protocol):
+class ResponseCache(Protocol):
     """The cache of one pipeline: answers that were given before, to those who may have them."""
 
     async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Answer | Miss:

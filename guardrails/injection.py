@@ -34,6 +34,8 @@ _INLINE_CHARACTERS = 4000
 class InjectionConfig(TextGuardrail):
     """Attempts to override the model's instructions, by the user or in retrieved content."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"grey": "uncertain_range", "outside": "untrusted_content"}
+
     kind: Literal["injection"] = Field(description="Prompt injection and jailbreaks.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
     texts: tuple[Author, ...] = Field(
@@ -44,14 +46,14 @@ class InjectionConfig(TextGuardrail):
         default=None,
         description="A model that decides uncertain cases. It gets the request after the preceding guardrails.",
     )
-    grey: tuple[Number, Number] = Field(
-        default=(0.2, 0.8), description="The range of scores that `judge` decides: from, and below."
+    uncertain_range: tuple[Number, Number] = Field(
+        default=(0.2, 0.8), description="The range of scores that `judge` decides: from the first up to the second."
     )
     mark: Flag = Field(
         default=True,
         description="Whether a system message tells the model not to follow instructions in tool results and passages.",
     )
-    outside: Literal["remove", "block", "pass"] = Field(
+    untrusted_content: Literal["remove", "block", "pass"] = Field(
         default="remove",
         description="Instructions in tool results and passages: remove the sentence, apply `then`, or let it pass.",
     )
@@ -75,13 +77,14 @@ class InjectionConfig(TextGuardrail):
         judge = AttackJudge(self.judge) if self.judge is not None else None
         slicer = Slicer(parts.pools.searches, SIZE)
         model = load_classifier("injection")
-        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.grey, slicer)
+        classifier = InjectionClassifier(self.threshold, model, parts.embeddings(), judge, self.uncertain_range, slicer)
         policy = self.policy(name, parts)
         authors = self.authors - {"label", "definition"}
-        if self.outside == "block":
+        if self.untrusted_content == "block":
             return ClassifierGuard(classifier, policy, authors | {"tool"}, passages=True)
         guard = ClassifierGuard(classifier, policy, authors)
-        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if self.outside == "remove" else guard
+        removes = self.untrusted_content == "remove"
+        return IndirectInjectionGuard(classifier, guard, mark=self.mark) if removes else guard
 
     def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
         """None: it does not check answers."""

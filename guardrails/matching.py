@@ -17,6 +17,8 @@ import weakref
 from re import _parser  # type: ignore[attr-defined]  # the standard library has no public regex parser
 from typing import Any
 
+from contract.units import write_duration
+
 TIMEOUT_S = 1.0
 # This many repetitions count as unbounded.
 _MANY = 100
@@ -91,7 +93,7 @@ class Matcher:
         while not answer.endswith(b"\n"):
             ready, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
             if not ready:
-                raise TooSlow(f"a pattern took longer than {self._timeout_s:g} s")
+                raise TooSlow(f"a pattern took longer than {write_duration(self._timeout_s)}")
             part = process.stdout.read(65_536)
             if not part:
                 raise TooSlow("the regex process has ended")

@@ -30,7 +30,7 @@ class ToxicityConfig(Guardrail):
     kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
     threshold: Number = Field(default=0.5, ge=0, le=1, description="The minimum score.")
     texts: tuple[Author, ...] = Field(default=("user",), description="Which texts of a request are judged, by author.")
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("block",),
         description="What happens: for requests only flag, block, say TEXT or human; for answers a list of steps.",

@@ -9,6 +9,7 @@ import msgspec
 
 from contract.errors import BodyTooLarge, ContentBlocked, GatehouseError, TooManyRequests
 from contract.finding import Finding, Stage
+from contract.units import write_duration
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -98,9 +99,8 @@ class Policy(msgspec.Struct, frozen=True):
         if isinstance(error, TooManyRequests):
             raise error
         if too_long:
-            raise BodyTooLarge(
-                f"The guardrail '{self.name}' can't check {characters} characters in {self.timeout_s:g} s: send less"
-            )
+            time = write_duration(self.timeout_s)
+            raise BodyTooLarge(f"The guardrail '{self.name}' can't check {characters} characters in {time}: send less")
         raise GuardrailBroken(f"The guardrail '{self.name}' could not check this ({kind})", retry_after_s=1.0)
 
 

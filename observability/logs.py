@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import structlog
 
+from observability.screen import has_colors
+
 LogFormat = Literal["json", "text", "off"]
 
 
@@ -16,7 +18,7 @@ def configure_logging(log: LogFormat) -> None:
     """Once, at the start of a process. `off` still says what is wrong."""
     # Without the values of variables, which structlog would show: a caller's key and words are among them.
     console = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        colors=has_colors(sys.stderr), exception_formatter=structlog.dev.plain_traceback
     )
     rendering: list[structlog.typing.Processor] = [console]
     if log == "json":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DURATION_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2)
-MAX_LOSS_FIELDS = 100
+MAX_DROPPED_FIELDS = 100
 STATES = ("closed", "half_open", "open")
 UNKNOWN = "unknown"
 
@@ -65,7 +65,7 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         self._counters = _Counters(registry)
         self._histograms = _Histograms(registry)
-        self._losses: set[str] = set()
+        self._dropped_fields: set[str] = set()
         self._by_request: dict[tuple[str, ...], Counter] = {}
         self._by_model: dict[tuple[str, str], _PerModel] = {}
         self._by_target: dict[str, tuple[Histogram, dict[str, Counter]]] = {}
@@ -98,10 +98,10 @@ class Metrics:
             self._counters.recalls.labels(model, exchange.cache.kind).inc()
         if exchange.error:
             self._counters.errors.labels(exchange.error, model).inc()
-        if exchange.outcome == "cut":
-            self._counters.cuts.labels(model).inc()
+        if exchange.outcome == "interrupted":
+            self._counters.interrupted.labels(model).inc()
         elif exchange.outcome == "cancelled":
-            self._counters.departures.labels(model).inc()
+            self._counters.disconnects.labels(model).inc()
 
     def _observe_findings(self, exchange: Exchange) -> None:
         for finding in exchange.findings:
@@ -131,15 +131,15 @@ class Metrics:
             elif attempt.reason == "hedge":
                 self._counters.hedges.labels(model).inc()
             if attempt.losses:
-                self._count_losses(attempt)
+                self._count_dropped_params(attempt)
 
-    def _count_losses(self, attempt: Attempt) -> None:
-        for loss in attempt.losses:
+    def _count_dropped_params(self, attempt: Attempt) -> None:
+        for param in attempt.losses:
             # Fields that a caller made up must not grow the registry.
-            known = loss.field in self._losses or len(self._losses) < MAX_LOSS_FIELDS
-            name = loss.field if known and len(loss.field) < 64 else "other"
-            self._losses.add(name)
-            self._counters.losses.labels(name).inc()
+            known = param.field in self._dropped_fields or len(self._dropped_fields) < MAX_DROPPED_FIELDS
+            name = param.field if known and len(param.field) < 64 else "other"
+            self._dropped_fields.add(name)
+            self._counters.dropped_params.labels(name).inc()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Body and content type, in the form that `accept` prefers."""
@@ -163,9 +163,9 @@ class _Counters:
         self.retries = counter("retries", "Second calls to the same target.", ["model"])
         self.fallbacks = counter("fallbacks", "Calls to a further target.", ["model"])
         self.hedges = counter("hedges", "Second calls beside a slow first.", ["model"])
-        self.cuts = counter("stream_cuts", "Streams that broke off after their first word.", ["model"])
-        self.departures = counter("client_departures", "Callers that left before the end.", ["model"])
-        self.losses = counter("losses", "Request fields that a target's dialect could not say.", ["field"])
+        self.interrupted = counter("interrupted_streams", "Streams that failed after the first token.", ["model"])
+        self.disconnects = counter("client_disconnects", "Clients that disconnected early.", ["model"])
+        self.dropped_params = counter("dropped_params", "Request fields that a target does not support.", ["field"])
         self.findings = counter(
             "guardrail_findings",
             "What guardrails found, and what was done; `failed` for one that did not run.",
@@ -303,6 +303,6 @@ def _accounted(accounts: AccessState) -> Iterator[Metric]:
         accounts.ledger_undecodable_lines,
     )  # fmt: skip
     yield GaugeMetricFamily(
-        "gatehouse_keys_unconfirmed_seconds", "How long the database has not confirmed the keys; 0 while it does.",
+        "gatehouse_key_cache_age_seconds", "Seconds since the database last confirmed cached keys; 0 while reachable.",
         accounts.keys_unconfirmed_s,
     )  # fmt: skip

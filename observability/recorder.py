@@ -11,12 +11,14 @@ from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
+import structlog
 
-from contract.egress import DIRECT, Egress
-from observability.exporter import Exporter, ExportTarget
+from observability.exporter import Exporter
 from observability.metrics import Metrics
 from observability.summary import summary
 from observability.trace import spans
+from observability.tracing import ALL_TRACES, Sampling, TracingConfig, read_tracing
+from observability.transports import ExtraAbsent, open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,15 +35,20 @@ FLUSH_S = 3.0
 
 
 class RecorderConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`otlp` is the collector's base URL (empty: OpenTelemetry's variables decide); `sample` is from 0 to 1."""
+    """`tracing` says what is traced and where traces go, `log` the form of the log lines."""
 
-    otlp: str = ""
-    headers: dict[str, str] = {}
-    sample: float = 1.0
+    tracing: TracingConfig = TracingConfig()
     log: Literal["json", "text", "off"] = "json"
-    service_name: str = "gatehouse"
-    service_version: str = "0"
-    egress: Egress = DIRECT
+
+
+def sample(exchange: Exchange, sampling: Sampling) -> None:
+    """Sets the exchange's sampled flag, which goes upstream. On every request's path."""
+    if sampling.parent_decides and exchange.parent_span_id:
+        return
+    if sampling.below < ALL_TRACES and int(exchange.trace_id[16:], 16) >= sampling.below:
+        exchange.trace_flags &= ~1
+    else:
+        exchange.trace_flags |= 1
 
 
 class Recorder:
@@ -60,23 +67,39 @@ class Recorder:
         """`quality` by pipeline and `accounts` are for the metrics; `output` takes the log lines, stderr by default."""
         self._config = config
         self._output = output
-        self._target = ExportTarget(
-            config.otlp, config.headers, (config.service_name, config.service_version), environ, config.egress
-        )
+        self._environ = environ
         self._exporter: Exporter | None = None
-        self._sample_below = int(config.sample * 2**64)
+        self._sampling = Sampling()
         self._waiting: deque[Exchange] = deque()
         self._lost = 0
         self._in_flight: dict[str, int] = {}
-        self._metrics = Metrics(config.service_version, health, self._in_flight, self._dropped, quality, accounts)
+        version = config.tracing.service_version
+        self._metrics = Metrics(version, health, self._in_flight, self._dropped, quality, accounts)
         self._listeners: list[Callable[[Exchange], None]] = []
         self._draining: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Needs a running event loop."""
-        if self._target.endpoint:
-            self._exporter = Exporter(self._target)
+        """Needs a running event loop, and the process that serves. Raises `ValueError` where traces can't be sent."""
+        self._exporter = self._open_exporter()
         self._draining = asyncio.get_running_loop().create_task(self._drain_for_ever())
+
+    def _open_exporter(self) -> Exporter | None:
+        tracing = read_tracing(self._config.tracing, self._environ)
+        self._sampling = tracing.sampling
+        log = structlog.get_logger()
+        for warning in tracing.warnings:
+            log.warning("a variable of the environment can't be honoured", problem=warning)
+        if tracing.collector is None and not tracing.console:
+            return None
+        try:
+            transport = open_transport(tracing)
+        except ExtraAbsent as error:
+            if self._config.tracing.otlp:
+                raise
+            # The variables are often set for every program of a machine, this one among them.
+            log.warning("no traces are made, though the environment asks for them", problem=str(error))
+            return None
+        return Exporter(transport, tracing.batching, tracing.limits)
 
     def listen(self, listener: Callable[[Exchange], None]) -> None:
         """Calls `listener` with each finished ledger, on the event loop, when its turn comes."""
@@ -85,8 +108,7 @@ class Recorder:
     def began(self, exchange: Exchange) -> None:
         """A request has begun: decides whether it is traced, so that the decision goes upstream."""
         self._in_flight[exchange.surface] = self._in_flight.get(exchange.surface, 0) + 1
-        if not exchange.parent_span_id and int(exchange.trace_id[16:], 16) >= self._sample_below:
-            exchange.trace_flags = 0
+        sample(exchange, self._sampling)
 
     def finish(self, exchange: Exchange) -> None:
         """A request has ended. Never waits."""
@@ -123,21 +145,18 @@ class Recorder:
                 await asyncio.sleep(0)
 
     def _drain(self, until: float) -> None:
-        traces: list[bytes] = []
         lines: list[bytes] = []
         while self._waiting:
             exchange = self._waiting.popleft()
             self._metrics.observe(exchange)
             if self._exporter is not None and exchange.trace_flags & 1:
-                traces += spans(exchange)
+                self._exporter.put(spans(exchange))
             if self._config.log != "off":
                 lines.append(self._line(exchange))
             for listener in self._listeners:
                 listener(exchange)
             if time.perf_counter() >= until:
                 break
-        if traces and self._exporter is not None:
-            self._exporter.put(traces)
         if lines:
             self._write(b"".join(lines))
 

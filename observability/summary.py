@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from contract.units import write_amount
+
 if TYPE_CHECKING:
     from contract.exchange import Exchange
     from contract.finding import Finding
@@ -15,7 +17,7 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     first = exchange.first_byte
     line: dict[str, Any] = {
         "time": _rfc3339(exchange.started_ns),
-        "level": "error" if exchange.status >= 500 or exchange.outcome == "cut" else "info",
+        "level": "error" if exchange.status >= 500 or exchange.outcome == "interrupted" else "info",
         "event": "request",
         "request_id": exchange.id,
         "trace_id": exchange.trace_id,
@@ -48,14 +50,14 @@ def summary(exchange: Exchange) -> dict[str, Any]:
     if exchange.usage is not None:
         line["tokens"] = {"input": exchange.usage.input, "output": exchange.usage.output}
     if exchange.cost is not None:
-        line["cost_usd"] = f"{exchange.cost.normalize():f}"
+        line["cost_usd"] = write_amount(exchange.cost)
     if exchange.unpriced:
         line["unpriced"] = True
     if exchange.cache is not None:
         line["cache"] = exchange.cache.kind
-    losses = [loss.field for attempt in exchange.attempts for loss in attempt.losses]
-    if losses:
-        line["losses"] = losses
+    dropped = [param.field for attempt in exchange.attempts for param in attempt.losses]
+    if dropped:
+        line["dropped_params"] = dropped
     if exchange.findings:
         line["findings"] = [written_finding(finding) for finding in exchange.findings]
     return line

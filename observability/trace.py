@@ -2,49 +2,119 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from observability import names
-from observability.protobuf import CLIENT, ERROR, INTERNAL, SERVER, span
 from observability.summary import written_finding
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
     from contract.deltas import Usage
-    from contract.exchange import Attributes, Exchange, Step
+    from contract.exchange import Attributes, AttributeValue, Exchange, Step
+    from observability.tracing import Limits
+
+# OpenTelemetry's numbers of a span's kind.
+INTERNAL, SERVER, CLIENT = 1, 2, 3
+SCOPE = "gatehouse"
 
 
-def spans(exchange: Exchange) -> list[bytes]:
-    """The trace's spans, encoded; the root first."""
+class SpanRecord(msgspec.Struct, gc=False, kw_only=True):
+    """One span, as OpenTelemetry has it; times in nanoseconds since 1970.
+
+    `parent_id` is empty in a root without a caller's trace; `remote` says that the parent is the caller's. `error` is
+    the description of a span that failed. `dropped` counts the attributes that a limit left out.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    name: str
+    kind: int
+    started_ns: int
+    ended_ns: int
+    attributes: Attributes
+    failed: bool = False
+    error: str = ""
+    trace_state: str = ""
+    remote: bool = False
+    dropped: int = 0
+
+
+def spans(exchange: Exchange) -> list[SpanRecord]:
+    """The trace's spans; the root first."""
     trace_id = bytes.fromhex(exchange.trace_id)
     root = bytes.fromhex(exchange.span_id)
-    parent = bytes.fromhex(exchange.parent_span_id)
     noise = os.urandom(8 * len(exchange.steps))
+    found = [_root_span(exchange, trace_id, root)]
     placed: list[tuple[Step, bytes]] = []
-    encoded = []
     # Longer steps first, so that what lies within another finds it.
     for index, step in enumerate(sorted(exchange.steps, key=lambda each: (each.started, -each.ended))):
         span_id = noise[8 * index : 8 * index + 8]
-        above = _enclosing(placed, step.started, step.ended) or root
-        times = (_ns(exchange, step.started), _ns(exchange, step.ended))
-        encoded.append(span((trace_id, span_id, above), names.STEP + step.name, INTERNAL, times, step.attributes or {}))
+        started_ns, ended_ns = _times_ns(exchange, step.started, step.ended)
+        found.append(
+            SpanRecord(
+                trace_id=trace_id,
+                span_id=span_id,
+                parent_id=_enclosing(placed, step.started, step.ended) or root,
+                name=names.STEP + step.name,
+                kind=INTERNAL,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+                attributes=step.attributes or {},
+            )
+        )
         placed.append((step, span_id))
     # An attempt goes on after the dispatch that began it: it belongs below the one it began in.
     dispatches = [place for place in placed if place[0].name == "dispatch"]
     for attempt in exchange.attempts:
         above = _enclosing(dispatches, attempt.started, attempt.started) or root
-        encoded.append(_attempt_span(exchange, attempt, trace_id, above))
-    times = (_ns(exchange, exchange.started), _ns(exchange, exchange.ended))
-    failed = exchange.status >= 500 or exchange.outcome in ("error", "cut")
-    status = (ERROR, exchange.error) if failed else (0, "")
-    ids = (trace_id, root, parent)
-    encoded.insert(0, span(ids, exchange.surface, SERVER, times, _root(exchange), status, exchange.trace_state))
-    return encoded
+        found.append(_attempt_span(exchange, attempt, trace_id, above))
+    return found
 
 
-def _ns(exchange: Exchange, moment: float) -> int:
-    return exchange.started_ns + max(0, round((moment - exchange.started) * 1e9))
+def limit(span: SpanRecord, limits: Limits) -> None:
+    """Leaves out attributes, and shortens texts, that are more than the limits allow."""
+    count, length = limits.attributes, limits.characters
+    if count is not None and len(span.attributes) > count:
+        span.dropped = len(span.attributes) - count
+        span.attributes = dict(itertools.islice(span.attributes.items(), count))
+    if length is not None:
+        span.attributes = {key: _shortened(value, length) for key, value in span.attributes.items()}
+
+
+def _shortened(value: AttributeValue, length: int) -> AttributeValue:
+    if isinstance(value, str):
+        return value[:length]
+    return [each[:length] for each in value] if isinstance(value, list) else value
+
+
+def _root_span(exchange: Exchange, trace_id: bytes, span_id: bytes) -> SpanRecord:
+    failed = exchange.status >= 500 or exchange.outcome in ("error", "interrupted")
+    started_ns, ended_ns = _times_ns(exchange, exchange.started, exchange.ended)
+    return SpanRecord(
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_id=bytes.fromhex(exchange.parent_span_id),
+        name=exchange.surface,
+        kind=SERVER,
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        attributes=_root(exchange),
+        failed=failed,
+        error=exchange.error if failed else "",
+        trace_state=exchange.trace_state,
+        remote=bool(exchange.parent_span_id),
+    )
+
+
+def _times_ns(exchange: Exchange, started: float, ended: float) -> tuple[int, int]:
+    """Of a part of the exchange, which ends no earlier than it begins."""
+    begin = exchange.started_ns + max(0, round((started - exchange.started) * 1e9))
+    return begin, begin + max(0, round((ended - started) * 1e9))
 
 
 def _enclosing(placed: list[tuple[Step, bytes]], started: float, ended: float) -> bytes | None:
@@ -69,7 +139,7 @@ def _root(exchange: Exchange) -> Attributes:
     }
     if exchange.cache is not None:
         note = exchange.cache
-        found |= {names.CACHE_WHY: note.why} if note.why else {}
+        found |= {names.CACHE_REASON: note.why} if note.why else {}
         found |= {names.CACHE_AGE: note.age_s} if note.entry else {}
         found |= {names.CACHE_SIMILARITY: note.similarity} if note.similarity else {}
     if exchange.cost is not None:
@@ -93,7 +163,7 @@ def _root(exchange: Exchange) -> Attributes:
     return found
 
 
-def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent: bytes) -> bytes:
+def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent: bytes) -> SpanRecord:
     told = attempt.traced_as
     operation = told.operation if told is not None else names.usual_operation(exchange.surface)
     found: Attributes = {
@@ -115,7 +185,7 @@ def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent:
     if attempt.first_token:
         found[names.FIRST_CHUNK_S] = attempt.first_token - attempt.started
     if attempt.losses:
-        found[names.LOSSES] = [loss.field for loss in attempt.losses]
+        found[names.DROPPED_PARAMS] = [param.field for param in attempt.losses]
     if attempt.error:
         found[names.ERROR_TYPE] = attempt.error
     if attempt.chosen:
@@ -128,10 +198,20 @@ def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent:
     usage = attempt.usage or (exchange.usage if attempt.chosen else None)
     if usage is not None:
         _add_usage(found, usage)
-    times = (_ns(exchange, attempt.started), _ns(exchange, attempt.ended or exchange.ended))
-    status = (ERROR, attempt.error) if attempt.error and attempt.error != "cancelled" else (0, "")
-    ids = (trace_id, bytes.fromhex(attempt.span_id), parent)
-    return span(ids, f"{operation} {attempt.model}", CLIENT, times, found, status)
+    failed = bool(attempt.error) and attempt.error != "cancelled"
+    started_ns, ended_ns = _times_ns(exchange, attempt.started, attempt.ended or exchange.ended)
+    return SpanRecord(
+        trace_id=trace_id,
+        span_id=bytes.fromhex(attempt.span_id),
+        parent_id=parent,
+        name=f"{operation} {attempt.model}",
+        kind=CLIENT,
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        attributes=found,
+        failed=failed,
+        error=attempt.error if failed else "",
+    )
 
 
 def _add_usage(found: Attributes, usage: Usage) -> None:

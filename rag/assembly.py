@@ -171,15 +171,15 @@ class Retrieval:
         from rag.rewrite import Rewriter
 
         rewriter = None
-        look_up = self.tools(config.look_up)
+        look_up = self.tools(config.lookup_tools)
         if config.rewrite is not None:
             model = None if config.rewrite == "rules" else config.rewrite
             definitions = look_up.definitions if look_up is not None else ()
             rewriter = Rewriter(model, queries=config.queries, tools=definitions)
         return RetrievedContext(
             {name: self.sources[name] for name in config.sources if name in self.sources},
-            config.top,
-            config.budget,
+            config.max_passages,
+            config.max_tokens,
             [self._live[name] for name in config.sources if name in self._live],
             rewriter,
             self._reranker(config.rerank),
@@ -283,7 +283,7 @@ def open_source(
 
     collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
-    limits = Limits(config.read.timeout, config.read.memory, config.read.size, config.read.chunks)
+    limits = Limits(config.read.timeout, config.read.memory, config.read.size, config.read.max_chunks)
     with opening("sources", name):
         origin = config.origin(egress)
     reader = readers.reader(f"source {name}", limits) if readers is not None else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,14 +92,6 @@ class Progress(msgspec.Struct, frozen=True):
     what: str
     done: int
     total: int
-    seconds: float
-
-    def line(self) -> str:
-        """`embedding 640 of 9,000, 81 a second, 2 min left`."""
-        rate = self.done / self.seconds if self.seconds > 0 else 0.0
-        left = (self.total - self.done) / rate if rate else 0.0
-        time_left = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        return f"{self.what} {self.done:,} of {self.total:,}, {rate:,.0f} a second, {time_left} left"
 
 
 OnProgress = Callable[[Progress], None]
@@ -123,7 +114,6 @@ async def store_documents(
     report = IngestReport()
     reader = reader or ThreadReader()
     known_digests = await store.digests()
-    started = time.perf_counter()
     for number, item in enumerate(items, 1):
         try:
             _check_name(item.id)
@@ -144,7 +134,7 @@ async def store_documents(
                 report.added += item.id not in known_digests
                 report.changed += item.id in known_digests
         if on_progress is not None:
-            on_progress(Progress("reading", number, len(items), time.perf_counter() - started))
+            on_progress(Progress("reading", number, len(items)))
     if complete:
         removed = sorted(set(known_digests) - {item.id for item in items})
         report.removed = await store.delete(removed)
@@ -191,13 +181,12 @@ async def embed(store: Store, embedder: Vectors, on_progress: OnProgress | None 
     """Embeds the texts that have no vector; returns how many. Raises the embedder's errors."""
     total = (await store.counts(embedder.name)).unembedded
     done = 0
-    started = time.perf_counter()
     while missing := await store.unembedded(embedder.name, _EMBED_BATCH):
         rows = await embedder.vectors([text for _, text in missing])
         await store.put_vectors(embedder.name, {digest: row for (digest, _), row in zip(missing, rows, strict=True)})
         done += len(missing)
         if on_progress is not None:
-            on_progress(Progress("embedding", min(done, total), total, time.perf_counter() - started))
+            on_progress(Progress("embedding", min(done, total), total))
     return done
 
 

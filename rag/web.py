@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -27,11 +27,13 @@ WHOLE_S = 60.0
 class WebConfig(DocumentSourceConfig):
     """Web pages by their addresses."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"every": "refresh_every"}
+
     asks_hosts: ClassVar[bool] = True
 
     kind: Literal["web"] = Field(description="Web pages by their addresses.")
     urls: tuple[PageUrl, ...] = Field(min_length=1, description="The pages. No link and no redirect is followed.")
-    every: Duration = Field(default=86_400.0, description="When they are fetched again.")
+    refresh_every: Duration = Field(default=86_400.0, description="When they are fetched again.")
 
     @property
     def where(self) -> str:
@@ -40,7 +42,7 @@ class WebConfig(DocumentSourceConfig):
 
     def origin(self, egress: Egress) -> Origin:
         """See `DocumentSourceConfig.origin`."""
-        return Origin(partial(web_items, self.urls, egress), partial(turn, self.every))
+        return Origin(partial(web_items, self.urls, egress), partial(turn, self.refresh_every))
 
 
 def web_items(urls: Sequence[str], egress: Egress = DIRECT) -> list[Item]:

@@ -20,6 +20,7 @@ from contract.errors import (
     UpstreamError,
 )
 from contract.provider import UpstreamCall
+from contract.units import write_duration
 from router.policy import RETRIED, RoutePolicy
 
 MAX_RETRY_AFTER_S = 120.0
@@ -33,7 +34,7 @@ _WORDS: dict[ErrorKind, str] = {
     "rate_limited": "rate limited",
     "overloaded": "overloaded",
     "server_error": "server error",
-    "cut": "the answer broke off",
+    "interrupted": "the answer broke off",
     "malformed": "the answer was not what its dialect says",
     "empty": "the answer was empty",
     "auth": "our credentials were refused",
@@ -88,12 +89,12 @@ def explain_timeout(policy: RoutePolicy, call: UpstreamCall, error: TimedOut) ->
     if given != full and phase in ("first_token", "total"):
         where = f"{model}.deadline"
     error.limit_s, error.where = limit_s if limit_s < math.inf else 0.0, where
-    length = f"within {_seconds(error.limit_s)}" if error.limit_s else "in time"
+    length = f"within {_length(error.limit_s)}" if error.limit_s else "in time"
     error.message = f"The provider {said} {length} ({where} in the YAML sets this limit)"
 
 
-def _seconds(length_s: float) -> str:
-    return f"{round(length_s, 2):g}s"
+def _length(seconds: float) -> str:
+    return write_duration(round(seconds, 2))
 
 
 def combine(
@@ -140,7 +141,7 @@ _CURES: dict[ErrorKind, str] = {
     "rate_limited": "ask again later, or give models.{model} more targets, or providers.{provider} more keys",
     "overloaded": "ask again later, or give models.{model} more targets",
     "server_error": "ask again later: it is the provider's fault",
-    "cut": "ask again: the provider's answer broke off",
+    "interrupted": "ask again: the provider's answer broke off",
     "malformed": "check kind and base_url of providers.{provider}: what answers there does not speak its dialect",
     "empty": "ask again, or in other words",
     "auth": "check the keys, the account and the region of providers.{provider}",
@@ -156,7 +157,7 @@ def _cure(error: UpstreamError, attempt: Attempt, model: str) -> str:
     if isinstance(error, OwnLimitReached):
         return f"ask again later, or raise limits of providers.{attempt.provider}"
     if isinstance(error, TimedOut) and error.where:
-        return f"ask again, or raise {error.where}" + (f", now {_seconds(error.limit_s)}" if error.limit_s else "")
+        return f"ask again, or raise {error.where}" + (f", now {_length(error.limit_s)}" if error.limit_s else "")
     return _CURES[error.kind].format(provider=attempt.provider, model=model)
 
 
@@ -184,5 +185,5 @@ def _in_short(error: Failed) -> str:
     if not isinstance(error, UpstreamError):
         return "unsupported" if isinstance(error, UnsupportedFeature) else error.code
     if isinstance(error, TimedOut):
-        return f"timeout ({error.phase}, {_seconds(error.limit_s)})" if error.limit_s else f"timeout ({error.phase})"
+        return f"timeout ({error.phase}, {_length(error.limit_s)})" if error.limit_s else f"timeout ({error.phase})"
     return f"{error.upstream_status} {error.kind}" if error.upstream_status else error.kind

@@ -23,7 +23,7 @@ from router.breaker import LEAST_LATENCY_S, Breaker, BreakerState
 from router.policy import BreakerPolicy
 
 COUNTED: frozenset[ErrorKind] = frozenset(
-    {"connect", "timeout", "server_error", "overloaded", "cut", "malformed", "empty", "auth"}
+    {"connect", "timeout", "server_error", "overloaded", "interrupted", "malformed", "empty", "auth"}
 )
 MAX_HOLD_S = 300.0
 FAILURE_PENALTY_S = 1.0

@@ -34,7 +34,7 @@ def route_policy(name: str, model: ModelConfig) -> RoutePolicy:
         deadline_s=deadline_of(model),
         fallback_on_refusal=model.on_refusal == "fallback",
         unsupported=model.unsupported_params,
-        shorten=None if model.too_long == "refuse" else model.too_long,
+        shorten=None if model.on_context_overflow == "refuse" else model.on_context_overflow,
     )
 
 

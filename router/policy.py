@@ -14,7 +14,7 @@ from router.shorten import Way
 Strategy: TypeAlias = Literal["priority", "weighted", "least_busy", "fastest"]
 
 RETRIED: frozenset[ErrorKind] = frozenset(
-    {"connect", "timeout", "rate_limited", "overloaded", "server_error", "cut", "malformed", "empty"}
+    {"connect", "timeout", "rate_limited", "overloaded", "server_error", "interrupted", "malformed", "empty"}
 )
 FALLEN_BACK_ON: frozenset[ErrorKind] = RETRIED | {"auth", "context_window", "not_found"}
 

@@ -20,13 +20,12 @@ from config.access import (
     OrganisationConfig,
     ShareConfig,
     TeamConfig,
-    write_spend,
 )
 from config.findings import bare, quote
-from config.units import write_rate
 from contract.caller import Caller
 from contract.errors import Unauthenticated
 from contract.rules import NANO, LimitMetric, LimitRule, Scope, ScopedRule
+from contract.units import write_rate, write_spend
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
 _COUNTED: tuple[LimitMetric, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
 # A thousand million dollars: nobody spends it, and every counter can add it up.
 _MOST_MONEY = 1_000_000_000 * NANO
-_AT_ONCE: tuple[LimitMetric, ...] = ("parallel", "streams")
+# What is limited at a time, and the option that says so.
+_CONCURRENCY: dict[LimitMetric, str] = {"parallel": "max_concurrent", "streams": "streams"}
 # What an app's options may say that is made while it runs: all but keys, which are in a table of their own.
 _STRUCTS: dict[str, type[AppConfig | TeamConfig | OrganisationConfig]] = {
     "app": AppConfig,
@@ -63,8 +63,8 @@ def rules_of(
                         what, rate.most, text, rate.window_s, soft=limits.shadow, strict=strict, shadow=limits.shadow
                     )
                 )
-        for what in _AT_ONCE:
-            most = getattr(limits, what)
+        for what, option in _CONCURRENCY.items():
+            most = getattr(limits, option)
             if most is not None:
                 rules.append(
                     LimitRule(what, most, f"{most} at a time", soft=limits.shadow, strict=strict, shadow=limits.shadow)
@@ -83,12 +83,12 @@ def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]
         write_spend(spend),
         spend.hours * 3600,
         spend.period,
-        budget.zone,
+        budget.time_zone,
         soft=budget.shadow or budget.then == "allow" or budget.downgrade is not None,
         strict=budget.when_unreachable == "deny" and not budget.shadow,
         shadow=budget.shadow,
         downgrade=budget.downgrade or "",
-        answer=budget.answer if not budget.shadow else 0,
+        answer=budget.default_max_tokens if not budget.shadow else 0,
         refuse_unpriced=budget.unknown_price == "refuse" and not budget.shadow,
         warn=budget.warn,
         webhook=budget.webhook.reveal() if budget.webhook is not None else "",

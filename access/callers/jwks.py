@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, import_key
+from joserfc.util import base64_to_int
 
-from access.callers.jwt import ALGORITHMS, LEAST_RSA_BITS, PublicKey, base64url, fits
+from access.callers.jwt import ALGORITHMS, MIN_RSA_BITS, fits
 from contract.errors import Unavailable
 
 MAX_BODY = 1_000_000
@@ -24,22 +25,12 @@ MAX_BODY = 1_000_000
 DEADLINE_S = 10.0
 # How long a caller waits for new keys whose old key would do.
 PATIENCE_S = 1.0
-_MOST_RSA_BITS = 16_384
-_CURVES: dict[str, ec.EllipticCurve] = {
-    "P-256": ec.SECP256R1(),
-    "P-384": ec.SECP384R1(),
-    "P-521": ec.SECP521R1(),
-}
+# OpenSSL verifies with no longer one.
+_MAX_RSA_BITS = 16_384
+# The members of a JSON Web Key that joserfc gets: for a null in any other one it would refuse the key.
+_MEMBERS = ("kty", "alg", "n", "e", "crv", "x", "y")
 
-
-class Entry(msgspec.Struct, frozen=True):
-    """One key; `algorithm` is the only one that it is for ('': whichever fits)."""
-
-    key: PublicKey
-    algorithm: str = ""
-
-
-Keys: TypeAlias = dict[str, list[Entry]]
+Keys: TypeAlias = dict[str, list[Key]]
 
 
 class RemoteKeySet:
@@ -71,7 +62,7 @@ class RemoteKeySet:
         self._failed = True
         self._flight: asyncio.Task[None] | None = None
 
-    async def key(self, kid: str, algorithm: str) -> PublicKey | None:
+    async def key(self, kid: str, algorithm: str) -> Key | None:
         """None where the issuer has no such key; raises `Unavailable` where the server that knows can't be had."""
         if self._age() >= self._stale_s:
             self._keys = {}
@@ -129,7 +120,7 @@ class FileKeySet:
         self._seen: tuple[int, ...] = ()
         self._problem = ""
 
-    async def key(self, kid: str, algorithm: str) -> PublicKey | None:
+    async def key(self, kid: str, algorithm: str) -> Key | None:
         """None where the file has no such key; raises `Unavailable` where it could never be read."""
         self._read()
         if self._keys is None:
@@ -164,18 +155,15 @@ def read_keys(body: bytes) -> Keys:
     keys: Keys = {}
     for jwk in entries:
         try:
-            entry = _entry(jwk)
-        except (KeyError, TypeError, ValueError, UnsupportedAlgorithm):
+            key = _import(jwk)
+        except (KeyError, TypeError, ValueError, JoseError, UnsupportedAlgorithm):
             continue
-        keys.setdefault(jwk["kid"], []).append(entry)
+        keys.setdefault(jwk["kid"], []).append(key)
     return keys
 
 
-def _find(keys: Keys, kid: str, algorithm: str) -> PublicKey | None:
-    for entry in keys.get(kid, ()):
-        if entry.algorithm in ("", algorithm) and fits(entry.key, algorithm):
-            return entry.key
-    return None
+def _find(keys: Keys, kid: str, algorithm: str) -> Key | None:
+    return next((key for key in keys.get(kid, ()) if fits(key, algorithm)), None)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -190,35 +178,21 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _entry(jwk: Any) -> Entry:
-    """Raises some error or other for what is no key, or not one for signatures."""
-    kid, uses = jwk["kid"], jwk.get("key_ops", ["verify"])
-    if not isinstance(kid, str) or not kid or jwk.get("use", "sig") != "sig":
-        raise ValueError("not to be found, or not for signatures")
-    if not isinstance(uses, list) or "verify" not in uses:
-        raise ValueError("not for signatures")
-    # What everybody can read is no private key.
+def _import(jwk: Any) -> Key:
+    """Raises one of several errors for what is no key, or no key that verifies signatures."""
+    kid = jwk["kid"]
+    if not isinstance(kid, str) or not kid:
+        raise ValueError("no token can name it")
+    # A private key that everybody can read proves nothing.
     if "d" in jwk:
-        raise ValueError("the private half")
-    key = _public_key(jwk)
-    fitting = [name for name in ALGORITHMS if fits(key, name)]
-    if not fitting or jwk.get("alg", fitting[0]) not in fitting:
+        raise ValueError("a private key")
+    # joserfc takes an empty `use` or `alg` for a missing one, and refuses `key_ops` that names an operation of its own.
+    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]) or jwk.get("alg") == "":
+        raise ValueError("not for signatures")
+    # joserfc imports an RSA key of any size, and for a short one it writes a warning to stderr.
+    if jwk["kty"] == "RSA" and not MIN_RSA_BITS <= base64_to_int(jwk["n"]).bit_length() <= _MAX_RSA_BITS:
+        raise ValueError("too short or too long")
+    key = import_key({name: jwk[name] for name in _MEMBERS if name in jwk})
+    if not any(fits(key, name) for name in ALGORITHMS):
         raise ValueError("for no algorithm")
-    return Entry(key, jwk.get("alg", ""))
-
-
-def _public_key(jwk: dict[str, Any]) -> PublicKey:
-    if jwk["kty"] == "RSA":
-        n, e = (int.from_bytes(base64url(jwk[name])) for name in ("n", "e"))
-        if not LEAST_RSA_BITS <= n.bit_length() <= _MOST_RSA_BITS or n % 2 == 0:
-            raise ValueError("no modulus")
-        return rsa.RSAPublicNumbers(e, n).public_key()
-    if jwk["kty"] == "EC":
-        curve = _CURVES[jwk["crv"]]
-        x, y = base64url(jwk["x"]), base64url(jwk["y"])
-        if not len(x) == len(y) == (curve.key_size + 7) // 8:
-            raise ValueError("no point")
-        return ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), curve).public_key()
-    if jwk["kty"] == "OKP" and jwk["crv"] == "Ed25519":
-        return ed25519.Ed25519PublicKey.from_public_bytes(base64url(jwk["x"]))
-    raise ValueError("another kind")
+    return key

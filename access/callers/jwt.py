@@ -1,60 +1,41 @@
 """Callers by the tokens of an identity provider: JSON Web Tokens that it has signed and that are meant for us.
 
-Only signatures with public keys are accepted (RSA, ECDSA, Ed25519); keys come from the issuer's key set, never from
-the token. Nothing of a token, nor a claim's value, is in any message.
+joserfc verifies signatures and decides which key fits which algorithm. This module reads the token more strictly than
+joserfc does, selects issuer and audience, and caches verified tokens. Only signatures with public keys are accepted
+(RSA, ECDSA, Ed25519); keys come from the issuer's key set, never from the token. No error message contains any part of
+a token or the value of a claim.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from joserfc.errors import JoseError
+from joserfc.jwa import JWS_ALGORITHMS, JWSAlgModel
+from joserfc.jwk import Key, OKPKey, RSAKey
+from joserfc.util import urlsafe_b64decode
 
 from contract.errors import Unauthenticated
 
-PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-
 MAX_LENGTH = 16 * 1024
-# How long a token that was found right is taken for right, and how many of them are kept.
-KEEP_S = 60.0
-KEEP_COUNT = 10_000
-LEAST_RSA_BITS = 2048
+# How long a verified token is accepted without another look at its signature, and how many of them are cached.
+CACHE_TTL_S = 60.0
+CACHE_SIZE = 10_000
+MIN_RSA_BITS = 2048
 _TYPES = {"jwt", "at+jwt"}
-# Beyond this a number is no time, and a float can't hold it.
+# Beyond this a number is no time, and a float can't hold it. joserfc accepts it: such a token never expires.
 _LAST_TIME = 2**53
 _MALFORMED = "The token is not a well-formed JSON Web Token"
+_NAMES = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
-
-class Algorithm(msgspec.Struct, frozen=True):
-    """How a signature is made. `scheme`: RS, PS, ES or Ed; `curve` is that of ES."""
-
-    scheme: str
-    hash: hashes.HashAlgorithm
-    curve: type[ec.EllipticCurve] | None = None
-
-
-ALGORITHMS = {
-    "RS256": Algorithm("RS", hashes.SHA256()),
-    "RS384": Algorithm("RS", hashes.SHA384()),
-    "RS512": Algorithm("RS", hashes.SHA512()),
-    "PS256": Algorithm("PS", hashes.SHA256()),
-    "PS384": Algorithm("PS", hashes.SHA384()),
-    "PS512": Algorithm("PS", hashes.SHA512()),
-    "ES256": Algorithm("ES", hashes.SHA256(), ec.SECP256R1),
-    "ES384": Algorithm("ES", hashes.SHA384(), ec.SECP384R1),
-    "ES512": Algorithm("ES", hashes.SHA512(), ec.SECP521R1),
-    "EdDSA": Algorithm("Ed", hashes.SHA512()),
-}
+# joserfc also has `none`, HMAC and secp256k1. Its registry isn't used: it warns of EdDSA at every token.
+ALGORITHMS: dict[str, JWSAlgModel] = {each.name: each for each in JWS_ALGORITHMS if each.name in _NAMES}
 
 
 class Issuer(msgspec.Struct, frozen=True):
@@ -69,13 +50,13 @@ class Issuer(msgspec.Struct, frozen=True):
 class KeySet(Protocol):
     """The public keys of one issuer."""
 
-    async def key(self, kid: str, algorithm: str) -> PublicKey | None:
+    async def key(self, kid: str, algorithm: str) -> Key | None:
         """None where the issuer has no such key; raises `Unavailable` where nobody can tell."""
         ...
 
 
 class _Token(msgspec.Struct, frozen=True):
-    """What a token says; nothing of it is proven yet."""
+    """The parts of a token that is not verified yet."""
 
     algorithm: str
     kid: str
@@ -85,16 +66,21 @@ class _Token(msgspec.Struct, frozen=True):
     signature: bytes
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Verified(msgspec.Struct, frozen=True):
+    """A cached token: its claims as JSON, and the time (seconds) until which it is accepted."""
+
     payload: str
     until: float
 
 
 class TokenVerifier:
-    """Tells the claims of tokens that are right."""
+    """Verifies tokens and returns their claims."""
 
     def __init__(self, issuers: Sequence[tuple[Issuer, KeySet]], clock: Callable[[], float] = time.time) -> None:
-        """Several entries of one issuer may differ in their audience. Raises `ValueError` for one that can't be."""
+        """`clock`: Unix time in seconds. One issuer may be there several times, with different audiences.
+
+        Raises `ValueError` for an issuer without a name or audience, an unknown algorithm or a negative leeway.
+        """
         for issuer, _ in issuers:
             if not issuer.issuer or not issuer.audience:
                 raise ValueError("An issuer needs its name and an audience")
@@ -104,7 +90,7 @@ class TokenVerifier:
                 raise ValueError("The leeway of an issuer is a number of seconds, 0 or more")
         self._issuers = tuple(issuers)
         self._clock = clock
-        self._kept: dict[bytes, _Kept] = {}
+        self._cache: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
         """The claims, the caller's to change. Raises `Unauthenticated`, or `Unavailable` when keys can't be had."""
@@ -114,23 +100,23 @@ class TokenVerifier:
             raise Unauthenticated(_MALFORMED)
         now = self._clock()
         digest = hashlib.sha256(token.encode()).digest()
-        kept = self._kept.get(digest)
-        if kept is not None and now < kept.until:
-            claims: dict[str, Any] = json.loads(kept.payload)
+        cached = self._cache.get(digest)
+        if cached is not None and now < cached.until:
+            claims: dict[str, Any] = json.loads(cached.payload)
             return claims
-        said = _parsed(token)
-        issuer, keys = self._accepting(said.claims)
+        read = _read(token)
+        issuer, keys = self._accepting(read.claims)
         # Before the signature, so that an old token neither costs that nor sends us for keys that are long gone.
-        _check_times(said.claims, now, issuer.leeway_s)
-        if said.algorithm not in issuer.algorithms:
+        _check_times(read.claims, now, issuer.leeway_s)
+        if read.algorithm not in issuer.algorithms:
             raise Unauthenticated("The token's algorithm ('alg') is not accepted from its issuer")
-        key = await keys.key(said.kid, said.algorithm)
-        if key is None or not fits(key, said.algorithm):
+        key = await keys.key(read.kid, read.algorithm)
+        if key is None or not fits(key, read.algorithm):
             raise Unauthenticated("The token's issuer has no key of this 'kid' that fits the token's algorithm")
-        if not signed_by(key, said.algorithm, said.signed, said.signature):
+        if not ALGORITHMS[read.algorithm].verify(read.signed, read.signature, key):
             raise Unauthenticated("The token's signature is wrong")
-        self._keep(digest, _Kept(said.payload, min(said.claims["exp"], now + KEEP_S)), now)
-        return said.claims
+        self._remember(digest, _Verified(read.payload, min(read.claims["exp"], now + CACHE_TTL_S)), now)
+        return read.claims
 
     def _accepting(self, claims: dict[str, Any]) -> tuple[Issuer, KeySet]:
         named = [each for each in self._issuers if each[0].issuer == claims.get("iss")]
@@ -144,18 +130,18 @@ class TokenVerifier:
                     return each
         raise Unauthenticated("The token is not meant for us: its audience ('aud') is another")
 
-    def _keep(self, digest: bytes, kept: _Kept, now: float) -> None:
-        self._kept.pop(digest, None)
-        if kept.until <= now:
+    def _remember(self, digest: bytes, verified: _Verified, now: float) -> None:
+        self._cache.pop(digest, None)
+        if verified.until <= now:
             return
-        if len(self._kept) >= KEEP_COUNT:
-            # The oldest; it would have been forgotten within a minute anyhow.
-            del self._kept[next(iter(self._kept))]
-        self._kept[digest] = kept
+        if len(self._cache) >= CACHE_SIZE:
+            # The oldest; it would have expired within a minute anyhow.
+            del self._cache[next(iter(self._cache))]
+        self._cache[digest] = verified
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether `text` has the form of a token, right or not; any other text may be an API key."""
+    """Whether `text` has the form of a token, valid or not; any other text may be an API key."""
     if text.count(".") != 2:
         return False
     head, *rest = text.split(".")
@@ -163,60 +149,34 @@ def looks_like_token(text: str) -> bool:
         return False
     try:
         for part in rest:
-            base64url(part)
-        return "alg" in _json_object(base64url(head))[1]
+            urlsafe_b64decode(part.encode("ascii"))
+        return "alg" in _json_object(urlsafe_b64decode(head.encode("ascii")))[1]
     except ValueError:
         return False
 
 
-def base64url(text: str) -> bytes:
-    """Strictly: no padding, no other characters, no bits left over. Raises `ValueError`."""
-    found = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    # The decoder overlooks all that; there is exactly one right text for these bytes.
-    if base64.urlsafe_b64encode(found).rstrip(b"=") != text.encode("ascii"):
-        raise ValueError("not base64url")
-    return found
-
-
-def fits(key: PublicKey, algorithm: str) -> bool:
-    """Whether `key` is of the kind, and the strength, that `algorithm` needs."""
-    form = ALGORITHMS.get(algorithm)
-    if form is None:
+def fits(key: Key, algorithm: str) -> bool:
+    """Whether `key` has the kind, the curve, the strength and the declared `alg` that `algorithm` needs."""
+    model = ALGORITHMS.get(algorithm)
+    if model is None:
         return False
-    if isinstance(key, rsa.RSAPublicKey):
-        return form.scheme in ("RS", "PS") and key.key_size >= LEAST_RSA_BITS
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return form.curve is not None and isinstance(key.curve, form.curve)
-    return form.scheme == "Ed" and isinstance(key, ed25519.Ed25519PublicKey)
-
-
-def signed_by(key: PublicKey, algorithm: str, signed: bytes, signature: bytes) -> bool:
-    """Whether `signature` is that of `key` under the bytes `signed`; the key must fit."""
-    form = ALGORITHMS[algorithm]
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            pss = padding.PSS(padding.MGF1(form.hash), form.hash.digest_size)
-            key.verify(signature, signed, pss if form.scheme == "PS" else padding.PKCS1v15(), form.hash)
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            size = (key.curve.key_size + 7) // 8
-            if len(signature) != 2 * size:
-                return False
-            r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
-            key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(form.hash))
-        else:
-            key.verify(signature, signed)
-    except InvalidSignature:
+        model.check_key(key)
+    except JoseError:
         return False
-    return True
+    # joserfc only warns of a short RSA key, and accepts every Edwards and Montgomery curve for EdDSA.
+    if isinstance(key, RSAKey):
+        return key.raw_value.key_size >= MIN_RSA_BITS
+    return not isinstance(key, OKPKey) or key.curve_name == "Ed25519"
 
 
-def _parsed(token: str) -> _Token:
-    """Raises `Unauthenticated` for what is no token, or one of a kind that is never accepted."""
+def _read(token: str) -> _Token:
+    """Reads an ASCII text once, before joserfc sees a part of it. Raises `Unauthenticated` for an invalid form."""
     try:
-        head, body, tail = token.split(".")
-        _, header = _json_object(base64url(head))
-        payload, claims = _json_object(base64url(body))
-        signature = base64url(tail)
+        head, body, tail = token.encode().split(b".")
+        _, header = _json_object(urlsafe_b64decode(head))
+        payload, claims = _json_object(urlsafe_b64decode(body))
+        signature = urlsafe_b64decode(tail)
     except ValueError:
         raise Unauthenticated(_MALFORMED) from None
     algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
@@ -224,11 +184,13 @@ def _parsed(token: str) -> _Token:
         raise Unauthenticated("The token's algorithm ('alg') is none that is ever accepted")
     if "crit" in header:
         raise Unauthenticated("The token's header has critical extensions ('crit'), which are not understood")
+    if header.get("b64", True) is not True:
+        raise Unauthenticated("The token's payload is not base64url ('b64'), which is not understood")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
         raise Unauthenticated("The token's type ('typ') is neither JWT nor at+jwt")
     if not isinstance(kid, str) or not kid:
         raise Unauthenticated("The token's header does not name its key ('kid')")
-    return _Token(algorithm, kid, payload, claims, f"{head}.{body}".encode(), signature)
+    return _Token(algorithm, kid, payload, claims, head + b"." + body, signature)
 
 
 def _check_times(claims: dict[str, Any], now: float, leeway_s: float) -> None:

@@ -24,6 +24,7 @@ from access.database.problems import SchemaTooNew
 from access.ledger.lines import BROKEN
 from config.sections import LEAST_PEPPER
 from contract.errors import Unauthenticated, Unavailable
+from contract.units import write_duration
 
 if TYPE_CHECKING:
     from access.database.store import Database
@@ -203,7 +204,8 @@ class StoredKeys:
     def status(self) -> str:
         """In a line for people."""
         if self._problem:
-            known = f"keys are as of {self.unconfirmed_s:.0f} s ago" if self._snapshot.confirmed else "no key is known"
+            age = write_duration(round(self.unconfirmed_s))
+            known = f"keys are as of {age} ago" if self._snapshot.confirmed else "no key is known"
             return f"the database can't be asked ({self._problem}); {known}"
         refused = f", {self._unreadable} that can't be read and are refused" if self._unreadable else ""
         return f"ready, {len(self._by_id)} keys{refused}"

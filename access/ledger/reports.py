@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv as comma_separated
 import datetime
 import io
@@ -14,8 +15,8 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
 
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.aligned import aligned
 from access.ledger.entry import COUNTS, NOBODY_KNOWS, REQUEST_FILTERS, WHOSE
+from contract.units import parse_duration, write_amount
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -31,8 +32,6 @@ _TIMES = {"day": DAY_MS, "hour": HOUR_MS}
 # The last hour that 16 hexadecimal digits of nanoseconds can name: ids hold no later one.
 _LATEST_MS = 2**64 // 1_000_000 // HOUR_MS * HOUR_MS
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_AGO = re.compile(r"([0-9]{1,9})([mhd])")
-_AGO_MS = {"m": 60_000, "h": HOUR_MS, "d": DAY_MS}
 _MILLION = 1_000_000
 # What no row can hold: PostgreSQL takes no NUL, and neither takes half a character.
 _NEVER_KEPT = re.compile("[\0\ud800-\udfff]")
@@ -186,17 +185,15 @@ async def spent(
     return {name: -(-picos // 1000) for name, picos in sums.items()}
 
 
-def table(by: Sequence[str], lines: Sequence[ReportRow]) -> str:
-    """Aligned text for a terminal, with a last line of sums."""
+def cells(by: Sequence[str], lines: Sequence[ReportRow]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table for people, the last with the sums. All costs have as many decimal places."""
     costs = [line.cost for line in lines]
     total = sum(costs, Decimal(0))
-    places = max(6, *(len(_text(cost).partition(".")[2]) for cost in (*costs, total)))
-    head = [*by, *COUNTS, "cost $"]
+    places = max(6, *(len(write_amount(cost).partition(".")[2]) for cost in (*costs, total)))
     body = [[*(name or "-" for name in line.by), *_counts(line), f"{line.cost:.{places}f}"] for line in lines]
     sums = [str(sum(getattr(line, name) for line in lines)) for name in COUNTS]
     labels = ["total", *[""] * (len(by) - 1)][: len(by)]
-    rows = [head, *body, [*labels, *sums, f"{total:.{places}f}"]]
-    return aligned(rows, len(by))
+    return [*by, *COUNTS, "cost $"], [*body, [*labels, *sums, f"{total:.{places}f}"]]
 
 
 def csv(by: Sequence[str], lines: Iterable[ReportRow]) -> str:
@@ -206,22 +203,21 @@ def csv(by: Sequence[str], lines: Iterable[ReportRow]) -> str:
     writer.writerow([*by, *COUNTS, "cost"])
     for line in lines:
         names = [f"'{name}" if name.startswith(_FORMULA) else name for name in line.by]
-        writer.writerow([*names, *_counts(line), _text(line.cost)])
+        writer.writerow([*names, *_counts(line), write_amount(line.cost)])
     return text.getvalue()
 
 
 def as_object(by: Sequence[str], line: ReportRow) -> dict[str, Any]:
     """For JSON: the cost is a string, for it is exact."""
     counts = {name: getattr(line, name) for name in COUNTS}
-    return {**dict(zip(by, line.by, strict=True)), **counts, "cost": _text(line.cost)}
+    return {**dict(zip(by, line.by, strict=True)), **counts, "cost": write_amount(line.cost)}
 
 
 def read_time(text: str, now: float) -> int:
     """Milliseconds since 1970 of a date, a time (UTC unless it says otherwise) or 90m, 24h, 7d before `now` (s)."""
     text = text.strip()
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return max(0, int(now * 1000) - int(ago[1]) * _AGO_MS[ago[2]])
+    with contextlib.suppress(ValueError):
+        return max(0, int(now * 1000) - int(parse_duration(text) * 1000))
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
@@ -316,7 +312,7 @@ def _row(row: Any) -> dict[str, Any]:
     # Ours alone.
     made.pop("version", None)
     if made["cost"] is not None:
-        made["cost"] = _text(_dollars(made["cost"]))
+        made["cost"] = write_amount(_dollars(made["cost"]))
         if made.get("outcome") == NOBODY_KNOWS:
             made["cost_is_at_most"] = True
     return made
@@ -324,12 +320,6 @@ def _row(row: Any) -> dict[str, Any]:
 
 def _dollars(picos: int) -> Decimal:
     return Decimal(picos).scaleb(-12)
-
-
-def _text(dollars: Decimal) -> str:
-    """Exact, without an exponent, and without zeros at its end."""
-    text = f"{dollars:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _counts(line: ReportRow) -> list[str]:

@@ -56,7 +56,8 @@ async def insert(database: Database, entries: Sequence[LedgerEntry]) -> int:
     return len(unique)
 
 
-FAILURES = frozenset({"error", "cut", NOBODY_KNOWS})
+# `cut` is the older name of `interrupted`, in rows of version 0.1.0.
+FAILURES = frozenset({"error", "interrupted", "cut", NOBODY_KNOWS})
 _MOST = 2**63 - 1
 _SUMS = (*COUNTS, "cost")
 

@@ -18,6 +18,7 @@ from contract.finding import Finding
 from contract.messages import ChatRequest, EmbeddingRequest
 from contract.rules import NANO, Allowance, LimitRule, ScopedRule
 from contract.service_tier import asked_tier
+from contract.units import write_amount
 
 if TYPE_CHECKING:
     from access.limits.reservations import Charged, Reservations
@@ -359,4 +360,4 @@ def _refusal(charged: Sequence[Charged], standings: Sequence[LimitStatus]) -> Ga
 
 def _dollars(amount: int) -> str:
     """Nano-dollars for people."""
-    return f"{amount / NANO:.6f}".rstrip("0").rstrip(".")
+    return write_amount(Decimal(amount) / NANO)

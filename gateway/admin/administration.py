@@ -18,7 +18,7 @@ from access.callers.directory import check_key_options, check_options, read_key_
 from access.callers.errors import Conflict, NotFound
 from access.opening import pepper_of
 from config.secret import masked
-from config.units import parse_duration
+from contract.units import parse_duration
 
 if TYPE_CHECKING:
     from access.callers.stored_keys import StoredKey

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 
-from config.units import parse_duration
+from contract.units import parse_duration
 from gateway.admin.service import Actor
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from access.callers.keys import TokenCallers
 from access.ledger.pricing import learn_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
+from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.background_calls import BackgroundCalls
 from gateway.engine.pipeline import NO_QUOTA, Pipeline, Route
 from gateway.engine.runtime import Engine
@@ -98,15 +98,15 @@ def _pipeline(
     if retrieval is not None:
         sources = retrieval.sources
         context, tools = retrieval.context(name), retrieval.tools(pipeline.tools, pipeline.tool_steps)
-    recall = caches.recall(name, sources) if caches is not None else None
-    routing = routers.routing(pipeline.route) if routers is not None else None
+    cache = caches.phase(name, sources) if caches is not None else None
+    routing = routers.routing(pipeline.router) if routers is not None else None
     return Route(
         name,
-        route_policy(pipeline.answer, config.models[pipeline.answer]),
+        route_policy(pipeline.model, config.models[pipeline.model]),
         context or NO_CONTEXT,
         _guards(config, pipeline, resources),
         tools or NO_TOOLS,
-        recall or NO_RECALL,
+        cache or NO_CACHE,
         routing or NO_ROUTING,
     )
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from access.ledger.aligned import aligned
+from contract.units import write_amount
 from gateway.commands.options import DEFAULT_CONFIG, FileOption, JsonOption, fail, load_config
+from observability.screen import show, table
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -129,7 +130,7 @@ def list_keys(
         (each.id, each.app, each.name, each.state, each.created, each.expires or "never", _flat(each.options))
         for each in found
     ]
-    typer.echo(aligned([head, *rows]), nl=False)
+    show(table(head, rows))
 
 
 @keys.command("rotate")
@@ -188,7 +189,7 @@ def _add_party_commands(kind: Kind) -> None:
             _print_json(found)
         else:
             rows = [(each.name, each.source, _flat(each.options)) for each in found]
-            typer.echo(aligned([("name", "from", "options"), *rows]), nl=False)
+            show(table(("name", "from", "options"), rows))
 
     @group.command("remove")
     def remove(name: _NameArgument, config: FileOption = DEFAULT_CONFIG) -> None:
@@ -244,11 +245,11 @@ def usage(
     elif as_json:
         typer.echo(json.dumps([reports.as_object(groups, each) for each in lines], indent=2, ensure_ascii=False))
     else:
-        typer.echo(reports.table(groups, lines), nl=False)
+        show(table(*reports.cells(groups, lines), left=len(groups)))
     if died:
         requests = "1 request was" if died == 1 else f"{died} requests were"
-        told = f"{requests} under way when a process of the gateway died: {at_most:f} $ of the cost is the most that"
-        typer.echo(f"{told} they may have cost (outcome unknown)", err=True)
+        told = f"{requests} under way when a process of the gateway died: {write_amount(at_most)} $ of the cost"
+        typer.echo(f"{told} is the most that they may have cost (outcome unknown)", err=True)
     _tell_kept_aside(settings)
 
 
@@ -280,7 +281,7 @@ def list_audit(
         return
     rows = [(str(each.number), written_time(each.at_ms), each.actor, each.action, each.subject, _flat(each.detail))
             for each in found]  # fmt: skip
-    typer.echo(aligned([("number", "at", "who", "what", "whom", "how"), *rows]), nl=False)
+    show(table(("number", "at", "who", "what", "whom", "how"), rows))
 
 
 @audit.command("verify")

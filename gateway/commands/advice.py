@@ -24,6 +24,7 @@ _SECTIONS = ("providers", "guardrails", "routers", "sources", "tools")
 def advise(config: Config, places: SourcePositions) -> list[Problem]:
     """All warnings, in the file's order."""
     remarks = [
+        *(each.remark for each in config.old_names),
         *_without_a_price(config),
         *_prices_of_nothing(config),
         *_of_components(config),

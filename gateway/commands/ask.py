@@ -12,6 +12,7 @@ from contract.messages import ChatRequest, Message, Text
 from contract.unsettled import Unsettled
 from gateway.assembly.building import build
 from gateway.engine.resources import Resources
+from observability.screen import show, table
 from observability.waterfall import waterfall
 from router.health import HealthBook
 
@@ -50,7 +51,8 @@ async def ask(config: Config, model: str, question: str, labels: frozenset[str],
             sys.stderr.write(f"{error.message}\n")
         if explain:
             exchange.ended = exchange.steps[-1].ended if exchange.steps else exchange.started
-            sys.stdout.write("\n" + waterfall(exchange) + "\n")
+            sys.stdout.write("\n")
+            show(waterfall(exchange))
         return 0 if exchange.outcome == "ok" else 1
     finally:
         await engine.close()
@@ -68,9 +70,11 @@ async def _explain(config: Config, engine: Engine, model: str, question: str, la
             sys.stdout.write(f"{source}: rows, by SQL of a model; see the trace below\n")
             continue
         sys.stdout.write(f"{source}: {engine.sources[source].status()}\n")
+        rows = []
         for rank, found in enumerate(await engine.sources[source].explain(question, _TOP, labels), 1):
             passage = found.passage
-            scores = f"{passage.score:.3f} (words {found.words:.2f}, meaning {found.cosine:.3f})"
+            figures = (f"{rank}", f"{passage.score:.3f}", f"{found.words:.2f}", f"{found.cosine:.3f}")
             words = " ".join(passage.text.split())
-            sys.stdout.write(f"{rank:3} {scores}  {passage.source}, {passage.place}\n      {words[:_SHOWN]}\n")
+            rows.append((*figures, f"{passage.source}, {passage.place}", words[:_SHOWN]))
+        show(table(("rank", "score", "words", "meaning", "source", "passage"), rows))
     sys.stdout.write("\n")

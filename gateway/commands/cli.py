@@ -22,11 +22,12 @@ from gateway.commands.options import (
     JsonOption,
     SameFileOption,
     fail,
-    in_color,
+    fail_config,
     load_config,
     load_config_to_run,
     load_config_with_places,
 )
+from observability.screen import show, styled
 
 if TYPE_CHECKING:
     from config import Config
@@ -119,7 +120,7 @@ def check(file: FileArgument = DEFAULT_CONFIG, config_file: SameFileOption = Non
     config, places = load_config_with_places(file)
     warnings = advise(config, places)
     for each in warnings:
-        typer.echo(f"warning: {each.render(color=in_color())}\n", err=True)
+        show(styled([("warning: ", "yellow"), *each.pieces(), ("\n", "")]), sys.stderr)
     counts = ", ".join(
         f"{len(entries)} {name if len(entries) != 1 else name.removesuffix('s')}"
         for name in ("providers", "models", "pipelines", "sources", "apps")
@@ -178,7 +179,10 @@ def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
         made = plan_path(config, model, partial(left_out, config))
     except LookupError as error:
         fail(str(error.args[0]))
-    typer.echo(json.dumps(made, indent=2, ensure_ascii=False) if as_json else draw_plan(made).rstrip("\n"))
+    if as_json:
+        typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
+    else:
+        show(draw_plan(made))
 
 
 @app.command()
@@ -221,7 +225,7 @@ def demo(
     try:
         raise typer.Exit(run(only_check))
     except ConfigError as error:  # of an extra that is not installed
-        fail(error.render(color=in_color()))
+        fail_config(error)
 
 
 @app.command()
@@ -287,7 +291,7 @@ def eval_retrieval(
     """How well a source's search finds what your own questions ask for, by each way of searching."""
     import asyncio
 
-    from gateway.commands.eval_retrieval import charts, measure
+    from gateway.commands.eval_retrieval import charts, measure, scores_table
 
     loaded = load_config_to_run(config)
     _known_source(loaded, source)
@@ -295,8 +299,7 @@ def eval_retrieval(
         scores, weights = asyncio.run(measure(loaded, source, questions, learn=learn))
     except ValueError as error:
         fail(str(error))
-    for score in scores:
-        typer.echo(score.line())
+    show(scores_table(scores))
     for line in weights.lines() if weights is not None else ():
         typer.echo(line)
     if chart is not None:
@@ -319,8 +322,7 @@ def eval_cache(
         report = asyncio.run(measure(pairs, wrong_hits))
     except ValueError as error:
         fail(str(error))
-    for line in report.lines():
-        typer.echo(line)
+    report.show()
     if chart is not None:
         chart.write_text(report.chart())
 
@@ -339,11 +341,9 @@ def route(
 
     loaded = load_config_to_run(config)
     try:
-        lines = asyncio.run(explain(loaded, router or next(iter(loaded.routers), ""), text, as_app))
+        asyncio.run(explain(loaded, router or next(iter(loaded.routers), ""), text, as_app))
     except ValueError as error:
         fail(str(error))
-    for line in lines:
-        typer.echo(line)
 
 
 @eval_commands.command("router")
@@ -360,13 +360,12 @@ def eval_router(
 
     loaded = load_config_to_run(config)
     try:
-        lines, picture = asyncio.run(measure(loaded, router or next(iter(loaded.routers), ""), cases))
+        measured = asyncio.run(measure(loaded, router or next(iter(loaded.routers), ""), cases))
     except ValueError as error:
         fail(str(error))
-    for line in lines:
-        typer.echo(line)
+    measured.show()
     if chart is not None:
-        chart.write_text(picture)
+        chart.write_text(measured.chart)
 
 
 @eval_commands.command("guardrails")
@@ -388,5 +387,4 @@ def eval_guardrails(
         report = asyncio.run(measure(loaded, chosen, cases))
     except ValueError as error:
         fail(str(error))
-    for line in report.lines():
-        typer.echo(line)
+    report.show()

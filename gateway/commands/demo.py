@@ -17,6 +17,7 @@ from contract.errors import InternalFault
 from gateway.assembly.configuration import load
 from gateway.process.app import Server, make_server
 from observability.logs import configure_logging
+from observability.screen import show
 from observability.waterfall import waterfall
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ async def _run(check: bool) -> int:
             _say(f"{number}. {title}\n{said}   > {question}\n")
             answer = await asyncio.to_thread(_ask, url, model, (*before, question))
             _say("   " + answer.strip().replace("\n", "\n   ") + "\n")
-            _say(waterfall(await finished.get()) + "\n")
+            show(waterfall(await finished.get()))
+            _say("")
         _say(_how_to_go_on(url))
         if not check:
             _say("Serving. Ctrl-C ends it.")

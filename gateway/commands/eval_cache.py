@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import typer
 
 from cache.semantic.learner import LOWEST, START
 from cache.semantic.near_misses import near_misses
@@ -22,6 +23,7 @@ from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
 from gateway.engine.resources import Resources
 from observability.chart import curves
+from observability.screen import show, table
 from router.health import HealthBook
 
 if TYPE_CHECKING:
@@ -62,28 +64,28 @@ class CacheReport(msgspec.Struct, frozen=True):
         those = [each for each in self.judged if each.pair.same == same and (kind is None or each.pair.kind == kind)]
         return sum(not each.reason and each.likelihood >= threshold for each in those), len(those)
 
-    def lines(self) -> list[str]:
-        """For people."""
-        lines = []
-        for name, threshold in (("a bound of", self.threshold), ("cold start", START)):
-            right, honest = self.hits(threshold, same=True)
-            wrong, misses = self.hits(threshold, same=False)
-            said = f"{name} {self.wrong_hits:.1%} wrong hits" if threshold == self.threshold else name
-            lines.append(
-                f"{said}, threshold {threshold:.2f}: right hits {right} of {honest} ({_share(right, honest)}), "
-                f"wrong hits {wrong} of {misses} ({_share(wrong, misses)})"
-            )
-        for kind in dict.fromkeys(each.pair.kind for each in self.judged if not each.pair.same):
-            wrong, misses = self.hits(self.threshold, same=False, kind=kind)
-            lines.append(f"  {kind or 'given as different':18} {wrong:5} of {misses:5} hit ({_share(wrong, misses)})")
+    def show(self) -> None:
+        """Prints it for people: hits by threshold, wrong hits by kind of near miss, what the gates refused."""
+        rows = []
+        for name, threshold in ((f"at most {self.wrong_hits:.1%} wrong hits", self.threshold), ("cold start", START)):
+            right, wrong = self.hits(threshold, same=True), self.hits(threshold, same=False)
+            rows.append((name, f"{threshold:.2f}", *_counted(*right), *_counted(*wrong)))
+        head = ("", "threshold", "right hits", "of", "share", "wrong hits", "of", "share")
+        show(table(head, rows, 1))
+        kinds = dict.fromkeys(each.pair.kind for each in self.judged if not each.pair.same)
+        missed = [
+            (kind or "given as different", *_counted(*self.hits(self.threshold, same=False, kind=kind)))
+            for kind in kinds
+        ]
+        typer.echo()
+        show(table(("near miss", "wrong hits", "of", "share"), missed, 1))
         reasons: dict[str, int] = {}
         for each in self.judged:
             if each.pair.same and each.reason:
                 reasons[each.reason] = reasons.get(each.reason, 0) + 1
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda each: -each[1]))
-        lines.append(f"paraphrases that a gate refused: {refused or 'none'}")
-        lines.append(f"gates: {self.microseconds:.0f} us a pair")
-        return lines
+        typer.echo(f"\nparaphrases that a gate refused: {refused or 'none'}")
+        typer.echo(f"gates: {self.microseconds:.0f} us a pair")
 
     def chart(self) -> str:
         """Right and wrong hits by the threshold, as SVG."""
@@ -151,5 +153,5 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{_ratio(part, whole):.1%}"
+def _counted(part: int, whole: int) -> tuple[str, str, str]:
+    return f"{part}", f"{whole}", f"{_ratio(part, whole):.1%}"

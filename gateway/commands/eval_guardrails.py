@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import typer
 
 from contract.caller import Caller
 from contract.errors import GatehouseError
@@ -22,6 +23,7 @@ from contract.messages import ChatRequest, Message, Text
 from gateway.engine.resources import Resources
 from guardrails.assembly import chain
 from guardrails.checks import RequestMasker
+from observability.screen import show, table
 from router.health import HealthBook
 
 if TYPE_CHECKING:
@@ -72,20 +74,30 @@ class GuardrailReport(msgspec.Struct):
     characters: int = 0
     seconds: float = 0.0
 
-    def lines(self) -> Iterator[str]:
-        """As a text for people."""
-        for label, (flagged, count) in sorted(self.flagged.items()):
-            yield f"{label or 'unlabelled'}: {flagged} of {count} flagged or blocked ({flagged / max(1, count):.1%})"
-        total = KindScore()
-        for kind, score in sorted(self.kinds.items()):
-            wrong = score.given - score.found
-            yield f"{kind.lower()}: {score.found} of {score.truth} found, {wrong} wrong, F2 {score.f2:.3f}"
-            total = KindScore(total.truth + score.truth, total.found + score.found, total.given + score.given)
+    def show(self) -> None:
+        """Prints it for people: the labels, the kinds of personal data, and what holds of all texts."""
+        labels = [
+            (label or "unlabelled", f"{flagged}", f"{count}", f"{flagged / max(1, count):.1%}")
+            for label, (flagged, count) in sorted(self.flagged.items())
+        ]
+        show(table(("label", "flagged or blocked", "of", "share"), labels, 1))
         if self.kinds:
-            leaked = self.leaked_characters / max(1, self.personal_characters)
-            yield f"personal data together: F2 {total.f2:.3f}, {leaked:.2%} of its characters left lying"
-            yield f"false spans: {1000 * self.false_spans / max(1, self.characters):.2f} in 1,000 characters"
-        yield f"{1e6 * self.seconds / max(1, self.characters):.1f} ms a kilobyte"
+            typer.echo()
+            self._show_kinds()
+        typer.echo(f"\n{1e6 * self.seconds / max(1, self.characters):.1f} ms a kilobyte")
+
+    def _show_kinds(self) -> None:
+        scores = [(kind.lower(), score) for kind, score in sorted(self.kinds.items())]
+        counts = [(score.truth, score.found, score.given) for _, score in scores]
+        scores.append(("all", KindScore(*(sum(column) for column in zip(*counts, strict=True)))))
+        rows = [
+            (kind, f"{score.found}", f"{score.truth}", f"{score.given - score.found}", f"{score.f2:.3f}")
+            for kind, score in scores
+        ]
+        show(table(("personal data", "found", "of", "wrong", "F2"), rows, 1))
+        leaked = self.leaked_characters / max(1, self.personal_characters)
+        typer.echo(f"\n{leaked:.2%} of the characters of personal data were missed")
+        typer.echo(f"false spans: {1000 * self.false_spans / max(1, self.characters):.2f} in 1,000 characters")
 
 
 def read_cases(path: Path) -> list[GuardrailCase]:

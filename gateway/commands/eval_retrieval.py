@@ -18,11 +18,14 @@ import msgspec
 from gateway.commands.ingest import opened
 from gateway.engine.resources import Resources
 from observability.chart import bars, curves
+from observability.screen import table
 from rag.collection import Search
 from rag.rerank import SentenceReranker
 from router.health import HealthBook
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from config import Config
     from contract.messages import ChatRequest
     from contract.passages import Passage
@@ -37,7 +40,7 @@ WAYS: dict[str, Search] = {
 }
 DEPTH = 10
 WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
-_BAR = 40
+_BAR = 30
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -57,12 +60,6 @@ class Score(msgspec.Struct, frozen=True):
     p50_ms: float
     p95_ms: float
 
-    def line(self) -> str:
-        """For people, with a bar of the nDCG."""
-        full = round(_BAR * self.ndcg)
-        figures = f"recall@{DEPTH} {self.recall:.3f}  nDCG@{DEPTH} {self.ndcg:.3f}  MRR {self.mrr:.3f}"
-        return f"{self.way:10} {figures}  p50 {self.p50_ms:5.1f} ms  p95 {self.p95_ms:5.1f} ms  {'█' * full}"
-
 
 class Weights(msgspec.Struct, frozen=True):
     """The best weight of the words, its nDCG on questions that it was not chosen by, and that of every weight."""
@@ -79,6 +76,19 @@ class Weights(msgspec.Struct, frozen=True):
             f"chosen on one half of the questions and measured on the other: {self.unseen:.3f}",
             f"write into the source   search: {{words_weight: {self.best:.1f}}}",
         ]
+
+
+def scores_table(scores: Sequence[Score]) -> Table:
+    """For people, a row for each way of searching, with a bar of its nDCG."""
+    from rich.progress_bar import ProgressBar
+
+    head = ("search", f"recall@{DEPTH}", f"nDCG@{DEPTH}", "MRR", "p50 ms", "p95 ms", "")
+    rows = []
+    for each in scores:
+        shares = (f"{each.recall:.3f}", f"{each.ndcg:.3f}", f"{each.mrr:.3f}")
+        times = (f"{each.p50_ms:.1f}", f"{each.p95_ms:.1f}")
+        rows.append((each.way, *shares, *times, ProgressBar(1.0, each.ndcg, _BAR)))
+    return table(head, rows, 1)
 
 
 def charts(source: str, scores: Sequence[Score], weights: Weights | None) -> dict[str, str]:

@@ -28,8 +28,8 @@ _IDLE = {
         "no pipeline names this guardrail: it checks nothing",
         "name it under guard_input or guard_output of a pipeline",
     ),
-    "caches": ("no pipeline names this cache: it keeps nothing", "name it under recall of a pipeline"),
-    "routers": ("no pipeline names this router: it decides nothing", "name it under route of a pipeline"),
+    "caches": ("no pipeline names this cache: it keeps nothing", "name it under cache of a pipeline"),
+    "routers": ("no pipeline names this router: it decides nothing", "name it under router of a pipeline"),
 }
 
 
@@ -80,7 +80,7 @@ def _idle(config: Config, spots: Iterable[ConfigNode]) -> Iterator[Remark]:
 def _ways_round(config: Config) -> Iterator[Remark]:
     """Apps that may ask for every model, so also for the one behind a pipeline with guardrails."""
     guarded = {
-        model.pipeline: config.pipelines[model.pipeline].answer
+        model.pipeline: config.pipelines[model.pipeline].model
         for model in config.models.values()
         if model.pipeline
         and (config.pipelines[model.pipeline].guard_input or config.pipelines[model.pipeline].guard_output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from access.opening import open_ledger
 from contract.sources import Item
 from gateway.assembly.building import build
 from gateway.engine.resources import Resources
+from observability.screen import progress_bar
 from rag.assembly import documents_of, embedder_of, open_source, place_of
 from rag.documents.kinds import OTHERS, SUFFIXES, check_name
 from rag.documents.reading import load_file
@@ -21,13 +21,12 @@ from rag.ingest import IngestReport
 from router.health import HealthBook
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from config import Config
     from config.sources import DocumentSourceConfig
     from rag.ingest import Progress
     from rag.source import Source
-
-_BAR = 30
-_EVERY_S = 0.2
 
 
 async def ingest(config: Config, name: str, paths: Sequence[Path]) -> IngestReport:
@@ -104,23 +103,19 @@ def _load(path: Path, max_bytes: int) -> tuple[bytes, str]:
 
 
 class ProgressBar:
-    """One line on stderr that is written over, if somebody is there to see it."""
+    """How far an ingestion is, on stderr where that is a terminal."""
 
     def __init__(self) -> None:
-        self._told = 0.0
-        self._open = False
+        self._bar = progress_bar(sys.stderr)
+        self._tasks: dict[str, TaskID] = {}
 
     def tell(self, progress: Progress) -> None:
-        """Draws, a few times a second and at the end."""
-        now = time.monotonic()
-        if not sys.stderr.isatty() or (now - self._told < _EVERY_S and progress.done < progress.total):
-            return
-        self._told, self._open = now, True
-        full = round(_BAR * progress.done / max(1, progress.total))
-        sys.stderr.write(f"\r{'█' * full}{'░' * (_BAR - full)} {progress.line()}\x1b[K")
-        sys.stderr.flush()
+        """Draws, at most ten times a second."""
+        if progress.what not in self._tasks:
+            self._bar.start()
+            self._tasks[progress.what] = self._bar.add_task(progress.what, total=progress.total)
+        self._bar.update(self._tasks[progress.what], completed=progress.done, total=progress.total)
 
     def end(self) -> None:
-        """Leaves the line."""
-        if self._open:
-            sys.stderr.write("\n")
+        """Leaves the lines as they are."""
+        self._bar.stop()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from observability.screen import show, styled
+
 if TYPE_CHECKING:
     from config import Config
     from config.loading import SourcePositions
+    from config.problems import ConfigError
 
 DEFAULT_CONFIG = Path("gatehouse.yaml")
 
@@ -27,6 +29,12 @@ def fail(message: str, code: int = 2) -> NoReturn:
     """Ends the command: 1 is a failure, 2 wrong input."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def fail_config(error: ConfigError) -> NoReturn:
+    """Ends the command with every problem of a configuration."""
+    show(styled(error.pieces()), sys.stderr)
+    raise typer.Exit(2)
 
 
 def load_config(path: Path) -> Config:
@@ -50,9 +58,4 @@ def load_config_with_places(path: Path) -> tuple[Config, SourcePositions]:
     try:
         return load_with_places(path)
     except ConfigError as error:
-        fail(error.render(color=in_color()))
-
-
-def in_color() -> bool:
-    """Whether errors go to somebody who sees colours."""
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        fail_config(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from config.display import effective
 from config.findings import did_you_mean
@@ -12,8 +12,12 @@ from config.models import ModelConfig, TargetConfig
 from config.patience import limits_of
 from config.root import Config
 from config.routers import RouterConfig
-from config.units import write_duration
+from contract.units import write_duration
 from gateway.assembly.catalog import KINDS
+from observability.screen import printable
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
 
 LeftOut: TypeAlias = Mapping[str, Collection[str]]
 _ORDER = {
@@ -23,8 +27,9 @@ _ORDER = {
     "fastest": "the faster of two drawn at random first",
 }
 
-
-_POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "too_long")
+# The longest name of a phase.
+_PHASE = len("dispatch")
+_POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "on_context_overflow")
 
 
 def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda _: {}) -> dict[str, Any]:
@@ -45,14 +50,14 @@ def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda
             made["guard_input"] = guards
         if guards := _guards(config, pipeline.guard_output, "output"):
             made["guard_output"] = guards
-        if pipeline.recall is not None:
-            made["recall"] = {"cache": pipeline.recall, **shown["caches"][pipeline.recall]}
-        if pipeline.route is not None:
-            made["route"] = {"router": pipeline.route, **config.routers[pipeline.route].plan()}
+        if pipeline.cache is not None:
+            made["cache"] = {"cache": pipeline.cache, **shown["caches"][pipeline.cache]}
+        if pipeline.router is not None:
+            made["router"] = {"router": pipeline.router, **config.routers[pipeline.router].plan()}
         if pipeline.context is not None:
             context = shown["pipelines"][asked.pipeline]["context"]
             made["context"] = {**context, "from": {s: config.sources[s].where for s in pipeline.context.sources}}
-        name = pipeline.answer
+        name = pipeline.model
     answering = config.models[name]
     policies = shown["models"][name]
     made |= {"answered_by": name, "strategy": answering.strategy}
@@ -63,60 +68,75 @@ def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda
     return made
 
 
-def draw_plan(made: dict[str, Any]) -> str:
-    """The plan as a text tree."""
+def draw_plan(made: dict[str, Any]) -> Tree:
+    """The plan as a tree for a terminal."""
+    from rich.tree import Tree
+
     via = f", pipeline {made['pipeline']}" if "pipeline" in made else ""
     callers = (
         "anybody on this machine" if made["access"] == "open" else ", ".join(made["apps"]) or "no app may ask for it"
     )
-    lines = [f"{made['model']}{via}", f"├─ admit     {callers}"]
-    lines += [f"├─ guard     {_draw_guard(guard)}" for guard in made.get("guard_input", ())]
-    if "recall" in made:
-        lines.append(f"├─ recall    {_draw_recall(made['recall'])}")
-    if "route" in made:
-        lines.append(f"├─ route     {_draw_route(made['route'])}")
+    tree = Tree(f"{made['model']}{via}")
+    _branch(tree, "admit", callers)
+    for guard in made.get("guard_input", ()):
+        _branch(tree, "guard", _draw_guard(guard))
+    if "cache" in made:
+        _branch(tree, "cache", _draw_cache(made["cache"]))
+    if "router" in made:
+        _branch(tree, "router", _draw_router(made["router"]))
     if "context" in made:
         context = made["context"]
         folders = ", ".join(f"{name} ({path})" for name, path in context["from"].items())
-        lines.append(f"├─ context   {folders}: top {context['top']}, at most {context['budget']}")
-    retry = made["retry"]
-    lines += [
-        f"└─ dispatch  {made['answered_by']}, {_ORDER[made['strategy']]}",
-        f"   ├─ time      {_draw_limits(made['limits'])}",
-        f"   ├─ retry     {_retry(retry)}",
-        f"   ├─ fallback  {', '.join(_falls_back(made)) or 'never'}",
-        f"   ├─ breaker   opens after {made['breaker']['failures']} failures in {made['breaker']['window']} "
-        f"that are {made['breaker']['share']} of the calls, tried again within {made['breaker']['cooldown']}",
-    ]
+        most = f"at most {context['max_passages']} passages, {context['max_tokens']}"
+        _branch(tree, "context", f"{folders}: {most}")
+    _add_dispatch(tree, made)
+    for guard in made.get("guard_output", ()):
+        _branch(tree, "guard", _draw_guard(guard))
+    return tree
+
+
+def _add_dispatch(tree: Tree, made: dict[str, Any]) -> None:
+    dispatch = _branch(tree, "dispatch", f"{made['answered_by']}, {_ORDER[made['strategy']]}")
+    breaker = made["breaker"]
+    _branch(dispatch, "time", _draw_limits(made["limits"]))
+    _branch(dispatch, "retry", _retry(made["retry"]))
+    _branch(dispatch, "fallback", ", ".join(_falls_back(made)) or "never")
+    _branch(
+        dispatch,
+        "breaker",
+        f"opens after {breaker['failures']} failures in {breaker['window']} "
+        f"that are {breaker['share']} of the calls, tried again within {breaker['cooldown']}",
+    )
     if "hedge" in made:
-        lines.append(f"   ├─ hedge     a second call after {made['hedge']['after']}")
-    targets = made["targets"]
-    for number, target in enumerate(targets, 1):
-        branch = "└─" if number == len(targets) else "├─"
-        lines.append(f"   {branch} {number}  {_draw_target(target)}")
-    guards = made.get("guard_output", ())
-    if guards:
-        lines = [line.replace("└─ dispatch", "├─ dispatch", 1).replace("   ", "│  ", 1) if index > first else line
-                 for first in (next(i for i, each in enumerate(lines) if "dispatch" in each) - 1,)
-                 for index, line in enumerate(lines)]  # fmt: skip
-    for number, guard in enumerate(guards, 1):
-        lines.append(f"{'└─' if number == len(guards) else '├─'} guard     {_draw_guard(guard)}")
-    return "\n".join(lines) + "\n"
+        _branch(dispatch, "hedge", f"a second call after {made['hedge']['after']}")
+    for number, target in enumerate(made["targets"], 1):
+        _branch(dispatch, f"{number}", _draw_target(target))
 
 
-def _draw_route(route: dict[str, Any]) -> str:
-    struct = KINDS.struct("routers", route["kind"])
+def _branch(tree: Tree, phase: str, text: str) -> Tree:
+    """A row of two columns, so that a text that wraps on a terminal stays beside its phase."""
+    from rich.table import Table
+
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=_PHASE)
+    row.add_column(overflow="fold")
+    row.add_row(phase, printable(text))
+    return tree.add(row)
+
+
+def _draw_router(router: dict[str, Any]) -> str:
+    struct = KINDS.struct("routers", router["kind"])
     assert struct is not None
     assert issubclass(struct, RouterConfig)
-    return f"{route['router']}: {struct.draw(route)}"
+    return f"{router['router']}: {struct.draw(router)}"
 
 
-def _draw_recall(recall: dict[str, Any]) -> str:
-    tiers = ", ".join(each["kind"] for each in recall["tiers"])
-    semantic = recall.get("semantic")
-    meaning = f"; by meaning, at most {semantic['wrong_hits']} wrong" if semantic else ""
-    shadow = " (in the shadow)" if semantic and semantic["shadow"] else ""
-    return f"{recall['cache']}: {tiers}, for {recall['ttl']}, per {recall['per']}{meaning}{shadow}"
+def _draw_cache(cache: dict[str, Any]) -> str:
+    tiers = ", ".join(each["kind"] for each in cache["tiers"])
+    semantic = cache.get("semantic")
+    meaning = f"; semantic, at most {semantic['max_false_hit_rate']} false hits" if semantic else ""
+    shadow = " (shadow)" if semantic and semantic["shadow"] else ""
+    return f"{cache['cache']}: {tiers}, for {cache['ttl']}, per {cache['scope']}{meaning}{shadow}"
 
 
 def _guards(config: Config, names: tuple[str, ...], side: Side) -> list[dict[str, Any]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import msgspec
 import typer
 
-from access.ledger.aligned import aligned
 from config.kinds import KindEntry, Kinds
 from gateway import __version__
+from observability.screen import show, table
 
 _OURS = "gatehouse-platform"
 
@@ -42,16 +41,9 @@ def print_plugins(kinds: Kinds, *, as_json: bool) -> bool:
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False))
     else:
-        typer.echo(table(found), nl=False)
-    return not any(each.problem for each in found)
-
-
-def table(found: Sequence[Plugin]) -> str:
-    """Lines for people: a row for each kind, and under it why it can't be used."""
-    rows = [(each.seam, each.kind, each.place, f"{each.package} {each.version}".rstrip()) for each in found]
-    head, *lines = aligned([("adds to", "kind", "defined in", "package"), *rows]).splitlines()
-    shown = [head]
-    for each, line in zip(found, lines, strict=True):
-        shown.append(line)
-        shown += [f"  can't be used: {each.problem}"] if each.problem else []
-    return "\n".join(shown) + "\n"
+        rows = [(each.seam, each.kind, each.place, f"{each.package} {each.version}".rstrip()) for each in found]
+        show(table(("adds to", "kind", "defined in", "package"), rows))
+    broken = [each for each in found if each.problem]
+    for each in broken:
+        typer.echo(f"{each.seam} {each.kind} can't be used: {each.problem}", err=True)
+    return not broken

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import typer
 
 from contract.caller import Caller
 from contract.errors import Unavailable
@@ -18,6 +19,7 @@ from contract.messages import ChatRequest, Message, Text
 from gateway.engine.pipeline import about
 from gateway.engine.resources import Resources
 from observability.chart import curves
+from observability.screen import show, table
 from router.assembly import open_router
 from router.health import HealthBook
 from router.intents.decide import Router
@@ -56,8 +58,33 @@ def read_cases(path: Path) -> list[RouteCase]:
     return cases
 
 
-async def explain(config: Config, name: str, text: str, app: str) -> list[str]:
-    """What the router decides for a question, in lines for people. Raises `ValueError`."""
+class Measured(msgspec.Struct, frozen=True):
+    """What `measure` found: lines, mistakes as (intent, taken for, how often), and costs as of `_costs`.
+
+    `chart` is an SVG of cost against quality; empty where no case says what simple models get right.
+    """
+
+    lines: list[str]
+    mistakes: list[tuple[str, str, int]] = []
+    costs: list[tuple[float, float, float]] = []
+    chart: str = ""
+
+    def show(self) -> None:
+        """Prints it for people."""
+        for line in self.lines:
+            typer.echo(line)
+        if self.mistakes:
+            typer.echo()
+            rows = [(wanted, got, f"{count}") for wanted, got, count in self.mistakes]
+            show(table(("intent", "taken for", "times"), rows, 2))
+        if self.costs:
+            typer.echo()
+            shares = [(f"{limit:.2f}", f"{share:.0%}", f"{quality:.1%}") for limit, share, quality in self.costs]
+            show(table(("difficulty below", "to the simple model", "answered well"), shares, 0))
+
+
+async def explain(config: Config, name: str, text: str, app: str) -> None:
+    """Prints what the router decides for a question. Raises `ValueError`."""
     resources = Resources(HealthBook())
     router = await _opened(config, name, resources)
     try:
@@ -66,7 +93,12 @@ async def explain(config: Config, name: str, text: str, app: str) -> list[str]:
         request = _request(text)
         started = time.process_time()
         decision = router.rule(request, exchange) or await router.decide(request, exchange, _asks_nobody)
-        return [*_lines(decision), f"{1e6 * (time.process_time() - started):.0f} us, {router.status()}"]
+        microseconds = 1e6 * (time.process_time() - started)
+        for line in _lines(decision):
+            typer.echo(line)
+        if decision.candidates:
+            show(table(("intent", "likely"), [(name, f"{likely:.3f}") for name, likely in decision.candidates], 1))
+        typer.echo(f"{microseconds:.0f} us, {router.status()}")
     finally:
         await router.close()
         await resources.close()
@@ -83,36 +115,33 @@ def _lines(decision: Decision) -> list[str]:
         lines.append("goes on as the pipeline says")
     if decision.tools is not None:
         lines.append(f"offers the tools {', '.join(decision.tools) or 'none'}")
-    return [*lines, *(f"  {name:24} {likely:.3f}" for name, likely in decision.candidates)]
+    return lines
 
 
-async def measure(config: Config, name: str, path: Path) -> tuple[list[str], str]:
-    """Lines for people, and a chart of cost against quality, empty where no case says what simple models get right."""
+async def measure(config: Config, name: str, path: Path) -> Measured:
+    """How well the router tells intents apart, and what the simple model would cost in quality. Raises `ValueError`."""
     cases = read_cases(path)
-    lines: list[str] = []
+    measured = Measured([])
     resources = Resources(HealthBook())
     router = await _opened(config, name, resources)
     try:
         if any(each.intent for each in cases):
-            lines += await _intents(router, name, resources, [each for each in cases if each.intent])
+            measured = await _intents(router, name, resources, [each for each in cases if each.intent])
     finally:
         await router.close()
         await resources.close()
     known = [each for each in cases if each.simple_ok is not None]
     if not known:
-        return lines, ""
-    points = _costs(known)
-    lines += [
-        f"difficulty below {limit:.2f}: {share:.0%} of the questions go to the simple model, {quality:.1%} are right"
-        for limit, share, quality in points
-    ]
-    curve = [(share, quality) for _, share, quality in points]
-    return lines, curves(
+        return measured
+    costs = _costs(known)
+    curve = [(share, quality) for _, share, quality in costs]
+    chart = curves(
         f"Cost against quality of {name}", "share of the simple model", "share answered well", {"difficulty": curve}
     )
+    return msgspec.structs.replace(measured, costs=costs, chart=chart)
 
 
-async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[RouteCase]) -> list[str]:
+async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[RouteCase]) -> Measured:
     classifier = router.classifier if isinstance(router, Router) else None
     if classifier is None:
         raise ValueError(f"{name}: {router.status()}")
@@ -136,8 +165,7 @@ async def _intents(router: Routing, name: str, resources: Resources, cases: Sequ
         lines.append(f"at 95 % of these in scope kept: {caught / len(outside):.1%} of those out of scope caught")
     lines.append(f"a decision takes {microseconds:.0f} us after the embedding")
     mixed = Counter((case.intent, each[0][0][0]) for case, each in inside if each[0][0][0] != case.intent)
-    lines += [f"  {wanted} taken for {got}: {count}" for (wanted, got), count in mixed.most_common(_WORST)]
-    return lines
+    return Measured(lines, [(*pair, count) for pair, count in mixed.most_common(_WORST)])
 
 
 def _costs(cases: Sequence[RouteCase]) -> list[tuple[float, float, float]]:

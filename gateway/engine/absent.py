@@ -87,16 +87,16 @@ class NoRouting:
         return Decision()
 
 
-class NoRecall:
+class NoCache:
     """No cache: every request is a miss, and shares its call with no other. Implements `Recall` and `Miss`."""
 
     lacks_question = False
 
-    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoRecall:
+    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoCache:
         """See `Recall.lookup`."""
         return self
 
-    async def compare(self, question: str) -> NoRecall:
+    async def compare(self, question: str) -> NoCache:
         """See `Miss.compare`."""
         return self
 
@@ -147,6 +147,6 @@ class NoTools:
 _NO_NAMES: frozenset[str] = frozenset()
 NO_GUARDS = NoGuards()
 NO_ROUTING = NoRouting()
-NO_RECALL = NoRecall()
+NO_CACHE = NoCache()
 NO_CONTEXT = NoContext()
 NO_TOOLS = NoTools()

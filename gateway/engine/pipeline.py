@@ -31,10 +31,10 @@ from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from contract.guards import Guards
 from contract.held import check_whole
 from contract.messages import ChatRequest
-from contract.phases import Answer, Context, Decision, GatewayTools, Recall, Routing
+from contract.phases import Answer, Context, Decision, GatewayTools, ResponseCache, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
-from gateway.engine.absent import NO_CONTEXT, NO_GUARDS, NO_RECALL, NO_ROUTING, NO_TOOLS
+from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
 from router.dispatch import AS_IT_IS, Changes
@@ -88,14 +88,14 @@ class Route(msgspec.Struct, frozen=True):
     context: Context = NO_CONTEXT
     guards: Guards = NO_GUARDS
     tools: GatewayTools = NO_TOOLS
-    recall: Recall = NO_RECALL
+    cache: ResponseCache = NO_CACHE
     routing: Routing = NO_ROUTING
 
     @property
     def is_plain(self) -> bool:
         """Whether it has targets and nothing else."""
-        phases = (self.context, self.guards, self.tools, self.recall, self.routing)
-        return phases == (NO_CONTEXT, NO_GUARDS, NO_TOOLS, NO_RECALL, NO_ROUTING)
+        phases = (self.context, self.guards, self.tools, self.cache, self.routing)
+        return phases == (NO_CONTEXT, NO_GUARDS, NO_TOOLS, NO_CACHE, NO_ROUTING)
 
 
 class Pipeline:
@@ -147,7 +147,7 @@ class Pipeline:
             return Pump(guarded.answer, guarded.filters(), exchange)
         # Rules look at the request from outside, in microseconds: answers of different rules are not shared.
         rule_decision = _decide_by_rule(route, guarded.request, exchange)
-        found = await route.recall.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
+        found = await route.cache.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
         if not isinstance(found, Answer) and found.lacks_question:
             found = await found.compare(await route.context.standalone(guarded.request, exchange, calls))
 

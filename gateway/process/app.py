@@ -41,6 +41,8 @@ from gateway.surfaces.paths import Paths
 from gateway.surfaces.protocol import front_protocol
 from observability.logs import configure_logging
 from observability.recorder import Recorder, RecorderConfig
+from observability.screen import show, styled
+from observability.tracing import TracingConfig
 from router.health import HealthBook
 from router.policies import longest_timeouts
 
@@ -66,8 +68,8 @@ _LOCAL_ORIGINS = ("http://localhost", "http://localhost:*", "http://127.0.0.1", 
 
 def _origins(server: ServerConfig) -> Origins | None:
     """Whose web pages may call; None for nobody's."""
-    if server.origins is not None:
-        return Origins(server.origins) if server.origins else None
+    if server.cors_origins is not None:
+        return Origins(server.cors_origins) if server.cors_origins else None
     return Origins(_LOCAL_ORIGINS, cached=False) if is_loopback(split_listen(server.listen)[0]) else None
 
 
@@ -120,6 +122,19 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse(body, status, getattr(error, "headers", None))
 
 
+def _tracing(config: Config) -> TracingConfig:
+    observe = config.observe
+    return TracingConfig(
+        otlp=observe.otlp or "",
+        protocol=observe.protocol,
+        headers={name: value.reveal() for name, value in observe.headers.items()},
+        sample=observe.sample,
+        service_name=observe.service_name,
+        service_version=__version__,
+        egress=config.way_out,
+    )
+
+
 class Process:
     """One process: what it serves from, and how it starts, reloads and ends."""
 
@@ -135,15 +150,7 @@ class Process:
         resources = Resources(health)
         observe = config.observe
         recorder = Recorder(
-            RecorderConfig(
-                otlp=observe.otlp or "",
-                headers={name: value.reveal() for name, value in observe.headers.items()},
-                sample=observe.sample,
-                log=observe.log,
-                service_name=observe.service_name,
-                service_version=__version__,
-                egress=config.way_out,
-            ),
+            RecorderConfig(tracing=_tracing(config), log=observe.log),
             health.snapshot,
             quality=resources.quality,
             accounts=lambda: resources.accounts.state(),
@@ -160,9 +167,9 @@ class Process:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Builds the engine, serves, and takes everything down in reverse."""
-        self.runtime.recorder.start()
         stack = contextlib.AsyncExitStack()
         try:
+            self.runtime.recorder.start()
             self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
             self.runtime.install(await build(self._config, self.runtime.resources))
             await self.runtime.resources.accounts.seeded(SEED_WAIT_S)
@@ -203,13 +210,17 @@ class Process:
             app = FastAPI(openapi_url=None, redirect_slashes=False)
             app.mount("/admin", self.admin)
             app.add_exception_handler(HTTPException, _http_error)
-            server = AdminServer(app, self.admin_listen, self._config.server.proxies, self.bounds)
+            server = AdminServer(app, self.admin_listen, self._config.server.trusted_proxies, self.bounds)
             await server.start()
             stack.push_async_callback(server.close)
 
     def _note_config(self) -> None:
         """Once, however many workers load it."""
         if self._worker is None or self._worker.number == 1:
+            for use in self._config.old_names:
+                structlog.get_logger().warning(
+                    "the configuration uses an old name", line=use.line, old=use.old, new=use.new
+                )
             self.runtime.resources.accounts.note("config.load", self._config.digest)
 
     def _note_targets(self) -> None:
@@ -264,7 +275,7 @@ class Process:
                 config = await asyncio.to_thread(load, self._path, listen=self._listen, files=files)
                 engine = await build(config, self.runtime.resources)
             except ConfigError as error:
-                problems = error.render(color=False)
+                problems = error.render()
                 log.error("reload refused, the old config serves on", problems=problems, changed=changed)
                 return False
             except Exception as error:
@@ -315,12 +326,12 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     try:
         config = load(config_path, listen=listen)
     except ConfigError as error:
-        sys.stderr.write(error.render(color=sys.stderr.isatty()) + "\n")
+        show(styled(error.pieces()), sys.stderr)
         return 2
     configure_logging(config.observe.log)
     settings = config.server
     worker = this_worker()
-    drain_s = settings.drain + (settings.notice or 0.0)
+    drain_s = settings.drain + (settings.shutdown_delay or 0.0)
     log = structlog.get_logger()
     if worker is None:
         log.info("starting", listen=settings.listen, config=config.digest, version=__version__)
@@ -367,12 +378,12 @@ def make_server(config: Config, path: Path | None, listen: str | None = None, wo
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(config.server.proxies),
-            forwarded_allow_ips=list(config.server.proxies),
+            proxy_headers=bool(config.server.trusted_proxies),
+            forwarded_allow_ips=list(config.server.trusted_proxies),
             timeout_graceful_shutdown=max(1, round(config.server.drain)),
             backlog=4096,
         )
     )
     server.runtime = process.runtime
-    server.notice_s = config.server.notice or 0.0
+    server.notice_s = config.server.shutdown_delay or 0.0
     return server

@@ -37,7 +37,7 @@ HIGHEST_GAUGES = frozenset(
         b"gatehouse_build_info",
         # 1 for each state that any worker's breaker is in, so two states of a target can be 1.
         b"gatehouse_breaker_state",
-        b"gatehouse_keys_unconfirmed_seconds",
+        b"gatehouse_key_cache_age_seconds",
         # Of a folder that workers share.
         b"gatehouse_ledger_undecodable_lines",
         # That of the worker that was started last.

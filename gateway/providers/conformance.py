@@ -104,7 +104,7 @@ class ProviderConformance:
 
         async def build() -> Endpoint:
             parts = _Parts(self.dialect)
-            more = {"max_connections": 7, "max_answer": "1MB", "unsupported_params": "refuse", "connect": "2s"}
+            more = {"max_connections": 7, "max_response": "1MB", "unsupported_params": "refuse", "connect": "2s"}
             await self.made(more).build("here", parts)
             return parts.endpoints[0]
 

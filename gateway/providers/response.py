@@ -232,7 +232,7 @@ class Response:
         raise ValueError("answer too large")
 
     def _too_large(self) -> MalformedReply:
-        return MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_answer)")
+        return MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_response)")
 
     def begin(self, status: int) -> None:
         """Status and headers are complete. Raises `ValueError` if they announce more than there may be."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 from pydantic import Field, model_validator
@@ -40,6 +41,8 @@ def _or_faults(_: dict[str, Any]) -> dict[str, Any]:
 class SimulatedConfig(ProviderBase):
     """The scriptable upstream that acts out faults."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"max_answer": "max_response"}
+
     free = True
 
     kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
@@ -56,7 +59,7 @@ class SimulatedConfig(ProviderBase):
     base_url: HttpUrl | None = Field(
         default=None, description="A simulator that runs already; without it one is started."
     )
-    max_answer: MaxAnswer = MAX_ANSWER_BYTES
+    max_response: MaxAnswer = MAX_ANSWER_BYTES
     limits: LimitsConfig | None = Field(
         default=None, description="How much is asked of it at most; beyond that the next target is tried."
     )
@@ -78,6 +81,6 @@ class SimulatedConfig(ProviderBase):
             parts.owns(simulator.close)
         dialect = parts.dialect(self.dialect)
         endpoint = msgspec.structs.replace(
-            dialect.usual_endpoint(base_url), max_answer=self.max_answer, proxy=parts.egress.proxy_for(base_url)
+            dialect.usual_endpoint(base_url), max_answer=self.max_response, proxy=parts.egress.proxy_for(base_url)
         )
         return parts.remote(name, dialect, endpoint, ("simulated",))

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from config.units import parse_duration
 from contract.errors import InvalidRequest, Unavailable, UnknownPath, WrongMethod
+from contract.units import parse_duration
 from gateway.surfaces.request import Whole, run_request
 from gateway.surfaces.surface import PathPattern, Surface
 

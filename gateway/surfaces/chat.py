@@ -187,7 +187,7 @@ class ChatSurface:
         if not isinstance(error, GatehouseError):
             error = InternalFault("Something went wrong in the gateway")
         note_error(exchange, error, 200)
-        exchange.outcome = "cut"
+        exchange.outcome = "interrupted"
         return writer.fail(error, exchange.id)
 
 

@@ -50,16 +50,16 @@ MOST_OF_ADMIN = 64
 
 def bounds_of(server: ServerConfig, files: int) -> Bounds:
     """`files` is how many the process may have open."""
-    most = max(1, min(server.connections, (files - FILES_OF_OURS) // 2))
+    most = max(1, min(server.max_connections, (files - FILES_OF_OURS) // 2))
     return Bounds(
-        head_s=server.head_timeout,
+        head_s=server.header_timeout,
         body_s=server.body_timeout,
         write_s=server.write_timeout,
         idle_s=server.idle_timeout,
-        slowest=server.slowest,
+        slowest=server.min_rate,
         most=most,
-        most_per_address=min(most, server.connections_per_address or max(1, most // 2)),
-        proxies=tuple([ip_network(each) for each in server.proxies]),
+        most_per_address=min(most, server.max_connections_per_address or max(1, most // 2)),
+        proxies=tuple([ip_network(each) for each in server.trusted_proxies]),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.surfaces.request import written_dollars
+from contract.units import write_amount
 
 if TYPE_CHECKING:
     from access.ledger.prices import Prices
@@ -42,5 +42,5 @@ class CostedReply:
         if delta.usage is None:
             return delta
         cost = self._prices.cost_so_far(self._exchange)
-        told = "" if cost is None else written_dollars(cost)
+        told = "" if cost is None else write_amount(cost)
         return msgspec.structs.replace(delta, usage=msgspec.structs.replace(delta.usage, cost=told))

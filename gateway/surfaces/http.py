@@ -186,7 +186,7 @@ class HttpCall:
             while message.get("more_body"):
                 message = await self._receive()
                 if self._connection is not None and self._connection.late:
-                    raise BodyTooSlow("The body comes too slowly (server.body_timeout, server.slowest)")
+                    raise BodyTooSlow("The body comes too slowly (server.body_timeout, server.min_rate)")
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limit:

@@ -1,4 +1,4 @@
-"""CORS: which web pages may call from a browser (`server.origins`).
+"""CORS: which web pages may call from a browser (`server.cors_origins`).
 
 Keys travel in headers that a page sets itself, never in cookies: so credentials in CORS's own sense stay off, and what
 decides who may do what is the key, as ever.
@@ -19,9 +19,9 @@ METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 MAX_AGE = b"7200"
 _EXPOSED = (
     b"x-request-id, request-id, retry-after, x-should-retry, x-gatehouse-attempts, x-gatehouse-cache, "
-    b"x-gatehouse-cache-entry, x-gatehouse-cache-similarity, x-gatehouse-cache-why, x-gatehouse-cost-usd, "
-    b"x-gatehouse-estimated, x-gatehouse-losses, x-gatehouse-model, x-gatehouse-overhead-ms, x-gatehouse-route, "
-    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-gatehouse-cache-entry, x-gatehouse-cache-similarity, x-gatehouse-cache-reason, x-gatehouse-cost-usd, "
+    b"x-gatehouse-estimated, x-gatehouse-dropped-params, x-gatehouse-target, x-gatehouse-overhead-ms, "
+    b"x-gatehouse-route, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, age"
 )
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*\Z")
@@ -29,7 +29,7 @@ _MOST_NAMES = 4096
 
 
 class Origins:
-    """Those that `server.origins` lists, or those of this machine."""
+    """Those that `server.cors_origins` lists, or those of this machine."""
 
     def __init__(self, listed: Sequence[str], *, cached: bool = True) -> None:
         """As the config has them: `*`, `null`, `https://app.example.com`, `https://*.example.com`, `http://host:*`.

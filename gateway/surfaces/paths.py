@@ -131,7 +131,9 @@ class Paths:
         origin = call.headers.get(b"origin")
         if origin is not None and b"access-control-request-method" in call.headers:
             if self._origins is None or not self._origins.allows(origin):
-                error = NotAllowed("Pages of this origin may not call from a browser: server.origins does not list it")
+                error = NotAllowed(
+                    "Pages of this origin may not call from a browser: server.cors_origins does not list it"
+                )
                 await self._refuse(path, error)(call)
                 return
             await call.begin(204, self._origins.preflight_headers(call.headers))

@@ -13,11 +13,11 @@ import structlog
 from access.ledger.prices import settle_request
 from contract.errors import ContentRefused, GatehouseError, InternalFault, RequestError, Unavailable
 from contract.exchange import Exchange
+from contract.units import write_amount
 from contract.unsettled import Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from decimal import Decimal
 
     from contract.exchange import CacheNote
     from contract.messages import DroppedParam
@@ -124,7 +124,7 @@ def note_departure(exchange: Exchange, why: str = "") -> None:
     exchange.cancelled = True
     exchange.outcome = "cancelled"
     if why:
-        exchange.outcome, exchange.error, exchange.error_message = "cut", "slow_reader", why
+        exchange.outcome, exchange.error, exchange.error_message = "interrupted", "slow_reader", why
 
 
 def reply_headers(exchange: Exchange, content_type: str) -> Headers:
@@ -139,18 +139,18 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         (b"x-gatehouse-overhead-ms", b"%.2f" % (exchange.overhead_s(time.perf_counter()) * 1000)),
     ]
     if exchange.target:
-        headers.append((b"x-gatehouse-model", exchange.target.encode("utf-8")))
+        headers.append((b"x-gatehouse-target", exchange.target.encode("utf-8")))
     if exchange.route:
         headers.append((b"x-gatehouse-route", exchange.route.encode("utf-8")))
     if exchange.cache is not None:
         headers += _cache_headers(exchange.cache)
     for attempt in exchange.attempts:
         if attempt.losses and attempt.chosen:
-            headers.append((b"x-gatehouse-losses", _written_losses(attempt.losses)))
+            headers.append((b"x-gatehouse-dropped-params", _written_losses(attempt.losses)))
     for kind, allowance in exchange.allowances.items():
         headers += _limit_headers(kind.encode("latin-1"), allowance)
     if exchange.cost is not None:
-        headers.append((b"x-gatehouse-cost-usd", written_dollars(exchange.cost).encode("latin-1")))
+        headers.append((b"x-gatehouse-cost-usd", write_amount(exchange.cost).encode("latin-1")))
     return headers
 
 
@@ -168,11 +168,6 @@ def _limit_headers(kind: bytes, allowance: Allowance) -> Headers:
     ]
 
 
-def written_dollars(cost: Decimal) -> str:
-    """Plain digits, without an exponent and without needless zeros."""
-    return f"{cost.normalize():f}"
-
-
 def _cache_headers(note: CacheNote) -> Headers:
     headers: Headers = []
     if note.entry:
@@ -181,7 +176,7 @@ def _cache_headers(note: CacheNote) -> Headers:
     if note.similarity:
         headers.append((b"x-gatehouse-cache-similarity", b"%.4f" % note.similarity))
     if note.why:
-        headers.append((b"x-gatehouse-cache-why", note.why.encode("latin-1")))
+        headers.append((b"x-gatehouse-cache-reason", note.why.encode("latin-1")))
     return headers
 
 

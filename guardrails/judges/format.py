@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 class FormatConfig(AnswerGuardrail):
     """The answer must have a format: JSON (with a schema), YAML, SQL, Python, one of several choices, or a pattern."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"must_be": "format"}
+
     kind: Literal["format"] = Field(description="The answer's format.")
-    must_be: Literal["json", "yaml", "sql", "python", "choice", "pattern"] = Field(description="The required format.")
+    format: Literal["json", "yaml", "sql", "python", "choice", "pattern"] = Field(description="The required format.")
     schema_: dict[str, Any] | None = Field(
         default=None, alias="schema", description="A JSON schema, for json and yaml."
     )
@@ -45,15 +47,15 @@ class FormatConfig(AnswerGuardrail):
     @model_validator(mode="after")
     def _has_needed_options(self) -> FormatConfig:
         for required, key in (("choice", "choices"), ("pattern", "pattern")):
-            if self.must_be == required and not getattr(self, key):
-                raise wrong(f"{key} is missing", f"must_be: {required} needs it")
+            if self.format == required and not getattr(self, key):
+                raise wrong(f"{key} is missing", f"format: {required} needs it")
         return self
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         """The parsers of JSON schemas and SQL."""
-        if values.get("schema") is not None or values.get("must_be") == "sql":
-            yield ("must_be",), "formats"
+        if values.get("schema") is not None or values.get("format") == "sql":
+            yield ("format",), "formats"
 
     def judge_of(self, parts: GuardrailParts) -> FormatJudge:
         """See `AnswerGuardrail.judge_of`."""
@@ -67,7 +69,7 @@ class FormatConfig(AnswerGuardrail):
             "choice": lambda: formats.ChoiceFormat(self.choices),
             "pattern": lambda: formats.PatternFormat(self.pattern),
         }
-        return FormatJudge(factories[self.must_be](), parts.pools.formats)
+        return FormatJudge(factories[self.format](), parts.pools.formats)
 
 
 class FormatJudge:

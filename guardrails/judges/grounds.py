@@ -120,7 +120,7 @@ class GroundedConfig(AnswerGuardrail):
     threshold: Number = Field(
         default=0.5, ge=0, le=1, description="The minimum probability that a statement is supported."
     )
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
     def judge_of(self, parts: GuardrailParts) -> GroundedJudge:

@@ -128,12 +128,10 @@ class AnswerGuardrail(Guardrail):
     """The base class of guardrails for complete answers: a kind declares its options and builds its judge."""
 
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
-    steps: ClassVar[frozenset[str]] = frozenset(
-        {"flag", "repair", "retry", "parallel", "model", "block", "say", "human"}
-    )
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "repair", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("repair", "retry 1", "block"),
-        description="What to try, in order: repair, retry N (with the reason), parallel N, model NAME, say TEXT, "
+        description="What to try, in order: repair, retry N (with the reason), race N, model NAME, say TEXT, "
         "human, block; flag lets it pass.",
     )
 
@@ -174,7 +172,7 @@ class AnswerGuard:
             if name == "repair":
                 if (repaired := _repaired(held, judgements)) is not None:
                     return repaired
-            elif name in ("retry", "parallel", "model"):
+            elif name in ("retry", "race", "model"):
                 better = await self._ask_again(name, argument, request, judgements, exchange, again)
                 if better is not None:
                     await reply.close()
@@ -219,9 +217,9 @@ class AnswerGuard:
         exchange: Exchange,
         again: AskAgain,
     ) -> HeldAnswer | None:
-        """Returns a new answer that passes, or None. `retry` makes up to N calls in sequence, `parallel` N at once."""
+        """Returns a new answer that passes, or None. `retry` makes up to N calls in sequence, `race` N at once."""
         new_request = _with_reason(request, _problem(judgements))
-        if name == "parallel":
+        if name == "race":
             return await self._first_good(await self._all(new_request, int(argument), exchange, again))
         for _ in range(int(argument) if name == "retry" else 1):
             reply = await again(new_request, argument if name == "model" else "")

@@ -41,7 +41,7 @@ class ConsistentConfig(AnswerGuardrail):
         default=0.5, ge=0, le=1, description="The minimum probability that a statement is supported."
     )
     timeout: Duration = Field(default=30.0, description="How long it may take.")
-    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "parallel", "model", "block", "say", "human"})
+    steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(default=("flag",), description="What to try, in order.")
 
     def judge_of(self, parts: GuardrailParts) -> SamplesJudge:

@@ -71,6 +71,8 @@ class PersonalPattern(msgspec.Struct, frozen=True):
 _MOST_CUTS = 6
 # So many characters before a match are looked at.
 _BEFORE = 60
+_EXTENSION = re.compile(r"(?:x|ext).*")
+_LEAST_BEHIND_00 = 10
 _SEPARATORS = re.compile(r"[\s.\-/()]")
 _DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
 _DIGITS6 = re.compile(r"\d(?:[\s.\-/]?[A-Za-z]?\d){5}")
@@ -82,9 +84,12 @@ _E = r"(?![A-Za-z0-9])"
 _ABBREVIATED = r"(?:(?<=\bno)|(?<=nr)|(?<=n°)|(?<=\bnum)|(?<=\bgeb)|(?<=d\.o\.b))"
 
 
-def _words(words: str) -> re.Pattern[str]:
+_PHONE_ABBREVIATED = r"(?:(?<=\btel)|(?<=\btél)|(?<=\btlf)|(?<=\btelf)|(?<=\btfno)|(?<=\bmob)|(?<=\bph)|(?<=\b\u0442\u0435\u043b))"  # the last: тел
+
+
+def _words(words: str, abbreviated: str = _ABBREVIATED) -> re.Pattern[str]:
     # A full stop ends the sentence that the words stand in, unless it belongs to "no.", "nr." and the like.
-    return re.compile(rf"(?i)(?:{words})(?:[^.;]|{_ABBREVIATED}\.){{0,40}}$")
+    return re.compile(rf"(?i)(?:{words})(?:[^.;]|{abbreviated}\.){{0,40}}$")
 
 
 def _is_card(digits: str) -> bool:
@@ -94,6 +99,12 @@ def _is_card(digits: str) -> bool:
 def _is_phone(digits: str) -> bool:
     count = len(digits.lstrip("+"))
     return 7 <= count <= 15 and len(set(digits)) > 2
+
+
+def _is_international(text: str) -> bool:
+    # `001/2024` is the number of an invoice: behind 00 stand a country and a number in it.
+    digits = _EXTENSION.sub("", text)
+    return _is_phone(digits) and (digits.startswith("+") or len(digits) >= _LEAST_BEHIND_00)
 
 
 def _is_v6(text: str) -> bool:
@@ -110,10 +121,11 @@ def _is_v6(text: str) -> bool:
 
 
 _PHONE_WORDS = _words(
-    r"\b(?:phone|call|answering|registered|desk|office|home|work|tel|telephone|mobile|cell|fax|whatsapp|sms|text|dial|ring|reach|contact|number is|telefon|handy|"
+    r"\b(?:phone|ph|call|answering|registered|desk|office|home|work|tel|telephone|mobile|cell|fax|whatsapp|sms|text|dial|ring|reach|contact|number is|telefon|telf|tfno|tél|handy|"
     r"mobil|anruf|rufen|téléphone|portable|appele[zr]|teléfono|móvil|llam[ea]|telefono|cellulare|chiam\w+|telefoon|"
     r"bel|messages? (?:to|from)|тел(?:ефон\w{0,2})?|моб(?:ильный)?|звоните|tlf|puh|numer telefonu)\b"
-    r"|电话|電話|手机|手機|携帯|ケータイ|전화|휴대폰|핸드폰|연락처|โทร|هاتف|جوال|טלפון"
+    r"|电话|電話|手机|手機|携帯|ケータイ|전화|휴대폰|핸드폰|연락처|โทร|هاتف|جوال|טלפון",
+    rf"(?:{_ABBREVIATED}|{_PHONE_ABBREVIATED})",
 )
 _BIRTH = _words(
     r"\b(?:born|birth(?:day|date)?|d\.?o\.?b|date of birth|geboren|geburt\w*|geb|né|née|naissance|nacid[oa]|nacimiento|"
@@ -320,11 +332,12 @@ PATTERNS: tuple[PersonalPattern, ...] = (
     PersonalPattern(
         "PHONE",
         re.compile(
-            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[.\-/]\s?|\s)?\(?\d{1,5}\)?){1,6}"
+            # A full stop with a space behind it ends a sentence.
+            r"(?<![A-Za-z0-9_+.])(?:\+|00)[1-9]\d{0,2}(?:(?:\s?[\-/]\s?|\.|\s)?(?:\(\d{1,5}\)|\d{1,5})){1,6}"
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,]\d)"
         ),
         _DIGITS8,
-        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
+        _is_international,
     ),
     PersonalPattern(
         "PHONE",
@@ -334,18 +347,18 @@ PATTERNS: tuple[PersonalPattern, ...] = (
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,/:-]\d)"
         ),
         _DIGITS8,
-        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)),
+        lambda text: _is_phone(_EXTENSION.sub("", text)),
         None,
         0.85,
     ),
     PersonalPattern(
         "PHONE",
         re.compile(
-            r"(?<![A-Za-z0-9_+./-])(?<!\d:)(?!(?:19|20)\d\d-\d\d-\d\d(?!\d))\(?\d{2,5}\)?(?:[\s.\-/]?\d{2,5}){0,4}"
+            r"(?<![A-Za-z0-9_+./-])(?<!\d:)(?!(?:19|20)\d\d-\d\d-\d\d(?!\d))(?:\(\d{2,5}\)|\d{2,5})(?:[\s.\-/]?\d{2,5}){0,4}"
             r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![A-Za-z0-9_]|[.,/:]\d)"
         ),
         re.compile(r"\d(?:[\s.\-/()]{0,3}\d){6}"),
-        lambda text: _is_phone(re.sub(r"(?:x|ext).*", "", text)) and len(text) >= 7,
+        lambda text: _is_phone(_EXTENSION.sub("", text)) and len(text) >= 7,
         _PHONE_WORDS,
         0.85,
     ),

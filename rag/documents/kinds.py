@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import PurePosixPath
 
+from contract.units import write_size
 from rag.documents.pieces import UnreadableFile
 
 MAX_UNPACKED = 256 * 1024 * 1024
@@ -157,7 +158,7 @@ def _check_unpacked(archive: zipfile.ZipFile) -> None:
     if len(entries) > MAX_ENTRIES:
         raise UnreadableFile(f"it is an archive of more than {MAX_ENTRIES:,} files")
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
-        raise UnreadableFile(f"it would be larger than {MAX_UNPACKED // 1024 // 1024} MB unpacked")
+        raise UnreadableFile(f"it would be larger than {write_size(MAX_UNPACKED)} unpacked")
 
 
 def _old_office(data: bytes) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from contract.units import write_duration
 from contract.work import WorkPool
 from rag.chunkers import Chunking
 from rag.documents.chunking import ChunkedDocument
@@ -166,7 +167,9 @@ class Readers:
             answer = process.read(job)
         except TimeoutError:
             self._release(process, reusable=False)
-            return WorkerAnswer(error=f"reading it takes longer than {job.limits.timeout_s:g} s (read.timeout)")
+            return WorkerAnswer(
+                error=f"reading it takes longer than {write_duration(job.limits.timeout_s)} (read.timeout)"
+            )
         except _Ended:
             code = self._release(process, reusable=False)
             if reused and not self._closed and code != -signal.SIGXCPU:
@@ -231,7 +234,7 @@ class Reader(msgspec.Struct, frozen=True):
 
 def _why(code: int, limits: Limits) -> str:
     if code == -signal.SIGXCPU:
-        return f"reading it takes longer than {limits.timeout_s:g} s of CPU time (read.timeout)"
+        return f"reading it takes longer than {write_duration(limits.timeout_s)} of CPU time (read.timeout)"
     if code == -signal.SIGKILL:
         return f"{too_large(limits)}, or the machine has run out of memory"
     return f"reading it crashes the parser process ({'signal' if code < 0 else 'exit code'} {abs(code)})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from contract.units import write_size
 from rag.alphabets import control_share
 from rag.chunk import Block, markdown_blocks, plain_blocks
 from rag.documents.kinds import EXCEL, HTML, MARKDOWN, SUFFIXES, TABLES, WORD, kind_of, suffix_of
@@ -73,7 +74,7 @@ def load_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 def too_long(max_bytes: int) -> UnreadableFile:
     """The error for a document of more than `max_bytes`."""
-    return UnreadableFile(f"it is larger than {max_bytes // 1024 // 1024} MB (read.size)")
+    return UnreadableFile(f"it is larger than {write_size(max_bytes)} (read.size)")
 
 
 def _read(suffix: str, data: bytes, media_type: str) -> ReadDocument:

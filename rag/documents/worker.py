@@ -15,6 +15,7 @@ from typing import IO
 
 import msgspec
 
+from contract.units import write_size
 from rag.chunkers import Chunking
 from rag.documents.chunking import MAX_CHUNKS, ChunkedDocument, cut_document
 from rag.documents.reading import MAX_BYTES, UnreadableFile
@@ -71,7 +72,7 @@ def answer(job: ReadJob) -> WorkerAnswer:
 
 def too_large(limits: Limits) -> str:
     """The error text for a document that needs too much memory."""
-    return f"reading it takes more than {limits.memory_bytes // MB} MB of memory (read.memory)"
+    return f"reading it takes more than {write_size(limits.memory_bytes)} of memory (read.memory)"
 
 
 def _limit(limits: Limits) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from contract.units import write_duration
 from rag.tables.child import ChildAnswer, ChildRequest, read_frame, write_frame
 from rag.tables.columns import Allowed, Dialect, SqlRefused
 from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, collect_rows, with_samples
@@ -156,7 +157,7 @@ class SqliteFile:
             cursor.close()
         except sqlite3.Error as error:
             late = time.monotonic() > until
-            raise QueryFailed(f"it took longer than {timeout_s:g} s" if late else str(error)) from None
+            raise QueryFailed(f"it took longer than {write_duration(timeout_s)}" if late else str(error)) from None
         finally:
             self._connection.set_progress_handler(None, 0)
             self._connection.set_authorizer(None)
@@ -245,8 +246,8 @@ class LoadedFiles:
         except duckdb.OutOfMemoryException:
             return ChildAnswer(spent=True)
         except duckdb.Error as error:
-            message = f"it took longer than {timeout_s:g} s" if late.is_set() else str(error).splitlines()[0]
-            raise QueryFailed(message) from None
+            too_late = f"it took longer than {write_duration(timeout_s)}"
+            raise QueryFailed(too_late if late.is_set() else str(error).splitlines()[0]) from None
         finally:
             timer.cancel()
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from contract.units import write_duration
 from contract.work import WorkPool
 from rag.tables.columns import Dialect
 from rag.tables.rows import MAX_BYTES, SAMPLES, Column, EngineRefused, QueryFailed, Rows, collect_rows, with_samples
@@ -117,10 +118,10 @@ class MysqlEngine:
                 self._check_cost(cursor, sql)
                 return self._rows(connection, sql, max_rows)
         except TimeoutError:
-            raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
+            raise QueryFailed(f"it took longer than {write_duration(timeout_s)}") from None
         except pymysql.MySQLError as error:
             late = bool(error.args) and (error.args[0] in _TOO_LATE or "timed out" in _message(error))
-            raise QueryFailed(f"it took longer than {timeout_s:g} s" if late else _message(error)) from None
+            raise QueryFailed(f"it took longer than {write_duration(timeout_s)}" if late else _message(error)) from None
         except OSError as error:
             raise QueryFailed(f"the database is unavailable ({type(error).__name__})") from None
 

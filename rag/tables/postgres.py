@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+from contract.units import write_duration
 from rag.tables.columns import Dialect
 from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, collect_rows, with_samples
 from rag.tables.selection import select_tables
@@ -106,9 +107,9 @@ class PostgresEngine:
                 await self._check_cost(connection, sql)
                 return await self._rows(connection, sql, max_rows)
         except TimeoutError:
-            raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
+            raise QueryFailed(f"it took longer than {write_duration(timeout_s)}") from None
         except asyncpg.QueryCanceledError:
-            raise QueryFailed(f"it took longer than {timeout_s:g} s") from None
+            raise QueryFailed(f"it took longer than {write_duration(timeout_s)}") from None
         except asyncpg.PostgresError as error:
             raise QueryFailed(str(error).splitlines()[0]) from None
         except (OSError, asyncpg.InterfaceError) as error:

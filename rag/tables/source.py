@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from contract.messages import ChatRequest, Message, Text
 from contract.passages import Passage
 from contract.terms import terms
+from contract.units import write_duration
 from contract.work import caller_of
 from rag.recent import Recent
 from rag.tables.columns import Allowed, SqlRefused
@@ -158,7 +159,7 @@ class TableSource:
             async with asyncio.timeout(self._timeout_s + LATEST_S):
                 return await self._engine.run(proven, self._timeout_s, self._max_rows, caller_of(exchange))
         except TimeoutError:
-            raise QueryFailed(f"it took longer than {self._timeout_s:g} s") from None
+            raise QueryFailed(f"it took longer than {write_duration(self._timeout_s)}") from None
 
     def _select(self, question: str) -> dict[str, list[Column]]:
         """The tables that share the most words with the question, if there are many."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
@@ -135,11 +135,12 @@ class IntentsConfig(RouterConfig):
     """Rules first, then intents, then cost."""
 
     needs = (("rules",), ("intents",), ("cost",))
+    renamed: ClassVar[Mapping[str, str]] = {"unsure_below": "min_confidence"}
 
     kind: Literal["intents"] = Field(default="intents", description="How it decides.")
     rules: tuple[RuleConfig, ...] = Field(default=(), description="Looked at in their order.")
     intents: dict[Name, IntentConfig] = Field(default={}, description="Learned from their examples at the start.")
-    unsure_below: Percentage = Field(
+    min_confidence: Percentage = Field(
         default=0.5, description="Less likely intents don't decide: `second_opinion` or `unsure` do."
     )
     second_opinion: ModelRef | None = Field(
@@ -180,7 +181,7 @@ class IntentsConfig(RouterConfig):
         policy = RoutingPolicy(
             rules=tuple(each.rule() for each in self.rules),
             intents={intent: Intent(each.examples, _then(each.then)) for intent, each in self.intents.items()},
-            unsure_below=self.unsure_below,
+            min_confidence=self.min_confidence,
             second_opinion=self.second_opinion or "",
             unsure=_then(self.unsure),
             out_of_scope=_then(self.out_of_scope),

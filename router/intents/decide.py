@@ -16,6 +16,7 @@ from contract.answering import collect_text, question_to
 from contract.errors import GatehouseError
 from contract.messages import ChatRequest
 from contract.phases import Decision
+from contract.units import write_duration
 from contract.work import WorkPool
 from router.intents.classifier import IntentClassifier, train
 from router.intents.difficulty import ShareLimit, difficulty
@@ -56,7 +57,7 @@ class RoutingPolicy(msgspec.Struct, frozen=True):
 
     rules: tuple[RoutingRule, ...] = ()
     intents: dict[str, Intent] = {}
-    unsure_below: float = 0.5
+    min_confidence: float = 0.5
     second_opinion: str = ""
     unsure: Decision | None = None
     out_of_scope: Decision | None = None
@@ -141,7 +142,8 @@ class Router:
             self._status = f"intents can't be learned: {type(error).__name__}: {error}"
             structlog.get_logger().error("intents can't be learned", router=self.name, error=str(error))
             return
-        self._status = f"{len(intents)} intents from {len(texts)} examples, in {time.perf_counter() - started:.1f} s"
+        took = write_duration(round(time.perf_counter() - started, 2))
+        self._status = f"{len(intents)} intents from {len(texts)} examples, in {took}"
 
     def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
         """See `Routing.rule`."""
@@ -177,7 +179,7 @@ class Router:
         if policy.ambiguity is not None and near <= policy.ambiguity.within:
             asked = await self._ask_back(question, candidates, ask_model)
             return Decision("ambiguous", name, say=asked, candidates=candidates)
-        if likely < policy.unsure_below:
+        if likely < policy.min_confidence:
             if policy.second_opinion:
                 other = await self._opinion(question, ask_model)
                 if other is not None:

@@ -18,8 +18,8 @@ PLACES += [*DIALECTS.values(), *(place for places in SURFACES.values() for place
 CLASSES = {place.partition(":")[2]: place.partition(":")[0] for seam in SEAMS.values() for place in seam.kinds.values()}
 # What takes long to import, or comes with an extra only.
 HEAVY = {
-    "alembic", "asyncpg", "duckdb", "faiss", "jsonschema", "lxml", "mcp", "numpy", "onnxruntime", "presidio_analyzer",
-    "pypdf", "redis", "sqlalchemy", "sqlglot", "tantivy", "tokenizers",
+    "alembic", "asyncpg", "duckdb", "faiss", "joserfc", "jsonschema", "lxml", "mcp", "numpy", "onnxruntime",
+    "presidio_analyzer", "pypdf", "redis", "sqlalchemy", "sqlglot", "tantivy", "tokenizers",
 }  # fmt: skip
 IMPORT_ALL = """
 import importlib, json, sys

@@ -43,7 +43,7 @@ sources:
   notes: {{kind: documents, search: {{fusion: words}}}}
 caches: {{answers: {{}}}}
 pipelines:
-  all: {{guard_input: [pii, secrets], recall: answers, route: front, context: {{from: [notes]}}, answer: plain}}
+  all: {{guard_input: [pii, secrets], cache: answers, router: front, context: {{from: [notes]}}, model: plain}}
 apps: {{one: {{keys: [{key}], ingest: [notes]}}}}
 observe: {{log: "off"}}
 """

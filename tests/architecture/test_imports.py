@@ -51,10 +51,10 @@ def test_there_are_no_circles() -> None:
 def test_a_circle_and_an_arrow_up_are_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     assert wrong_arrow("contract.messages", "config.root")
-    assert wrong_arrow("cache.recall", "rag.source")
+    assert wrong_arrow("cache.phase", "rag.source")
     assert wrong_arrow("gateway.unknown", "contract.messages")
-    assert not wrong_arrow("cache.recall", "cache.entry")
-    assert not wrong_arrow("gateway.engine.pipeline", "cache.recall")
+    assert not wrong_arrow("cache.phase", "cache.entry")
+    assert not wrong_arrow("gateway.engine.pipeline", "cache.phase")
 
 
 def test_every_room_is_there_or_planned() -> None:

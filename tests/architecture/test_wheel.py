@@ -47,14 +47,22 @@ for requirement in sys.argv.pop(1).split(","):
     need = Requirement(requirement)
     if need.marker is None or need.marker.evaluate({"extra": ""}):
         needs(need.name.lower().replace("_", "-"), allowed, need.extras)
-missing = {
-    module for module, owners in importlib.metadata.packages_distributions().items()
-    if not any(owner.lower().replace("_", "-") in allowed for owner in owners)
-}
+
+def folders(owners):
+    return {
+        ".".join(file.parent.parts) for owner in owners for file in importlib.metadata.files(owner)
+        if file.suffix == ".py"
+    }
+
+missing = set()
+for module, owners in importlib.metadata.packages_distributions().items():
+    there = {owner for owner in owners if owner.lower().replace("_", "-") in allowed}
+    # Of a namespace that several packages share, what only the others bring.
+    missing |= folders({*owners} - there) - folders(there) if there else {module}
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in missing:
+        if name in missing or name.partition(".")[0] in missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
@@ -80,6 +88,7 @@ def test_the_wheel_holds_exactly_our_packages(wheel: Path, tmp_path: Path) -> No
     for needed in (
         "config/examples/demo.yaml",
         "guardrails/personal/model/tagger.onnx",
+        "guardrails/secret_rules.toml",
         "rag/model/minilm.onnx",
         "config/examples/demo-documents/warranty.md",
         "gateway/engine/pipeline.py",
@@ -117,13 +126,16 @@ sources: {orders: {kind: sql, database: "sqlite:///orders.db", model: quick}}
 guardrails: {names: {kind: personal_data}}
 """,
     "formats": """
-guardrails: {form: {kind: format, must_be: sql}}
+guardrails: {form: {kind: format, format: sql}}
 """,
     "postgres": """
 caches: {answers: {tiers: [{kind: memory}, {kind: postgres, url: "postgresql://reader@db/cache"}]}}
 """,
     "tools": """
 tools: {found: {kind: mcp, url: "http://127.0.0.1:9/mcp"}}
+""",
+    "telemetry": """
+observe: {otlp: "http://127.0.0.1:4318"}
 """,
 }
 BASE = """

@@ -27,7 +27,7 @@ models:
 guardrails:
   attacks: {kind: injection}
 pipelines:
-  support: {guard_input: [attacks], context: {from: [manuals, orders]}, answer: quotes}
+  support: {guard_input: [attacks], context: {from: [manuals, orders]}, model: quotes}
 sources:
   manuals: {kind: folder, path: manuals, watch: false}
   orders: {kind: sql, files: {orders: orders.csv}, model: sql}

@@ -117,7 +117,7 @@ def model_name(fault: str, upstream: str, backing: str) -> str:
 
 def config(folder: Path) -> str:
     lines = ["version: 1", f'server: {{database: "sqlite:///{folder}/gatehouse.db", data: {folder}}}', "providers:"]
-    lines += [f"  {dialect}: {{kind: simulated, dialect: {dialect}, max_answer: 256kB}}" for dialect in DIALECTS]
+    lines += [f"  {dialect}: {{kind: simulated, dialect: {dialect}, max_response: 256kB}}" for dialect in DIALECTS]
     lines += ["  backup: {kind: simulated, dialect: openai}", "models:"]
     for fault in FAULTS:
         for upstream in DIALECTS:

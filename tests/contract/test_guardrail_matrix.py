@@ -40,7 +40,7 @@ def _yaml(port: int) -> str:
     # Models load and learn with the first request, on a machine that is busy with other tests.
     written = {kind: {"kind": kind, **case.options, "timeout": "60s"} for kind, case in CASES.items()}
     guards = "".join(f"  {kind}: {json.dumps(options)}\n" for kind, options in written.items())
-    pipes = "".join(f"  {kind}-{side}: {{guard_{side}: [{kind}], answer: plain}}\n" for kind, side in SIDES)
+    pipes = "".join(f"  {kind}-{side}: {{guard_{side}: [{kind}], model: plain}}\n" for kind, side in SIDES)
     return f"""
 version: 1
 providers: {{up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: k}}}}

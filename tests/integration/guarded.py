@@ -37,7 +37,7 @@ guardrails:
   attacks: {{kind: injection}}
   leaks: {{kind: personal_data, types: {{person: allow, address: allow}}}}
   leaks-blocked: {{kind: secrets, then: block}}
-  json: {{kind: format, must_be: json, schema: {{type: object, required: [a]}}, then: [repair, retry 1, block]}}
+  json: {{kind: format, format: json, schema: {{type: object, required: [a]}}, then: [repair, retry 1, block]}}
   watch: {{kind: keywords, lists: {{project: [Bluebird]}}, then: flag}}
   off-topic: {{kind: keywords, lists: {{weapons: [rifle]}}, then: "say I only talk about printers."}}
   leak: {{kind: prompt_leak}}
@@ -51,18 +51,18 @@ guardrails:
     then: [retry 1, "say Please ask our staff."]
   words: {{kind: keywords, lists: {{project: [Bluebird]}}, then: mask}}
 pipelines:
-  masked: {{guard_input: [pii], answer: plain}}
-  home: {{guard_input: [pii], answer: inside}}
-  strict: {{guard_input: [no-cards, secrets, attacks], answer: plain}}
-  careful: {{answer: plain, guard_output: [leaks, leaks-blocked]}}
-  formal: {{answer: plain, guard_output: [json]}}
-  watched: {{guard_input: [watch], answer: plain}}
-  polite: {{guard_input: [off-topic, words], answer: plain}}
-  discreet: {{answer: plain, guard_output: [leak]}}
-  judged: {{guard_input: [pii], answer: plain, guard_output: [fair]}}
-  people: {{guard_input: [names], answer: plain}}
-  kind: {{guard_input: [tone], answer: plain, guard_output: [tone-out]}}
-  grounded: {{answer: plain, guard_output: [grounds]}}
+  masked: {{guard_input: [pii], model: plain}}
+  home: {{guard_input: [pii], model: inside}}
+  strict: {{guard_input: [no-cards, secrets, attacks], model: plain}}
+  careful: {{model: plain, guard_output: [leaks, leaks-blocked]}}
+  formal: {{model: plain, guard_output: [json]}}
+  watched: {{guard_input: [watch], model: plain}}
+  polite: {{guard_input: [off-topic, words], model: plain}}
+  discreet: {{model: plain, guard_output: [leak]}}
+  judged: {{guard_input: [pii], model: plain, guard_output: [fair]}}
+  people: {{guard_input: [names], model: plain}}
+  kind: {{guard_input: [tone], model: plain, guard_output: [tone-out]}}
+  grounded: {{model: plain, guard_output: [grounds]}}
 apps:
   all: {{keys: [test-key]}}
 observe: {{log: "off"}}

@@ -29,11 +29,11 @@ models:
   kept: {{pipeline: kept}}
   also: {{pipeline: also}}
   each: {{pipeline: each}}
-caches: {{answers: {{ttl: 1h}}, personal: {{ttl: 1h, per: user}}}}
+caches: {{answers: {{ttl: 1h}}, personal: {{ttl: 1h, scope: user}}}}
 pipelines:
-  kept: {{recall: answers, answer: quick}}
-  also: {{recall: answers, answer: quick}}
-  each: {{recall: personal, answer: quick}}
+  kept: {{cache: answers, model: quick}}
+  also: {{cache: answers, model: quick}}
+  each: {{cache: personal, model: quick}}
 admin:
   keys:
     olga: {{key: {OWNER}, role: owner}}
@@ -301,7 +301,7 @@ def test_no_word_is_taken_for_a_fault_of_the_database(
 def test_nobody_writes_lines_of_his_own_into_a_log_for_people(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    behind = yaml(tmp_path).replace("server: {", "server: {proxies: [127.0.0.1], ")
+    behind = yaml(tmp_path).replace("server: {", "server: {trusted_proxies: [127.0.0.1], ")
     with running_gateway(behind, tmp_path) as gateway, logging("text"):
         forged = "%1b%5b2J%0a2026-11-21%20%5binfo%5d%20all%20is%20well"
         assert call(gateway, "DELETE", f"/v1/cache?app={forged}", key=OWNER).status == 200

@@ -270,7 +270,7 @@ def test_after_a_restart_without_postgres_keys_are_good_until_they_are_too_old(
     identity, key = made(postgres.url, "free")
 
     def server(keys_good_for: str) -> str:
-        more = f"database: '{postgres.url}', keys_without_database: {keys_good_for}"
+        more = f"database: '{postgres.url}', key_cache_ttl: {keys_good_for}"
         return yaml(tmp_path, up, 1, more)
 
     with serving(server("1h"), tmp_path) as fleet:

@@ -24,7 +24,7 @@ models:
   clever: {{targets: [pretend/n]}}
   kept: {{pipeline: kept}}
 caches: {{answers: {{ttl: 1h}}}}
-pipelines: {{kept: {{recall: answers, answer: quick}}}}
+pipelines: {{kept: {{cache: answers, model: quick}}}}
 admin:
   {listen}
   keys:
@@ -303,7 +303,7 @@ def test_a_port_of_its_own_and_a_network(tmp_path: Path) -> None:
                   "forwarded": "for=10.0.0.1"}  # fmt: skip
         assert gateway.request("GET", "/admin/v1/keys", None, forged).status == 403
     # A load balancer that is named is believed, and only what it has added itself.
-    behind = yaml(tmp_path, "networks: [10.0.0.0/8]").replace("server: {", "server: {proxies: [127.0.0.1], ")
+    behind = yaml(tmp_path, "networks: [10.0.0.0/8]").replace("server: {", "server: {trusted_proxies: [127.0.0.1], ")
     with running_gateway(behind, tmp_path) as gateway:
         for forwarded, status in (("10.0.0.1", 200), ("10.0.0.1, 192.0.2.7", 403), ("192.0.2.7, 10.0.0.1", 200)):
             headers = {"authorization": f"Bearer {OWNER}", "x-forwarded-for": forwarded}
@@ -313,7 +313,7 @@ def test_a_port_of_its_own_and_a_network(tmp_path: Path) -> None:
 def test_metrics_tell_how_the_ledger_and_the_keys_are(gateway: Gateway) -> None:
     told = gateway.request("GET", "/metrics").body.decode()
     assert "gatehouse_ledger_lost_rows_total 0.0" in told
-    assert "gatehouse_keys_unconfirmed_seconds 0.0" in told
+    assert "gatehouse_key_cache_age_seconds 0.0" in told
     assert "gatehouse_ledger_waiting_bytes " in told
 
 

@@ -34,7 +34,7 @@ models:
 sources:
   manuals: {{kind: folder, path: "{folder}/manuals", embedder: {{model: embedder, dimensions: {dimensions}}}}}
 pipelines:
-  help: {{context: {{from: [manuals], quality: {{model: judge, share: 100%}}}}, answer: answerer}}
+  help: {{context: {{from: [manuals], quality: {{model: judge, share: 100%}}}}, model: answerer}}
 prices:
   sim/embedder: {{input: 1000, output: 0}}
   sim/judge: {{input: 1000, output: 1000}}

@@ -28,7 +28,7 @@ def ask(gateway: Gateway, app: str, model: str = "quick", **fields: Any) -> str:
     """The target that answered."""
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
     answer = gateway.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer key-of-{app}-0123456789"})
-    return answer.headers.get("x-gatehouse-model", "")
+    return answer.headers.get("x-gatehouse-target", "")
 
 
 @pytest.mark.guarantee("breakers", "What one app's requests bring about holds a target back for that app alone")

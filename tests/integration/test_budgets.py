@@ -33,9 +33,9 @@ models:
   desk: {{pipeline: desk}}
   vectors: {{targets: [up/vectors]}}
   failing: {{targets: [up/failing], retry: {{attempts: 2, backoff: 1ms}}}}
-pipelines: {{desk: {{recall: everyones, route: front, answer: cheap}}}}
+pipelines: {{desk: {{cache: everyones, router: front, model: cheap}}}}
 routers: {{front: {{rules: [{{name: gold, when: {{header: {{x-tier: gold}}}}, then: {{model: quick}}}}]}}}}
-caches: {{everyones: {{per: labels}}}}
+caches: {{everyones: {{scope: labels}}}}
 prices:
   up/quick: {{input: 0, output: 1000}}
   narrow/quick: {{input: 0, output: 1000}}
@@ -64,12 +64,12 @@ apps:
   unpriced: {{keys: [unpriced-key], budget: {{spend: 0.01 USD per month, unknown_price: allow}}}}
   tokens: {{keys: [tokens-key], limits: {{output_tokens: 100 per hour}}}}
   leaves: {{keys: [leaves-key], budget: 0.50 USD per month}}
-  leaves-slots: {{keys: [leaves-slots-key], limits: {{parallel: 2, streams: 1}}}}
+  leaves-slots: {{keys: [leaves-slots-key], limits: {{max_concurrent: 2, streams: 1}}}}
   narrow: {{keys: [narrow-key]}}
   waits: {{keys: [waits-key], limits: {{requests: 3 per second}}}}
   waits-tokens: {{keys: [waits-tokens-key], limits: {{output_tokens: 20 per second}}}}
   retried: {{keys: [retried-key], budget: 0.02 USD per month}}
-  unbounded: {{keys: [unbounded-key], budget: {{spend: 0.30 USD per month, answer: 20 tokens}}}}
+  unbounded: {{keys: [unbounded-key], budget: {{spend: 0.30 USD per month, default_max_tokens: 20 tokens}}}}
 observe: {{log: "off"}}
 """
 SURFACES = ("openai", "anthropic", "gemini")
@@ -168,7 +168,7 @@ def test_what_is_spent_is_refused_in_the_words_of_the_surface(gateway: Gateway, 
 def test_a_spent_budget_may_let_pass_or_give_a_cheaper_model(gateway: Gateway) -> None:
     assert asked(gateway, "allow", 5) == [200] * 5
     assert asked(gateway, "shadow", 5) == [200] * 5
-    models = [ask(gateway, "downgrade").headers["x-gatehouse-model"] for _ in range(4)]
+    models = [ask(gateway, "downgrade").headers["x-gatehouse-target"] for _ in range(4)]
     assert models == ["up/quick", "up/quick", "up/cheap", "up/cheap"]
 
 
@@ -177,7 +177,7 @@ def test_a_router_does_not_undo_a_downgrade_and_nobody_else_gets_its_answer(gate
         body = {"model": "desk", "messages": [{"role": "user", "content": question}], "max_tokens": 60}
         headers = {"authorization": f"Bearer {key}-key", "x-tier": "gold"}
         answer = gateway.request("POST", "/v1/chat/completions", body, headers)
-        return answer.headers["x-gatehouse-model"], answer.headers["x-gatehouse-cache"]
+        return answer.headers["x-gatehouse-target"], answer.headers["x-gatehouse-cache"]
 
     assert of("desk-spent", "How many pages?") == ("up/quick", "miss")
     assert of("desk-spent", "How many sheets?") == ("up/cheap", "miss")
@@ -284,7 +284,7 @@ def test_its_slots_are_free_again(gateway: Gateway) -> None:
 
 
 def test_a_providers_limit_leads_to_the_next_target(gateway: Gateway) -> None:
-    models = [ask(gateway, "narrow", "narrow").headers["x-gatehouse-model"] for _ in range(4)]
+    models = [ask(gateway, "narrow", "narrow").headers["x-gatehouse-target"] for _ in range(4)]
     assert models == ["narrow/quick", "narrow/quick", "up/cheap", "up/cheap"]
 
 

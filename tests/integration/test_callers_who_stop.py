@@ -24,11 +24,11 @@ version: 1
 server:
   database: "sqlite:///{folder}/gatehouse.db"
   data: {folder}
-  head_timeout: 300ms
+  header_timeout: 300ms
   body_timeout: 300ms
   write_timeout: 500ms
   idle_timeout: 400ms
-  slowest: 1MB
+  min_rate: 1MB
 providers:
   openai: {{kind: openai, base_url: "{url}/v1", api_key: k}}
   anthropic: {{kind: anthropic, base_url: "{url}", api_key: k}}
@@ -41,7 +41,7 @@ models:
   gemini-flood: {{targets: [gemini/sim-n200000]}}
   paced: {{targets: [openai/sim-n2000-pace20]}}
 apps:
-  one: {{keys: [test-key], limits: {{parallel: 1}}}}
+  one: {{keys: [test-key], limits: {{max_concurrent: 1}}}}
   other: {{keys: [neighbour-key]}}
 admin: {{keys: {{vera: {{key: {viewer}, role: viewer}}}}}}
 observe: {{log: "off"}}
@@ -226,7 +226,7 @@ def test_who_does_not_read_a_stream_is_cut_off(
     caller, began = Caller(gateway), time.monotonic()
     with neighbour(gateway), caller.connect(small=True) as connection:
         connection.sendall(b"".join(caller.asks(surface, target.replace("own", f"{surface}-flood"), stream=True)))
-        row = caller.ends("cut", 200)
+        row = caller.ends("interrupted", 200)
     assert "slow_reader" in json.dumps(row)
     (record,) = odd_ones(upstream, began)
     until(lambda: record["client_left"], WAIT_S)
@@ -250,7 +250,7 @@ def test_the_timeout_of_a_model_holds_though_nobody_reads(
         caller = Caller(gateway)
         with neighbour(gateway), caller.connect(small=True) as connection:
             connection.sendall(b"".join(caller.asks("openai", "openai-flood", stream=True)))
-            row = caller.ends("cut", 200)
+            row = caller.ends("interrupted", 200)
         assert "slow_reader" in json.dumps(row)
 
 

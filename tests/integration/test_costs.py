@@ -25,7 +25,7 @@ models:
   free: {targets: [pretend/other]}
   kept: {pipeline: kept}
 pipelines:
-  kept: {recall: answers, answer: priced}
+  kept: {cache: answers, model: priced}
 caches: {answers: {}}
 prices:
   pretend/plain: {input: 100, output: "2000.5"}

@@ -39,7 +39,7 @@ VALIDATOR = Draft202012Validator(schema())
 SMALLEST: dict[str, Any] = {
     "providers": {"kind": "simulated"},
     "models": {"targets": ["pretend/m"]},
-    "pipelines": {"answer": "quick"},
+    "pipelines": {"model": "quick"},
     "sources": {"kind": "documents"},
     "caches": {},
     "teams": {},

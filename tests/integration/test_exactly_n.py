@@ -44,7 +44,7 @@ prices:
   up/slower: {{input: 0, output: 1000}}
 apps:
   one: {{keys: [test-key], budget: {room:.2f} USD per month}}
-  two: {{keys: [parallel-key], limits: {{parallel: {parallel}}}}}
+  two: {{keys: [parallel-key], limits: {{max_concurrent: {parallel}}}}}
   three: {{keys: [killed-key], budget: {room:.2f} USD per month}}
   other: {{keys: [other-key], budget: 1000 USD per month}}
 observe: {{log: json}}

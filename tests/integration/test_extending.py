@@ -114,7 +114,7 @@ def test_every_other_surface_asks_it_as_well(gateway: Gateway) -> None:
     body = {"model": "quick", "messages": [{"role": "user", "content": "hello"}], "seed": 1}
     found = gateway.request("POST", "/v1/chat/completions", body)
     assert json.loads(found.body)["choices"][0]["message"]["content"] == "hello!"
-    assert found.headers["x-gatehouse-losses"] == "seed"
+    assert found.headers["x-gatehouse-dropped-params"] == "seed"
 
 
 def test_an_app_can_be_held_to_it(gateway: Gateway) -> None:

@@ -15,12 +15,12 @@ CUT = "An answer that was cut off is of no form, even where its beginning parses
 VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all else is asked again"
 DEEP = "An answer nested 100,000 deep is malformed, and breaks nothing"
 FORMS = {
-    "json": "must_be: json",
-    "yaml": "must_be: yaml",
-    "sql": "must_be: sql",
-    "python": "must_be: python",
-    "choice": "must_be: choice, choices: [yes, no]",
-    "pattern": 'must_be: pattern, pattern: "[0-9]+"',
+    "json": "format: json",
+    "yaml": "format: yaml",
+    "sql": "format: sql",
+    "python": "format: python",
+    "choice": "format: choice, choices: [yes, no]",
+    "pattern": 'format: pattern, pattern: "[0-9]+"',
 }
 YAML = (
     """
@@ -34,7 +34,7 @@ models:
     + "guardrails:\n"
     + "".join(f"  {name}: {{kind: format, {form}, then: [repair, retry 1, block]}}\n" for name, form in FORMS.items())
     + "pipelines:\n"
-    + "".join(f"  {name}: {{answer: plain, guard_output: [{name}]}}\n" for name in FORMS)
+    + "".join(f"  {name}: {{model: plain, guard_output: [{name}]}}\n" for name in FORMS)
     + """
 apps:
   all: {keys: [test-key]}

@@ -143,7 +143,7 @@ def test_another_model_judges_by_a_rubric(gateway: Gateway, upstream: Recording,
     assert told == "Please ask our staff."
     upstream.answers += [lambda _: "Prices vary.", verdict(True)]
     answer = ask(gateway, "openai", "judged", "How much?", stream=stream)
-    assert answer.headers["x-gatehouse-model"] == "up/m"
+    assert answer.headers["x-gatehouse-target"] == "up/m"
     # The judge is a trusted target, but what it judges is masked all the same.
     upstream.bodies.clear()
     upstream.answers += [lambda _: "Prices vary.", verdict(True)]

@@ -149,7 +149,7 @@ models:
   plain: {{targets: [up/m]}}
   shop: {{pipeline: shop}}
 pipelines:
-  shop: {{context: {{from: [orders], rewrite: null}}, answer: plain}}
+  shop: {{context: {{from: [orders], rewrite: null}}, model: plain}}
 sources:
   orders: {{kind: sql, files: {{orders: orders.csv}}, model: plain, tables: {{orders: [region, amount]}}}}
 apps:

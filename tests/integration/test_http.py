@@ -41,7 +41,7 @@ models:
 guardrails:
   words: {{kind: keywords, lists: {{secret: [bluebird]}}, then: block}}
 pipelines:
-  late-blocked: {{answer: late-echo, guard_output: [words]}}
+  late-blocked: {{model: late-echo, guard_output: [words]}}
 apps:
   all: {{keys: [test-key]}}
   some: {{keys: [other-key], models: [quick]}}
@@ -160,7 +160,7 @@ def test_what_every_reply_carries(gateway: Gateway) -> None:
         answer = gateway.request("POST", "/v1/chat/completions", chat(stream=stream), {"x-request-id": "mine-1"})
         headers = answer.headers
         assert headers["x-request-id"] == headers["request-id"] == "mine-1"
-        assert headers["x-gatehouse-model"] == "up/some-model"
+        assert headers["x-gatehouse-target"] == "up/some-model"
         assert headers["x-gatehouse-route"] == "quick"
         assert headers["x-gatehouse-attempts"] == "1"
         assert headers["x-gatehouse-cache"] == "off"
@@ -257,7 +257,7 @@ def test_a_caller_that_leaves_closes_its_upstream_call(
 
     until(lambda: 'gatehouse_in_flight{surface="POST /v1/chat/completions"} 0.0' in metrics_now())
     metrics = metrics_now()
-    assert f'gatehouse_client_departures_total{{model="{model}"}}' in metrics
+    assert f'gatehouse_client_disconnects_total{{model="{model}"}}' in metrics
     assert f'gatehouse_target_in_flight{{target="up/sim-{model}"}}' not in metrics or "1.0" not in next(
         line for line in metrics.splitlines() if line.startswith("gatehouse_target_in_flight")
     )

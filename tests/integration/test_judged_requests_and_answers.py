@@ -22,13 +22,13 @@ models:
   sure: {{pipeline: sure}}
 guardrails:
   pii: {{kind: personal_data, key: k}}
-  attacks: {{kind: injection, judge: plain, grey: [0.0, 1.0]}}
+  attacks: {{kind: injection, judge: plain, uncertain_range: [0.0, 1.0]}}
   leaks: {{kind: personal_data, types: {{person: mask}}}}
   twice: {{kind: consistent, samples: 2, then: "say I am not sure."}}
 pipelines:
-  grey: {{guard_input: {guards}, answer: plain}}
-  names: {{guard_input: [pii], answer: plain, guard_output: [leaks]}}
-  sure: {{answer: plain, guard_output: [twice]}}
+  grey: {{guard_input: {guards}, model: plain}}
+  names: {{guard_input: [pii], model: plain, guard_output: [leaks]}}
+  sure: {{model: plain, guard_output: [twice]}}
 apps:
   all: {{keys: [test-key]}}
 observe: {{log: "off"}}

@@ -19,7 +19,7 @@ from gateway.assembly.configuration import load
 from tests.integration.administered import chat
 from tests.live import Gateway, is_known, running_gateway
 from tests.processes import until
-from tests.unit.access.test_jwt import jwk, key_set, private, raw_token, token
+from tests.unit.access.tokens import jwk, key_set, private, raw_token, token
 
 ISSUER = "https://id.example.com/"
 YAML = """
@@ -27,7 +27,7 @@ version: 1
 server: {{database: "sqlite:///{folder}/gatehouse.db", data: "{folder}"}}
 providers: {{pretend: {{kind: simulated}}}}
 models: {{quick: {{targets: [pretend/m]}}, clever: {{targets: [pretend/n]}}, desk: {{pipeline: desk}}}}
-pipelines: {{desk: {{answer: clever}}}}
+pipelines: {{desk: {{model: clever}}}}
 prices: {{pretend/m: {{input: 1, output: 2}}, pretend/n: {{input: 1, output: 2}}}}
 teams: {{blue: {{}}}}
 apps:

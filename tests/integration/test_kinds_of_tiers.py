@@ -13,7 +13,7 @@ from cache.redis_tier import RedisTierConfig
 from tests.services import RedisServer, redis_server
 
 
-@pytest.mark.parametrize("evict", ["s3-fifo", "lru", "lfu", "fifo"])
+@pytest.mark.parametrize("evict", ["s3-fifo", "lru"])
 class TestMemory(TierConformance):
     config = MemoryTierConfig
 

@@ -30,7 +30,7 @@ def test_rows_tokens_and_cents_are_the_providers(tmp_path: Path) -> None:
     found = run(tmp_path, f"sqlite:///{tmp_path / 'ledger.sqlite'}", 3000, 3)
     assert found.requests > 2500
     assert found.estimated > 100
-    assert {"ok", "error", "cut", "cancelled"} <= set(found.kinds)
+    assert {"ok", "error", "interrupted", "cancelled"} <= set(found.kinds)
     assert found.ledger["cache_read"] > 0
     assert found.ledger["reasoning"] > 0
     assert found.models == {kind.name for kind in KINDS}

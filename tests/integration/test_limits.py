@@ -73,7 +73,7 @@ def test_each_app_has_its_own_and_who_has_none_is_told_none(gateway: Gateway) ->
         ("{}", "nothing is limited"),
         ("{shadow: true}", "nothing is limited"),
         ("{requests: 5 per minute, bytes: 1}", "no option|there is no|unknown"),
-        ("{parallel: 0}", "parallel"),
+        ("{max_concurrent: 0}", "max_concurrent"),
     ],
 )
 def test_bad_limits_are_refused(tmp_path: Path, limits: str, wanted: str) -> None:

@@ -30,19 +30,21 @@ models:
   rows: {{pipeline: rows}}
   judged: {{pipeline: judged}}
 pipelines:
-  talk: {{context: {{from: [notes], rewrite: plain, queries: 3, look_up: [people], top: 2}}, answer: plain}}
+  talk:
+    context: {{from: [notes], rewrite: plain, queries: 3, lookup_tools: [people], max_passages: 2}}
+    model: plain
   guarded:
     guard_input: [pii, attacks]
-    context: {{from: [notes], rewrite: plain, look_up: [people]}}
-    answer: plain
+    context: {{from: [notes], rewrite: plain, lookup_tools: [people]}}
+    model: plain
   ranked:
     context:
       from: [notes]
       rerank: {{url: "http://127.0.0.1:{web}/rerank", model: r, key: rerank-key, private: true}}
-    answer: plain
-  tooled: {{tools: [people], answer: plain}}
-  judged: {{context: {{from: [notes], quality: {{model: plain, share: 100%}}}}, answer: plain}}
-  rows: {{context: {{from: [sheet], rewrite: null}}, answer: plain}}
+    model: plain
+  tooled: {{tools: [people], model: plain}}
+  judged: {{context: {{from: [notes], quality: {{model: plain, share: 100%}}}}, model: plain}}
+  rows: {{context: {{from: [sheet], rewrite: null}}, model: plain}}
 guardrails:
   pii: {{kind: personal_data, key: k, tools: [people], types: {{person: allow, address: allow}}}}
   attacks: {{kind: injection}}
@@ -258,7 +260,7 @@ def test_an_endpoint_that_says_nothing_leaves_the_order(gateway: Gateway, web: W
     ("context", "words"),
     [
         ("{from: [s], queries: 2}", "queries needs a model"),
-        ("{from: [s], rewrite: null, look_up: []}", ""),
+        ("{from: [s], rewrite: null, lookup_tools: []}", ""),
         ("{from: [s], rerank: {model: x}}", "either by or url"),
         ("{from: [s], rerank: {by: sentences, model: x}}", "belongs to an endpoint"),
         ("{from: [s], rerank: nothing}", "there is no model"),
@@ -267,7 +269,7 @@ def test_an_endpoint_that_says_nothing_leaves_the_order(gateway: Gateway, web: W
 def test_bad_contexts_are_refused(tmp_path: Path, context: str, words: str) -> None:
     yaml = (
         "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {plain: {targets: [p/m]}, x: {pipeline: x}}\n"
-        f"sources: {{s: {{kind: documents}}}}\npipelines: {{x: {{answer: plain, context: {context}}}}}\n"
+        f"sources: {{s: {{kind: documents}}}}\npipelines: {{x: {{model: plain, context: {context}}}}}\n"
     )
     if words:
         assert_refused(tmp_path, yaml, words)

@@ -28,8 +28,8 @@ guardrails:
   pii: {{kind: personal_data, key: "a key of tests"}}
   open: {{kind: personal_data, key: "a key of tests", on_error: open}}
 pipelines:
-  masked: {{guard_input: [pii], answer: plain}}
-  lenient: {{guard_input: [open], answer: plain}}
+  masked: {{guard_input: [pii], model: plain}}
+  lenient: {{guard_input: [open], model: plain}}
 apps:
   one: {{keys: [test-key]}}
   two: {{keys: [other-key]}}

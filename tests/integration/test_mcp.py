@@ -24,7 +24,7 @@ version: 1
 providers:
   up: {{kind: openai, base_url: "http://127.0.0.1:{port}/v1", api_key: k}}
 models: {{plain: {{targets: [up/m]}}, tooled: {{pipeline: tooled}}}}
-pipelines: {{tooled: {{tools: [shop, gone], answer: plain}}}}
+pipelines: {{tooled: {{tools: [shop, gone], model: plain}}}}
 tools:
   shop: {{kind: mcp, url: "http://127.0.0.1:{mcp}/mcp", allow: [price]}}
   gone: {{kind: mcp, url: "http://127.0.0.1:9/mcp", timeout: 1s}}

@@ -20,7 +20,7 @@ server: {{data: {folder}, database: "sqlite:///{folder}/db.sqlite"}}
 providers:
   up: {{kind: simulated, base_url: "{upstream}"}}
   claude: {{kind: simulated, base_url: "{upstream}", dialect: anthropic}}
-  narrow: {{kind: simulated, base_url: "{upstream}", limits: {{parallel: 1}}}}
+  narrow: {{kind: simulated, base_url: "{upstream}", limits: {{max_concurrent: 1}}}}
 models:
   quick: {{targets: [up/quick]}}
   thinks: {{targets: [claude/quick]}}
@@ -32,8 +32,11 @@ prices:
   narrow/failing: {{input: 0, output: 1000}}
 teams: {{watched: {{budget: {{spend: 100 USD per month, shadow: true}}}}}}
 apps:
-  shadowed: {{keys: [shadowed-key], team: watched, budget: {{spend: 0.03 USD per month, answer: 20 tokens}}}}
-  negative: {{keys: [negative-key], budget: {{spend: 0.03 USD per month, answer: 20 tokens}}}}
+  shadowed:
+    keys: [shadowed-key]
+    team: watched
+    budget: {{spend: 0.03 USD per month, default_max_tokens: 20 tokens}}
+  negative: {{keys: [negative-key], budget: {{spend: 0.03 USD per month, default_max_tokens: 20 tokens}}}}
   thinks: {{keys: [thinks-key], budget: 1 USD per month}}
   huge: {{keys: [huge-key], budget: {{spend: 1 USD per month, shadow: true}}}}
   again: {{keys: [again-key]}}

@@ -30,15 +30,15 @@ guardrails:
   names: {{kind: personal_data, key: k, timeout: 3s}}
   secrets: {{kind: secrets}}
   attacks: {{kind: injection}}
-  json: {{kind: format, must_be: json, then: [repair, block]}}
+  json: {{kind: format, format: json, then: [repair, block]}}
 tools:
   slow: {{kind: http, description: x, url: "http://127.0.0.1:{tool}/", timeout: 20s, private: true}}
 pipelines:
-  names: {{guard_input: [names], answer: plain}}
-  secrets: {{guard_input: [secrets], answer: plain}}
-  attacks: {{guard_input: [attacks], answer: plain}}
-  tooled: {{tools: [slow], answer: plain}}
-  formal: {{answer: plain, guard_output: [json]}}
+  names: {{guard_input: [names], model: plain}}
+  secrets: {{guard_input: [secrets], model: plain}}
+  attacks: {{guard_input: [attacks], model: plain}}
+  tooled: {{tools: [slow], model: plain}}
+  formal: {{model: plain, guard_output: [json]}}
 apps:
   attacker: {{keys: [key-of-the-attacker]}}
   neighbour: {{keys: [test-key]}}

@@ -91,11 +91,11 @@ pipelines:
   shop:
     guard_input: [orders]
     guard_output: [orders]
-    recall: answers
-    route: length
+    cache: answers
+    router: length
     context: {{from: [questions], rewrite: null}}
     tools: [time]
-    answer: plain
+    model: plain
 guardrails:
   orders: {{kind: order_numbers, then: mask}}
 caches:
@@ -175,9 +175,9 @@ def test_every_yaml_of_the_page_is_served(shop: Path, tmp_path: Path) -> None:
     document["pipelines"] = {
         "all": {
             "guard_input": list(document["guardrails"]),
-            "route": next(iter(document["routers"])),
+            "router": next(iter(document["routers"])),
             "tools": list(document["tools"]),
-            "answer": "small",
+            "model": "small",
         }
     }
     yaml = json.dumps(document)
@@ -397,7 +397,7 @@ def test_broken_ones_are_listed_with_the_reason(broken: Path, tmp_path: Path) ->
     }
     table = gatehouse("plugins", site=broken, cwd=tmp_path)
     assert table.returncode == 1
-    assert f"  can't be used: {PROBLEMS['missing']}\n" in table.stdout
+    assert f"tools missing can't be used: {PROBLEMS['missing']}\n" in table.stderr
 
 
 def test_no_package_takes_the_place_of_ours(broken: Path, tmp_path: Path) -> None:

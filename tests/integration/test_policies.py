@@ -40,7 +40,7 @@ def test_policies(tmp_path: Path) -> None:
         def ask(model: str, **fields: Any) -> tuple[int, str, str]:
             answer = gateway.request("POST", "/v1/chat/completions", chat(model, **fields))
             headers = answer.headers
-            return answer.status, headers.get("x-gatehouse-model", ""), headers["x-gatehouse-attempts"]
+            return answer.status, headers.get("x-gatehouse-target", ""), headers["x-gatehouse-attempts"]
 
         def keys(count: int) -> list[str]:
             return [each["headers"]["authorization"][-4:] for each in list(upstream.requests)[-count:]]
@@ -84,8 +84,8 @@ providers:
   refusing: {{kind: simulated, script: [context, ok]}}
   plain: {{kind: simulated, script: echo}}
 models:
-  asked: {{targets: [refusing/m], too_long: {way}}}
-  small: {{targets: [{{target: plain/m, context_window: 300 tokens}}], too_long: {way}}}
+  asked: {{targets: [refusing/m], on_context_overflow: {way}}}
+  small: {{targets: [{{target: plain/m, context_window: 300 tokens}}], on_context_overflow: {way}}}
 apps: {{one: {{keys: [test-key]}}}}
 observe: {{log: "off"}}
 """

@@ -187,7 +187,9 @@ def test_a_taken_port_ends_with_1(tmp_path: Path) -> None:
 def test_load_balancers_see_the_end_before_it_comes(tmp_path: Path) -> None:
     with running() as simulator:
         port, path = free_port(), tmp_path / "gatehouse.yaml"
-        path.write_text(CONFIG.format(url=simulator.url, more="").replace("drain: 5s", "drain: 60s, notice: 5s"))
+        path.write_text(
+            CONFIG.format(url=simulator.url, more="").replace("drain: 5s", "drain: 60s, shutdown_delay: 5s")
+        )
         with process(path, port) as gateway:
             gateway.terminate()
             until(lambda: get(port, "/readyz")[0] == 503)

@@ -24,8 +24,8 @@ models:
   tight: {{pipeline: tight}}
   embedder: {{targets: [up/e]}}
 pipelines:
-  docs: {{context: {{from: [notes]}}, answer: plain}}
-  tight: {{context: {{from: [notes]}}, answer: small}}
+  docs: {{context: {{from: [notes]}}, model: plain}}
+  tight: {{context: {{from: [notes]}}, model: small}}
 sources:
   notes: {{kind: documents}}
   other: {{kind: documents}}

@@ -23,9 +23,9 @@ models:
   desk: {{pipeline: desk}}
   masked: {{pipeline: masked}}
 pipelines:
-  desk: {{recall: answers, route: front, answer: plain, tools: [one, two]}}
-  masked: {{guard_input: [pii], route: front, answer: plain}}
-  docs: {{context: {{from: [notes]}}, answer: cheap}}
+  desk: {{cache: answers, router: front, model: plain, tools: [one, two]}}
+  masked: {{guard_input: [pii], router: front, model: plain}}
+  docs: {{context: {{from: [notes]}}, model: cheap}}
 guardrails:
   pii: {{kind: personal_data, key: k, types: {{person: allow, address: allow}}}}
 caches:
@@ -45,7 +45,7 @@ routers:
       manual:
         examples: [how do i change the toner, how to replace a drum, where is the tray, the printer jams, clean rollers]
         then: {{pipeline: docs}}
-    unsure_below: 40%
+    min_confidence: 40%
     out_of_scope: {{ask: "I only know about {{options}}."}}
 sources:
   notes: {{kind: documents, search: {{fusion: words}}}}
@@ -78,7 +78,7 @@ def test_a_stock_answer_calls_no_model(gateway: Gateway, upstream: Recording, st
 
 def test_an_intent_leads_to_a_model_with_its_tools(gateway: Gateway, upstream: Recording) -> None:
     answer = ask(gateway, "when do you open tomorrow", model="desk")
-    assert answer.headers["x-gatehouse-model"] == "up/cheap"
+    assert answer.headers["x-gatehouse-target"] == "up/cheap"
     assert [tool["function"]["name"] for tool in upstream.bodies[0]["tools"]] == ["one"]
 
 
@@ -102,7 +102,7 @@ def test_rules_come_first_and_keep_answers_apart(gateway: Gateway, upstream: Rec
     gold = {"headers": {"x-tier": "gold"}}
     upstream.answers += [lambda _: "gold answer", lambda _: "plain answer"]
     first = ask(gateway, "when do you open", model="desk", **json.loads(json.dumps(gold)))
-    assert (words(first), first.headers["x-gatehouse-model"]) == ("gold answer", "up/gold")
+    assert (words(first), first.headers["x-gatehouse-target"]) == ("gold answer", "up/gold")
     again = ask(gateway, "when do you open", model="desk", **json.loads(json.dumps(gold)))
     assert (kind(again), words(again)) == ("exact", "gold answer")
     other = ask(gateway, "when do you open", model="desk")
@@ -114,7 +114,7 @@ def test_rules_come_first_and_keep_answers_apart(gateway: Gateway, upstream: Rec
 def test_it_works_under_guardrails_too(gateway: Gateway, upstream: Recording) -> None:
     mail = "ann.lee@example.org"
     answer = ask(gateway, f"when do you open, {mail}", model="masked")
-    assert answer.headers["x-gatehouse-model"] == "up/cheap"
+    assert answer.headers["x-gatehouse-target"] == "up/cheap"
     assert mail not in upstream.seen
     assert words(ask(gateway, f"please refund me, {mail}", model="masked")) == "Refunds take a week."
 
@@ -141,7 +141,7 @@ def test_bad_routers_are_refused(tmp_path: Path, router: str, wanted: str) -> No
         tmp_path,
         "version: 1\nproviders: {p: {kind: simulated}}\nguardrails: {w: {kind: secrets}}\n"
         "models: {plain: {targets: [p/m]}, piped: {pipeline: x}}\n"
-        "pipelines: {x: {answer: plain, route: r}, guarded: {answer: plain, guard_input: [w]}}\n"
+        "pipelines: {x: {model: plain, router: r}, guarded: {model: plain, guard_input: [w]}}\n"
         f"routers: {{r: {router}}}\n",
         wanted,
     )

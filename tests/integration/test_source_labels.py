@@ -22,12 +22,12 @@ models:
   plain: {{targets: [up/m]}}
   docs: {{pipeline: docs}}
   tooled: {{pipeline: tooled}}
-caches: {{answers: {{per: labels, semantic: {{}}}}}}
+caches: {{answers: {{scope: labels, semantic: {{}}}}}}
 tools:
   board: {{kind: source, source: minutes, description: The minutes.}}
 pipelines:
-  docs: {{context: {{from: [minutes, files]}}, recall: answers, answer: plain}}
-  tooled: {{tools: [board], answer: plain}}
+  docs: {{context: {{from: [minutes, files]}}, cache: answers, model: plain}}
+  tooled: {{tools: [board], model: plain}}
 sources:
   minutes: {{kind: documents, labels: [{labels}]}}
   files: {{kind: folder, path: {folder}/files, labels: [{labels}]}}

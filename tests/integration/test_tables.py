@@ -23,9 +23,9 @@ models:
   files: {{pipeline: files}}
   talk: {{pipeline: talk}}
 pipelines:
-  shop: {{context: {{from: [orders], rewrite: null}}, answer: plain}}
-  files: {{context: {{from: [sheet], rewrite: null}}, answer: plain}}
-  talk: {{context: {{from: [notes], rewrite: plain}}, answer: plain}}
+  shop: {{context: {{from: [orders], rewrite: null}}, model: plain}}
+  files: {{context: {{from: [sheet], rewrite: null}}, model: plain}}
+  talk: {{context: {{from: [notes], rewrite: plain}}, model: plain}}
 sources:
   orders:
     kind: sql

@@ -25,9 +25,9 @@ models:
   guarded: {{pipeline: guarded}}
   strict: {{pipeline: strict}}
 pipelines:
-  tooled: {{tools: [weather, web, notes], tool_steps: 3, answer: plain}}
-  guarded: {{guard_input: [pii, attacks], tools: [weather, other], answer: plain}}
-  strict: {{tools: [inside], answer: plain}}
+  tooled: {{tools: [weather, web, notes], tool_steps: 3, model: plain}}
+  guarded: {{guard_input: [pii, attacks], tools: [weather, other], model: plain}}
+  strict: {{tools: [inside], model: plain}}
 guardrails:
   pii: {{kind: personal_data, key: k, tools: [weather], types: {{person: allow, address: allow}}}}
   attacks: {{kind: injection}}

@@ -58,13 +58,14 @@ class Proxy(Listener):
                     method, url, version = lines[0].split(b" ")
                     lines[0] = b" ".join((method, b"/" + url.split(b"/", 3)[3], version))
                     host.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
-                back = threading.Thread(target=_copy, args=(host, caller), daemon=True)
+                back = threading.Thread(target=copy, args=(host, caller), daemon=True)
                 back.start()
-                _copy(caller, host)
+                copy(caller, host)
                 back.join(5)
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    """Until the source ends, or one of them is closed."""
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             sink.sendall(data)

@@ -9,7 +9,7 @@ import pytest
 from tests.reports.vendors import house, user
 
 MORE = """  masked: {pipeline: masked}
-pipelines: {masked: {guard_input: [pii], answer: o}}
+pipelines: {masked: {guard_input: [pii], model: o}}
 guardrails: {pii: {kind: personal_data, key: "0123456789012345678901234567890123", hint: false}}
 """
 NOBODY_S = [

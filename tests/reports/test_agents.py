@@ -54,7 +54,7 @@ def test_billing_lines(tmp_path: Path, system: Any, left: str | None) -> None:
         answer = it.messages("o", system=system)
         sent = it.last["messages"]
         assert sent[0] == {"role": "system", "content": left} if left else sent[0]["role"] == "user"
-        assert answer.headers.get("x-gatehouse-losses") == (None if left == system else "system")
+        assert answer.headers.get("x-gatehouse-dropped-params") == (None if left == system else "system")
         it.messages("g", system=system)
         assert it.last.get("systemInstruction") == ({"parts": [{"text": left}]} if left else None)
         it.messages("a", system=system)

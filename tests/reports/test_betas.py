@@ -35,7 +35,7 @@ def test_betas_stay_with_anthropic(tmp_path: Path) -> None:
         for model in "og":
             answer = it.messages(model, None, {"anthropic-beta": "context-1m-2025-08-07"})
             assert "anthropic-beta" not in it.upstream.requests[-1].headers
-            assert answer.headers["x-gatehouse-losses"] == "anthropic-beta"
+            assert answer.headers["x-gatehouse-dropped-params"] == "anthropic-beta"
 
 
 @pytest.mark.report("headers", "anthropic-beta is bounded and holds names only")
@@ -59,7 +59,7 @@ def test_betas_and_the_cache(tmp_path: Path) -> None:
     more = """caches:
   answers: {}
 pipelines:
-  kept: {answer: a, recall: answers}
+  kept: {model: a, cache: answers}
 """
     with house(tmp_path, models="  kept: {pipeline: kept}\n", more=more) as it:
         asked = [user("How many pages a minute does the printer print?")]

@@ -13,7 +13,7 @@ from tests.live import Answer
 from tests.reports.vendors import House, house, response, user
 
 LISTED = (
-    "server: {origins: ['https://chat.example.com', 'https://*.example.org', 'http://localhost:*', 'null', "
+    "server: {cors_origins: ['https://chat.example.com', 'https://*.example.org', 'http://localhost:*', 'null', "
     "'chrome-extension://abcdefgh'], keepalive: 100ms}\n"
     "apps: {page: {keys: [test-key]}}\n"
 )
@@ -38,7 +38,7 @@ def preflight(it: House, path: str, origin: str, **more: str) -> Answer:
     return it.gateway.request("OPTIONS", path, None, headers)
 
 
-@pytest.mark.report("http", "A browser's question before a call is answered for the origins of server.origins")
+@pytest.mark.report("http", "A browser's question before a call is answered for the origins of server.cors_origins")
 @pytest.mark.parametrize("path", PATHS)
 def test_preflight(it: House, path: str) -> None:
     asked = {
@@ -106,7 +106,7 @@ def test_errors_and_streams(it: House) -> None:
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == "https://chat.example.com"
         assert "x-request-id" in answer.headers["access-control-expose-headers"]
-        assert "x-gatehouse-losses" in answer.headers["access-control-expose-headers"]
+        assert "x-gatehouse-dropped-params" in answer.headers["access-control-expose-headers"]
 
 
 def test_callers_that_are_no_pages(it: House) -> None:
@@ -127,7 +127,7 @@ def test_what_is_for_operators_is_open_to_no_page(it: House, path: str) -> None:
 
 
 def test_every_origin(tmp_path: Path) -> None:
-    with house(tmp_path, more="server: {origins: ['*']}\n") as it:
+    with house(tmp_path, more="server: {cors_origins: ['*']}\n") as it:
         answer = preflight(it, "/v1/messages", "https://any.test")
         assert answer.status == 204
         assert answer.headers["access-control-allow-origin"] == "*"
@@ -144,21 +144,21 @@ def test_pages_of_this_machine(tmp_path: Path, origin: str, path: str) -> None:
         assert it.chat("o", headers={"origin": origin}).headers["access-control-allow-origin"] == origin
 
 
-@pytest.mark.report("http", "No other page may call unless server.origins lists it, and is told why")
+@pytest.mark.report("http", "No other page may call unless server.cors_origins lists it, and is told why")
 @pytest.mark.parametrize(
     ("server", "origin"),
     [
         ("", "https://chat.example.com"),
         ("", "http://localhost.example.com"),
-        ("server: {origins: []}\n", "https://chat.example.com"),
-        ("server: {origins: []}\n", "http://localhost:3000"),
+        ("server: {cors_origins: []}\n", "https://chat.example.com"),
+        ("server: {cors_origins: []}\n", "http://localhost:3000"),
     ],
 )
 def test_off_by_default(tmp_path: Path, server: str, origin: str) -> None:
     with house(tmp_path, more=server) as it:
         answer = preflight(it, "/v1/chat/completions", origin)
         assert answer.status == 403
-        assert "server.origins" in answer.json()["error"]["message"]
+        assert "server.cors_origins" in answer.json()["error"]["message"]
         assert not any(name.startswith("access-control") for name in answer.headers)
         assert "vary" not in it.chat("o").headers
 
@@ -174,14 +174,14 @@ def test_off_by_default(tmp_path: Path, server: str, origin: str) -> None:
 )  # fmt: skip
 def test_wrong_origins(tmp_path: Path, origin: str) -> None:
     path = tmp_path / "gatehouse.yaml"
-    path.write_text(f"version: 1\nserver: {{origins: ['{origin}']}}\n")
+    path.write_text(f"version: 1\nserver: {{cors_origins: ['{origin}']}}\n")
     with pytest.raises(ConfigError):
         load(path, {})
 
 
 def test_a_page_reads_a_cut_answer(tmp_path: Path) -> None:
     failing = response({"error": {"message": "no"}}, status="500 Internal Server Error")
-    with house(tmp_path, lambda _: failing, more="server: {origins: ['https://chat.example.com']}\n") as it:
+    with house(tmp_path, lambda _: failing, more="server: {cors_origins: ['https://chat.example.com']}\n") as it:
         answer = it.chat("o", headers={"origin": "https://chat.example.com"}, stream=True)
         assert answer.status == 502
         assert answer.headers["access-control-allow-origin"] == "https://chat.example.com"

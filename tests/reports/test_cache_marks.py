@@ -51,7 +51,7 @@ def test_four_marks_at_most(tmp_path: Path) -> None:
         answer = it.chat("a", [user(parts)])
         marks = ["cache_control" in block for block in it.last["messages"][0]["content"]]
         assert marks == [False, False, True, True, True, True]
-        assert "cache_control" in answer.headers["x-gatehouse-losses"]
+        assert "cache_control" in answer.headers["x-gatehouse-dropped-params"]
         # Anthropic's own callers are told by Anthropic.
         it.messages("a", [user(parts)])
         assert json.dumps(it.last).count("cache_control") == 6

@@ -15,7 +15,7 @@ DATA = "server: {{data: {}/data}}\n"
 MORE = """
   desk: {{pipeline: desk}}
 pipelines:
-  desk: {{guard_input: [orders{more}], recall: answers, context: {{from: [notes], rewrite: null}}, answer: o}}
+  desk: {{guard_input: [orders{more}], cache: answers, context: {{from: [notes], rewrite: null}}, model: o}}
 guardrails:
   orders: {{kind: injection}}
   words: {{kind: keywords, lists: {{project: [Bluebird]}}, then: flag}}
@@ -47,7 +47,7 @@ def test_a_removed_order_leaves_an_answer_to_keep(tmp_path: Path, stream: bool) 
         wait(it.gateway)
         first = ask(it.gateway, "How long is the warranty of the pump?", stream)
         assert first.headers["x-gatehouse-cache"] == "miss"
-        assert "x-gatehouse-cache-why" not in first.headers
+        assert "x-gatehouse-cache-reason" not in first.headers
         asked = str(it.last)
         assert "three years" in asked
         assert "removed: this was an instruction" in asked
@@ -56,7 +56,7 @@ def test_a_removed_order_leaves_an_answer_to_keep(tmp_path: Path, stream: bool) 
         assert len(it.upstream.requests) == 1
 
 
-@pytest.mark.report("caches", "An answer that is not kept says so in x-gatehouse-cache-why, with the guardrail's name")
+@pytest.mark.report("caches", "An answer that is not stored says why in x-gatehouse-cache-reason")
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_not_kept_says_why(tmp_path: Path, stream: bool) -> None:
     notes = tmp_path / "notes"
@@ -67,4 +67,4 @@ def test_what_is_not_kept_says_why(tmp_path: Path, stream: bool) -> None:
         for _ in range(2):
             answer = ask(it.gateway, "How long is the warranty of the pump?", stream)
             assert answer.headers["x-gatehouse-cache"] == "miss"
-            assert answer.headers["x-gatehouse-cache-why"] == "flagged by words"
+            assert answer.headers["x-gatehouse-cache-reason"] == "flagged by words"

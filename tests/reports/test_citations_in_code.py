@@ -12,7 +12,7 @@ from tests.reports.vendors import Request, events, house, openai_chunk, openai_r
 
 MORE = """  docs: {pipeline: docs}
 server: {data: data}
-pipelines: {docs: {context: {from: [notes]}, answer: o}}
+pipelines: {docs: {context: {from: [notes]}, model: o}}
 sources: {notes: {kind: documents}}
 apps: {one: {keys: [test-key], ingest: [notes]}}
 """

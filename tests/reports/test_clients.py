@@ -77,7 +77,7 @@ def test_claude_code_to_anthropic(tmp_path: Path) -> None:
         answer = it.gateway.request("POST", "/v1/messages?beta=true", body, {"anthropic-version": "2023-06-01"})
         sent = it.last
     assert answer.status == 200
-    assert "x-gatehouse-losses" not in answer.headers
+    assert "x-gatehouse-dropped-params" not in answer.headers
     assert sent == {"model": "claude-x", **CLAUDE_CODE}
 
 
@@ -90,7 +90,7 @@ def test_claude_code_to_others(tmp_path: Path, model: str) -> None:
         sent = it.last
     assert answer.status == 200
     assert b"event: message_stop" in answer.body
-    assert "context_management" in answer.headers["x-gatehouse-losses"]
+    assert "context_management" in answer.headers["x-gatehouse-dropped-params"]
     effort = sent["generationConfig"]["thinkingConfig"]["thinkingLevel"] if model == "g" else sent["reasoning_effort"]
     assert effort.lower() == "high"
 
@@ -114,8 +114,8 @@ def test_a_default_is_no_loss(tmp_path: Path) -> None:
             it.chat("g", store=False, service_tier="auto", modalities=["text"]),
         ):
             assert answer.status == 200
-            assert "x-gatehouse-losses" not in answer.headers
-        assert "store" in it.chat("a", store=True).headers["x-gatehouse-losses"]
+            assert "x-gatehouse-dropped-params" not in answer.headers
+        assert "store" in it.chat("a", store=True).headers["x-gatehouse-dropped-params"]
         # To its own vendor everything goes as it is.
         it.generate("g", generationConfig={"responseModalities": ["TEXT"]})
         assert it.last["generationConfig"] == {"responseModalities": ["TEXT"]}
@@ -126,9 +126,9 @@ def test_a_default_is_no_loss(tmp_path: Path) -> None:
 def test_a_loss_names_the_field(tmp_path: Path, model: str) -> None:
     with house(tmp_path) as it:
         answer = it.generate(model, generationConfig={"mediaResolution": "MEDIA_RESOLUTION_LOW", "temperature": 1})
-        assert answer.headers["x-gatehouse-losses"] == "generationConfig.mediaResolution"
+        assert answer.headers["x-gatehouse-dropped-params"] == "generationConfig.mediaResolution"
         answer = it.generate(model, toolConfig={"retrievalConfig": {"languageCode": "de"}})
-        assert answer.headers["x-gatehouse-losses"] == "toolConfig.retrievalConfig"
+        assert answer.headers["x-gatehouse-dropped-params"] == "toolConfig.retrievalConfig"
 
 
 @pytest.mark.report(
@@ -142,7 +142,7 @@ def test_validated_calls(tmp_path: Path, model: str) -> None:
     with house(tmp_path, models=strict) as it:
         answer = it.generate(model, tools=tools, toolConfig=config)
         assert answer.status == 200
-        assert answer.headers["x-gatehouse-losses"] == "toolConfig.functionCallingConfig.mode"
+        assert answer.headers["x-gatehouse-dropped-params"] == "toolConfig.functionCallingConfig.mode"
         it.generate("g", tools=tools, toolConfig=config)
         assert it.last["toolConfig"] == config
 

@@ -216,7 +216,7 @@ def test_check(tmp_path: Path, url: str, where: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load(path, {"HTTPS_PROXY": url} if where == "environment" else {})
-    shown = caught.value.render(color=False)
+    shown = caught.value.render()
     assert "proxy" in shown.lower()
     assert "s3cret" not in shown
     if where == "environment":

@@ -57,7 +57,7 @@ def test_encodings(tmp_path: Path, model: str) -> None:
                 given = list(array.array("f", base64.b64decode(given)))
             assert given == [0.5, 0]
             assert "encoding_format" not in it.last
-            assert answer.headers.get("x-gatehouse-losses") is None
+            assert answer.headers.get("x-gatehouse-dropped-params") is None
         assert (it.last["dimensions"] if model == "o" else it.last["requests"][0]["outputDimensionality"]) == 2
 
 

@@ -66,7 +66,7 @@ def test_who_is_asked_next(tmp_path: Path) -> None:
                 assert (answer.status, len(asked)) == (400, 1), now
             else:
                 calls = sum(map(is_bad, asked))
-                assert (answer.status, answer.headers["x-gatehouse-model"]) == (200, "o/good"), now
+                assert (answer.status, answer.headers["x-gatehouse-target"]) == (200, "o/good"), now
                 assert calls == 1 or now["kind"] in RETRIED, now
 
 
@@ -151,7 +151,7 @@ def test_an_error_with_status_200(tmp_path: Path, way: str) -> None:
         for now in WORDS:
             for name in "oag":
                 answer = it.chat(f"{name}-backed", stream=way != "whole")
-                assert (answer.status, answer.headers["x-gatehouse-model"]) == (200, "o/good"), (now, name)
+                assert (answer.status, answer.headers["x-gatehouse-target"]) == (200, "o/good"), (now, name)
                 assert b"hello" in answer.body
                 assert b"boom" not in answer.body
 
@@ -281,7 +281,7 @@ def test_a_page_is_no_answer(tmp_path: Path, streams: bool) -> None:
     with house(tmp_path, script, BACKED) as it:
         for name in "oag":
             answer = it.chat(f"{name}-backed", stream=streams)
-            assert (answer.status, answer.headers["x-gatehouse-model"]) == (200, "o/good")
+            assert (answer.status, answer.headers["x-gatehouse-target"]) == (200, "o/good")
 
 
 @pytest.mark.report("fallback", "When all targets fail, the error names each with its class and says what helps")

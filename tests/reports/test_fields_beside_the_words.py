@@ -11,7 +11,7 @@ from tests.reports.vendors import Request, events, house, openai_chunk, openai_r
 
 GUARD = """
 guardrails: {words: {kind: keywords, lists: {names: [bluebird]}, then: [%s]}}
-pipelines: {p: {guard_output: [words], answer: o}}
+pipelines: {p: {guard_output: [words], model: o}}
 """
 MODELS = "  p: {pipeline: p}\n"
 DETAILS = [{"type": "reasoning.text", "text": "The bluebird is secret.", "signature": "U0lHbmF0dXJl"}]

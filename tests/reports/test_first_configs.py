@@ -10,6 +10,7 @@ from config import ConfigError
 from gateway.assembly.configuration import load, load_with_places
 from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
+from tests.shown import shown
 
 MODELS = "models: {quick: {targets: [vendor/m]}}\n"
 
@@ -108,7 +109,7 @@ caches:
 routers:
   way: {rules: [{name: night, when: {hours: "20:00-06:00"}, then: quick}]}
 pipelines:
-  support: {answer: quick%s}
+  support: {model: quick%s}
 """
 
 
@@ -117,14 +118,14 @@ def test_parts_that_nothing_uses(tmp_path: Path) -> None:
     assert [line for line, _, _ in told(tmp_path, PARTS % "" + MODELS)] == [4, 6, 8, 10]
     models = "models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}\n"
     for side in ("guard_input", "guard_output"):
-        assert told(tmp_path, PARTS % f", {side}: [pii], recall: answers, route: way" + models) == []
+        assert told(tmp_path, PARTS % f", {side}: [pii], cache: answers, router: way" + models) == []
 
 
 @pytest.mark.report("guardrails", "The check tells which app may go round the guardrails of a pipeline")
 def test_ways_round_a_guardrail(tmp_path: Path) -> None:
     text = """providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: secrets}}
-pipelines: {support: {guard_input: [pii], answer: quick}}
+pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}, other: {targets: [vendor/n]}}
 apps:
   all: {keys: [one]}
@@ -142,7 +143,7 @@ apps:
 def test_short_keys(tmp_path: Path) -> None:
     text = """providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: personal_data, key: "${MASKING}"}}
-pipelines: {support: {guard_input: [pii], answer: quick}}
+pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}
 apps: {bot: {keys: [short], models: [support]}, hashed: {keys: ["sha256:%s"], models: [support]}}
 server: {listen: "%s:8080"}
@@ -172,7 +173,7 @@ def test_cures(tmp_path: Path, text: str, place: str, cure: str) -> None:
     path.write_text("version: 1\n" + text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load(path, {})
-    said = caught.value.render(color=False)
+    said = caught.value.render()
     assert f"gatehouse.yaml:{place}" in said
     assert cure in said
 
@@ -183,7 +184,7 @@ def test_the_plan_tells_types(tmp_path: Path) -> None:
     path.write_text("""version: 1
 providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: personal_data, types: {card: block, person: allow}}}
-pipelines: {support: {guard_input: [pii], answer: quick}}
+pipelines: {support: {guard_input: [pii], model: quick}}
 models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}
 """)
-    assert "(personal_data: mask, block card, allow person; " in draw_plan(plan(load(path, {}), "support"))
+    assert "(personal_data: mask, block card, allow person; " in shown(draw_plan(plan(load(path, {}), "support")))

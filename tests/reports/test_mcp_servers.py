@@ -68,7 +68,7 @@ def tooled(folder: Path, server: Server, call: str) -> Iterator[House]:
 
     upstream = Upstream(server)
     more = f"""  tooled: {{pipeline: tooled}}
-pipelines: {{tooled: {{tools: [shop], answer: o}}}}
+pipelines: {{tooled: {{tools: [shop], model: o}}}}
 tools: {{shop: {{kind: mcp, url: "{upstream.url}/mcp"}}}}
 """
     try:

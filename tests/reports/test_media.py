@@ -45,7 +45,7 @@ def test_types_of_pictures(tmp_path: Path) -> None:
         it.generate("o", [{"parts": [{"inlineData": {"mimeType": "image/jpg", "data": "AAAA"}}]}])
         assert it.last["messages"][0]["content"][0]["image_url"]["url"] == "data:image/jpeg;base64,AAAA"
         answer = it.chat("a", [*picture("data:image/tiff;base64,AAAA"), user()])
-        assert "image" in answer.headers["x-gatehouse-losses"]
+        assert "image" in answer.headers["x-gatehouse-dropped-params"]
 
 
 @pytest.mark.report("contents", "A linked picture's type is told by its address, or not at all")
@@ -213,7 +213,7 @@ def test_pictures_in_answers(tmp_path: Path) -> None:
         words = "".join(block["text"] for block in answer.json()["content"])
         assert "print(1)" in words
         assert "picture" in words
-        assert answer.headers["x-gatehouse-losses"] == "answer.image"
+        assert answer.headers["x-gatehouse-dropped-params"] == "answer.image"
         assert b"picture" in it.messages("g", stream=True).body
 
 
@@ -251,7 +251,7 @@ def test_sound(tmp_path: Path) -> None:
         it.chat("g", [user([sound])])
         assert it.last["contents"][0]["parts"][0]["inlineData"] == {"mimeType": "audio/wav", "data": "AAAA"}
         answer = it.chat("a", [user([sound, {"type": "text", "text": "hi"}])])
-        assert "audio" in answer.headers["x-gatehouse-losses"]
+        assert "audio" in answer.headers["x-gatehouse-dropped-params"]
         assert "AAAA" not in json.dumps(it.last)
 
 

@@ -26,7 +26,7 @@ from tests.reports.vendors import (
 )
 
 CACHED = """caches: {kept: {ttl: 1h, tiers: [{kind: memory}]}}
-pipelines: {cached: {recall: kept, answer: MODEL}}
+pipelines: {cached: {cache: kept, model: MODEL}}
 """
 LOGPROBS = {"content": [{"token": "\ufffd", "logprob": -0.5, "bytes": [226, 130], "top_logprobs": []}], "refusal": None}
 
@@ -185,7 +185,7 @@ def test_steps_of_a_search(tmp_path: Path) -> None:
     with house(tmp_path, script) as it:
         answer = it.chat("a")
         assert "server_tool_use" in answer.json()["choices"][0]["message"]["content"]
-        assert answer.headers["x-gatehouse-losses"] == "answer.server_tool_use"
+        assert answer.headers["x-gatehouse-dropped-params"] == "answer.server_tool_use"
         assert b"server_tool_use" in it.chat("a", stream=True).body
         assert "server_tool_use" in it.generate("a").json()["candidates"][0]["content"]["parts"][0]["text"]
         assert b"server_tool_use" in it.generate("a", stream=True).body
@@ -197,7 +197,7 @@ def test_steps_of_a_search(tmp_path: Path) -> None:
         for model in ("o", "g"):
             answer = it.messages(model, turns)
             assert answer.status == 200
-            assert "messages[].content[]" in answer.headers["x-gatehouse-losses"]
+            assert "messages[].content[]" in answer.headers["x-gatehouse-dropped-params"]
 
 
 @pytest.mark.report("contents", "A call of a custom tool is whole behind guardrails, streamed or not")

@@ -20,7 +20,7 @@ def test_stop_sequences_fit_the_vendor(tmp_path: Path, model: str, most: int) ->
         answer = it.messages(model, stop_sequences=list("123456"))
         sent = it.last["stop"] if model == "o" else it.last["generationConfig"]["stopSequences"]
     assert sent == list("123456")[:most]
-    assert "stop" in answer.headers["x-gatehouse-losses"]
+    assert "stop" in answer.headers["x-gatehouse-dropped-params"]
 
 
 @pytest.mark.report("parameters", "Stop sequences that a vendor takes go on as they are, and empty ones are left out")
@@ -34,8 +34,8 @@ def test_stop_sequences_that_fit(tmp_path: Path) -> None:
         assert it.last["stop_sequences"] == ["END"]
         it.chat("o", stop=list("123456"))
         assert it.last["stop"] == list("123456")
-    assert "x-gatehouse-losses" not in whole.headers
-    assert empty.headers["x-gatehouse-losses"] == "stop"
+    assert "x-gatehouse-dropped-params" not in whole.headers
+    assert empty.headers["x-gatehouse-dropped-params"] == "stop"
 
 
 @pytest.mark.report("parameters", "Of temperature and top_p only one goes to Anthropic, which refuses both together")
@@ -55,7 +55,7 @@ def test_one_of_temperature_and_top_p(tmp_path: Path, asked: dict[str, Any], sen
         answer = it.chat("a", **asked)
         assert {key: value for key, value in it.last.items() if key in ("temperature", "top_p")} == sent
         lost = set(asked) - set(sent)
-        assert lost <= set(answer.headers.get("x-gatehouse-losses", "").split(", "))
+        assert lost <= set(answer.headers.get("x-gatehouse-dropped-params", "").split(", "))
         config = {"temperature": asked.get("temperature", 1), "topP": asked["top_p"]}
         it.generate("a", generationConfig=config)
         assert ("temperature" in it.last) != ("top_p" in it.last)
@@ -72,7 +72,7 @@ def test_a_choice_without_tools(tmp_path: Path) -> None:
             for choice in ("auto", "none"):
                 answer = it.chat(model, tools=[], tool_choice=choice, parallel_tool_calls=True)
                 assert not it.last.keys() & {"tools", "tool_choice", "parallel_tool_calls", "toolConfig"}
-                assert "x-gatehouse-losses" not in answer.headers
+                assert "x-gatehouse-dropped-params" not in answer.headers
             for kind in ("auto", "none"):
                 it.messages(model, tools=[], tool_choice={"type": kind})
                 assert not it.last.keys() & {"tools", "tool_choice", "parallel_tool_calls", "toolConfig"}
@@ -108,7 +108,7 @@ def test_a_choice_of_another_vendors_tools(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.messages("o", tools=[search], tool_choice={"type": "auto"})
         assert not it.last.keys() & {"tools", "tool_choice"}
-        assert "tools[0]" in answer.headers["x-gatehouse-losses"]
+        assert "tools[0]" in answer.headers["x-gatehouse-dropped-params"]
         refused = it.messages("o", tools=[search], tool_choice={"type": "tool", "name": "web_search"})
     assert refused.status == 400
     assert "tool_choice" in refused.json()["error"]["message"]
@@ -130,7 +130,7 @@ def test_allowed_tools(tmp_path: Path) -> None:
         answer = it.chat("a", tools=[tool(name) for name in "abc"], tool_choice=choice)
         assert [each["name"] for each in it.last["tools"]] == ["a", "b"]
         assert it.last["tool_choice"] == {"type": "any"}
-        assert "x-gatehouse-losses" not in answer.headers
+        assert "x-gatehouse-dropped-params" not in answer.headers
         it.generate("o", tools=tools, toolConfig=config)
         assert [each["function"]["name"] for each in it.last["tools"]] == ["a", "b"]
         assert it.last["tool_choice"] == "required"
@@ -149,7 +149,7 @@ def test_json_without_a_schema_at_anthropic(tmp_path: Path) -> None:
         kind, words = it.last["system"]
         assert kind == {"type": "text", "text": "Be kind."}
         assert "JSON object" in words["text"]
-        assert "response_format" in answer.headers["x-gatehouse-losses"]
+        assert "response_format" in answer.headers["x-gatehouse-dropped-params"]
         it.generate("a", generationConfig={"responseMimeType": "application/json"})
         assert "JSON object" in it.last["system"]
         it.chat("a", response_format={"type": "text"})
@@ -166,7 +166,7 @@ def test_json_without_a_schema_at_openai(tmp_path: Path) -> None:
         answer = it.generate("o", generationConfig=config)
         assert it.last["response_format"] == {"type": "json_object"}
         assert "JSON" in it.last["messages"][0]["content"]
-        assert answer.headers["x-gatehouse-losses"] == "response_format"
+        assert answer.headers["x-gatehouse-dropped-params"] == "response_format"
         it.generate("o", [{"role": "user", "parts": [{"text": "Say it in JSON"}]}], generationConfig=config)
         assert it.last["messages"] == [user("Say it in JSON")]
         it.chat("o", response_format={"type": "json_object"})
@@ -211,7 +211,7 @@ def test_penalties_of_nothing(tmp_path: Path) -> None:
     with house(tmp_path, models=models) as it:
         answer = it.chat("strict", frequency_penalty=0, presence_penalty=0.0, logit_bias={}, verbosity="medium")
         assert answer.status == 200
-        assert "x-gatehouse-losses" not in answer.headers
+        assert "x-gatehouse-dropped-params" not in answer.headers
         answer = it.chat("strict", frequency_penalty=0.1)
         assert (answer.status, answer.json()["error"]["param"]) == (400, "frequency_penalty")
 
@@ -221,18 +221,18 @@ def test_numbers_of_other_ranges(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.chat("g", n=20, seed=2**40)
         assert it.last["generationConfig"] == {"candidateCount": 8}
-        assert answer.headers["x-gatehouse-losses"] == "n, seed"
+        assert answer.headers["x-gatehouse-dropped-params"] == "n, seed"
         it.chat("g", frequency_penalty=2, presence_penalty=-2)
         assert it.last["generationConfig"] == {"frequencyPenalty": 1.99, "presencePenalty": -2}
         answer = it.messages("g", max_tokens=70_000, thinking={"type": "enabled", "budget_tokens": 60_000})
         assert it.last["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 24_576
-        assert "reasoning.budget_tokens" in answer.headers["x-gatehouse-losses"]
+        assert "reasoning.budget_tokens" in answer.headers["x-gatehouse-dropped-params"]
         answer = it.messages("o", metadata={"user_id": "u" * 150})
         assert len(it.last["user"]) <= 64
         first = it.last["user"]
         it.messages("o", metadata={"user_id": "u" * 150})
         assert it.last["user"] == first
-        assert answer.headers["x-gatehouse-losses"] == "user"
+        assert answer.headers["x-gatehouse-dropped-params"] == "user"
         it.generate("o", generationConfig={"temperature": 2.0, "logprobs": 3})
         assert it.last["temperature"] == 2
         assert "top_logprobs" not in it.last

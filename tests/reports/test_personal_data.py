@@ -11,7 +11,7 @@ from tests.reports.vendors import house, user
 MODELS = "  masked: {pipeline: masked}\n"
 GUARD = """
 guardrails: {pii: {kind: personal_data, hint: false}}
-pipelines: {masked: {guard_input: [pii], answer: o}}
+pipelines: {masked: {guard_input: [pii], model: o}}
 """
 
 

@@ -13,9 +13,10 @@ from contract.errors import NO_PRICE
 from gateway.assembly.configuration import load, load_with_places
 from gateway.commands.advice import advise
 from gateway.commands.plan import draw_plan, plan
+from tests.collectors import http_collector
 from tests.live import Answer, running_gateway
 from tests.reports.vendors import House, Request, house, openai_reply, response
-from tests.unit.observability.ledgers import collector
+from tests.shown import shown
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
 BUDGET = "\napps: {bot: {keys: [test-key], budget: 1 USD per month}}\n"
@@ -131,7 +132,7 @@ models:
   asked: {pipeline: asked}
   judge: {targets: [own/judge]}
   free: {targets: [own/other]}
-pipelines: {asked: {answer: some, guard_output: [judged]}}
+pipelines: {asked: {model: some, guard_output: [judged]}}
 guardrails: {judged: {kind: judge, rubric: Be kind., model: judge}}
 """
 
@@ -156,7 +157,7 @@ def test_the_check_warns(tmp_path: Path) -> None:
     assert "own/judge" in judge[1]
     made = plan(config, "asked", lambda model: left_out(config, model))
     assert [each.get("no_price_for") for each in made["targets"]] == [None, ["bot"]]
-    assert "no price: left out for bot" in draw_plan(made)
+    assert "no price: left out for bot" in shown(draw_plan(made))
     path.write_text(
         HEAD + apps.replace("budget: 1 USD per day", "budget: {spend: 1 USD per day, unknown_price: allow}") + "}"
     )
@@ -173,13 +174,13 @@ def test_a_price_of_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.report("money", "The trace says of each target that was left out that its price is not known")
 def test_a_trace_says_why_a_target_was_left_out(tmp_path: Path) -> None:
-    with collector() as (url, got, _):
+    with http_collector() as collector:
         yaml = f"""version: 1
 providers: {{p: {{kind: simulated}}, own: {{kind: openai, base_url: "http://127.0.0.1:9/v1"}}}}
 models: {{quick: {{targets: [own/secret, p/m]}}}}
-observe: {{log: "off", otlp: "{url}"}}{BUDGET}"""
+observe: {{log: "off", otlp: "{collector.url}"}}{BUDGET}"""
         body = {"model": "quick", "messages": [{"role": "user", "content": "hi"}]}
         with running_gateway(yaml, tmp_path) as gateway:
             assert gateway.request("POST", "/v1/chat/completions", body).status == 200
-    assert "own/secret" in str(got)
-    assert NO_PRICE in str(got)
+    assert "own/secret" in str(collector.got)
+    assert NO_PRICE in str(collector.got)

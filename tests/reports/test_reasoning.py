@@ -39,7 +39,7 @@ def test_efforts_for_gemini(tmp_path: Path, model: str, effort: str, thinking: d
         answer = it.chat(model, reasoning_effort=effort)
         assert answer.status == 200
         assert it.last.get("generationConfig", {}).get("thinkingConfig") == thinking
-    assert ("reasoning" in answer.headers.get("x-gatehouse-losses", "")) is (
+    assert ("reasoning" in answer.headers.get("x-gatehouse-dropped-params", "")) is (
         model == "two" or (model in ("pro", "three") and effort == "none")
     )
 

@@ -79,7 +79,7 @@ def test_over_http(tmp_path: Path) -> None:
 @pytest.mark.report("documents", "A question on the command line prints its answer alone, and what can't be read once")
 def test_a_question_from_the_command_line(tmp_path: Path) -> None:
     folder(tmp_path / "shelf")
-    pipeline = "pipelines: {p: {context: {from: [shelf]}, answer: m}}\n"
+    pipeline = "pipelines: {p: {context: {from: [shelf]}, model: m}}\n"
     models = "models: {m: {targets: [up/sim-n2]}, p: {pipeline: p}, down: {targets: [up/sim-401]}}"
     (tmp_path / "g.yaml").write_text(YAML.replace("models: {m: {targets: [up/m]}}", models) + pipeline)
     command = [sys.executable, "-m", "gateway", "ask", "Hello?", "--config", str(tmp_path / "g.yaml"), "--model"]

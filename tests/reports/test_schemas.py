@@ -46,7 +46,7 @@ def test_answers_by_schema_at_anthropic(tmp_path: Path) -> None:
         assert keywords(sent) == {"type", "properties", "required", "additionalProperties", "description"}
         assert "at most 5" in sent["properties"]["n"]["description"]
         assert "at most 9" in sent["properties"]["s"]["description"]
-        assert answer.headers["x-gatehouse-losses"] == "response_format.schema"
+        assert answer.headers["x-gatehouse-dropped-params"] == "response_format.schema"
         it.generate("a", generationConfig={"responseMimeType": "application/json", "responseSchema": {
             "type": "OBJECT", "properties": {"n": {"type": "INTEGER", "minimum": 1, "nullable": True}}}})  # fmt: skip
         assert it.last["output_config"]["format"]["schema"] == {
@@ -73,7 +73,7 @@ def test_schemas_without_words_at_anthropic(tmp_path: Path, schema: dict[str, An
         assert "output_config" not in it.last
         assert "JSON schema" in it.last["system"]
         assert next(iter(schema)) in it.last["system"]
-        assert answer.headers["x-gatehouse-losses"] == "response_format.schema"
+        assert answer.headers["x-gatehouse-dropped-params"] == "response_format.schema"
 
 
 def parameters(it: House, model: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_parameters_are_an_object(tmp_path: Path) -> None:
                 assert sent["properties"] == {"a": TEXT, "b": TEXT}
                 assert not sent.keys() & {"anyOf", "oneOf", "required"}
                 assert '["a"]' in sent["description"]
-                assert answer.headers["x-gatehouse-losses"] == "tools[0].parameters"
+                assert answer.headers["x-gatehouse-dropped-params"] == "tools[0].parameters"
             it.messages("a", tools=tools)
             assert it.last["tools"] == tools
         it.chat("a", tools=function({"properties": {"a": TEXT}}))
@@ -163,18 +163,18 @@ def test_strict_tools(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.messages("o", tools=[{"name": "f", "input_schema": full, "strict": True}])
         assert it.last["tools"][0]["function"]["strict"] is True
-        assert "x-gatehouse-losses" not in answer.headers
+        assert "x-gatehouse-dropped-params" not in answer.headers
         answer = it.messages("o", tools=[{"name": "f", "input_schema": optional, "strict": True}])
         assert "strict" not in it.last["tools"][0]["function"]
         assert parameters(it, "o") == optional
-        assert answer.headers["x-gatehouse-losses"] == "tools[0].strict"
+        assert answer.headers["x-gatehouse-dropped-params"] == "tools[0].strict"
         it.chat("a", tools=function(LIMITS, strict=True))
         assert it.last["tools"][0]["strict"] is True
         assert parameters(it, "a")["additionalProperties"] is False
         assert "minimum" not in keywords(parameters(it, "a"))
         answer = it.chat("a", tools=function({"type": "object", "additionalProperties": TEXT}, strict=True))
         assert "strict" not in it.last["tools"][0]
-        assert answer.headers["x-gatehouse-losses"] == "tools[0].strict"
+        assert answer.headers["x-gatehouse-dropped-params"] == "tools[0].strict"
 
 
 @pytest.mark.report(
@@ -193,7 +193,7 @@ def test_answers_by_schema_at_openai(tmp_path: Path) -> None:
         )
         assert "response_format" not in it.last
         assert "JSON schema" in it.last["messages"][0]["content"]
-        assert answer.headers["x-gatehouse-losses"] == "response_format.schema"
+        assert answer.headers["x-gatehouse-dropped-params"] == "response_format.schema"
         it.chat("z", response_format=json_schema(LIMITS, strict=False))
         assert it.last["response_format"] == json_schema(LIMITS, strict=False)
 

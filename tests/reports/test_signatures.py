@@ -29,7 +29,7 @@ CHECKS = """guardrails:
   secrets: {{kind: secrets}}
   complete: {{kind: complete, then: [flag]}}
   pii: {{kind: personal_data, hint: false, types: {{person: allow, address: allow}}}}
-pipelines: {{guarded_{0}: {{guard_input: [pii], guard_output: [secrets, complete], answer: {0}}}}}
+pipelines: {{guarded_{0}: {{guard_input: [pii], guard_output: [secrets, complete], model: {0}}}}}
 """
 
 
@@ -104,7 +104,7 @@ def test_signed_calls_over_anthropic(tmp_path: Path) -> None:
         # Anthropic itself refuses fields that it does not know.
         answer = it.messages("a", [user(), {"role": "assistant", "content": blocks}, user(results)])
         assert "U0lH" not in json.dumps(it.last)
-        assert "thought_signature" in answer.headers["x-gatehouse-losses"]
+        assert "thought_signature" in answer.headers["x-gatehouse-dropped-params"]
 
 
 @pytest.mark.report("contents", "A call without a signature has Google's own mark for that, in the turn under way only")
@@ -121,7 +121,7 @@ def test_lost_signatures(tmp_path: Path) -> None:
         marks = [[part.get("thoughtSignature") for part in parts if "functionCall" in part] for parts in steps]
         skip = "skip_thought_signature_validator"
         assert marks == [[None], [], [skip, None], [skip]]
-        assert "thought_signature" in answer.headers["x-gatehouse-losses"]
+        assert "thought_signature" in answer.headers["x-gatehouse-dropped-params"]
         it.chat("old", conversation)
         assert skip not in json.dumps(it.last)
         # Who speaks Google's dialect is passed on as it is.
@@ -297,7 +297,7 @@ def test_own_tools_keep_signatures(tmp_path: Path) -> None:
         return response(gemini_reply(call))
 
     more = """tools: {clock: {kind: http, url: "http://127.0.0.1:9/clock", private: true, description: Tells the time}}
-pipelines: {timed: {tools: [clock], answer: g}}
+pipelines: {timed: {tools: [clock], model: g}}
 """
     with house(tmp_path, script, models="  timed: {pipeline: timed}\n", more=more) as it:
         it.generate("timed")

@@ -50,7 +50,7 @@ def test_a_thread_goes_to_anthropic(tmp_path: Path) -> None:
         sent = it.last
     assert answer.status == 200
     assert sent["thread"] == CONTINUE
-    assert "x-gatehouse-losses" not in answer.headers
+    assert "x-gatehouse-dropped-params" not in answer.headers
 
 
 def lost(request: Request) -> bytes:
@@ -77,7 +77,7 @@ def test_why_a_thread_does_not_go_on_reaches_the_caller(tmp_path: Path) -> None:
 @pytest.mark.parametrize("thread", [CREATE, CONTINUE])
 def test_a_pipeline_takes_no_thread(tmp_path: Path, thread: dict[str, Any]) -> None:
     models = "  safe: {pipeline: safe}\n"
-    more = "guardrails: {secrets: {kind: secrets}}\npipelines: {safe: {guard_input: [secrets], answer: a}}\n"
+    more = "guardrails: {secrets: {kind: secrets}}\npipelines: {safe: {guard_input: [secrets], model: a}}\n"
     with house(tmp_path, models=models, more=more) as it:
         answer = it.messages("safe", thread=thread)
         asked = it.upstream.requests
@@ -121,7 +121,7 @@ def test_a_null_is_no_loss(tmp_path: Path) -> None:
             it.generate("o", cachedContent=None, safetySettings=None),
         ):
             assert answer.status == 200
-            assert "x-gatehouse-losses" not in answer.headers
+            assert "x-gatehouse-dropped-params" not in answer.headers
 
 
 SIMULATED = """version: 1

@@ -229,7 +229,7 @@ def test_names_are_the_same_everywhere(tmp_path: Path) -> None:
         sent = it.last["tools"][0]["function"]["name"]
         assert it.last["messages"][1]["tool_calls"][0]["function"]["name"] == sent
         assert it.last["tool_choice"] == {"type": "function", "function": {"name": sent}}
-        assert answer.headers["x-gatehouse-losses"] == "tools[].name"
+        assert answer.headers["x-gatehouse-dropped-params"] == "tools[].name"
         it.messages("o", tools=tools[:1])
         assert it.last["tools"][0]["function"]["name"] == sent
         it.messages("g", turns, tools=tools, tool_choice={"type": "tool", "name": LONG})
@@ -243,7 +243,7 @@ def test_names_are_the_same_everywhere(tmp_path: Path) -> None:
         assert len(names) == 1
         unchanged = it.messages("a", turns, tools=tools)
         assert it.last["tools"][0]["name"] == LONG
-    assert "x-gatehouse-losses" not in unchanged.headers
+    assert "x-gatehouse-dropped-params" not in unchanged.headers
 
 
 @pytest.mark.report("tools", "A name that was made to fit comes back behind guardrails and out of the cache too")
@@ -253,7 +253,7 @@ def test_names_come_back_behind_guards_and_from_caches(tmp_path: Path) -> None:
 guardrails:
   pii: {kind: personal_data, key: k}
 pipelines:
-  kept: {answer: o, recall: answers, guard_input: [pii]}
+  kept: {model: o, cache: answers, guard_input: [pii]}
 """
     tools = [{"name": LONG, "input_schema": {"type": "object"}}]
     question = [user("Which ticket did john.smith@example.com open about the printer?")]

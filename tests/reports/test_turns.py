@@ -33,7 +33,7 @@ def test_only_a_system_prompt(tmp_path: Path) -> None:
             answer = it.chat("g", [{"role": role, "content": "Say hi"}, {"role": role, "content": "twice"}])
             assert it.last["contents"] == [{"role": "user", "parts": [{"text": "Say hi"}, {"text": "twice"}]}]
             assert "systemInstruction" not in it.last
-            assert answer.headers["x-gatehouse-losses"] == "messages"
+            assert answer.headers["x-gatehouse-dropped-params"] == "messages"
             it.chat("a", [{"role": role, "content": "Say hi"}])
             assert it.last["messages"] == [{"role": "user", "content": "Say hi"}]
             it.chat("o", [{"role": role, "content": "Say hi"}])
@@ -95,7 +95,7 @@ def test_the_assistant_begins(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.chat("a", turns)
         assert [message["role"] for message in it.last["messages"]] == ["user", "assistant", "user"]
-        assert answer.headers["x-gatehouse-losses"] == "messages[0]"
+        assert answer.headers["x-gatehouse-dropped-params"] == "messages[0]"
         it.chat("g", turns)
         assert [content["role"] for content in it.last["contents"]] == ["user", "model", "user"]
         it.messages("o", turns)
@@ -111,7 +111,7 @@ def test_blanks_at_the_end(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.chat("a", [user(), {"role": "assistant", "content": "Well, \n"}])
         assert it.last["messages"][-1] == {"role": "assistant", "content": "Well,"}
-        assert answer.headers["x-gatehouse-losses"] == "messages[-1].content"
+        assert answer.headers["x-gatehouse-dropped-params"] == "messages[-1].content"
         it.chat("a", [user(), {"role": "assistant", "content": "Well, \n"}, user()])
         assert it.last["messages"][1]["content"] == "Well, \n"
         it.messages("a", [user(), {"role": "assistant", "content": "Well, \n"}])

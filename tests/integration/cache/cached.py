@@ -30,25 +30,25 @@ models:
   library: {{pipeline: library}}
   talk: {{pipeline: talk}}
 pipelines:
-  meaning: {{recall: likes, answer: plain}}
-  shadow: {{recall: watched, answer: plain}}
-  talk: {{recall: talks, context: {{from: [notes], rewrite: plain}}, answer: plain}}
-  library: {{recall: likes, context: {{from: [notes], top: 1}}, answer: plain}}
-  kept: {{recall: answers, answer: plain}}
-  other: {{recall: answers, answer: plain}}
-  shared: {{recall: everyones, answer: plain}}
-  users: {{recall: each, answer: plain}}
-  docs: {{recall: answers, context: {{from: [notes]}}, answer: plain}}
-  masked: {{recall: answers, guard_input: [pii], context: {{from: [notes]}}, answer: plain}}
-  strict: {{recall: answers, answer: plain, guard_output: [words]}}
-  cutting: {{recall: answers, answer: broken}}
+  meaning: {{cache: likes, model: plain}}
+  shadow: {{cache: watched, model: plain}}
+  talk: {{cache: talks, context: {{from: [notes], rewrite: plain}}, model: plain}}
+  library: {{cache: likes, context: {{from: [notes], max_passages: 1}}, model: plain}}
+  kept: {{cache: answers, model: plain}}
+  other: {{cache: answers, model: plain}}
+  shared: {{cache: everyones, model: plain}}
+  users: {{cache: each, model: plain}}
+  docs: {{cache: answers, context: {{from: [notes]}}, model: plain}}
+  masked: {{cache: answers, guard_input: [pii], context: {{from: [notes]}}, model: plain}}
+  strict: {{cache: answers, model: plain, guard_output: [words]}}
+  cutting: {{cache: answers, model: broken}}
 guardrails:
   pii: {{kind: personal_data, key: k, types: {{person: allow, address: allow}}}}
   words: {{kind: keywords, lists: {{bad: [forbidden]}}, then: flag}}
 caches:
   answers: {{ttl: 1h, tiers: {tiers}}}
-  everyones: {{per: labels}}
-  each: {{per: user}}
+  everyones: {{scope: labels}}
+  each: {{scope: user}}
   likes: {{tiers: {tiers}, semantic: {{sample: 0%}}}}
   talks: {{semantic: {{sample: 0%, conversations: true}}}}
   watched: {{semantic: {{shadow: true}}}}

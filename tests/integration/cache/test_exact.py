@@ -22,7 +22,7 @@ def test_the_same_question_is_answered_once(gateway: Gateway, upstream: Recordin
     assert (kind(first), kind(second)) == ("miss", "exact")
     assert words(first) == words(second) == "Nine thousand pages."
     assert len(upstream.bodies) == 1
-    assert second.headers["x-gatehouse-model"] == "up/m"
+    assert second.headers["x-gatehouse-target"] == "up/m"
     assert second.headers["x-gatehouse-attempts"] == "0"
     assert second.headers["age"] == "0"
     # Another answer, with an id of its own.
@@ -96,7 +96,7 @@ def test_what_is_not_kept(gateway: Gateway, upstream: Recording, text: str, more
     for _ in range(2):
         answer = ask(gateway, text, **json.loads(json.dumps(more)))
         assert kind(answer) == "off"
-        assert answer.headers["x-gatehouse-cache-why"] == why
+        assert answer.headers["x-gatehouse-cache-reason"] == why
     assert len(upstream.bodies) == 2
     assert "gatehouse" not in upstream.seen
 
@@ -214,7 +214,7 @@ def test_an_app_removes_its_own(gateway: Gateway, upstream: Recording) -> None:
         ("{tiers: []}", "tiers"),
         ("{tiers: [{kind: disk}]}", "kind"),
         ("{tiers: [{kind: postgres, url: mysql://x}]}", "no address of a PostgreSQL"),
-        ("{per: team}", "per"),
+        ("{scope: team}", "scope"),
     ],
 )
 def test_bad_caches_are_refused(tmp_path: Path, cache: str, wanted: str) -> None:

@@ -161,7 +161,7 @@ def test_an_attempt_that_broke_off_keeps_what_it_may_have_cost() -> None:
         first = attempt_of(exchange)
         await ticket.cover(first, asking())
         # It has said something, and no usage: that is counted at the end.
-        first.uncounted, first.ended, first.error = True, 1.0, "cut"
+        first.uncounted, first.ended, first.error = True, 1.0, "interrupted"
         with pytest.raises(BudgetSpent):
             await ticket.cover(attempt_of(exchange), asking())
 

@@ -19,7 +19,9 @@ from access.ledger import reports
 from access.ledger.entry import COUNTS, REQUEST_FILTERS, WHOSE, AttemptEntry, LedgerEntry
 from access.ledger.reports import ReportRow, read_time
 from access.ledger.rows import insert
+from observability.screen import table
 from tests.databases import emptied
+from tests.shown import shown
 
 HOUR, DAY = 3_600_000, 86_400_000
 # Two hours before a day ends.
@@ -66,7 +68,7 @@ ENTRIES = st.lists(
         st.tuples(*[NAMES] * 6),
         st.tuples(*[COUNT] * 5),
         st.tuples(
-            st.sampled_from(("ok", "error", "cut", "closed")), st.sampled_from((200, 502)),
+            st.sampled_from(("ok", "error", "interrupted", "cut", "closed")), st.sampled_from((200, 502)),
             st.one_of(st.none(), st.integers(0, 10**17)),
         ),
     ),
@@ -91,7 +93,7 @@ def recount(entries: Sequence[LedgerEntry], by: Sequence[str]) -> dict[tuple[str
         mine = [each for each in entries if group(each, by) == key]
         counts = {name: sum(getattr(each, name) for each in mine) for name in COUNTS[3:]}
         counts["requests"] = len(mine)
-        counts["failures"] = sum(each.outcome in ("error", "cut") for each in mine)
+        counts["failures"] = sum(each.outcome in ("error", "interrupted", "cut") for each in mine)
         counts["unpriced"] = sum(each.cost is None for each in mine)
         cost = Decimal(sum(each.cost or 0 for each in mine)) / 10**12
         lines[key] = msgspec.convert({"by": key, "cost": cost, **counts}, ReportRow)
@@ -195,7 +197,7 @@ def test_sums_beyond_what_sqlite_sums(url: str) -> None:
         (line,) = await reports.usage(database, ())
         assert line.cost == Decimal("27000000.000000000021")
         assert await reports.spent(database, "app", BEGAN + 1) == {"app": 18 * 10**15 + 1}
-        assert "27000000.000000000021" in reports.table((), [line])
+        assert "27000000.000000000021" in shown(table(*reports.cells((), [line]), 0))
 
     emptied(url, act)
 
@@ -280,9 +282,13 @@ def line(name: str, cost: str, requests: int = 1) -> ReportRow:
     return ReportRow((name,), requests, 0, 0, 10, 5, 0, 0, 0, Decimal(cost))
 
 
+def drawn(by: list[str], lines: list[ReportRow]) -> list[str]:
+    return shown(table(*reports.cells(by, lines), len(by))).splitlines()
+
+
 def test_a_table() -> None:
     lines = [line("shop", "12.5", 1200), line("日本", "0.0000000001"), line("", "0"), line("a\x1b[2J\n\u202eb", "1E-7")]
-    head, *body, last = reports.table(["app"], lines).splitlines()
+    head, *body, last = drawn(["app"], lines)
     assert len(body) == 4
     assert head.split() == ["app", *COUNTS, "cost", "$"]
     assert body[0].split() == ["shop", "1200", "0", "0", "10", "5", "0", "0", "0", "12.5000000000"]
@@ -292,8 +298,8 @@ def test_a_table() -> None:
     assert last.split() == ["total", "1203", "0", "0", "40", "20", "0", "0", "0", "12.5000001001"]
     # A wide letter takes two columns.
     assert {len(each) for each in (head, body[0], body[2], last)} == {len(body[1]) + 2}
-    assert reports.table(["app"], [line("a", "0.5")]).splitlines()[1].endswith(" 0.500000")
-    assert reports.table(["app", "day"], []).splitlines()[1].split() == ["total", *["0"] * 8, "0.000000"]
+    assert drawn(["app"], [line("a", "0.5")])[1].endswith(" 0.500000")
+    assert drawn(["app", "day"], [])[1].split() == ["total", *["0"] * 8, "0.000000"]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"])

@@ -41,7 +41,7 @@ def test_what_failed_or_was_never_sent_costs_nothing(error: str, sent: bool) -> 
 
 
 def test_words_that_were_heard_are_counted_however_it_ended() -> None:
-    attempt = counted(Attempt("p/m", "p", "m", error="cut", ended=1.0, sent=True), "Thirty-eight", " pages")
+    attempt = counted(Attempt("p/m", "p", "m", error="interrupted", ended=1.0, sent=True), "Thirty-eight", " pages")
     assert attempt.usage is not None
     assert attempt.usage.input == size_of(ASKED).prompt
     assert attempt.usage.output > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -14,8 +15,10 @@ from cache.entry import CacheEntry
 from cache.eviction import Kind, eviction
 from cache.memory import OVERHEAD, MemoryTier
 from cache.tier import Tiers
+from config.problems import ConfigError
 from contract.deltas import ChoiceDelta, Delta
 from contract.tiers import CacheAddress, Purge
+from gateway.assembly.configuration import load
 
 KINDS = get_args(Kind)
 
@@ -63,9 +66,8 @@ def test_each_order_lets_the_right_one_go() -> None:
             order.used(bytes([number]))
         return order.victim()[0]
 
-    assert gone("fifo") == 1
     assert gone("lru") == 1
-    assert gone("lfu") == 3
+    assert gone("s3-fifo") == 2
 
 
 def test_s3_fifo_keeps_what_is_asked_for_again_through_a_scan() -> None:
@@ -82,9 +84,15 @@ def test_s3_fifo_keeps_what_is_asked_for_again_through_a_scan() -> None:
         return sum([await tier.get(place(number)) is not None for number in range(20)])
 
     assert asyncio.run(run("s3-fifo")) == 20
-    assert asyncio.run(run("lfu")) == 20
     assert asyncio.run(run("lru")) == 0
-    assert asyncio.run(run("fifo")) == 0
+
+
+@pytest.mark.parametrize("removed", ["lfu", "fifo"])
+def test_a_removed_order_is_named(tmp_path: Path, removed: str) -> None:
+    (tmp_path / "g.yaml").write_text(f"version: 1\ncaches: {{c: {{tiers: [{{kind: memory, evict: {removed}}}]}}}}\n")
+    with pytest.raises(ConfigError, match=f'the order "{removed}" was removed') as caught:
+        load(tmp_path / "g.yaml", {})
+    assert "write s3-fifo" in str(caught.value)
 
 
 def test_what_has_expired_is_gone() -> None:

@@ -12,7 +12,7 @@ import pytest
 from cache.answers import AnswerCache
 from cache.eviction import Kind
 from cache.memory import MemoryTier
-from cache.recall import ExactRecall, RecallPolicy
+from cache.phase import CachePhase, CachePolicy
 from cache.tier import Tiers
 from contract.caller import Caller
 from contract.deltas import ChoiceDelta, Delta
@@ -65,7 +65,7 @@ def asking(app: str, user: str, question: str, control: CacheControl | None) -> 
 
 
 async def answered(
-    recall: ExactRecall,
+    recall: CachePhase,
     request: ChatRequest,
     exchange: Exchange,
     make: MakesAnswer,
@@ -75,7 +75,7 @@ async def answered(
     return found if isinstance(found, Answer) else await found.share(make, unsettled or Unsettled())
 
 
-@pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "lfu")])
+@pytest.mark.parametrize(("per", "evict"), [("app", "s3-fifo"), ("user", "lru"), ("labels", "s3-fifo")])
 @pytest.mark.slow
 def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
     draw = random.Random(7)
@@ -86,7 +86,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
         nonlocal calls
         answers = AnswerCache(Tiers([MemoryTier(40_000, evict)], 60.0))
         pipelines = [
-            ExactRecall(RecallPolicy("c", name, per=per, personal=True), answers, [source]) for name in ("p", "q")
+            CachePhase(CachePolicy("c", name, per=per, personal=True), answers, [source]) for name in ("p", "q")
         ]
 
         async def one() -> None:
@@ -139,7 +139,7 @@ def test_no_answer_crosses_a_boundary(per: str, evict: Kind) -> None:
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
     async def run() -> None:
-        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
+        recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
         calls: list[Reply] = []
 
         async def make() -> Answer:
@@ -169,7 +169,7 @@ def test_a_thousand_equal_requests_make_one_call(fails: bool) -> None:
 
 def test_when_all_leave_the_call_ends(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
+        recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(100_000)], 60.0)))
         reply = Reply("x" * 10_000, fails=False)
 
         async def make() -> Answer:
@@ -191,7 +191,7 @@ def test_a_call_goes_on_for_its_ledger_while_another_reads_it() -> None:
     """Whoever made the call and left pays for all of it: their ledger must not be closed before it is over."""
 
     async def run() -> None:
-        recall = ExactRecall(RecallPolicy("c", "p"), AnswerCache(Tiers([MemoryTier(40_000, "lru")], 60.0)))
+        recall = CachePhase(CachePolicy("c", "p"), AnswerCache(Tiers([MemoryTier(40_000, "lru")], 60.0)))
 
         async def make() -> Answer:
             return Answer(Reply("an answer", fails=False))

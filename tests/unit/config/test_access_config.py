@@ -16,7 +16,11 @@ WRONG = [
     ("apps: {a: {keys: [k], budget: 5 EUR per day}}", "apps.a.budget", "currencies: {EUR: 1.08 USD}"),
     ("apps: {a: {keys: [k], per_user: {budget: 5 EUR per day}}}", "apps.a.per_user.budget", "one EUR is worth"),
     ("apps: {a: {keys: [k], budget: 5 USD in 900 days}}", "apps.a.budget", "400 days"),
-    ("apps: {a: {keys: [k], budget: {spend: 5 USD per day, zone: Mars/Base}}}", "apps.a.budget.zone", "Europe/Berlin"),
+    (
+        "apps: {a: {keys: [k], budget: {spend: 5 USD per day, time_zone: Mars/Base}}}",
+        "apps.a.budget.time_zone",
+        "Europe/Berlin",
+    ),
     ("apps: {a: {keys: [k], budget: {spend: 5 USD per day, warn: [80%]}}}", "apps.a.budget", "webhook"),
     ("apps: {a: {keys: [k], budget: {spend: 5 USD per day, then: allow, downgrade: m}}}", "apps.a.budget", "keep one"),
     ("apps: {a: {keys: [k], budget: {spend: 5 USD per day, downgrade: n}}}", "downgrade", 'there is no model "n"'),
@@ -40,7 +44,7 @@ WRONG = [
     ("apps: {a: {keys: [k]}}\nserver: {database: postgresql://u@h:port/d}", "server.database", "no address"),
     ("apps: {a: {keys: [k]}}\nserver: {pepper: short}", "server.pepper", "32 characters"),
     ("apps: {a: {keys: [k]}}\nserver: {workers: 0}", "server.workers", "1"),
-    ("apps: {a: {keys: [k]}}\nserver: {proxies: [balancer]}", "server.proxies", "10.0.0.0/8"),
+    ("apps: {a: {keys: [k]}}\nserver: {trusted_proxies: [balancer]}", "server.trusted_proxies", "10.0.0.0/8"),
     ("apps: {a: {keys: [k]}}\nprices: {p/m: [{input: 1, output: 1}, {input: 2, output: 2}]}", "prices", "since: day"),
     ("apps: {a: {keys: [k]}}\nprices: {p/m: {input: 1, output: 1, since: soon}}", "prices.p/m.since", "2027-01-01"),
     (
@@ -56,7 +60,7 @@ WRONG = [
 @pytest.mark.parametrize(("text", "place", "said"), WRONG, ids=[each[2] + str(n) for n, each in enumerate(WRONG)])
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, place: str, said: str) -> None:
     error = refusal(tmp_path, HEAD + text + "\n")
-    told = error.render(color=False)
+    told = error.render()
     assert place in told, told
     assert said in told, told
     assert any(f":{line}:" in told for line in (4, 5)), told
@@ -67,7 +71,7 @@ def test_everything_together_loads(tmp_path: Path) -> None:
     path.write_text(
         HEAD
         + """
-server: {database: "sqlite:///g.db", workers: 2, proxies: [10.0.0.0/8]}
+server: {database: "sqlite:///g.db", workers: 2, trusted_proxies: [10.0.0.0/8]}
 currencies: {EUR: 1.08 USD}
 prices:
   p/m:
@@ -75,13 +79,13 @@ prices:
     - {since: 2027-01-01, input: 1, output: 4, tiers: [{above: 200000 tokens, input: 2, output: 8}]}
   p/n: {input: 1, output: 2, searches: 10}
 organisations: {acme: {budget: [5000 EUR per month, 300 USD in 24 hours]}}
-teams: {support: {organisation: acme, limits: {tokens: 90000 per minute, parallel: 20},
+teams: {support: {organisation: acme, limits: {tokens: 90000 per minute, max_concurrent: 20},
   budget: {spend: 9 EUR per week, warn: [80%], webhook: "https://hooks.example.com/x"}}}
 apps:
   same: {keys: [k], budget: {spend: 9 EUR per week, warn: [80%], webhook: "https://hooks.example.com/x"}}
   bot:
     team: support
-    budget: {spend: 5 EUR per week, zone: Europe/Berlin, warn: [80%, 100%], webhook: "https://hooks.example.com/x"}
+    budget: {spend: 5 EUR per week, time_zone: Europe/Berlin, warn: [80%, 100%], webhook: "https://hooks.example.com/x"}
     per_user: {budget: 1 USD per day, limits: {requests: 5 per minute}}
     surfaces: [openai]
     networks: [10.0.0.0/8, "2001:db8::/32"]

@@ -15,7 +15,7 @@ HARMLESS = [
     'server: {redis: "${REDIS_URL:-}", wrong: 1}',
     "server: {wrong: turquoise}   # every connection is counted, see openai/gpt-5.4-mini and claude-haiku-4-5",
     "server: {wrong: 1}   # since 2026-10-21 at http://vllm.internal:8000/v1, administrators only",
-    "guardrails: {g: {kind: format, must_be: json, schema: {properties: {password: {type: boolean}}}, wrong: 1}}",
+    "guardrails: {g: {kind: format, format: json, schema: {properties: {password: {type: boolean}}}, wrong: 1}}",
     "apps: {a: {keys: [], per_key: {limits: {tokens: everything}}}}",
     "prices: {p/m: {input: 1, output: 1, cache_read: expensive}}",
     'routers: {r: {rules: [{name: x, when: {header: {authorization: "Basic*"}}, then: nonexistent}]}}',

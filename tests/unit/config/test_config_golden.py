@@ -7,6 +7,8 @@ import pytest
 
 from config import ConfigError
 from gateway.assembly.configuration import load
+from observability.screen import styled
+from tests.shown import Terminal, shown
 
 GOLDEN = Path(__file__).parent / "golden"
 ENVIRON = {"OPENAI_API_KY": "sk-environment-secret", "EMPTY": ""}
@@ -28,11 +30,14 @@ def test_color_only_adds_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(GOLDEN)
     with pytest.raises(ConfigError) as caught:
         load("tabs.yaml", ENVIRON)
-    colored = caught.value.render(color=True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    colored = shown(styled(caught.value.pieces()), Terminal())
     plain = caught.value.render()
     for escape in ("\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"):
+        assert escape in colored
         colored = colored.replace(escape, "")
-    assert colored == plain
+    assert colored == plain + "\n"
     assert "\x1b" not in plain
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 import config as package
 from config import Config, ConfigError, Secret, show
 from config.shape import structs
-from config.units import parse_duration
+from contract.units import parse_duration
 from gateway.assembly.catalog import KINDS
 from gateway.assembly.configuration import load, manual, schema
 from gateway.commands.plan import draw_plan, plan
@@ -17,6 +17,7 @@ from gateway.providers.anthropic import AnthropicConfig
 from gateway.providers.azure import AzureConfig
 from gateway.providers.openai import OpenAIConfig
 from gateway.simulator.config import SimulatedConfig
+from tests.shown import shown
 
 Kind = TypeVar("Kind", bound=BaseModel)
 ROOT = Path(__file__).parents[3]
@@ -53,7 +54,7 @@ def example_environment(path: Path) -> dict[str, str]:
 def test_examples_load(path: Path) -> None:
     loaded_config = load(path, example_environment(path))
     assert loaded_config.models
-    assert all(draw_plan(plan(loaded_config, model)) for model in loaded_config.models)
+    assert all(shown(draw_plan(plan(loaded_config, model))) for model in loaded_config.models)
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert made.server.max_body == 32_000_000
     assert (made.server.drain, made.server.keepalive, made.server.watch) == (30.0, 15.0, True)
     assert made.access == "open"
-    assert made.observe.sample == 1.0
+    assert made.observe.sample is None
 
 
 def test_kinds_of_providers(tmp_path: Path) -> None:
@@ -241,15 +242,15 @@ providers: {builtin: {kind: extractive}}
 models:
   quote: {targets: [builtin/extractive], timeout: 20s}
   ask: {pipeline: docs}
-pipelines: {docs: {context: {from: [here]}, answer: quote}}
+pipelines: {docs: {context: {from: [here]}, model: quote}}
 sources: {here: {kind: folder, path: .}}
 """,
     )
     path = plan(made, "ask")
-    context = {"rewrite": "rules", "queries": 1, "look_up": [], "top": 6, "budget": "3000 tokens"}
+    context = {"rewrite": "rules", "queries": 1, "lookup_tools": [], "max_passages": 6, "max_tokens": "3000 tokens"}
     assert path["context"] == {"from": {"here": str(tmp_path)}, **context}
     assert parse_duration(path["limits"]["whole_answer"]) == 20
-    drawn = draw_plan(path)
+    drawn = shown(draw_plan(path))
     assert "builtin/extractive" in drawn
     assert "pipeline docs" in drawn
     assert "first token 20s, between pieces 2m (10m where it thinks), whole answer 20s, stream 20s" in drawn

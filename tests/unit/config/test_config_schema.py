@@ -26,7 +26,7 @@ HOUSE: dict[str, Any] = {
     "version": 1,
     "providers": {"p": {"kind": "simulated"}},
     "models": {"m": {"targets": ["p/x"]}, "e": {"targets": ["p/x"]}},
-    "pipelines": {"l": {"answer": "m"}},
+    "pipelines": {"l": {"model": "m"}},
     "guardrails": {"g": {"kind": "secrets"}},
     "caches": {"c": {}},
     "routers": {"r": {"rules": [{"name": "x", "when": {"app": ["a"]}, "then": "m"}]}},

@@ -81,9 +81,9 @@ pipelines:
   main:
     context:
       from: [here]
-      top: 3
-      budget: 500 tokens
-    answer: quick
+      max_passages: 3
+      max_tokens: 500 tokens
+    model: quick
 sources:
   here:
     kind: folder

@@ -16,7 +16,7 @@ models: {{quote: {{targets: [builtin/extractive]}}, m: {{pipeline: p}}}}
 guardrails:
   g: {guardrail}
 pipelines:
-  p: {{{side}: [g], answer: quote}}
+  p: {{{side}: [g], model: quote}}
 """
 
 
@@ -36,10 +36,10 @@ pipelines:
         ("{kind: keywords, lists: {}}", "guard_input", "guardrails.g.lists"),
         ("{kind: topic, allowed: [one, two]}", "guard_input", "too few to learn from"),
         ("{kind: injection}", "guard_output", "put it into guard_input"),
-        ("{kind: format, must_be: json}", "guard_input", "put it into guard_output"),
-        ("{kind: format, must_be: choice}", "guard_output", "choices is missing"),
-        ("{kind: format, must_be: json, then: [model ghost]}", "guard_output", "there is no model"),
-        ("{kind: format, must_be: json, then: [mask]}", "guard_output", "can't mask"),
+        ("{kind: format, format: json}", "guard_input", "put it into guard_output"),
+        ("{kind: format, format: choice}", "guard_output", "choices is missing"),
+        ("{kind: format, format: json, then: [model ghost]}", "guard_output", "there is no model"),
+        ("{kind: format, format: json, then: [mask]}", "guard_output", "can't mask"),
         ("{kind: secrets, timeout: 5}", "guard_input", "guardrails.g.timeout"),
     ],
 )

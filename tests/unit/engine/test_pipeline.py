@@ -14,11 +14,11 @@ from contract.errors import UnknownModel
 from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from contract.passages import Passage
-from contract.phases import Answer, AugmentedRequest, Context, Decision, MakesAnswer, Recall, Routing
+from contract.phases import Answer, AugmentedRequest, Context, Decision, MakesAnswer, ResponseCache, Routing
 from contract.reply import OutputFilter
 from contract.stock import StockReply
 from contract.unsettled import Unsettled
-from gateway.engine.absent import NO_CONTEXT, NO_RECALL, NO_ROUTING, NoRecall, NoRouting
+from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_ROUTING, NoCache, NoRouting
 from gateway.engine.background_calls import BackgroundCalls
 from gateway.engine.pipeline import Pipeline, Route
 from router.dispatch import Dispatcher
@@ -74,13 +74,13 @@ class SendsOn(NoRouting):
         return Decision(pipeline="second")
 
 
-class Shares(NoRecall):
+class Shares(NoCache):
     """A cache that finds nothing."""
 
     def __init__(self, ran: list[str]) -> None:
         self._ran = ran
 
-    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoRecall:
+    async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> NoCache:
         self._ran.append("look up")
         return self
 
@@ -89,7 +89,7 @@ class Shares(NoRecall):
         return await make()
 
 
-class Kept(NoRecall):
+class Kept(NoCache):
     """A cache with the answer of a pipeline."""
 
     async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Any:
@@ -108,14 +108,14 @@ class Answers:
 
 
 def asked(
-    ran: list[str], recall: Recall = NO_RECALL, routing: Routing = NO_ROUTING, record: Exchange | None = None
+    ran: list[str], cache: ResponseCache = NO_CACHE, routing: Routing = NO_ROUTING, record: Exchange | None = None
 ) -> str:
     """What is answered to the model `front`, whose request `record` tells of."""
     first, second = cast("Context", Finds("first", ran)), cast("Context", Finds("second", ran))
     pipelines = {
         "first": Route("first", POLICY, first),
         "second": Route("second", POLICY, second),
-        "front": Route("front", POLICY, NO_CONTEXT, recall=recall, routing=routing),
+        "front": Route("front", POLICY, NO_CONTEXT, cache=cache, routing=routing),
     }
     routes = {"front": pipelines["front"], "plain": Route("plain", POLICY)}
     dispatcher = cast("Dispatcher", Answers(ran))

@@ -1,14 +1,6 @@
-"""Ledgers of each outcome, and a collector that takes what is sent to it."""
+"""Ledgers of each outcome."""
 
 from __future__ import annotations
-
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from contract.attempt import Attempt
 from contract.caller import Caller
@@ -73,38 +65,3 @@ def ledger(outcome: Outcome = "ok", status: int = 200, traceparent: str = "", at
         exchange.error = "overloaded"
         exchange.error_message = SECRETS[1]
     return exchange
-
-
-@contextmanager
-def collector(
-    status: int = 200, delay_s: float = 0.0
-) -> Iterator[tuple[str, list[ExportTraceServiceRequest], list[Any]]]:
-    """Its URL, the requests that it got, and their headers."""
-    got: list[ExportTraceServiceRequest] = []
-    headers: list[Any] = []
-    gate = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            gate.wait(delay_s)
-            got.append(ExportTraceServiceRequest.FromString(body))
-            headers.append({"path": self.path, **dict(self.headers)})
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", got, headers
-    finally:
-        gate.set()
-        server.shutdown()
-        server.server_close()

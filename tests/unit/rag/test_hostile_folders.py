@@ -52,7 +52,7 @@ def test_a_file_that_is_too_large_takes_no_memory_and_ends_no_other(tmp_path: Pa
         store = SqliteStore(tmp_path / "s.sqlite")
         await store.open()
         report = await store_documents(store, folder_items(tmp_path, ["*.md"], MB), Chunking(), complete=True)
-        assert report.failed == [("a.md", "it is larger than 1 MB (read.size)")]
+        assert report.failed == [("a.md", "it is larger than 1MiB (read.size)")]
         assert report.added == 1
         await store.close()
 

@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], str]] = {
         ),
         "cells",
     ),
-    "a bomb of paragraphs": ("a.docx", lambda: document("<w:p/>" * 12_000_000), "400 MB of memory (read.memory)"),
+    "a bomb of paragraphs": ("a.docx", lambda: document("<w:p/>" * 12_000_000), "400MiB of memory (read.memory)"),
     "an archive in an archive": ("a.docx", lambda: packed({"a.zip": packed({"b": b"zebra"})}), ""),
     "an archive of many files": ("a.xlsx", lambda: packed({str(at): b"" for at in range(10_001)}), "10,000 files"),
     "a bomb of entities": (
@@ -217,7 +217,7 @@ def test_hostile_files_are_read_or_refused_within_the_limits() -> None:
             found = await chunks(readers, name, make(), Limits())
             assert any("zebra" in each.searched for each in found), what
         for what, (name, make, words) in REFUSED.items():
-            limits = SMALL if "MB" in words else Limits()
+            limits = SMALL if "MiB" in words else Limits()
             with pytest.raises(UnreadableFile, match=re.escape(words) or None):
                 raise AssertionError((what, (await chunks(readers, name, make(), limits))[:2]))
             # The next file is read as if nothing had been.
@@ -230,10 +230,13 @@ def test_hostile_files_are_read_or_refused_within_the_limits() -> None:
 @pytest.mark.guarantee("files", OWN)
 def test_time_memory_and_size_are_errors_that_name_the_limit() -> None:
     async def body(readers: Readers) -> None:
-        with pytest.raises(UnreadableFile, match=r"longer than 0.001 s \(read.timeout\)"):
+        with pytest.raises(UnreadableFile, match=r"longer than 1ms \(read.timeout\)"):
             await chunks(readers, "a.md", b"zebra", Limits(timeout_s=0.001))
-        with pytest.raises(UnreadableFile, match=r"larger than 1 MB \(read.size\)"):
+        with pytest.raises(UnreadableFile, match=r"larger than 1MiB \(read.size\)"):
             await chunks(readers, "a.md", b"x" * (MB + 1), Limits(size_bytes=MB))
+        # A limit is named as it is written in the YAML, whatever it is a multiple of.
+        with pytest.raises(UnreadableFile, match=r"larger than 2MB \(read.size\)"):
+            await chunks(readers, "a.md", b"x" * 2_000_001, Limits(size_bytes=2_000_000))
         with pytest.raises(UnreadableFile, match=r"\(read.memory\)|crashes the parser process"):
             await chunks(readers, "a.md", b"x y\n\n" * 5_000_000, msgspec.structs.replace(SMALL, chunks=10**9))
         assert (await chunks(readers, "a.md", b"zebra"))[0].text == "zebra"

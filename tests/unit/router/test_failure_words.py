@@ -35,15 +35,15 @@ def call(timeouts: Timeouts, *, stream: bool = True, thinks: bool = False) -> Up
 @pytest.mark.parametrize(
     ("phase", "how", "limit_s", "alive", "words"),
     [
-        ("first_token", {}, 60, False, "began no answer within 60s (models.quick.first_token "),
-        ("first_token", {"thinks": True}, 600, False, "began no answer within 600s (models.quick.thinking "),
-        ("first_token", {}, 600, True, "began no answer within 600s (models.quick.thinking "),
-        ("idle", {}, 120, False, "sent nothing more within 120s (models.quick.idle "),
-        ("idle", {"thinks": True}, 600, False, "sent nothing more within 600s (models.quick.thinking "),
-        ("idle", {}, 600, True, "sent nothing more within 600s (models.quick.thinking "),
-        ("total", {"stream": False}, 600, False, "did not end its answer within 600s (models.quick.timeout "),
+        ("first_token", {}, 60, False, "began no answer within 1m (models.quick.first_token "),
+        ("first_token", {"thinks": True}, 600, False, "began no answer within 10m (models.quick.thinking "),
+        ("first_token", {}, 600, True, "began no answer within 10m (models.quick.thinking "),
+        ("idle", {}, 120, False, "sent nothing more within 2m (models.quick.idle "),
+        ("idle", {"thinks": True}, 600, False, "sent nothing more within 10m (models.quick.thinking "),
+        ("idle", {}, 600, True, "sent nothing more within 10m (models.quick.thinking "),
+        ("total", {"stream": False}, 600, False, "did not end its answer within 10m (models.quick.timeout "),
         ("connect", {}, 5, False, "took no connection within 5s (providers.p.connect "),
-        ("first_token", {}, 0.25, False, "within 0.25s"),
+        ("first_token", {}, 0.25, False, "within 250ms"),
     ],
 )
 def test_which_limit_acted(phase: Any, how: dict[str, bool], limit_s: float, alive: bool, words: str) -> None:

@@ -196,7 +196,7 @@ def test_what_is_none_of_them_is_declined() -> None:
     policy = RoutingPolicy(intents=INTENTS, out_of_scope=Decision(say="I can't help with that."))
     assert decided(policy, "77 please").by == "out of scope"
     assert decided(policy, "77 please").say == "I can't help with that."
-    assert decided(RoutingPolicy(intents=INTENTS, unsure_below=0.0), "77 please").by == "intent"
+    assert decided(RoutingPolicy(intents=INTENTS, min_confidence=0.0), "77 please").by == "intent"
 
 
 def test_two_that_are_near_each_other_are_asked_back() -> None:
@@ -213,7 +213,8 @@ def test_two_that_are_near_each_other_are_asked_back() -> None:
 
 
 def test_a_second_opinion_decides_what_is_unsure() -> None:
-    policy = RoutingPolicy(intents=INTENTS, unsure_below=1.1, second_opinion="quick", unsure=Decision(model="careful"))
+    careful = Decision(model="careful")
+    policy = RoutingPolicy(intents=INTENTS, min_confidence=1.1, second_opinion="quick", unsure=careful)
     assert decided(policy, "1+2 please", "opening-hours").model == "cheap"
     assert decided(policy, "1+2 please", "'Opening-Hours'.").model == "cheap"
     none = decided(policy, "1+2 please", "NONE")

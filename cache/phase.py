@@ -56,7 +56,7 @@ class Versioned(Protocol):
         ...
 
 
-class RecallPolicy(msgspec.Struct, frozen=True):
+class CachePolicy(msgspec.Struct, frozen=True):
     """`per`: who shares answers. `pipeline` is a digest of the pipeline's complete config."""
 
     name: str
@@ -69,12 +69,12 @@ class RecallPolicy(msgspec.Struct, frozen=True):
     """Whether personal and time-sensitive questions are cached too."""
 
 
-class ExactRecall:
+class CachePhase:
     """Implements `contract.phases.Recall`."""
 
     def __init__(
         self,
-        policy: RecallPolicy,
+        policy: CachePolicy,
         answers: AnswerCache,
         sources: Sequence[Versioned] = (),
         lease: Lease | None = None,
@@ -278,7 +278,7 @@ class Miss:
     )  # fmt: skip
 
     def __init__(
-        self, recall: ExactRecall, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
+        self, recall: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
         started: float,
     ) -> None:  # fmt: skip
         self._recall = recall
@@ -301,7 +301,7 @@ class Miss:
     def noted(self) -> Miss:
         """Records the miss and returns itself."""
         self.exchange.cache = CacheNote("miss")
-        self.exchange.record("recall", self.started, {"found": "nothing", **_about(self.look)})
+        self.exchange.record("cache", self.started, {"found": "nothing", **_about(self.look)})
         return self
 
     async def compare(self, question: str) -> Found:
@@ -360,7 +360,7 @@ def _hit(entry: CacheEntry, passages: tuple[Passage, ...], note: CacheNote, miss
     exchange = miss.exchange
     exchange.cache = note
     exchange.target = entry.target
-    exchange.record("recall", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
+    exchange.record("cache", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
     return Answer(CachedReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
 
@@ -369,7 +369,7 @@ async def _shared(joined: SharedReply, exchange: Exchange, started: float) -> An
     exchange.cache = CacheNote("shared")
     answer = await joined.ready()
     exchange.target = joined.call.exchange.target
-    exchange.record("recall", started, {"found": "in flight"})
+    exchange.record("cache", started, {"found": "in flight"})
     return answer
 
 
