@@ -70,7 +70,7 @@ class CachePolicy(msgspec.Struct, frozen=True):
 
 
 class CachePhase:
-    """Implements `contract.phases.Recall`."""
+    """Implements `contract.phases.ResponseCache`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class CachePhase:
         self.calls = SharedCalls()
 
     async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Found:
-        """See `Recall.lookup`."""
+        """See `ResponseCache.lookup`."""
         started = time.perf_counter()
         control = request.cache or _ASKS_NOTHING
         if control.no_store:
@@ -274,14 +274,14 @@ class Miss:
     """
 
     __slots__ = (
-        "_hold", "_make", "_recall", "exchange", "lacks_question", "look", "place", "request", "scope", "started",
+        "_hold", "_make", "_phase", "exchange", "lacks_question", "look", "place", "request", "scope", "started",
     )  # fmt: skip
 
     def __init__(
-        self, recall: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
+        self, phase: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
         started: float,
     ) -> None:  # fmt: skip
-        self._recall = recall
+        self._phase = phase
         self._make: MakesAnswer
         self._hold: Hold | None = None
         self.request = request
@@ -307,22 +307,22 @@ class Miss:
     async def compare(self, question: str) -> Found:
         """See `Miss.compare`."""
         self.lacks_question = False
-        return await self._recall.compare(self, question)
+        return await self._phase.compare(self, question)
 
     async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
         """See `Miss.share`."""
         self._make = make
         alone = self.request.cache is not None and self.request.cache.no_cache
         if not alone:
-            self._hold = self._recall.hold(self.place)
-        reply = self._recall.calls.start(b"" if alone else self.place.key, self.exchange, self)
+            self._hold = self._phase.hold(self.place)
+        reply = self._phase.calls.start(b"" if alone else self.place.key, self.exchange, self)
         unsettled.pending_call = reply.call.over
         return await reply.ready()
 
     async def make(self) -> Answer:
         """See `NewAnswer.make`. Records early why the answer will not be stored, if that is known before its text."""
         hold = self._hold
-        if hold is not None and (given := await self._recall.await_other_machine(hold, self)) is not None:
+        if hold is not None and (given := await self._phase.await_other_machine(hold, self)) is not None:
             return given
         answer = await self._make()
         if why := _known_reason((self.exchange,), answer):
@@ -331,7 +331,7 @@ class Miss:
 
     async def keep(self, answer: Answer, batches: list[list[Delta]], reader: Exchange) -> None:
         """See `NewAnswer.keep`."""
-        await self._recall.keep(self, answer, batches, reader)
+        await self._phase.keep(self, answer, batches, reader)
 
     async def release(self) -> None:
         """See `NewAnswer.release`."""

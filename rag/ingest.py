@@ -158,7 +158,7 @@ def _printable(name: str) -> str:
 async def _read(
     item: Item, chunking: Chunking, known_digest: str | None, reader: DocumentReader
 ) -> tuple[NewDocument | None, tuple[str, ...], str]:
-    """Returns the document, its notes and why it is empty; None for a document whose digest is still `known`."""
+    """Returns the document, its notes and why it is empty; None for a document whose digest is still `known_digest`."""
     digest = ""
 
     def load() -> tuple[bytes, str]:
