@@ -241,7 +241,8 @@ def test_what_is_wrong_in_punctuation_alone_is_mended(value: dict[str, Any], dat
 @given(st.lists(st.sampled_from(_PIECES), max_size=14).map("".join))
 def test_no_repair_changes_the_tokens_of_a_text(text: str) -> None:
     repaired = JsonFormat().check(text, cut=False).repaired
-    tokens, kept = _tokens(text), _tokens(repaired)
+    # A repair escapes a raw line break in a string, so undo that; the pieces contain no backslash.
+    tokens, kept = _tokens(text), _tokens(repaired.replace("\\n", "\n"))
     assert any(tokens[place : place + len(kept)] == kept for place in range(len(tokens) + 1))
     if repaired:
         json.loads(repaired)
