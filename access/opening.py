@@ -25,9 +25,9 @@ from access.limits.sqlite_counters import SqliteCounters
 from config.folders import data_folder
 from contract.access_state import AccessState
 from contract.egress import DIRECT
+from contract.outbound import Outbound
 from contract.rules import NANO, ScopedRule
 from contract.units import write_amount
-from contract.work import WorkPool
 from observability.webhook import post_event
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class AccessServices:
         self.directory: CallerDirectory | None = None
         self._quota: Quota | None = None
         self._telling: set[asyncio.Task[None]] = set()
-        self._webhooks = WorkPool("budgets' webhooks", 4)
+        self._webhooks = Outbound("budgets' webhooks", 4)
         # How their hosts are reached.
         self.egress = DIRECT
         self._held: IO[str] | None = None
@@ -342,7 +342,7 @@ class AccessServices:
             return
         for pause_s in (1.0, 5.0, None):
             try:
-                await self._webhooks.run(bound.name, post_event, bound.rule.webhook, event, self.egress)
+                await post_event(self._webhooks, bound.rule.webhook, event, self.egress, bound.name)
                 return
             except (OSError, ValueError) as error:
                 if pause_s is None:
@@ -358,7 +358,7 @@ class AccessServices:
             await self._quota.close()
         if self._telling:
             await asyncio.wait(self._telling, timeout=2.0)
-        self._webhooks.close()
+        await self._webhooks.close()
         for part in (self.keys, self.ledger):
             if part is not None:
                 await part.close()

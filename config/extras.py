@@ -15,6 +15,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "database": ("sqlalchemy", "alembic", "aiosqlite"),
     "embeddings": ("onnxruntime", "tokenizers", "numpy"),
     "formats": ("jsonschema", "sqlglot"),
+    "http2": ("h2",),
     "postgres": ("asyncpg",),
     "redis": ("redis",),
     "retrieval": ("tantivy", "faiss"),

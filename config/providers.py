@@ -6,7 +6,7 @@ The kinds stand beside what they build; the catalog names them.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,8 +22,9 @@ from contract.egress import read_proxy
 from contract.endpoint import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from config.document import Path
     from contract.dialect import Dialect
     from contract.egress import Egress, Proxy
     from contract.embedding import Embeds
@@ -124,6 +125,10 @@ class NetworkConfig(ProviderBase):
         "it `egress` holds.",
         examples=["http://proxy.internal:3128"],
     )
+    http2: Flag = Field(
+        default=False,
+        description="Whether it is called by HTTP/2, which has to be at an https address; without it by HTTP/1.1.",
+    )
     max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
     max_response: MaxAnswer = MAX_ANSWER_BYTES
     unsupported_params: UnsupportedParams = Field(
@@ -172,6 +177,7 @@ class NetworkConfig(ProviderBase):
             max_answer=self.max_response,
             connect_s=self.connect,
             max_connections=self.max_connections,
+            http2=self.http2,
             proxy=self._proxy(parts.egress),
         )
         keys = tuple(key.reveal() for key in self.keys)
@@ -182,6 +188,18 @@ class NetworkConfig(ProviderBase):
         if self.proxy is None:
             return egress.proxy_for(self.address)
         return None if self.proxy.reveal() == NONE else read_proxy(self.proxy.reveal())
+
+    @classmethod
+    def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """What reads and writes its frames."""
+        if str(values.get("http2")).lower() == "true":
+            yield ("http2",), "http2"
+
+    @model_validator(mode="after")
+    def _http2_needs_tls(self) -> NetworkConfig:
+        if self.http2 and not self.address.startswith("https://"):
+            raise wrong("http2 is only spoken at https addresses", "write an https address, or take http2 out")
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> NetworkConfig:

@@ -16,6 +16,7 @@ from config.units import Pause
 
 if TYPE_CHECKING:
     from contract.egress import Egress
+    from contract.outbound import Outbound
     from contract.sources import Searches
     from contract.tools import ReadingTool
     from contract.work import WorkPool
@@ -26,7 +27,12 @@ class ToolParts(Protocol):
 
     @property
     def pool(self) -> WorkPool:
-        """Threads that wait for servers."""
+        """Threads, for what can only wait in one."""
+        ...
+
+    @property
+    def outbound(self) -> Outbound:
+        """Calls over HTTP."""
         ...
 
     @property

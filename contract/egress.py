@@ -17,6 +17,10 @@ import msgspec
 _MOST_REPLY = 16 * 1024
 
 
+class CallFailed(OSError):
+    """A call gave nothing that can be used. The message may be shown: it names no secret and no address."""
+
+
 class ProxyRefused(OSError):
     """A proxy does not let a call through. The message names it, never its password."""
 

@@ -31,3 +31,4 @@ class Endpoint(msgspec.Struct, frozen=True):
     connect_s: float = 5.0
     max_connections: int = 1000
     proxy: Proxy | None = None
+    http2: bool = False

@@ -1,8 +1,11 @@
-"""The threads of one process by kind of work, so that slow work of one kind keeps no other kind waiting."""
+"""The threads and the outgoing calls of one process by kind of work: slow work of one kind keeps no other waiting."""
 
 from __future__ import annotations
 
+from contract.outbound import Outbound
 from contract.work import WorkPool
+
+WEBHOOK_GRACE_S = 2.0
 
 
 class Pools:
@@ -13,15 +16,22 @@ class Pools:
         self.tagger = WorkPool("names and addresses")
         self.formats = WorkPool("formats", 2)
         self.judging = WorkPool("judging", 2)
-        # These wait for servers of others most of the time.
+        # Of tools that can only wait in a thread.
         self.tools = WorkPool("tools", 32)
-        self.reranking = WorkPool("reranking", 8)
-        self.webhooks = WorkPool("webhooks", 8)
-        self.identity = WorkPool("identity providers", 4)
         self.quotes = WorkPool("quotes", 2)
         self.learning = WorkPool("learning")
+        self.tool_calls = Outbound("tools", 32)
+        self.rerank_calls = Outbound("reranking", 8)
+        self.webhook_calls = Outbound("webhooks", 8)
+        self.identity_calls = Outbound("identity providers", 4)
 
-    def close(self) -> None:
-        """Lets go of all threads."""
+    async def close(self) -> None:
+        """Lets go of all threads and connections."""
         for pool in vars(self).values():
-            pool.close()
+            if pool is self.webhook_calls:
+                # Nobody waits for them but those whom they tell.
+                await pool.close(WEBHOOK_GRACE_S)
+            elif isinstance(pool, Outbound):
+                await pool.close()
+            else:
+                pool.close()

@@ -116,6 +116,9 @@ class Guardrail(GuardrailConfig):
             actions = {"*": step}
             say = text or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)
         webhook = self.webhook
+        handover = None
+        if webhook is not None:
+            handover = Handover(webhook.reveal(), parts.pools.webhook_calls, parts.egress)
         return Policy(
             name,
             cast("Mapping[str, Action]", actions),
@@ -123,5 +126,5 @@ class Guardrail(GuardrailConfig):
             shadow=self.shadow,
             fail_open=self.on_error == "open",
             timeout_s=self.timeout,
-            handover=Handover(webhook.reveal(), parts.pools.webhooks, parts.egress) if webhook is not None else None,
+            handover=handover,
         )

@@ -96,7 +96,7 @@ class FakeServices:
         """Stops all threads."""
         for embedder in self._embedders:
             await embedder.close()
-        self.pools.close()
+        await self.pools.close()
 
 
 class FailingServices(FakeServices):

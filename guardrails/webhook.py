@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from contract.egress import DIRECT, Egress
-from contract.work import WorkPool
+from contract.outbound import Outbound
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Handover:
     """Tells a webhook that a person is asked for. What it sends holds no word of the conversation."""
 
-    def __init__(self, url: str, pool: WorkPool | None = None, egress: Egress = DIRECT) -> None:
-        """`pool` has the threads that wait for the webhook, `egress` is the way to it."""
-        self._pool = pool or WorkPool("webhooks")
+    def __init__(self, url: str, outbound: Outbound | None = None, egress: Egress = DIRECT) -> None:
+        """`outbound` calls the webhook, `egress` is the way to it."""
+        self._outbound = outbound or Outbound("webhooks")
         self._url = url
         self._egress = egress
         self._sending: set[asyncio.Task[None]] = set()
@@ -43,7 +43,7 @@ class Handover:
         from observability.webhook import post_event
 
         try:
-            await self._pool.run(event["app"], post_event, self._url, event, self._egress)
+            await post_event(self._outbound, self._url, event, self._egress, event["app"])
         except Exception as error:
             # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
             structlog.get_logger().error("a hand-over could not be told", error=type(error).__name__)

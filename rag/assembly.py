@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from config.sections import ContextConfig, RerankConfig
     from config.tools import ToolConfig
     from contract.embedding import Vectors
+    from contract.outbound import Outbound
     from contract.passages import ContextQuality
     from contract.phases import Context, GatewayTools
     from contract.pools import Pools
@@ -90,6 +91,7 @@ class _ToolParts:
     """Implements `config.tools.ToolParts`."""
 
     pool: WorkPool
+    outbound: Outbound
     egress: Egress
     sources: Mapping[str, Source]
 
@@ -112,7 +114,8 @@ class Retrieval:
         """Opens all sources and tools; `stack` closes them. Raises `OSError` and whatever a live source raises."""
         await self._open_documents(stack)
         await self._open_live(stack)
-        parts = _ToolParts(self._services.pools.tools, self._services.egress, self.sources)
+        pools = self._services.pools
+        parts = _ToolParts(pools.tools, pools.tool_calls, self._services.egress, self.sources)
         for name, config in self._config.tools.items():
             self._tools[name] = await open_tools(name, config, parts)
 
@@ -208,7 +211,7 @@ class Retrieval:
                 key,
                 config.model,
                 timeout_s=config.timeout,
-                pool=self._services.pools.reranking,
+                outbound=self._services.pools.rerank_calls,
                 private=config.private,
                 egress=self._services.egress,
             )

@@ -24,6 +24,7 @@ from config.tools import ToolConfig
 from contract.egress import DIRECT, Egress
 from contract.exchange import Exchange
 from contract.messages import ChatRequest
+from contract.outbound import Outbound
 from contract.sources import LiveSource, Searches
 from contract.tools import ReadingTool
 from contract.work import WorkPool
@@ -42,6 +43,7 @@ class FakeServices:
     folder: Path = Path()
     egress: Egress = DIRECT
     pool: WorkPool = field(default_factory=lambda: WorkPool("conformance", 2))
+    outbound: Outbound = field(default_factory=lambda: Outbound("conformance"))
 
     def source(self, name: str) -> Searches:
         """See `config.tools.ToolParts`."""
@@ -70,6 +72,7 @@ class ToolConformance(ComponentConformance):
                 return await act(first)
             finally:
                 services.pool.close()
+                await services.outbound.close()
 
         return asyncio.run(opened())
 

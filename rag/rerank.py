@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -15,12 +14,13 @@ import structlog
 from contract.answering import AskModel, question_to
 from contract.egress import DIRECT, Egress
 from contract.errors import GatehouseError
+from contract.outbound import Call
 from contract.passages import Passage
 from rag.tools.fetch import FetchFailed, fetch
 
 if TYPE_CHECKING:
     from contract.embedding import Vectors
-    from contract.work import WorkPool
+    from contract.outbound import Outbound
 
 # How many candidates are reranked; the rest keeps its order after them.
 CANDIDATES = 20
@@ -114,17 +114,18 @@ class EndpointReranker:
         model: str,
         *,
         timeout_s: float,
-        pool: WorkPool,
+        outbound: Outbound,
         private: bool = False,
         egress: Egress = DIRECT,
     ) -> None:
         """`url` is the full address, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
-        self._pool = pool
+        self._outbound = outbound
         self._url = url
         self._key = key
         self._model = model
         self._timeout_s = timeout_s
-        self._fetch = partial(fetch, private=private, egress=egress)
+        self._private = private
+        self._egress = egress
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
         """See `Reranker.rerank`. Keeps the order if the endpoint fails or returns no scores."""
@@ -139,9 +140,9 @@ class EndpointReranker:
             headers["authorization"] = f"Bearer {self._key}"
         try:
             body = json.dumps(payload).encode()
+            call = Call(self._url, self._timeout_s, headers, body, private=self._private, egress=self._egress)
             # Each call queues on its own: a reranker has no callers.
-            read = partial(self._fetch, self._url, headers, self._timeout_s, _MAX_ANSWER, body=body)
-            _, answer = await self._pool.run(str(id(first)), read)
+            _, answer = await fetch(self._outbound, call, _MAX_ANSWER, str(id(first)))
             scores = parse_scores(json.loads(answer), len(first))
         except (FetchFailed, ValueError) as error:
             structlog.get_logger().warning("reranking failed", problem=str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,15 +13,13 @@ from pydantic import Field
 from config.sources import DocumentSourceConfig
 from config.struct import PageUrl
 from config.units import Duration
-from contract.bounded_http import opened, read_body
 from contract.egress import DIRECT, Egress
+from contract.outbound import Call, Outbound
 from contract.sources import Item, Origin
 from rag.documents.sizes import MAX_BYTES
 
-# For a whole page.
+# For a whole page, to its last byte.
 TIMEOUT_S = 20.0
-# A page that drips is given up after so long.
-WHOLE_S = 60.0
 
 
 class WebConfig(DocumentSourceConfig):
@@ -59,18 +57,27 @@ def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
     """Bytes and media type. Raises `UnreadableFile`."""
     from rag.documents.reading import UnreadableFile
 
-    until = time.monotonic() + WHOLE_S
     try:
-        with opened(url, TIMEOUT_S, headers={"user-agent": "gatehouse", "accept": "*/*"}, egress=egress) as response:
-            if 300 <= response.status < 400:
-                # A redirect leads to what nobody has listed.
-                where = response.headers.get("location", "another page")
-                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: list that")
-            if response.status != 200:
-                raise UnreadableFile(f"it can't be fetched: it answered {response.status}")
-            kind = response.headers.get("content-type") or "text/html"
-            return read_body(response, MAX_BYTES, until), kind
+        # Documents are loaded in threads: each call has a loop of its own.
+        return asyncio.run(_ask(Call(url, TIMEOUT_S, {"accept": "*/*"}, private=True, egress=egress)))
     except TimeoutError:
-        raise UnreadableFile(f"it can't be fetched within {min(TIMEOUT_S, WHOLE_S):g} s") from None
-    except (http.client.HTTPException, OSError, ValueError) as error:
+        raise UnreadableFile(f"it can't be fetched within {TIMEOUT_S:g} s") from None
+    except (OSError, ValueError) as error:
         raise UnreadableFile(f"it can't be fetched: {error or type(error).__name__}") from None
+
+
+async def _ask(call: Call) -> tuple[bytes, str]:
+    from rag.documents.reading import UnreadableFile
+
+    outbound = Outbound("web pages")
+    try:
+        async with outbound.open(call) as answer:
+            if 300 <= answer.status < 400:
+                # A redirect leads to what nobody has listed.
+                where = answer.headers.get("location", "another page")
+                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: list that")
+            if answer.status != 200:
+                raise UnreadableFile(f"it can't be fetched: it answered {answer.status}")
+            return await answer.read(MAX_BYTES), answer.headers.get("content-type") or "text/html"
+    finally:
+        await outbound.close()

@@ -165,14 +165,16 @@ def _tokens(config: Config, directory: CallerDirectory, resources: Resources) ->
     if not config.identity:
         return None
     from access.callers.jwt import Issuer, TokenVerifier, looks_like_token
-    from rag.tools.fetch import fetch
+    from contract.outbound import Call
 
-    pool, egress = resources.pools.identity, resources.egress
+    outbound, egress = resources.pools.identity_calls, resources.egress
 
     async def get(url: str) -> bytes:
         # The operator has named the issuer: it may well be in one's own network.
-        _, text = await pool.run(url, partial(fetch, url, {}, 5.0, 1_000_000, private=True, egress=egress))
-        return text.encode()
+        async with outbound.open(Call(url, 5.0, private=True, egress=egress), url) as answer:
+            if answer.status != 200:
+                raise OSError(f"it answered {answer.status}")
+            return await answer.read(1_000_000)
 
     pairs = key_sets(config, get)
     issuers = [(Issuer(each.issuer, each.audience, tuple(each.algorithms), each.leeway), keys) for each, keys in pairs]

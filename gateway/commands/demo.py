@@ -7,13 +7,13 @@ import json
 import socket
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from contract.errors import InternalFault
+from contract.outbound import Call, Outbound
 from gateway.assembly.configuration import load
 from gateway.process.app import Server, make_server
 from observability.logs import configure_logging
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "examples" / "demo.yaml"
 KEY = "gatehouse-demo"
 PREPARE_S = 120.0
+ASK_S = 30.0
+MAX_ANSWER = 1_000_000
 QUESTION = "How many pages a minute does the A300 print?"
 FOLLOW_UP = "And how soon does it give the first page?"
 # Title, model, what was said before, and the question.
@@ -58,6 +60,7 @@ async def _run(check: bool) -> int:
         raise InternalFault("the server has no runtime")
     server.runtime.recorder.listen(finished.put_nowait)
     serving = asyncio.create_task(server.serve())
+    outbound = Outbound("demo")
     try:
         while not server.started:
             if serving.done():
@@ -69,7 +72,7 @@ async def _run(check: bool) -> int:
         for number, (title, model, before, question) in enumerate(STEPS, 1):
             said = "".join(f"   {'>' if place % 2 == 0 else '<'} {text}\n" for place, text in enumerate(before))
             _say(f"{number}. {title}\n{said}   > {question}\n")
-            answer = await asyncio.to_thread(_ask, url, model, (*before, question))
+            answer = await _ask(outbound, url, model, (*before, question))
             _say("   " + answer.strip().replace("\n", "\n   ") + "\n")
             show(waterfall(await finished.get()))
             _say("")
@@ -79,6 +82,7 @@ async def _run(check: bool) -> int:
             await serving
             return 0
     finally:
+        await outbound.close()
         server.should_exit = True
         await serving
     _say("The demo worked.")
@@ -115,14 +119,16 @@ async def _prepare(server: Server) -> None:
     _say("")
 
 
-def _ask(url: str, model: str, turns: Sequence[str]) -> str:
+async def _ask(outbound: Outbound, url: str, model: str, turns: Sequence[str]) -> str:
     """The answer to the last of `turns`, which the user and the model take in turn."""
     messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns)]
     body = json.dumps({"model": model, "messages": messages}).encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
-    request = urllib.request.Request(url + "/v1/chat/completions", body, headers)  # noqa: S310 - our own server
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-        answer: dict[str, Any] = json.load(response)
+    async with outbound.open(Call(f"{url}/v1/chat/completions", ASK_S, headers, body, private=True)) as response:
+        read = await response.read(MAX_ANSWER)
+    if response.status != 200:
+        raise InternalFault(f"the demo's own server answered {response.status}")
+    answer: dict[str, Any] = json.loads(read)
     return str(answer["choices"][0]["message"]["content"])
 
 

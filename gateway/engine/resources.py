@@ -189,4 +189,4 @@ class Resources:
         await self.accounts.close()
         for client in self._redis.values():
             await client.aclose()
-        self.pools.close()
+        await self.pools.close()

@@ -97,6 +97,27 @@ class ProviderConformance:
 
         asyncio.run(build())
 
+    def test_it_is_built_behind_a_proxy_and_for_http_2(self) -> None:
+        """Of one behind HTTP: its calls go another way then, and its address stays."""
+        network = self.made().network
+        if network is None:
+            return
+
+        async def build(more: Mapping[str, Any]) -> tuple[Endpoint, tuple[str, int] | None]:
+            parts = _Parts(self.dialect)
+            provider = await self.made(more).build("here", parts)
+            await provider.close()
+            return parts.endpoints[0], provider.address if isinstance(provider, RemoteProvider) else None
+
+        straight = asyncio.run(build({}))
+        proxied = asyncio.run(build({"proxy": "http://127.0.0.1:9"}))
+        assert proxied[0].proxy is not None
+        assert proxied[1] == straight[1]
+        if network.address.startswith("https://"):
+            endpoint, address = asyncio.run(build({"http2": True}))
+            assert endpoint.http2
+            assert address == straight[1]
+
     def test_its_options_reach_the_endpoint(self) -> None:
         """Of one behind HTTP: headers, bounds and what to do with fields that can't be said."""
         if not issubclass(self.config, NetworkConfig):

@@ -12,26 +12,17 @@ import ssl
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import httptools
 
-from contract.egress import ProxyRefused
 from contract.endpoint import MAX_ANSWER_BYTES
 from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
-from gateway.providers.tunnel import open_tunnel
+from gateway.providers.transport import IDLE_S, LINGER_S, MAX_HEADER_BYTES, MAX_IDLE, origin_of
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
-    from contract.egress import Proxy
     from contract.errors import TimeoutPhase
-
-MAX_IDLE = 512
-IDLE_S = 55.0
-LINGER_S = 1.0
-# Of headers; and of anything else that is no body: interim answers, extensions of chunks, trailers.
-MAX_HEADER_BYTES = 64 * 1024
 
 
 class _Connection(asyncio.Protocol):
@@ -181,31 +172,19 @@ class _Connection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """Connections to one origin, `http` or `https`, kept alive and used newest first."""
+    """Implements `Transport` for calls without a proxy: connections kept alive and used newest first."""
 
     def __init__(
         self,
         base_url: str,
-        *,
-        tls: ssl.SSLContext | None = None,
         max_connections: int = 1000,
         max_answer: int = MAX_ANSWER_BYTES,
-        proxy: Proxy | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`base_url` may hold a path, which `post` puts before its own. `max_answer` is in bytes of one body.
-
-        Through a `proxy` https goes in a tunnel, and http as requests that the proxy passes on.
-        """
-        parts = urlsplit(base_url)
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port or (443 if self._secure else 80)
+        """`base_url` may hold a path, which `post` puts before its own. `max_answer` is in bytes of one body."""
+        self._origin = origin_of(base_url)
         self._tls = tls
-        self._prefix = parts.path.rstrip("/")
-        default = (443 if self._secure else 80) == self._port
-        name = f"[{self._host}]" if ":" in self._host else self._host
-        self._authority = name if default else f"{name}:{self._port}"
-        self._proxy = proxy
         self._max_connections = max_connections
         self._max_answer = max_answer
         self._opening = 0
@@ -214,21 +193,12 @@ class ConnectionPool:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._host, self._port
+        """See `Transport.address`."""
+        return self._origin.host, self._origin.port
 
     def head(self, path: str, headers: dict[str, str]) -> bytes:
-        """The unchanging part of a request's head, up to where more headers or `content-length` follow."""
-        passed_on = self._proxy is not None and not self._secure
-        origin = f"http://{self._authority}" if passed_on else ""
-        lines = [f"POST {origin}{self._prefix}{path} HTTP/1.1", f"host: {self._authority}"]
-        if self._proxy is not None and passed_on and self._proxy.authorization:
-            lines.append(f"proxy-authorization: {self._proxy.authorization}")
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
-            raise ValueError("a header holds a line break")
-        return text.encode("latin-1") + b"\r\n"
+        """See `Transport.head`."""
+        return self._origin.head(path, headers)
 
     async def post(
         self,
@@ -240,12 +210,7 @@ class ConnectionPool:
         phase: TimeoutPhase = "first_token",
         attempt: Attempt | None = None,
     ) -> Response:
-        """Sends a request; returns when status and headers are there. Raises `UpstreamError`.
-
-        `head` is from `head()`, with further header lines added or not. `deadline` (loop time) bounds the wait for the
-        first byte, and `phase` is what a `TimedOut` calls it. A kept connection that turns out dead before it answered
-        is replaced once by a new one. That the request is out is written on `attempt`.
-        """
+        """See `Transport.post`."""
         data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         kept = self._take_idle()
         if kept is not None:
@@ -265,8 +230,6 @@ class ConnectionPool:
             attempt.sent = True
         try:
             await response.head()
-            if response.status == 407 and self._proxy is not None:
-                raise ConnectFailed(_told(self._proxy.refused(407)))
         except BaseException:
             response.close()
             raise
@@ -289,16 +252,19 @@ class ConnectionPool:
         loop = asyncio.get_running_loop()
         if len(self._open) + self._opening >= self._max_connections:
             raise Overloaded(f"{self._max_connections} calls to the provider are open (max_connections)")
-        if self._secure and self._tls is None:
+        if self._origin.secure and self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context)
         self._opening += 1
         try:
             async with asyncio.timeout(connect_s):
-                connection = await self._dial(loop)
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self, loop),
+                    self._origin.host,
+                    self._origin.port,
+                    ssl=self._tls if self._origin.secure else None,
+                )
         except TimeoutError:
             raise TimedOut("The connection to the provider timed out", phase="connect") from None
-        except ProxyRefused as error:
-            raise ConnectFailed(_told(error)) from None
         except ssl.SSLError as error:
             raise ConnectFailed(f"TLS with the provider failed: {error.reason}") from None
         except OSError as error:
@@ -306,25 +272,6 @@ class ConnectionPool:
         finally:
             self._opening -= 1
         self._open.add(connection)
-        return connection
-
-    async def _dial(self, loop: asyncio.AbstractEventLoop) -> _Connection:
-        def make() -> _Connection:
-            return _Connection(self, loop)
-
-        proxy = self._proxy
-        if proxy is None:
-            _, connection = await loop.create_connection(
-                make, self._host, self._port, ssl=self._tls if self._secure else None
-            )
-        elif self._tls is not None and self._secure:
-            connection = await open_tunnel(proxy, self._host, self._port, self._tls, make)
-        else:
-            try:
-                _, connection = await loop.create_connection(make, proxy.host, proxy.port)
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                raise ProxyRefused(f"the proxy {proxy.shown} can't be reached: {reason}") from None
         return connection
 
     def put_back(self, connection: _Connection) -> None:
@@ -341,12 +288,8 @@ class ConnectionPool:
             with contextlib.suppress(ValueError):
                 self._idle.remove(connection)
 
-    def close(self) -> None:
-        """Closes every connection at once."""
+    async def close(self) -> None:
+        """See `Transport.close`."""
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()
-
-
-def _told(refused: ProxyRefused) -> str:
-    return f"The provider can't be reached: {refused}"

@@ -14,7 +14,7 @@ from gateway.dialects.endings import Endings
 from gateway.dialects.failures import read_body, words_within
 from gateway.dialects.names import put_back
 from gateway.dialects.whole import BOM
-from gateway.providers.http import ConnectionPool
+from gateway.providers.opening import open_transport
 from gateway.providers.response import Response, body_kind
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ class RemoteProvider:
         self._traced_as = dialect.traced_as
         self._embeds_as = msgspec.structs.replace(dialect.traced_as, operation="embeddings")
         self._connect_s = endpoint.connect_s
-        self._pool = ConnectionPool(
-            endpoint.base_url,
-            max_connections=endpoint.max_connections,
-            max_answer=endpoint.max_answer,
-            proxy=endpoint.proxy,
-        )
+        self._pool = open_transport(endpoint)
         self._heads: dict[tuple[str, int, bool, bool], bytes] = {}
         self._secrets = tuple(
             each for each in (*credentials.secrets, *endpoint.headers.values()) if len(each) >= SHORTEST_SECRET
@@ -235,7 +230,7 @@ class RemoteProvider:
 
     async def close(self) -> None:
         """See `Provider.close`."""
-        self._pool.close()
+        await self._pool.close()
 
     @property
     def address(self) -> tuple[str, int]:

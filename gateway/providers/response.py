@@ -294,6 +294,9 @@ class Wakeup:
     A round of the loop asks the kernel for news once more, which is a tenth of what a paced event costs. To a task this
     is a future (`asyncio.Task` asks for no more than is here), awaited once and by one task. `wake` is to be called
     from a callback of the loop, never from a task.
+
+    `_asyncio_future_blocking` is private to asyncio: by it a task tells a future from other things that are awaited. It
+    is there in Python 3.11 to 3.13, for other libraries' futures (`asyncio.isfuture`); tests say when it has gone.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")

@@ -20,7 +20,7 @@ from rag.tools.bounds import MAX_FETCHED, MAX_RESULT, turn_of
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-    from contract.work import WorkPool
+    from contract.outbound import Outbound
 
 
 class HttpToolConfig(RemoteToolConfig):
@@ -64,7 +64,7 @@ class HttpToolConfig(RemoteToolConfig):
                 self.url,
                 headers,
                 timeout_s=self.timeout,
-                pool=parts.pool,
+                outbound=parts.outbound,
                 private=self.private,
                 egress=parts.egress,
             )
@@ -81,12 +81,12 @@ class HttpTool:
         headers: Mapping[str, str],
         *,
         timeout_s: float,
-        pool: WorkPool,
+        outbound: Outbound,
         private: bool = False,
         egress: Egress = DIRECT,
     ) -> None:
-        """`pool` holds the threads that wait for the servers of tools."""
-        self._pool = pool
+        """`outbound` calls the servers of tools."""
+        self._outbound = outbound
         self.definition = definition
         self._url = url
         self._headers = dict(headers)
@@ -104,14 +104,11 @@ class HttpTool:
                 raise ValueError(f"the argument {name} is missing")
             # Quoted whole: an argument can't leave its place in the address.
             url = url.replace(f"{{{name}}}", quote(str(value), safe=""))
-        return await self._pool.run(turn_of(caller), self._read, url)
-
-    def _read(self, url: str) -> str:
+        from contract.outbound import Call
         from rag.tools.fetch import fetch
 
-        media_type, text = fetch(
-            url, self._headers, self._timeout_s, MAX_FETCHED, private=self._private, egress=self._egress
-        )
+        asked = Call(url, self._timeout_s, self._headers, private=self._private, egress=self._egress)
+        media_type, text = await fetch(self._outbound, asked, MAX_FETCHED, turn_of(caller))
         return _readable(text, media_type)[:MAX_RESULT]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlencode
 
@@ -21,7 +20,7 @@ from rag.tools.bounds import MAX_FETCHED, turn_of
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-    from contract.work import WorkPool
+    from contract.outbound import Outbound
 
 SearchEngine: TypeAlias = Literal["searxng", "brave", "tavily", "bing"]
 ENGINES = {
@@ -61,7 +60,7 @@ class WebSearchConfig(RemoteToolConfig):
                 url,
                 key,
                 timeout_s=self.timeout,
-                pool=parts.pool,
+                outbound=parts.outbound,
                 private=self.private,
                 egress=parts.egress,
             )
@@ -79,7 +78,7 @@ class WebSearch:
         key: str,
         *,
         timeout_s: float,
-        pool: WorkPool,
+        outbound: Outbound,
         private: bool = False,
         egress: Egress = DIRECT,
     ) -> None:
@@ -90,7 +89,7 @@ class WebSearch:
             "Searches the web; gives titles, addresses and a few words of each result.",
             {"type": "object", "properties": {"query": query}, "required": ["query"]},
         )
-        self._pool = pool
+        self._outbound = outbound
         self._engine = engine
         self._url = url
         self._key = key
@@ -103,11 +102,12 @@ class WebSearch:
         query = str(arguments.get("query", "")).strip()
         if not query:
             raise ValueError("the argument query is missing")
+        from contract.outbound import Call
         from rag.tools.fetch import fetch
 
         url, headers = self._request(query)
-        read = partial(fetch, url, headers, self._timeout_s, MAX_FETCHED, private=self._private, egress=self._egress)
-        _, text = await self._pool.run(turn_of(caller), read)
+        asked = Call(url, self._timeout_s, headers, private=self._private, egress=self._egress)
+        _, text = await fetch(self._outbound, asked, MAX_FETCHED, turn_of(caller))
         try:
             found = self._results(json.loads(text))
         except (json.JSONDecodeError, AttributeError, TypeError):

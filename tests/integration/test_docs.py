@@ -26,7 +26,6 @@ from gateway.assembly.catalog import KINDS
 from gateway.assembly.configuration import load, load_with_places, schema
 from gateway.commands.advice import advise
 from tests.live import running_gateway
-from tests.plugins.skips import does_not_apply
 from tests.reports.vendors import Request, Upstream, plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,10 +104,24 @@ def complete(part: dict[str, Any]) -> dict[str, Any]:
         document["apps"] = {"an-app": SMALLEST["apps"]}
     if "providers" in document and "models" not in document:
         document["models"] = {"quick": {"targets": [f"{name}/m" for name in document["providers"]]}}
+    _add_what_is_named(document)
+    return with_a_model(document)
+
+
+def _add_what_is_named(document: dict[str, Any]) -> None:
     while missing := _named_and_missing(document):
         for section, name in missing:
             document.setdefault(section, {})[name] = SMALLEST[section]
-    return document
+
+
+def with_a_model(document: dict[str, Any]) -> dict[str, Any]:
+    """The same where it has models; else with one of the provider that it has, or of a simulated one."""
+    if document.get("models"):
+        return document
+    targets = sorted(name for name in document.get("prices", {}) if "*" not in name) or ["pretend/m"]
+    whole = {**document, "models": {"quick": {"targets": targets}}}
+    _add_what_is_named(whole)
+    return whole
 
 
 def _named_and_missing(document: dict[str, Any]) -> set[tuple[str, str]]:
@@ -170,9 +183,9 @@ def test_the_check_and_the_schema_take_it(block: Block, folder: Path) -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_a_gateway_that_runs_it_answers(block: Block, folder: Path) -> None:
     path, document = completed(block, folder)
+    document = with_a_model(document)
+    write(path, document)
     config = load(path, environment(path))
-    if not config.models:
-        does_not_apply("the example has no model")
     upstream = Upstream(answering)
     try:
         yaml = folder / "run.yaml"
@@ -217,7 +230,10 @@ def in_place_of_vendors(document: dict[str, Any], config: Config, url: str, fold
                 own.setdefault(each.target, {"input": 1, "output": 1})
     providers = {name: at(each, url) for name, each in document["providers"].items()}
     server = {**document.get("server", {}), "data": str(folder / "data")}
-    return {**document, "providers": providers, "prices": own, "server": server, "observe": {"log": "off"}}
+    observe = {**document.get("observe", {}), "log": "off"}
+    if "otlp" in observe:
+        observe["otlp"] = url
+    return {**document, "providers": providers, "prices": own, "server": server, "observe": observe}
 
 
 def at(provider: dict[str, Any], url: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from config import ConfigError
 from contract.egress import DIRECT, Egress, from_environment, read_proxy
+from contract.outbound import Call, Outbound
 from gateway.assembly.configuration import load
 from observability.webhook import post_event
 from rag.documents.pieces import UnreadableFile
@@ -58,6 +59,30 @@ def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecureHo
     host = SecureHost(tls, lambda head: response(openai_reply() if "/v1/" in head else b"a page", "application/json"))
     yield host
     host.close()
+
+
+def got(url: str, egress: Egress, *, private: bool = False) -> tuple[str, str]:
+    """What a tool fetches."""
+
+    async def call() -> tuple[str, str]:
+        outbound = Outbound("tools")
+        try:
+            return await fetch(outbound, Call(url, 5, private=private, egress=egress), 1000)
+        finally:
+            await outbound.close()
+
+    return asyncio.run(call())
+
+
+def tell(url: str, event: dict[str, str], egress: Egress) -> None:
+    async def call() -> None:
+        outbound = Outbound("webhooks")
+        try:
+            await post_event(outbound, url, event, egress)
+        finally:
+            await outbound.close()
+
+    asyncio.run(call())
 
 
 def ask(gateway: Gateway) -> tuple[int, str]:
@@ -294,9 +319,9 @@ def test_other_calls_by_http(page: Upstream) -> None:
     proxy = Proxy(page.port)
     egress = Egress(read_proxy(f"http://{CREDENTIALS}127.0.0.1:{proxy.port}"), None)
     url = "http://far.vendor.test:81/page?q=1"
-    assert fetch(url, {}, 5, 1000, private=False, egress=egress) == ("text/plain", "a page")
+    assert got(url, egress) == ("text/plain", "a page")
     assert web_items([url], egress)[0].load() == (b"a page", "text/plain")
-    post_event(url, {"event": "x"}, egress)
+    tell(url, {"event": "x"}, egress)
     proxy.close()
     assert proxy.tunnels == [f"{method} {url} HTTP/1.1" for method in ("GET", "GET", "POST")]
     assert all(BASIC in head for head in proxy.heads)
@@ -307,9 +332,9 @@ def test_other_calls_by_https(secure: SecureHost) -> None:
     proxy = Proxy(secure.port)
     egress = Egress(None, read_proxy(proxy.url))
     url = "https://api.vendor.test/page"
-    assert fetch(url, {}, 5, 1000, private=False, egress=egress)[1] == "a page"
+    assert got(url, egress)[1] == "a page"
     assert web_items([url], egress)[0].load()[0] == b"a page"
-    post_event(url, {"event": "x"}, egress)
+    tell(url, {"event": "x"}, egress)
     proxy.close()
     assert proxy.tunnels == ["CONNECT api.vendor.test:443 HTTP/1.1"] * 3
 
@@ -319,11 +344,11 @@ def test_other_calls_that_a_proxy_refuses() -> None:
     egress = Egress(read_proxy(f"http://{CREDENTIALS}127.0.0.1:{proxy.port}"), read_proxy(proxy.url))
     for url in ("http://far.test/", "https://far.test/"):
         with pytest.raises(FetchFailed, match=r"the proxy http://127\.0\.0\.1:[0-9]+ .*407") as failed:
-            fetch(url, {}, 5, 1000, private=True, egress=egress)
+            got(url, egress, private=True)
         with pytest.raises(UnreadableFile, match="407"):
             web_items([url], egress)[0].load()
         with pytest.raises(OSError, match="407"):
-            post_event(url, {}, egress)
+            tell(url, {}, egress)
         assert "s3cret" not in str(failed.value)
     proxy.close()
 
@@ -347,7 +372,7 @@ def test_private_addresses_stay_out_of_reach_behind_a_proxy() -> None:
     proxy = Proxy(9)
     egress = Egress(read_proxy(proxy.url), read_proxy(proxy.url))
     with pytest.raises(FetchFailed, match="private"):
-        fetch("http://10.0.0.1/", {}, 5, 1000, private=False, egress=egress)
+        got("http://10.0.0.1/", egress)
     proxy.close()
     assert proxy.heads == []
 

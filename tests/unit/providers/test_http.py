@@ -1,4 +1,4 @@
-"""The connection pool against a server that does exactly what it is told, byte by byte."""
+"""The pools of connections against a server that does exactly what it is told, byte by byte."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from hypothesis import strategies as st
 
 from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers.http import ConnectionPool
+from gateway.providers.proxied import ProxiedPool
 from gateway.providers.response import Response
+from gateway.providers.transport import Transport
 
+Kind = Callable[..., Transport]
 Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture(params=[ConnectionPool, ProxiedPool], scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Both pools of HTTP/1.1 keep the same contract; the second one goes to the origin where it has no proxy."""
+    made: Kind = request.param
+    return made
 
 
 class Upstream:
@@ -59,7 +69,7 @@ def answer(data: bytes, *, close: bool = False) -> Play:
     return play
 
 
-async def call(pool: ConnectionPool, wait_s: float = 5.0) -> Response:
+async def call(pool: Transport, wait_s: float = 5.0) -> Response:
     head = pool.head("/x", {"content-type": "application/json"})
     deadline = asyncio.get_running_loop().time() + wait_s
     return await pool.post(head, b"{}", connect_s=2.0, deadline=deadline)
@@ -77,25 +87,25 @@ def chunked(*pieces: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n"
 
 
-def test_a_connection_is_kept_and_used_again() -> None:
+def test_a_connection_is_kept_and_used_again(kind: Kind) -> None:
     async def main() -> None:
         async with Upstream(answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")) as upstream:
-            pool = ConnectionPool(upstream.url + "/v1")
+            pool = kind(upstream.url + "/v1")
             for _ in range(3):
                 assert await read(await call(pool)) == b"hi"
             assert upstream.connections == 1
             assert upstream.requests[0].startswith(b"POST /v1/x HTTP/1.1\r\nhost: 127.0.0.1:")
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_close_delimited_body_ends_cleanly() -> None:
+def test_close_delimited_body_ends_cleanly(kind: Kind) -> None:
     async def main() -> None:
         async with Upstream(answer(b"HTTP/1.0 200 OK\r\n\r\nall of it", close=True)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             assert await read(await call(pool)) == b"all of it"
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
@@ -107,19 +117,19 @@ def test_close_delimited_body_ends_cleanly() -> None:
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ],
 )
-def test_a_cut_body_is_never_a_clean_end(data: bytes) -> None:
+def test_a_cut_body_is_never_a_clean_end(kind: Kind, data: bytes) -> None:
     async def main() -> None:
         async with Upstream(answer(data, close=True)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             response = await call(pool)
             with pytest.raises(IncompleteReply):
                 await read(response)
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_a_dead_kept_connection_is_replaced_once() -> None:
+def test_a_dead_kept_connection_is_replaced_once(kind: Kind) -> None:
     async def main() -> None:
         plays = [
             answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"),
@@ -131,19 +141,19 @@ def test_a_dead_kept_connection_is_replaced_once() -> None:
             await plays.pop(0)(reader, writer)
 
         async with Upstream(play) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             assert await read(await call(pool)) == b"hi"
             assert await read(await call(pool)) == b"new"
             assert upstream.connections == 2
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_a_new_connection_that_closes_unanswered_fails() -> None:
+def test_a_new_connection_that_closes_unanswered_fails(kind: Kind) -> None:
     async def main() -> None:
         async with Upstream(answer(b"", close=True)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             with pytest.raises(ConnectFailed):
                 await call(pool)
             assert upstream.connections == 1
@@ -151,19 +161,19 @@ def test_a_new_connection_that_closes_unanswered_fails() -> None:
     asyncio.run(main())
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(kind: Kind) -> None:
     async def main() -> None:
         server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         server.close()
         await server.wait_closed()
         with pytest.raises(ConnectFailed):
-            await call(ConnectionPool(f"http://127.0.0.1:{port}"))
+            await call(kind(f"http://127.0.0.1:{port}"))
 
     asyncio.run(main())
 
 
-def test_silence_times_out_and_closes() -> None:
+def test_silence_times_out_and_closes(kind: Kind) -> None:
     async def main() -> None:
         gone = asyncio.Event()
 
@@ -172,7 +182,7 @@ def test_silence_times_out_and_closes() -> None:
             gone.set()
 
         async with Upstream(play) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             with pytest.raises(TimedOut) as caught:
                 await call(pool, wait_s=0.05)
             assert caught.value.phase == "first_token"
@@ -181,10 +191,10 @@ def test_silence_times_out_and_closes() -> None:
     asyncio.run(main())
 
 
-def test_a_moved_deadline_holds() -> None:
+def test_a_moved_deadline_holds(kind: Kind) -> None:
     async def main() -> None:
         async with Upstream(answer(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome")) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             response = await call(pool)
             loop = asyncio.get_running_loop()
             response.expect_by(loop.time() + 0.03, "idle")
@@ -192,7 +202,7 @@ def test_a_moved_deadline_holds() -> None:
             response.expect_by(loop.time() + 0.06, "idle")
             with pytest.raises(TimedOut, match="idle"):
                 await response.read()
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
@@ -200,28 +210,28 @@ def test_a_moved_deadline_holds() -> None:
 @pytest.mark.parametrize(
     "data", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000 + b"\r\n\r\n"]
 )
-def test_not_http(data: bytes) -> None:
+def test_not_http(kind: Kind, data: bytes) -> None:
     async def main() -> None:
         async with Upstream(answer(data)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             with pytest.raises(MalformedReply):
                 await read(await call(pool))
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_an_answer_that_nobody_asked_for_spoils_the_connection() -> None:
+def test_an_answer_that_nobody_asked_for_spoils_the_connection(kind: Kind) -> None:
     reply = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
     async def main() -> None:
         async with Upstream(answer(reply + reply)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             for _ in range(2):
                 assert await read(await call(pool)) == b"hi"
                 await asyncio.sleep(0.01)
             assert upstream.connections == 2
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
@@ -237,11 +247,11 @@ def in_halves(more: asyncio.Event) -> Play:
     return play
 
 
-def test_closing_early_drops_the_connection_and_lingering_keeps_it() -> None:
+def test_closing_early_drops_the_connection_and_lingering_keeps_it(kind: Kind) -> None:
     async def main() -> None:
         more = asyncio.Event()
         async with Upstream(in_halves(more)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             first = await call(pool)
             assert await first.read() == b"ab"
             first.close(linger=True)
@@ -253,43 +263,43 @@ def test_closing_early_drops_the_connection_and_lingering_keeps_it() -> None:
             second.close()
             await call(pool)
             assert upstream.connections == 2
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_a_caller_who_is_slow_to_read_is_not_the_provider_s_silence() -> None:
+def test_a_caller_who_is_slow_to_read_is_not_the_provider_s_silence(kind: Kind) -> None:
     async def main() -> None:
         more = asyncio.Event()
         async with Upstream(in_halves(more)) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             response = await call(pool)
             assert await response.read() == b"ab"
             response.expect_by(asyncio.get_running_loop().time() + 0.03, "idle")
             await asyncio.sleep(0.1)
             more.set()
             assert await response.read() == b"cd"
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_connections_are_bounded() -> None:
+def test_connections_are_bounded(kind: Kind) -> None:
     async def main() -> None:
         async with Upstream(answer(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome")) as upstream:
-            pool = ConnectionPool(upstream.url, max_connections=1)
+            pool = kind(upstream.url, max_connections=1)
             held = await call(pool)
             with pytest.raises(Overloaded):
                 await call(pool)
             held.close()
             await asyncio.sleep(0.01)
             await call(pool)
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_a_reader_that_is_slow_holds_the_sender_back() -> None:
+def test_a_reader_that_is_slow_holds_the_sender_back(kind: Kind) -> None:
     async def main() -> None:
         sent = 0
 
@@ -304,19 +314,19 @@ def test_a_reader_that_is_slow_holds_the_sender_back() -> None:
             writer.write(b"0\r\n\r\n")
 
         async with Upstream(play) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             response = await call(pool)
             await asyncio.sleep(0.3)
             assert sent < 400 * 65536, "the sender was never held back"
             assert len(await read(response)) == 400 * 65536
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6), st.lists(st.integers(0, 4000), max_size=8))
-def test_any_split_on_the_wire_gives_the_same_body(pieces: list[bytes], places: list[int]) -> None:
+def test_any_split_on_the_wire_gives_the_same_body(kind: Kind, pieces: list[bytes], places: list[int]) -> None:
     wire = chunked(*pieces)
     edges = [0, *sorted({place % len(wire) for place in places}), len(wire)]
 
@@ -327,15 +337,15 @@ def test_any_split_on_the_wire_gives_the_same_body(pieces: list[bytes], places: 
 
     async def main() -> None:
         async with Upstream(play) as upstream:
-            pool = ConnectionPool(upstream.url)
+            pool = kind(upstream.url)
             for _ in range(2):
                 assert await read(await call(pool)) == b"".join(pieces)
             assert upstream.connections == 1
-            pool.close()
+            await pool.close()
 
     asyncio.run(main())
 
 
-def test_headers_with_line_breaks_are_refused() -> None:
+def test_headers_with_line_breaks_are_refused(kind: Kind) -> None:
     with pytest.raises(ValueError, match="line break"):
-        ConnectionPool("http://127.0.0.1:1").head("/x", {"a": "b\r\nc: d"})
+        kind("http://127.0.0.1:1").head("/x", {"a": "b\r\nc: d"})

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.tasks
 import contextvars
+import sys
 
 import pytest
 
 from gateway.providers.response import Wakeup
 
 PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("PLACE", default="loop")
+
+
+VERSION = "Python " + ".".join(map(str, sys.version_info[:2]))
+
+
+def test_asyncio_still_knows_a_future_by_its_private_attribute() -> None:
+    said = (
+        f"{VERSION} tells futures by something else than `_asyncio_future_blocking`: "
+        "`Wakeup` in gateway/providers/response.py must follow, or a plain future must take its place"
+    )
+
+    async def made() -> tuple[bool, bool]:
+        loop = asyncio.get_running_loop()
+        return hasattr(loop.create_future(), "_asyncio_future_blocking"), asyncio.isfuture(Wakeup(loop))
+
+    assert asyncio.run(made()) == (True, True), said
+
+
+@pytest.mark.parametrize("kind", [asyncio.Task, asyncio.tasks._PyTask])  # type: ignore[attr-defined]
+def test_tasks_in_c_and_in_python_await_it(kind: type[asyncio.Task[None]]) -> None:
+    async def run() -> bool:
+        loop = asyncio.get_running_loop()
+        wakeup = Wakeup(loop)
+        task = kind(_awaited(wakeup), loop=loop)
+        await asyncio.sleep(0)
+        loop.call_soon(wakeup.wake)
+        await asyncio.wait({task}, timeout=5)
+        return task.done() and task.exception() is None
+
+    assert asyncio.run(run()), f"a task of {VERSION} ({kind.__name__}) does not go on after `Wakeup.wake`"
 
 
 async def _awaited(wakeup: Wakeup) -> None:

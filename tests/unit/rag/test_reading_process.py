@@ -435,7 +435,7 @@ def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.start()
         (page,) = web_items([f"http://127.0.0.1:{server.server_port}/"])
         assert page.load()[0] == b"<p>zebra</p>"
-        monkeypatch.setattr(web, "WHOLE_S", -1.0)
+        monkeypatch.setattr(web, "TIMEOUT_S", -1.0)
         with pytest.raises(UnreadableFile, match="within"):
             page.load()
         server.shutdown()
