@@ -87,4 +87,4 @@ def test_a_source_is_searched_by_its_vectors(folder: Path, tmp_path: Path) -> No
             return [each["document"] for each in answer.json()["data"]]
 
         until(lambda: found() == ["printer.txt"])
-        assert "found by words and meaning" in gateway.request("GET", "/health").body.decode()
+        assert "full-text and vector search" in gateway.request("GET", "/health").body.decode()
