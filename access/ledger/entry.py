@@ -5,7 +5,7 @@ These structs are the source of the journal's lines and of the tables' columns (
 1. a field with a default at the end of `LedgerEntry` (of `RequestStart` where it is known when a request begins, or of
    `AttemptEntry`), and its value in the function that makes it, below;
 2. `VERSION` one higher, and a migration of that number that adds the column with the same default;
-3. its test, and its row in docs/access.md.
+3. its test, and its row in docs/concepts/access.md.
 """
 
 from __future__ import annotations

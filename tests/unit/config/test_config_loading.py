@@ -231,7 +231,17 @@ def test_every_field_is_described() -> None:
 
 
 def test_the_reference_page_is_current() -> None:
-    assert (ROOT / "docs" / "configuration.md").read_text() == manual()
+    assert (ROOT / "docs" / "reference" / "configuration.md").read_text() == manual()
+
+
+def test_the_reference_prints_every_section_once() -> None:
+    page = manual()
+    for struct in {each for each in structs(Config, KINDS) if each is not Config}:
+        assert page.count(f"{struct.__doc__}") in (1, 2), f"{struct.__name__} is printed once, and may be a kind"
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    assert [each for each in headings if headings.count(each) > 1] == []
+    anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors
 
 
 def test_plan_of_a_pipeline(tmp_path: Path) -> None:
