@@ -34,7 +34,7 @@ SEAMS = {
             "keywords": "guardrails.keywords:KeywordsConfig",
             "injection": "guardrails.injection:InjectionConfig",
             "topic": "guardrails.topics:TopicConfig",
-            "format": "guardrails.judges.form:FormatConfig",
+            "format": "guardrails.judges.format:FormatConfig",
             "complete": "guardrails.judges.complete:CompleteConfig",
             "prompt_leak": "guardrails.prompt_leak:PromptLeakConfig",
             "judge": "guardrails.judges.model:JudgeConfig",

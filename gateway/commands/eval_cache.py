@@ -18,7 +18,7 @@ import typer
 
 from cache.semantic.learner import LOWEST, START
 from cache.semantic.near_misses import near_misses
-from cache.semantic.nearest import LEAST_COSINE
+from cache.semantic.nearest import MIN_COSINE
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
 from gateway.engine.resources import Resources
@@ -133,7 +133,7 @@ async def measure(path: Path, wrong_hits: float) -> CacheReport:
 
 def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
     cosine = float(vectors[pair.one] @ vectors[pair.other])
-    if cosine < LEAST_COSINE:
+    if cosine < MIN_COSINE:
         return JudgedPair(pair, "too far apart", 0.0)
     reason = disagreement(pair.one, pair.other)
     return JudgedPair(pair, reason, 0.0 if reason else likelihood(cosine, pair.one, pair.other))

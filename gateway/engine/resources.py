@@ -159,7 +159,7 @@ class Resources:
             self._caches[key] = make()
         return self._caches[key]
 
-    def kept(self, owner: str, what: type[T]) -> T:
+    def state(self, owner: str, what: type[T]) -> T:
         """An object of type `what` that survives reloads, per guardrail. The first call creates it."""
         stored = self._persistent.get((owner, what))
         if not isinstance(stored, what):
