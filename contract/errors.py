@@ -303,7 +303,7 @@ class ServerFault(UpstreamError):
 class IncompleteReply(UpstreamError):
     """The answer stopped without the dialect's own end."""
 
-    code = "upstream_cut"
+    code = "upstream_interrupted"
     kind = "interrupted"
 
 

@@ -29,9 +29,9 @@ _EPSILON = 1e-6
 class Learner:
     """The learner of one cache. Aggregates observations by steps of likelihood, so that its cost is constant."""
 
-    def __init__(self, wrong_hits: float) -> None:
-        """`wrong_hits`: the maximum share of wrong hits."""
-        self._bound = wrong_hits
+    def __init__(self, max_false_hit_rate: float) -> None:
+        """`max_false_hit_rate`: the largest share of false hits."""
+        self._bound = max_false_hit_rate
         self._counts = [0.0] * len(_STEPS)
         self._wrong = [0.0] * len(_STEPS)
         self._observations = 0

@@ -55,7 +55,7 @@ class CacheReport(msgspec.Struct, frozen=True):
     """All pairs, with the threshold that a bound of wrong hits allows."""
 
     judged: list[JudgedPair]
-    wrong_hits: float
+    max_false_hit_rate: float
     threshold: float
     microseconds: float
 
@@ -67,7 +67,10 @@ class CacheReport(msgspec.Struct, frozen=True):
     def show(self) -> None:
         """Prints it for people: hits by threshold, wrong hits by kind of near miss, what the gates refused."""
         rows = []
-        for name, threshold in ((f"at most {self.wrong_hits:.1%} wrong hits", self.threshold), ("cold start", START)):
+        for name, threshold in (
+            (f"at most {self.max_false_hit_rate:.1%} false hits", self.threshold),
+            ("cold start", START),
+        ):
             right, wrong = self.hits(threshold, same=True), self.hits(threshold, same=False)
             rows.append((name, f"{threshold:.2f}", *_counted(*right), *_counted(*wrong)))
         head = ("", "threshold", "right hits", "of", "share", "wrong hits", "of", "share")
@@ -112,7 +115,7 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-async def measure(path: Path, wrong_hits: float) -> CacheReport:
+async def measure(path: Path, max_false_hit_rate: float) -> CacheReport:
     """Judges all pairs, and near misses of those that are the same. Raises `ValueError`."""
     pairs = read_pairs(path)
     made = near_misses([each.one for each in pairs if each.same])
@@ -128,7 +131,7 @@ async def measure(path: Path, wrong_hits: float) -> CacheReport:
     started = time.process_time()
     judged = [_judge(each, vectors) for each in pairs]
     microseconds = (time.process_time() - started) / len(pairs) * 1e6
-    return CacheReport(judged, wrong_hits, _threshold(judged, wrong_hits), microseconds)
+    return CacheReport(judged, max_false_hit_rate, _threshold(judged, max_false_hit_rate), microseconds)
 
 
 def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
@@ -139,10 +142,10 @@ def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
     return JudgedPair(pair, reason, 0.0 if reason else likelihood(cosine, pair.one, pair.other))
 
 
-def _threshold(judged: Sequence[JudgedPair], wrong_hits: float) -> float:
+def _threshold(judged: Sequence[JudgedPair], max_false_hit_rate: float) -> float:
     """The lowest with no more wrong hits than that, of all different pairs."""
     different = [each for each in judged if not each.pair.same]
-    allowed = wrong_hits * len(different)
+    allowed = max_false_hit_rate * len(different)
     for step in STEPS:
         if sum(not each.reason and each.likelihood >= step for each in different) <= allowed:
             return step

@@ -347,7 +347,7 @@ def test_a_failed_stream_says_so_and_does_not_end() -> None:
     writer = DIALECT.reply_writer(asked, reply_id="x", raw=True)
     writer.feed([Delta((ChoiceDelta(text="a"),), raw=b'{"choices":[]}')])
     frame = writer.fail(IncompleteReply("The provider's response ended early"), "req_1")
-    assert json.loads(frame.removeprefix(b"data: "))["error"]["code"] == "upstream_cut"
+    assert json.loads(frame.removeprefix(b"data: "))["error"]["code"] == "upstream_interrupted"
     assert b"[DONE]" not in frame
 
 
