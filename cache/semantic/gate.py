@@ -102,7 +102,7 @@ class SemanticGate:
         before = self.learner.threshold
         self.learner.observe(likelihood, right=right)
         if self.learner.threshold > 1 >= before:
-            structlog.get_logger().warning("semantic cache disabled: too many wrong hits")
+            structlog.get_logger().warning("semantic cache disabled: too many false hits")
 
     def purge(self, what: Purge) -> None:
         """Removes the purged questions. The purge of a single recent hit counts as a wrong hit."""

@@ -1,8 +1,8 @@
-"""Learns the likelihood threshold of the semantic cache from its (potential) wrong hits.
+"""Learns the likelihood threshold of the semantic cache from its (potential) false hits.
 
 Every miss labels its nearest neighbour at no cost, by comparing the new answer with the stored one; so does a sample of
-the hits. The threshold is the lowest one at which the upper confidence bound of the share of wrong hits stays within
-the limit. It starts strict. If even the strict threshold has too many wrong hits, the cache returns nothing until the
+the hits. The threshold is the lowest one at which the upper confidence bound of the share of false hits stays within
+the limit. It starts strict. If even the strict threshold has too many false hits, the cache returns nothing until the
 share drops.
 """
 
@@ -54,7 +54,7 @@ class Learner:
         for step, threshold in enumerate(_STEPS):
             if threshold < START and upper_bound(wrong, count) <= self._bound:
                 return threshold
-            # Even a strict threshold may have too many wrong hits.
+            # Even a strict threshold may have too many false hits.
             if threshold >= START and (count < _ENOUGH or lower_bound(wrong, count) <= self._bound):
                 return threshold
             count -= self._counts[step]
@@ -65,17 +65,17 @@ class Learner:
         """A status line."""
         above = bisect_right(_STEPS, self.threshold) - 1 if self.threshold <= 1 else len(_STEPS)
         count, wrong = sum(self._counts[above:]), sum(self._wrong[above:])
-        state = f"threshold {self.threshold:.2f}" if self.threshold <= 1 else "disabled: too many wrong hits"
+        state = f"threshold {self.threshold:.2f}" if self.threshold <= 1 else "disabled: too many false hits"
         return f"{state}; {self._observations} observations, {count:.0f} recent ones above it ({wrong:.0f} wrong)"
 
 
 def upper_bound(wrong: float, count: float) -> float:
-    """The upper bound of the share of wrong hits, one-sided at 95 %. Wilson (1927)."""
+    """The upper bound of the share of false hits, one-sided at 95 %. Wilson (1927)."""
     return _wilson(max(0.0, wrong), count, _Z) if count > _EPSILON else 1.0
 
 
 def lower_bound(wrong: float, count: float) -> float:
-    """The lower bound of the share of wrong hits, one-sided at 95 %."""
+    """The lower bound of the share of false hits, one-sided at 95 %."""
     return _wilson(max(0.0, wrong), count, -_Z) if count > _EPSILON else 0.0
 
 

@@ -52,7 +52,7 @@ class JudgedPair(msgspec.Struct, frozen=True):
 
 
 class CacheReport(msgspec.Struct, frozen=True):
-    """All pairs, with the threshold that a bound of wrong hits allows."""
+    """All pairs, with the threshold that a bound of false hits allows."""
 
     judged: list[JudgedPair]
     max_false_hit_rate: float
@@ -65,7 +65,7 @@ class CacheReport(msgspec.Struct, frozen=True):
         return sum(not each.reason and each.likelihood >= threshold for each in those), len(those)
 
     def show(self) -> None:
-        """Prints it for people: hits by threshold, wrong hits by kind of near miss, what the gates refused."""
+        """Prints it for people: hits by threshold, false hits by kind of near miss, what the gates refused."""
         rows = []
         for name, threshold in (
             (f"at most {self.max_false_hit_rate:.1%} false hits", self.threshold),
@@ -73,7 +73,7 @@ class CacheReport(msgspec.Struct, frozen=True):
         ):
             right, wrong = self.hits(threshold, same=True), self.hits(threshold, same=False)
             rows.append((name, f"{threshold:.2f}", *_counted(*right), *_counted(*wrong)))
-        head = ("", "threshold", "right hits", "of", "share", "wrong hits", "of", "share")
+        head = ("", "threshold", "right hits", "of", "share", "false hits", "of", "share")
         show(table(head, rows, 1))
         kinds = dict.fromkeys(each.pair.kind for each in self.judged if not each.pair.same)
         missed = [
@@ -81,7 +81,7 @@ class CacheReport(msgspec.Struct, frozen=True):
             for kind in kinds
         ]
         typer.echo()
-        show(table(("near miss", "wrong hits", "of", "share"), missed, 1))
+        show(table(("near miss", "false hits", "of", "share"), missed, 1))
         reasons: dict[str, int] = {}
         for each in self.judged:
             if each.pair.same and each.reason:
@@ -91,11 +91,11 @@ class CacheReport(msgspec.Struct, frozen=True):
         typer.echo(f"gates: {self.microseconds:.0f} us a pair")
 
     def chart(self) -> str:
-        """Right and wrong hits by the threshold, as SVG."""
+        """Right and false hits by the threshold, as SVG."""
         right = [(step, _ratio(*self.hits(step, same=True))) for step in STEPS]
         wrong = [(step, _ratio(*self.hits(step, same=False))) for step in STEPS]
         mark = {f"{self.threshold:.2f}": (self.threshold, _ratio(*self.hits(self.threshold, same=True)))}
-        series = {"right hits": right, "wrong hits": wrong}
+        series = {"right hits": right, "false hits": wrong}
         return curves("Answers by meaning", "threshold", "share of pairs", series, mark)
 
 
@@ -143,7 +143,7 @@ def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
 
 
 def _threshold(judged: Sequence[JudgedPair], max_false_hit_rate: float) -> float:
-    """The lowest with no more wrong hits than that, of all different pairs."""
+    """The lowest with no more false hits than that, of all different pairs."""
     different = [each for each in judged if not each.pair.same]
     allowed = max_false_hit_rate * len(different)
     for step in STEPS:

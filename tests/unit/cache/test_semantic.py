@@ -133,7 +133,7 @@ class TestLearner:
         for _ in range(40):
             learner.observe(0.99, right=False)
         assert learner.threshold > 1
-        assert "disabled: too many wrong hits" in learner.status()
+        assert "disabled: too many false hits" in learner.status()
         for _ in range(1999):
             learner.observe(0.99, right=True)
         assert learner.threshold <= START
