@@ -110,7 +110,7 @@ class SentenceReply:
         carried = {name for name in _TEXT_FIELDS if getattr(piece, name)}
         # A new text block does not continue the previous text.
         continued = carried - {"text"} if piece.begins else carried
-        parts = piece.tool_calls or piece.parts_words
+        parts = piece.tool_calls or piece.separates_text
         before = await self._flush(piece.index, continued) if carried or parts else []
         for name in carried:
             key = (piece.index, name)
@@ -123,7 +123,7 @@ class SentenceReply:
             return [*before, piece]
         # The log probabilities no longer match the text.
         new = msgspec.structs.replace(piece, logprobs=(), **changes)
-        return [*before, new] if new.says_something else before
+        return [*before, new] if new.must_be_forwarded else before
 
     async def _flush(self, index: int, carried: Collection[str]) -> list[ChoiceDelta]:
         return [

@@ -99,7 +99,7 @@ class SpanFilter:
         carried |= {call.index for call in piece.tool_calls}
         # A new text block does not continue the previous text.
         continued = carried - {"text"} if piece.begins else carried
-        before = self._flush(piece.index, continued) if carried or piece.parts_words else []
+        before = self._flush(piece.index, continued) if carried or piece.separates_text else []
         last = piece.closes
         changes: dict[str, Any] = {
             name: new
@@ -114,7 +114,7 @@ class SpanFilter:
             return [*before, piece]
         changes["logprobs"] = ()
         new_piece = msgspec.structs.replace(piece, **changes)
-        return [*before, new_piece] if new_piece.says_something else before
+        return [*before, new_piece] if new_piece.must_be_forwarded else before
 
     def _call(self, index: int, call: ToolCallDelta, *, last: bool) -> ToolCallDelta:
         arguments = self._pass(index, call.index, call.arguments, last=last)

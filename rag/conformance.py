@@ -25,7 +25,7 @@ from contract.egress import DIRECT, Egress
 from contract.exchange import Exchange
 from contract.messages import ChatRequest
 from contract.outbound import Outbound
-from contract.sources import LiveSource, Searches
+from contract.sources import LiveSource, SearchableSource
 from contract.tools import ReadingTool
 from contract.work import WorkPool
 from rag.ingest import MAX_ID_BYTES
@@ -39,13 +39,13 @@ R = TypeVar("R")
 class FakeServices:
     """A fake of the process-wide services that sources and tools use."""
 
-    sources: Mapping[str, Searches] = field(default_factory=dict)
+    sources: Mapping[str, SearchableSource] = field(default_factory=dict)
     folder: Path = Path()
     egress: Egress = DIRECT
     pool: WorkPool = field(default_factory=lambda: WorkPool("conformance", 2))
     outbound: Outbound = field(default_factory=lambda: Outbound("conformance"))
 
-    def source(self, name: str) -> Searches:
+    def source(self, name: str) -> SearchableSource:
         """See `config.tools.ToolParts`."""
         return self.sources[name]
 

@@ -28,7 +28,7 @@ from rag.rerank import Reranker
 from rag.rewrite import Rewriter, Rewritten
 
 if TYPE_CHECKING:
-    from contract.sources import LiveSource, Searches
+    from contract.sources import LiveSource, SearchableSource
     from rag.quality import QualityJudge
 
 
@@ -41,7 +41,7 @@ class RetrievedContext:
 
     def __init__(
         self,
-        retrievers: Mapping[str, Searches],
+        retrievers: Mapping[str, SearchableSource],
         top: int,
         budget_tokens: int,
         tables: Sequence[LiveSource] = (),

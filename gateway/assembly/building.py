@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from access.callers.directory import CallerDirectory, key_sets
 from access.callers.keys import TokenCallers
-from access.ledger.pricing import learn_prices, prices_of
+from access.ledger.pricing import preload_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
 from gateway.engine.background_calls import BackgroundCalls
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 async def build(config: Config, resources: Resources) -> Engine:
     """A complete engine for `config`; a failure leaves nothing open."""
-    egress = resources.egress = config.way_out
+    egress = resources.egress = config.outbound
     async with AsyncExitStack() as stack:
         providers = await build_providers(config, resources, stack)
         retrieval = await _retrieval(config, resources, stack)
@@ -51,12 +51,12 @@ async def build(config: Config, resources: Resources) -> Engine:
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
         background_calls = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
-        limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
+        limits = NO_QUOTA if quota.has_no_limits and keys.has_no_limits else quota
         pipeline = Pipeline(routes, keys, dispatcher, pipelines, background_calls, limits)
         owned = stack.pop_all()
     _bind(resources, routes, background_calls)
     answers = caches.all() if caches is not None else {}
-    learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
+    learning = asyncio.create_task(asyncio.to_thread(preload_prices, config, prices))
     resources.hold_task(learning)
     # Nothing can fail after this point, so a rejected config has no effect.
     resources.accounts.follow(directory, quota)

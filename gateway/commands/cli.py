@@ -170,13 +170,13 @@ def plugins(as_json: JsonOption = False) -> None:
 @app.command()
 def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Print the path that a request for MODEL takes."""
-    from access.ledger.pricing import left_out
+    from access.ledger.pricing import unpriced_targets
     from gateway.commands.plan import draw_plan
     from gateway.commands.plan import plan as plan_path
 
     config = load_config(file)
     try:
-        made = plan_path(config, model, partial(left_out, config))
+        made = plan_path(config, model, partial(unpriced_targets, config))
     except LookupError as error:
         fail(str(error.args[0]))
     if as_json:

@@ -63,7 +63,7 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
     engine = await build(bare, resources)
     source = open_source(
-        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.way_out
+        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.outbound
     )
     try:
         await source.open()

@@ -29,7 +29,7 @@ import msgspec
 from access.callers.keys import KeyRing, PresentedCredentials, allowed_models, unknown_model
 from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from contract.guards import Guards
-from contract.held import check_whole
+from contract.held import check_history
 from contract.messages import ChatRequest
 from contract.phases import Answer, Context, Decision, GatewayTools, ResponseCache, Routing
 from contract.prompt_tokens import prompt_tokens
@@ -37,8 +37,8 @@ from contract.stock import StockReply
 from gateway.engine.noop_phases import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
-from router.dispatch import AS_IT_IS, Changes
-from router.fitting import after_refusal, made_to_fit
+from router.dispatch import NO_CHANGES, Changes
+from router.fitting import fit_to_targets, shorten_after_refusal
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Pipeline:
         if request.model in self._plain:
             return Pump(await self.dispatch(route, request, exchange, unsettled, opening), (), exchange)
         if request.extra:
-            check_whole(request)
+            check_history(request)
         calls = RequestCalls(self, route, exchange, unsettled)
         guarded = calls.guarded = await route.guards.open(request, exchange, calls.ask_model)
         if guarded.answer is not None:
@@ -280,13 +280,13 @@ class Pipeline:
             fit = route.context.fit
             # Counts the request without passages, because they may be dropped.
             size = prompt_tokens(fit(request, 0))
-            request, size = made_to_fit(request, size, policy, exchange)
-        changes = AS_IT_IS if reveal is None and fit is None else Changes(reveal, fit)
+            request, size = fit_to_targets(request, size, policy, exchange)
+        changes = NO_CHANGES if reveal is None and fit is None else Changes(reveal, fit)
         try:
             return await self._dispatcher.dispatch(request, policy, exchange, unsettled, changes, size, opening)
         except GatehouseError:
             # The provider's own token count may be higher: after such a refusal, retry once with less.
-            shorter = after_refusal(request, policy, exchange)
+            shorter = shorten_after_refusal(request, policy, exchange)
             if shorter is None:
                 raise
             return await self._dispatcher.dispatch(shorter, policy, exchange, unsettled, changes, None, opening)

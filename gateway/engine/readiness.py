@@ -39,7 +39,7 @@ def can_serve(accounts: AccessServices, *, every_app: bool = False) -> bool:
         # If the process died now, requests that it served would be missing from the ledger.
         return False
     keys, directory, condition = accounts.keys, accounts.directory, accounts.counters.condition
-    if keys is not None and keys.expired and directory is not None and not directory.knows_callers:
+    if keys is not None and keys.expired and directory is not None and not directory.has_other_callers:
         return False
     if not condition.problem:
         return True

@@ -118,7 +118,7 @@ class ToolReply:
             # The response continues with the tools' results.
             self._needs_step, finish = True, ""
         new = msgspec.structs.replace(choice, tool_calls=tuple(others), finish=finish)
-        return new if new.says_something else None
+        return new if new.must_be_forwarded else None
 
     def _collect_reasoning(self, choice: ChoiceDelta) -> None:
         if choice.reasoning:

@@ -132,7 +132,7 @@ def _tracing(config: Config) -> TracingConfig:
         sample=observe.sample,
         service_name=observe.service_name,
         service_version=__version__,
-        egress=config.way_out,
+        egress=config.outbound,
     )
 
 

@@ -197,7 +197,7 @@ def error_headers(exchange: Exchange, error: GatehouseError, status: int) -> Hea
         wait = 1.0
     if wait is not None and status in (429, 503):
         headers.append((b"retry-after", b"%d" % min(MAX_RETRY_AFTER_S, max(1, math.ceil(wait)))))
-    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.told]
+    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers]
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     return headers

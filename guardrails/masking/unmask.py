@@ -100,7 +100,7 @@ class Unmask:
         changes: dict[str, Any] = {}
         # A new text block does not continue the previous text.
         continued = carried - {"text"} if piece.begins else carried
-        before = self._flush(piece.index, channels, continued) if carried or piece.parts_words else []
+        before = self._flush(piece.index, channels, continued) if carried or piece.separates_text else []
         last = piece.closes
         for name in _TEXT_FIELDS:
             text = getattr(piece, name)
@@ -122,7 +122,7 @@ class Unmask:
             # The log probabilities belong to the model's text, which has changed.
             changes["logprobs"] = ()
         new_piece = msgspec.structs.replace(piece, **changes)
-        return [*before, new_piece] if new_piece.says_something else before
+        return [*before, new_piece] if new_piece.must_be_forwarded else before
 
     def _citations(self, citations: tuple[Citation, ...]) -> tuple[Citation, ...]:
         """The citations with restored values."""

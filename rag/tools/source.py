@@ -18,7 +18,7 @@ from rag.tools.bounds import MAX_RESULT
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-    from contract.sources import Searches
+    from contract.sources import SearchableSource
 
 _NOTHING = "Nothing was found."
 
@@ -48,7 +48,7 @@ class SourceToolConfig(ToolConfig):
 class SourceTool:
     """Searches one document source, limited to what the caller may see."""
 
-    def __init__(self, name: str, description: str, source: Searches, top: int, source_name: str) -> None:
+    def __init__(self, name: str, description: str, source: SearchableSource, top: int, source_name: str) -> None:
         """`source_name` is the source's name in the list of sources that a key may access."""
         query = {"type": "string", "description": "A question that stands alone"}
         self.definition = Tool(

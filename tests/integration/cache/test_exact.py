@@ -213,7 +213,7 @@ def test_an_app_removes_its_own(gateway: Gateway, upstream: Recording) -> None:
         ("{tiers: [{kind: redis}]}", "there is no Redis"),
         ("{tiers: []}", "tiers"),
         ("{tiers: [{kind: disk}]}", "kind"),
-        ("{tiers: [{kind: postgres, url: mysql://x}]}", "no address of a PostgreSQL"),
+        ("{tiers: [{kind: postgres, url: mysql://x}]}", "not a PostgreSQL URL"),
         ("{scope: team}", "scope"),
     ],
 )
