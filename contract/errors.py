@@ -302,7 +302,7 @@ class ServerFault(UpstreamError):
 class IncompleteReply(UpstreamError):
     """The response stopped without the dialect's end marker."""
 
-    code = "upstream_cut"
+    code = "upstream_interrupted"
     kind = "interrupted"
 
 

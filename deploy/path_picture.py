@@ -26,7 +26,7 @@ CALLS = {
     "route": "_resolve_route",
     "context": "construct",
     "dispatch": "_answer",
-    "guard output": "_checked",
+    "guard output": "_check_output",
 }
 _ROW = re.compile(r"    (?P<name>\S+(?: \S+)*)  +(?P<what>\S.*?)(?:  +(?P<where>\S.*))?\Z")
 _GREY, _INK = "#4a5568", "#1a202c"

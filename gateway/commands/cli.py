@@ -310,7 +310,9 @@ def eval_retrieval(
 @eval_commands.command("cache")
 def eval_cache(
     pairs: Annotated[Path, typer.Argument(help="Questions that are the same, in pairs.", exists=True)],
-    wrong_hits: Annotated[float, typer.Option(help="The share of wrong hits that is allowed.")] = 0.01,
+    max_false_hit_rate: Annotated[
+        float, typer.Option("--max-false-hit-rate", "--wrong-hits", help="The largest share of false hits.")
+    ] = 0.01,
     chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
 ) -> None:
     """How often a cache that goes by meaning would be right, and how often wrong, on pairs and near misses of them."""
@@ -319,7 +321,7 @@ def eval_cache(
     from gateway.commands.eval_cache import measure
 
     try:
-        report = asyncio.run(measure(pairs, wrong_hits))
+        report = asyncio.run(measure(pairs, max_false_hit_rate))
     except ValueError as error:
         fail(str(error))
     report.show()

@@ -307,8 +307,8 @@ def test_reasons_of_caches_are_those_of_the_code() -> None:
     ("page_name", "event"),
     [
         ("concepts/access.md", "a price is not known"),
-        ("concepts/context.md", "a document can't be read"),
-        ("concepts/context.md", "a note on a document"),
+        ("concepts/context.md", "document can't be read"),
+        ("concepts/context.md", "document read with a note"),
     ],
 )
 def test_log_events_that_pages_name_are_there(page_name: str, event: str) -> None:

@@ -167,7 +167,7 @@ def test_a_mistake_of_ours_tells_no_secret(log: LogFormat, capsys: pytest.Captur
     try:
         find(key)
     except RuntimeError:
-        structlog.get_logger().exception("a mistake of ours")
+        structlog.get_logger().exception("unhandled exception")
     told = capsys.readouterr().err
     assert "2 things went wrong" in told
     assert "test_hostile_records.py" in told

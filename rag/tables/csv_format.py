@@ -1,4 +1,4 @@
-"""The form of a CSV file: its encoding, its delimiter, its header; and its cells in one plain form."""
+"""Detects a CSV file's encoding, delimiter and header, and rewrites the file in one plain format."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rag.encodings import encoding_of_start
 
 DELIMITERS = ",;\t|"
 SAMPLE_ROWS = 200
-MOST_COLUMNS = 1_000
+MAX_COLUMNS = 1_000
 _SAMPLE_CHARACTERS = 200_000
-_GUESSED_BY = 16_000_000
+_ENCODING_SAMPLE_BYTES = 16_000_000
 _DATA = re.compile(r"[-+(]?\s*[$€£]?\s*\d[\d.,' \u00a0]*\s*[%$€£]?\)?-?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}.*")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_MOST_TITLES = 5
+_MAX_TITLES = 5
 
 
-class CsvForm(NamedTuple):
-    """How a file is read: `skip` rows stand before the first row of data."""
+class CsvFormat(NamedTuple):
+    """How to read a file; `skip` rows come before the first data row."""
 
     encoding: str
     delimiter: str
@@ -31,26 +31,26 @@ class CsvForm(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_form(path: Path) -> CsvForm:
-    """Raises `ValueError` for a file that is no table."""
+def detect_format(path: Path) -> CsvFormat:
+    """Detects a file's format. Raises `ValueError` for a file that is no table."""
     csv.field_size_limit(2**31 - 1)
     encoding = _encoding(path)
     with path.open(encoding=encoding, errors="replace", newline="") as file:
         text = file.read(_SAMPLE_CHARACTERS)
-        whole = not file.read(1)
+        is_complete = not file.read(1)
     if "\x00" in text:
-        raise ValueError("it is no text")
-    delimiter, rows = split_rows(text, whole=whole)
+        raise ValueError("it contains binary data")
+    delimiter, rows = split_rows(text, is_complete=is_complete)
     if not rows:
         raise ValueError("it has no rows")
     titles = _titles(rows)
     rows = rows[titles:]
     width = _width(path, encoding, delimiter)
-    if width > MOST_COLUMNS:
-        raise ValueError(f"it has {width} columns: at most {MOST_COLUMNS}")
+    if width > MAX_COLUMNS:
+        raise ValueError(f"it has {width} columns; the limit is {MAX_COLUMNS}")
     has_header = _has_header(rows)
     header = rows[0] if has_header else []
-    return CsvForm(encoding, delimiter, titles + has_header, _names(header, width))
+    return CsvFormat(encoding, delimiter, titles + has_header, _names(header, width))
 
 
 def _encoding(path: Path) -> str:
@@ -63,19 +63,19 @@ def _encoding(path: Path) -> str:
                 pass
     except UnicodeDecodeError:
         with path.open("rb") as file:
-            return guess(file.read(_GUESSED_BY))
+            return guess(file.read(_ENCODING_SAMPLE_BYTES))
     return "utf-8"
 
 
-def split_rows(text: str, *, whole: bool) -> tuple[str, list[list[str]]]:
-    """The delimiter that gives most rows the same number of cells, more than one; a comma if none does."""
+def split_rows(text: str, *, is_complete: bool) -> tuple[str, list[list[str]]]:
+    """Finds the delimiter that gives the most rows the same number of cells (more than one), else a comma."""
     best: tuple[float, int, str, list[list[str]]] | None = None
     for delimiter in DELIMITERS:
         rows = [
             row for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if any(map(str.strip, row))
         ]
-        # The last row of a sample may be half a row.
-        rows = (rows if whole or len(rows) < 2 else rows[:-1])[:SAMPLE_ROWS]
+        # The last row of a sample may be cut off.
+        rows = (rows if is_complete or len(rows) < 2 else rows[:-1])[:SAMPLE_ROWS]
         widths = [len(row) for row in rows]
         common = max(set(widths), key=lambda width: (widths.count(width), width)) if widths else 1
         share = widths.count(common) / len(widths) if common > 1 else 0.0
@@ -86,15 +86,15 @@ def split_rows(text: str, *, whole: bool) -> tuple[str, list[list[str]]]:
 
 
 def _titles(rows: Sequence[Sequence[str]]) -> int:
-    """How many rows at the top hold one cell, where the table has more: a title, a date, a note."""
+    """The number of top rows with a single cell in a wider table: a title, a date, a note."""
     titles = 0
     for row, after in pairwise(rows):
-        if titles >= _MOST_TITLES or _filled(row) > 1 or _filled(max(rows, key=_filled)) < 2:
+        if titles >= _MAX_TITLES or _filled(row) > 1 or _filled(max(rows, key=_filled)) < 2:
             break
         if len(row) > 1 and _filled(after) == 1 and _filled(row) == 0:
             break
         titles += 1
-    # A lone name over numbers is the header.
+    # A single name above numbers is the header.
     return titles if titles < len(rows) and _filled(rows[titles]) > 1 and _has_header(rows[titles:]) else 0
 
 
@@ -103,9 +103,9 @@ def _filled(row: Sequence[str]) -> int:
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names columns: not if it looks like the data below it.
+    """Whether the first row is a header: it is not if it looks like the data below it.
 
-    It does if each column of numbers or dates has one in the first row too; years alone may be names.
+    It looks like data if each column of numbers or dates has one in the first row too; years alone may be names.
     """
     first = [cell.strip() for cell in rows[0]]
     if len(rows) == 1:
@@ -134,7 +134,7 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
 
 
 def _names(header: Sequence[str], width: int) -> tuple[str, ...]:
-    """A name for each column, none twice in any case: `name`, `name_2`; those without one by their place."""
+    """Unique column names, ignoring case: `name`, `name_2`; columns without a name are numbered."""
     names: list[str] = []
     taken: set[str] = {" ".join(cell.split()).lower() for cell in header}
     seen: set[str] = set()
@@ -148,13 +148,13 @@ def _names(header: Sequence[str], width: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write_plain(path: Path, form: CsvForm, into: Path) -> int:
-    """The rows of data in UTF-8, each cell quoted and each row of the same length; gives a bound of a row's bytes."""
-    width, longest = len(form.names), 1 << 20
+def write_plain(path: Path, csv_format: CsvFormat, into: Path) -> int:
+    """Writes the data rows in UTF-8, with quoted cells and rows of equal length; returns a limit of a row's bytes."""
+    width, longest = len(csv_format.names), 1 << 20
     with into.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        for number, row in enumerate(_rows(path, form.encoding, form.delimiter)):
-            if number < form.skip:
+        for number, row in enumerate(_rows(path, csv_format.encoding, csv_format.delimiter)):
+            if number < csv_format.skip:
                 continue
             cells = [cell.strip().replace("\r\n", "\n").replace("\r", "\n") for cell in row] + [""] * (width - len(row))
             longest = max(longest, sum(map(len, cells)) * 4 + 3 * width)

@@ -1,4 +1,4 @@
-"""What runs inside a child process: one SQLite file, or tables of files in one DuckDB file, for one query at a time."""
+"""The code of a child process: runs one query at a time on a SQLite file, or on files loaded into a DuckDB file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import msgspec
 
 from contract.units import write_duration
 from rag.tables.child import ChildAnswer, ChildRequest, read_frame, write_frame
-from rag.tables.choice import chosen
 from rag.tables.columns import Allowed, Dialect, SqlRefused
-from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken
+from rag.tables.rows import MAX_VALUE, SAMPLES, Column, EngineRefused, QueryFailed, Rows, collect_rows, with_samples
 from rag.tables.safety import prove
+from rag.tables.selection import select_tables
 
-# On top of what the library itself and the loaded program take.
+# Memory in bytes in addition to the process's size at start.
 _SPARE = 768 * 1024 * 1024
 _SPARE_TO_LOAD = 4 * _SPARE
 _DUCKDB_MEMORY = "384MB"
@@ -34,17 +34,17 @@ SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE
 
 
 def serve(kind: str) -> None:
-    """Answers orders from the standard input until it ends."""
-    orders, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # What a library prints must not stand between the answers.
+    """Serves calls from standard input until it ends."""
+    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # Redirect what libraries print, so that it does not mix with the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    served = {"sqlite": SqliteFile, "files": LoadedFiles, "proof": Proof}[kind]()
-    while (frame := read_frame(orders)) is not None:
-        order = msgspec.json.decode(frame, type=ChildRequest)
-        # Whoever asked kills what takes longer; should he be gone himself, the system does.
-        signal.alarm(int(order.most_s) + 5)
+    service = {"sqlite": SqliteFile, "files": LoadedFiles, "proof": Proof}[kind]()
+    while (frame := read_frame(calls)) is not None:
+        call = msgspec.json.decode(frame, type=ChildRequest)
+        # The parent kills this process at the deadline; the alarm does so if the parent has died.
+        signal.alarm(int(call.timeout_s) + 5)
         try:
-            answer = getattr(served, order.method)(*order.arguments)
+            answer = getattr(service, call.method)(*call.arguments)
         except EngineRefused as error:
             answer = ChildAnswer(refused=str(error))
         except QueryFailed as error:
@@ -56,7 +56,7 @@ def serve(kind: str) -> None:
 
 
 def bound_memory(spare: int = _SPARE) -> None:
-    """From here on the process may take so much more. Where the system has no such bound, the engine's own are left."""
+    """Limits the process's memory to its current size plus `spare` bytes, if the system supports that."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -65,10 +65,10 @@ def bound_memory(spare: int = _SPARE) -> None:
 
 
 class Proof:
-    """What a text may be made of takes long to find out when the text was made for that."""
+    """Proves queries in a subprocess, because a hostile query can make parsing very slow."""
 
     def open(self) -> ChildAnswer:
-        """Ready for texts."""
+        """Loads the parser and limits the memory."""
         import sqlglot.optimizer.qualify  # noqa: F401
 
         bound_memory()
@@ -84,19 +84,19 @@ class Proof:
 
 
 class SqliteFile:
-    """A file opened read-only; a hook of the library refuses whatever is no reading of allowed columns."""
+    """A SQLite file, opened read-only; an authorizer denies everything except reads of allowed columns."""
 
     def __init__(self) -> None:
         self._connection: Any = None
-        # What reading the allowed columns reads: tables, columns and the views that lie between.
+        # The reads that the allowed columns need: (table, column, view in between).
         self._reads: set[tuple[str, str, str | None]] | None = None
 
     def open(self, path: str) -> ChildAnswer:
-        """Raises `EngineRefused`."""
+        """Opens the file. Raises `EngineRefused`."""
         if not Path(path).is_file():
             raise EngineRefused(f"there is no file {path}")
         connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)
-        # Text that is no UTF-8 is still text.
+        # Also return text that is not valid UTF-8.
         connection.text_factory = lambda text: text.decode(errors="replace")
         try:
             connection.execute("PRAGMA query_only = ON")
@@ -105,55 +105,55 @@ class SqliteFile:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise EngineRefused(f"{path} is no SQLite database: {error}") from None
-        for limit, most in (
+            raise EngineRefused(f"{path} is not a SQLite database: {error}") from None
+        for limit, value in (
             (sqlite3.SQLITE_LIMIT_LENGTH, _MAX_SQLITE_VALUE),
             (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 200_000),
             (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
             (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
         ):
-            connection.setlimit(limit, most)
+            connection.setlimit(limit, value)
         self._connection = connection
         bound_memory()
         return ChildAnswer()
 
     def tables(self, wanted: Mapping[str, Sequence[str]]) -> ChildAnswer:
-        """Those that may be read; from here on nothing else is."""
-        there: dict[str, list[Column]] = {}
+        """Returns the readable tables; from now on queries can read nothing else."""
+        available: dict[str, list[Column]] = {}
         for (name,) in self._connection.execute(_SQLITE_TABLES).fetchall():
-            about = self._connection.execute(f"PRAGMA table_xinfo({_quoted(name)})").fetchall()
-            there[name] = [Column(each[1], each[2] or "any") for each in about if each[6] != 1]
-        found = chosen(there, wanted, "the database")
+            info = self._connection.execute(f"PRAGMA table_xinfo({_quoted(name)})").fetchall()
+            available[name] = [Column(row[1], row[2] or "any") for row in info if row[6] != 1]
+        selected = select_tables(available, wanted, "the database")
         reads: set[tuple[str, str, str | None]] = set()
 
-        def learn(action: int, first: str | None, second: str | None, _: str | None, view: str | None) -> int:
+        def record_read(action: int, first: str | None, second: str | None, _: str | None, view: str | None) -> int:
             if action == sqlite3.SQLITE_READ:
                 reads.add((str(first), str(second), view))
             return sqlite3.SQLITE_OK
 
-        self._connection.set_authorizer(learn)
-        for table, columns in found.items():
+        self._connection.set_authorizer(record_read)
+        for table, columns in selected.items():
             names = ", ".join(_quoted(column.name) for column in columns)
             try:
                 rows = self._connection.execute(f"SELECT {names} FROM {_quoted(table)} LIMIT {SAMPLES}").fetchall()  # noqa: S608
-                # Rows that are only counted are read by no column; of a view, those of the tables behind it.
+                # count(*) reads no column of a table; of a view it reads the tables behind it.
                 self._connection.execute(f"EXPLAIN SELECT count(*) FROM {_quoted(table)}").fetchall()  # noqa: S608
             except sqlite3.Error as error:
                 raise EngineRefused(f"the table {table} can't be read: {error}") from None
-            found[table] = sampled(columns, rows)
+            selected[table] = with_samples(columns, rows)
         self._connection.set_authorizer(None)
         self._reads = reads | {(table, "", view) for table, _, view in reads}
-        return ChildAnswer(tables=found)
+        return ChildAnswer(tables=selected)
 
     def run(self, sql: str, timeout_s: float, max_rows: int) -> ChildAnswer:
-        """Raises `QueryFailed`."""
+        """Runs a query. Raises `QueryFailed`."""
         until = time.monotonic() + timeout_s
-        self._connection.set_authorizer(self._only_reads)
+        self._connection.set_authorizer(self._authorize)
         self._connection.set_progress_handler(lambda: time.monotonic() > until, _CHECK_EVERY)
         try:
             cursor = self._connection.execute(sql)
             columns = [each[0] for each in cursor.description or ()]
-            rows = taken(columns, cursor, max_rows)
+            rows = collect_rows(columns, cursor, max_rows)
             cursor.close()
         except sqlite3.Error as error:
             late = time.monotonic() > until
@@ -163,10 +163,10 @@ class SqliteFile:
             self._connection.set_authorizer(None)
         return ChildAnswer(rows=rows)
 
-    def _only_reads(self, action: int, first: str | None, second: str | None, _: str | None, view: str | None) -> int:
+    def _authorize(self, action: int, first: str | None, second: str | None, _: str | None, view: str | None) -> int:
         if action == sqlite3.SQLITE_READ and self._reads is not None:
-            known = (str(first), str(second), view) in self._reads or (str(first), str(second), None) in self._reads
-            return sqlite3.SQLITE_OK if known else sqlite3.SQLITE_DENY
+            allowed = (str(first), str(second), view) in self._reads or (str(first), str(second), None) in self._reads
+            return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 
@@ -174,13 +174,13 @@ _READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE
 
 
 class LoadedFiles:
-    """Tables in a DuckDB file: made of files by one child, read by others that can write nothing."""
+    """Tables in a DuckDB file: one child loads them from files, others read them without write access."""
 
     def __init__(self) -> None:
         self._connection: Any = None
 
     def load(self, files: Mapping[str, str], wanted: Mapping[str, Sequence[str]], into: str) -> ChildAnswer:
-        """Makes the file `into` of the columns that may be read; others don't come in. Raises `EngineRefused`."""
+        """Creates the file `into` with only the readable columns. Raises `EngineRefused`."""
         import duckdb
 
         from rag.tables.loading import load_table
@@ -189,29 +189,29 @@ class LoadedFiles:
         connection = duckdb.connect(into)
         connection.execute("SET threads = 2")
         connection.execute("SET memory_limit = '1GB'")
-        there: dict[str, list[Column]] = {}
+        available: dict[str, list[Column]] = {}
         for name, path in files.items():
             try:
-                there[name] = load_table(connection, name, Path(path))
+                available[name] = load_table(connection, name, Path(path))
             except (duckdb.Error, OSError, ValueError) as error:
                 message = (str(error) or type(error).__name__).splitlines()[0]
                 raise EngineRefused(f"{path} can't be read: {message}") from None
-        found = chosen(there, wanted, "the files")
-        for name, columns in there.items():
-            if name not in found:
+        selected = select_tables(available, wanted, "the files")
+        for name, columns in available.items():
+            if name not in selected:
                 connection.execute(f"DROP TABLE {_quoted(name)}")
                 continue
-            kept = {column.name for column in found[name]}
+            readable = {column.name for column in selected[name]}
             for column in columns:
-                if column.name not in kept:
+                if column.name not in readable:
                     connection.execute(f"ALTER TABLE {_quoted(name)} DROP COLUMN {_quoted(column.name)}")
-            rows = connection.execute(_as_text(found[name], _quoted(name), SAMPLES)).fetchall()
-            found[name] = sampled(found[name], rows)
+            rows = connection.execute(_as_text(selected[name], _quoted(name), SAMPLES)).fetchall()
+            selected[name] = with_samples(selected[name], rows)
         connection.close()
-        return ChildAnswer(tables=found)
+        return ChildAnswer(tables=selected)
 
     def open(self, path: str) -> ChildAnswer:
-        """The file that was loaded, cut off from all others and from the network."""
+        """Opens the loaded file, without access to other files or the network."""
         import duckdb
 
         self._connection = duckdb.connect(path, read_only=True)
@@ -229,7 +229,7 @@ class LoadedFiles:
         return ChildAnswer()
 
     def run(self, sql: str, timeout_s: float, max_rows: int) -> ChildAnswer:
-        """Raises `QueryFailed`."""
+        """Runs a query. Raises `QueryFailed`."""
         import duckdb
 
         late = threading.Event()
@@ -252,21 +252,21 @@ class LoadedFiles:
             timer.cancel()
 
     def _rows(self, sql: str, max_rows: int) -> Rows:
-        about = self._connection.execute(f"DESCRIBE {sql}").fetchall()
-        columns = [Column(f"c{at}", each[1]) for at, each in enumerate(about)]
-        # The second pair of eyes on the text: only a query can be read from.
+        description = self._connection.execute(f"DESCRIBE {sql}").fetchall()
+        columns = [Column(f"c{at}", row[1]) for at, row in enumerate(description)]
+        # A second check: only a query is valid as a subquery.
         source = f"({sql}) AS q({', '.join(column.name for column in columns)})"
         cursor = self._connection.execute(_as_text(columns, source, max_rows + 1))
-        return taken([each[0] for each in about], _fetched(cursor), max_rows)
+        return collect_rows([row[0] for row in description], _fetch(cursor), max_rows)
 
 
-def _fetched(cursor: Any) -> Iterator[Sequence[object]]:
+def _fetch(cursor: Any) -> Iterator[Sequence[object]]:
     while (row := cursor.fetchone()) is not None:
         yield row
 
 
 def _as_text(columns: Sequence[Column], source: str, limit: int) -> str:
-    """A SELECT of the columns in which a long value is cut by the database, and no type needs another package."""
+    """A SELECT in which the database cuts long values and casts types that need another package to text."""
     read = ", ".join(
         _quoted(column.name)
         if column.kind.startswith(_SMALL)

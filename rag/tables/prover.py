@@ -1,4 +1,4 @@
-"""The proof in processes of its own: a text that takes too long to read is given up, and keeps nobody waiting."""
+"""Proves queries in subprocesses, so that a query that takes too long to parse can be aborted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _THREADS = 3
 
 
 class Prover:
-    """Proves texts of a model; its processes are kept for the next ones."""
+    """Proves SQL that a model wrote; reuses its subprocesses."""
 
     def __init__(self, pool: WorkPool | None = None) -> None:
-        """`pool` has the threads that wait for proofs."""
+        """`pool` provides the threads that wait for proofs."""
         self._pool = pool or WorkPool("sql", _THREADS)
         self._lock = threading.Lock()
         self._idle: list[Child] = []
@@ -36,15 +36,15 @@ class Prover:
                 child.ask("open", [], START_S)
             answer = child.ask("prove", [sql, allowed.dialect, allowed.tables, limit], PROOF_S)
         except (ChildStopped, OSError):
-            raise SqlRefused("it takes too long to read: write a simpler query") from None
+            raise SqlRefused("it takes too long to parse: write a simpler query") from None
         except QueryFailed as error:
             assert child is not None
-            self._keep(child)
+            self._release(child)
             raise SqlRefused(str(error)) from None
-        self._keep(child)
+        self._release(child)
         return answer.sql
 
-    def _keep(self, child: Child) -> None:
+    def _release(self, child: Child) -> None:
         with self._lock:
             if not self._closed:
                 self._idle.append(child)
@@ -52,7 +52,7 @@ class Prover:
         child.kill()
 
     def close(self) -> None:
-        """Ends its processes."""
+        """Kills the subprocesses."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

@@ -1,15 +1,15 @@
-"""JSON that was written carelessly, read without a guess: only its punctuation, quotes and fences may be wrong.
+"""Repairs malformed JSON without guessing: only punctuation, quotes and fences may be wrong.
 
-The values are never read, only copied: every number, word and string of the mended text stands letter by letter in the
-text that came, in the same order. What would need a guess (a number with a unit, an unknown word, a bracket that is
-never closed) is refused, so that the model is asked again. One pass over the text, without recursion.
+Values are copied, never interpreted: every number, word and string of the result occurs in the input, character by
+character and in the same order. A text that would need a guess (a number with a unit, an unknown word, a bracket that
+is never closed) is rejected, so that the model is called again. One pass over the text, without recursion.
 """
 
 from __future__ import annotations
 
 import re
 
-# Deeper than any answer that somebody means; what reads JSON by recursion is safe up to here.
+# Deeper than any legitimate answer; recursive parsers are safe up to this depth.
 MAX_DEPTH = 100
 _BLANK = re.compile(r"(?:[\s\ufeff]|//[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.+-])", re.ASCII)
@@ -23,24 +23,24 @@ _AFTER_STRING = re.compile(r"\s*(?:[,:}\]]|\Z|//|/\*|#)")
 
 
 class AmbiguousText(Exception):
-    """The text can't be mended without a guess."""
+    """The text can't be repaired without guessing."""
 
 
-def mended(text: str) -> str:
-    """The JSON that `text` is but for its punctuation and quotes. Raises `AmbiguousText`."""
+def repair_json(text: str) -> str:
+    """Repairs the punctuation and quotes of JSON. Raises `AmbiguousText`."""
     reader = _Reader(text)
     reader.read()
     return "".join(reader.out)
 
 
 class _Reader:
-    """Copies the tokens of one value into `out`, with the punctuation between them as it should be."""
+    """Copies the tokens of one value to `out` with correct punctuation between them."""
 
     def __init__(self, text: str) -> None:
         self.out: list[str] = []
         self._text = text
         self._place = 0
-        # Of each bracket that is open: what closes it.
+        # The closing bracket of each open bracket.
         self._open: list[str] = []
 
     def read(self) -> None:
@@ -54,21 +54,21 @@ class _Reader:
             raise AmbiguousText("something follows the value")
 
     def _skip(self) -> None:
-        found = _BLANK.match(self._text, self._place)
-        self._place = found.end() if found is not None else self._place
+        match = _BLANK.match(self._text, self._place)
+        self._place = match.end() if match is not None else self._place
 
     def _peek(self) -> str:
         return self._text[self._place : self._place + 1]
 
-    def _take(self, form: re.Pattern[str]) -> str:
-        found = form.match(self._text, self._place)
-        if found is None:
+    def _take(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._place)
+        if match is None:
             return ""
-        self._place = found.end()
-        return found[0]
+        self._place = match.end()
+        return match[0]
 
     def _next(self) -> None:
-        """One step within the innermost bracket: it closes, or a further item comes."""
+        """Reads the next item of the innermost bracket, or closes it."""
         closing = self._open[-1]
         first = self.out[-1] in "{["
         if not first:
@@ -90,7 +90,7 @@ class _Reader:
         self._value()
 
     def _may_lack_comma(self, closing: str) -> bool:
-        """Only where two items can't be one: before a quoted key, and between brackets."""
+        """Whether a missing comma is unambiguous: before a quoted key, and between brackets."""
         ahead = self._peek()
         return ahead in _QUOTES if closing == "}" and ahead else self.out[-1] in "}]" and ahead in ("{", "[")
 
@@ -121,7 +121,7 @@ class _Reader:
         elif token := self._take(_NUMBER) or self._take(_WORD):
             self.out.append(token)
         else:
-            raise AmbiguousText("a value can't be read")
+            raise AmbiguousText("a value can't be parsed")
 
     def _string(self) -> None:
         quote = _QUOTES[self._peek()]
@@ -135,16 +135,16 @@ class _Reader:
         self.out.append("".join([*parts, '"']))
 
     def _closes(self, quote: str) -> bool:
-        """An apostrophe within a word closes nothing; whatever else is no end of a string makes the text unclear."""
+        """Whether the quote ends the string. An apostrophe in a word does not; any other inner quote is ambiguous."""
         if quote == '"' or _AFTER_STRING.match(self._text, self._place + 1) is not None:
             return True
         before, after = self._text[self._place - 1], self._text[self._place + 1 : self._place + 2]
         if before.isalnum() and after.isalnum():
             return False
-        raise AmbiguousText("a quote stands within a string")
+        raise AmbiguousText("a string contains a quote")
 
     def _letters(self, quote: str, letter: str) -> str:
-        """The next letters of a string, as they stand in JSON."""
+        """The next characters of a string, escaped for JSON."""
         if plain := self._take(_PLAIN[quote]):
             return plain
         if letter == "\\":
@@ -160,10 +160,10 @@ class _Reader:
         return letter if letter == quote else _CONTROLS.get(letter) or f"\\u{ord(letter):04x}"
 
 
-def within(text: str) -> str:
-    """The one value in brackets that stands in a text, on lines of its own; an object may also follow a colon.
+def extract_json(text: str) -> str:
+    """Extracts the only bracketed value of a text; it starts on its own line, an object also after a colon.
 
-    The whole text where there is none. Raises `AmbiguousText` for what may be several.
+    Returns the complete text if there is none. Raises `AmbiguousText` if there may be several.
     """
     begins = _BEGINS.search(text)
     if begins is None:

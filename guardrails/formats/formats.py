@@ -1,6 +1,6 @@
-"""Whether a text is of a form, why not, and the nearest text that is when only little is wrong.
+"""Checks whether a text has a format, explains why not, and repairs small mistakes.
 
-Nothing is said of an answer that was cut off: no beginning of a form is that form, even where it happens to parse.
+An answer that was cut off never passes, even if its beginning happens to parse.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from guardrails.formats.json_repair import MAX_DEPTH, AmbiguousText, extract_json, repair_json
 from guardrails.formats.json_values import Schema, depth_problem, loads
-from guardrails.formats.mending import MAX_DEPTH, AmbiguousText, mended, within
 from guardrails.matching import Matcher, TooSlow
 
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _FENCE_WITHIN = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?```", re.DOTALL)
-# Longer answers are not read: what reads them takes about a second for so much.
+# Longer answers are not parsed: this much takes about a second.
 MAX_CHARACTERS = 1_000_000
 MAX_PARSED = 100_000
 MAX_MATCHED = 10_000
@@ -26,9 +26,9 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`problem` is empty when the text is of the form, else says why not, to the model and without quoting the text.
+    """`problem` is empty if the text has the format, else a reason for the model, which does not quote the text.
 
-    `repaired` is the nearest text that is of the form; empty when there is none that is surely meant.
+    `repaired` is the corrected text; empty if there is no unambiguous correction.
     """
 
     problem: str = ""
@@ -38,37 +38,37 @@ class Verdict(msgspec.Struct, frozen=True):
 CUT = Verdict("it was cut off before its end")
 
 
-class Form(Protocol):
-    """One form. Pure and blocking; `cut` says that the answer ended before its end: that is of no form."""
+class Format(Protocol):
+    """One format. Pure and blocking; with `cut` the answer was cut off and never passes."""
 
     name: str
 
     def check(self, text: str, *, cut: bool) -> Verdict:
-        """Whether `text` is of this form."""
+        """Checks whether `text` has this format."""
         ...
 
 
 def _unfenced(text: str) -> str:
-    """The code in a text that is nothing but a block of it, or has just one block of it."""
-    whole = _FENCE.match(text)
-    if whole is not None:
-        return whole[1]
+    """The code of a text that is one code block or contains exactly one; else the text."""
+    match = _FENCE.match(text)
+    if match is not None:
+        return match[1]
     blocks = _FENCE_WITHIN.findall(text)
     return str(blocks[0]) if len(blocks) == 1 else text
 
 
-def _unreadable(text: str, most: int) -> str:
-    """What is wrong with a text of whatever form: too long to be read, or no text at all."""
-    if len(text) > most:
-        return f"it is longer than can be checked ({most} characters)"
-    return "it holds half a letter (a lone surrogate)" if _HALF.search(text) is not None else ""
+def _unreadable(text: str, max_characters: int) -> str:
+    """The problem of a text in any format: too long to be parsed, or invalid Unicode; else empty."""
+    if len(text) > max_characters:
+        return f"it is too long to be checked (more than {max_characters} characters)"
+    return "it contains an invalid character (a lone surrogate)" if _HALF.search(text) is not None else ""
 
 
 class _Parsed:
-    """What the forms have in common that are parsed: right as it stands, or the code within a block."""
+    """The base of formats with a parser: the text must parse, or its code block is the repaired text."""
 
     def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
+        """See `Format.check`."""
         if cut:
             return CUT
         if problem := _unreadable(text, MAX_PARSED):
@@ -83,17 +83,17 @@ class _Parsed:
         raise NotImplementedError
 
 
-class JsonForm:
-    """JSON (RFC 8259), of a schema if one is given."""
+class JsonFormat:
+    """JSON (RFC 8259), optionally with a schema."""
 
     name = "json"
 
     def __init__(self, schema: dict[str, Any] | None = None) -> None:
-        """Raises `ValueError` for a schema that is none."""
+        """Raises `ValueError` for an invalid schema."""
         self._schema = Schema(schema) if schema is not None else None
 
     def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
+        """See `Format.check`."""
         if cut:
             return CUT
         problem = _unreadable(text, MAX_CHARACTERS) or self._problem(text)
@@ -103,17 +103,17 @@ class JsonForm:
         try:
             value = loads(text)
         except ValueError as error:
-            return f"it is no valid JSON: {error}"
+            return f"it is not valid JSON: {error}"
         return self._schema.problem(value) if self._schema is not None else ""
 
     def _repair(self, text: str) -> str:
-        """Takes away what stands around the JSON, and mends commas, quotes and the like, but changes no value."""
+        """Removes text around the JSON and repairs punctuation, quotes and fences, but changes no value."""
         if _HALF.search(text) is not None:
             return ""
         bare = _unfenced(text)
         try:
-            candidate = within(bare) if bare == text else bare
-            for attempt in (candidate.strip(), mended(candidate)):
+            candidate = extract_json(bare) if bare == text else bare
+            for attempt in (candidate.strip(), repair_json(candidate)):
                 if attempt != text and not self._problem(attempt):
                     return attempt
         except AmbiguousText:
@@ -121,8 +121,8 @@ class JsonForm:
         return ""
 
 
-class YamlForm(_Parsed):
-    """YAML 1.2: a mapping or a list, or what a JSON schema says."""
+class YamlFormat(_Parsed):
+    """YAML 1.2: a mapping or a list, or as a JSON schema requires."""
 
     name = "yaml"
 
@@ -134,7 +134,7 @@ class YamlForm(_Parsed):
         from ruamel.yaml.error import YAMLError
 
         if text.lstrip().startswith("```"):
-            return "it stands in a code block"
+            return "it is in a code block"
         try:
             if _is_deep(YAML(typ="safe", pure=True).parse(text)):
                 return "it is nested too deeply"
@@ -142,10 +142,10 @@ class YamlForm(_Parsed):
         except RecursionError:
             return "it is nested too deeply"
         except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
-            # The library raises its own bare mistakes for some texts that are no YAML.
+            # The library raises internal errors for some invalid texts.
             mark = getattr(error, "problem_mark", None)
             place = f" at line {mark.line + 1} column {mark.column + 1}" if mark is not None else ""
-            return f"it is no valid YAML{place}"
+            return f"it is not valid YAML{place}"
         if problem := depth_problem(value):
             return problem
         if self._schema is not None:
@@ -154,7 +154,7 @@ class YamlForm(_Parsed):
 
 
 def _is_deep(events: Iterable[Any]) -> bool:
-    """Whether YAML goes deeper than any that somebody means: building that takes time by the square of its depth."""
+    """Whether YAML is nested deeper than the limit: the time to build it grows with the square of its depth."""
     from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
     depth = 0
@@ -168,8 +168,8 @@ def _is_deep(events: Iterable[Any]) -> bool:
     return False
 
 
-class PythonForm(_Parsed):
-    """Python source, of the version that runs here."""
+class PythonFormat(_Parsed):
+    """Python source code, of the running version."""
 
     name = "python"
 
@@ -177,39 +177,39 @@ class PythonForm(_Parsed):
         try:
             tree = ast.parse(text)
         except SyntaxError as error:
-            return f"it is no valid Python: {error.msg} at line {error.lineno}"
+            return f"it is not valid Python: {error.msg} at line {error.lineno}"
         except (ValueError, RecursionError, MemoryError):
-            return "it is no valid Python"
+            return "it is not valid Python"
         if not tree.body:
             return "it is empty"
         if any(isinstance(each, ast.Return) for each in tree.body):
-            return "it is no valid Python: 'return' outside function"
+            return "it is not valid Python: 'return' outside function"
         return "it is prose" if all(_is_prose(each) for each in tree.body) else ""
 
 
-# What words, commas and full stops can be taken for: names, and the operators that are words.
-_WORDS_ONLY = (
+# The nodes that prose can parse as: names, and operators that are words.
+_PROSE_NODES = (
     ast.Expr, ast.AnnAssign, ast.Name, ast.Attribute, ast.Tuple, ast.BoolOp, ast.Compare, ast.UnaryOp, ast.IfExp,
     ast.expr_context, ast.boolop, ast.Is, ast.IsNot, ast.In, ast.NotIn, ast.Not, ast.Raise, ast.Delete, ast.Assert,
 )  # fmt: skip
 
 
 def _is_prose(statement: ast.stmt) -> bool:
-    """Whether a statement is words that only happen to parse: `yes`, `this is fine`, `Answer: none`."""
+    """Whether a statement is prose that happens to parse: `yes`, `this is fine`, `Answer: none`."""
     return all(
-        isinstance(each, _WORDS_ONLY)
+        isinstance(each, _PROSE_NODES)
         or (isinstance(each, ast.Constant) and (each.value is None or isinstance(each.value, bool)))
         for each in ast.walk(statement)
     )
 
 
-class SqlForm(_Parsed):
-    """One statement of SQL."""
+class SqlFormat(_Parsed):
+    """A single SQL statement."""
 
     name = "sql"
 
     def __init__(self, dialect: str = "") -> None:
-        """Raises `ValueError` for a dialect that is not known."""
+        """Raises `ValueError` for an unknown dialect."""
         import sqlglot
 
         sqlglot.Dialect.get_or_raise(dialect or None)
@@ -226,19 +226,19 @@ class SqlForm(_Parsed):
         except SqlglotError as error:
             details = getattr(error, "errors", None) or [{}]
             line = details[0].get("line")
-            return "it is no valid SQL" + (f" at line {line}" if line else "")
+            return "it is not valid SQL" + (f" at line {line}" if line else "")
         except RecursionError:
             return "it is nested too deeply"
         except (ValueError, TypeError, AttributeError, LookupError):
-            # The parser's own mistakes about what is no SQL.
-            return "it is no valid SQL"
+            # The parser raises internal errors for some invalid texts.
+            return "it is not valid SQL"
         if len(statements) != 1:
             return "it is not one statement"
         return statement_problem(statements[0])
 
 
-class ChoiceForm:
-    """One of a few answers, letter by letter."""
+class ChoiceFormat:
+    """One of a few exact answers."""
 
     name = "choice"
 
@@ -247,22 +247,26 @@ class ChoiceForm:
         self._known = {_plain(choice): choice for choice in choices}
 
     def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
+        """See `Format.check`."""
         if cut:
             return CUT
         if text in self._choices:
             return Verdict()
-        problem = f"it is none of: {', '.join(self._choices)}"
-        if len(text) > _LONGEST_CHOICE + max(map(len, self._choices), default=0):
+        problem = f"it is not one of: {', '.join(self._choices)}"
+        if len(text) > _MAX_CHOICE + max(map(len, self._choices), default=0):
             return Verdict(problem)
         exact = self._known.get(_plain(text))
         if exact is not None:
             return Verdict(problem, exact)
-        within = [c for plain, c in self._known.items() if re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", _plain(text))]
-        return Verdict(problem, within[0] if len(within) == 1 and len(text) <= 200 and not _NOT.search(text) else "")
+        contained = [
+            c for plain, c in self._known.items() if re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", _plain(text))
+        ]
+        return Verdict(
+            problem, contained[0] if len(contained) == 1 and len(text) <= 200 and not _NOT.search(text) else ""
+        )
 
 
-_LONGEST_CHOICE = 200
+_MAX_CHOICE = 200
 _NOT = re.compile(r"(?i)\b(?:not|no|never|n't|neither)\b|n't\b")
 
 
@@ -270,17 +274,17 @@ def _plain(text: str) -> str:
     return text.strip().strip("\"'`*.!").strip().casefold()
 
 
-class PatternForm:
-    """What a regular expression matches from end to end."""
+class PatternFormat:
+    """A text that a regular expression matches completely."""
 
     name = "pattern"
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
-        self._matcher = Matcher(pattern, whole=True)
+        self._matcher = Matcher(pattern, fullmatch=True)
 
     def check(self, text: str, *, cut: bool) -> Verdict:
-        """See `Form.check`."""
+        """See `Format.check`."""
         if cut:
             return CUT
         if problem := _unreadable(text, MAX_MATCHED):
@@ -295,5 +299,5 @@ class PatternForm:
         try:
             return bool(self._matcher.find(text))
         except TooSlow:
-            # What can't be matched in time is not known to match.
+            # A text that can't be matched in time does not pass.
             return False

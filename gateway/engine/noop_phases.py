@@ -1,4 +1,4 @@
-"""What stands in a route for a phase that its config leaves out. Each does nothing, and costs next to nothing."""
+"""No-op phases: a route uses them for the phases that its config omits. They cost almost nothing."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class NoRouting:
 
 
 class NoCache:
-    """No cache: every request is a miss, and shares its call with no other. Implements `Recall` and `Miss`."""
+    """No cache: every request is a miss and makes its own call. Implements `ResponseCache` and `Miss`."""
 
     lacks_question = False
 
@@ -140,8 +140,8 @@ class NoTools:
         return self
 
     async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
-        """See `OwnTools.call`: never called, as nothing is offered."""
-        return "There is no such tool"
+        """See `OwnTools.call`: never called, because no tools are offered."""
+        return "The tool does not exist"
 
 
 _NO_NAMES: frozenset[str] = frozenset()
