@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.documentation import DOCS, blocks
 from tests.live import Answer, Gateway, running_gateway
+from tests.processes import until
 
 CONFIG = """version: 1
 providers:
@@ -39,6 +41,7 @@ apps:
 prices: {"openai/*": {input: 1, output: 1}, "down/*": free}
 observe: {log: "off"}
 """
+REVOKED = "The API key has been revoked"
 PAGE = (DOCS / "start/troubleshooting.md").read_text()
 CHAT = "/v1/chat/completions"
 
@@ -96,7 +99,23 @@ def test_every_message_of_the_page_is_brought_about() -> None:
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in part.splitlines() if line.startswith("| ")]
     messages = [row[1] for row in rows if row[1].startswith("`")]
     assert len(messages) >= len(CASES)
-    assert [each for each in messages if not any(each.startswith(f"`{begins}") for begins in CASES)] == []
+    known = [*CASES, REVOKED]
+    assert [each for each in messages if not any(each.startswith(f"`{begins}") for begins in known)] == []
+
+
+def test_a_key_that_was_revoked(tmp_path: Path) -> None:
+    owner = "owner-" + "o" * 30
+    more = "server: {database: 'sqlite:///keys.db', data: data}\n"
+    more += f"admin: {{keys: {{root: {{key: {owner}, role: owner}}}}}}\n"
+    with running_gateway(CONFIG + more, tmp_path) as gateway:
+        headers = {"authorization": f"Bearer {owner}", "content-type": "application/json"}
+        key = gateway.request("POST", "/admin/v1/keys", {"app": "bot"}, headers).json()
+        until(lambda: ask(gateway, "quick", key["key"]).status == 200)
+        assert gateway.request("DELETE", f"/admin/v1/keys/{key['id']}", None, headers).status == 204
+        until(lambda: ask(gateway, "quick", key["key"]).status == 401)
+        answer = ask(gateway, "quick", key["key"])
+    assert (answer.status, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert REVOKED in answer.json()["error"]["message"]
 
 
 def test_the_example_of_a_prompt_too_long(gateway: Gateway) -> None:
