@@ -263,6 +263,76 @@ def test_a_stream_that_the_server_resets(place: Place, begun: bool, error: type[
     run(main)
 
 
+def test_a_connection_that_refuses_all_streams_costs_one_more_and_not_one_per_call(place: Place) -> None:
+    async def main() -> None:
+        async def play(asked: Asked) -> None:
+            if asked.connection is upstream.connections[0] and asked.stream > 1:
+                asked.break_off(ErrorCodes.REFUSED_STREAM)
+            else:
+                asked.answer()
+
+        async with serving(place, play) as (upstream, pool):
+            for _ in range(5):
+                assert await read(await call(pool)) == b"hi"
+            assert len(upstream.connections) == 2
+
+    run(main)
+
+
+def test_a_connection_that_allows_no_streams_is_closed(place: Place) -> None:
+    async def main() -> None:
+        async def play(asked: Asked) -> None:
+            asked.answer()
+
+        async with serving(place, play, {SettingCodes.MAX_CONCURRENT_STREAMS: 0}) as (upstream, pool):
+            for _ in range(3):
+                assert await read(await call(pool)) == b"hi"
+            await asyncio.gather(*(each.gone.wait() for each in upstream.connections[:2]))
+
+    run(main)
+
+
+def test_connections_of_a_burst_close_when_they_are_idle(place: Place) -> None:
+    async def main() -> None:
+        both = asyncio.Barrier(2)
+
+        async def play(asked: Asked) -> None:
+            if len(upstream.asked) in (2, 3):
+                await both.wait()
+            asked.answer()
+
+        async with serving(place, play, {SettingCodes.MAX_CONCURRENT_STREAMS: 1}) as (upstream, pool):
+            await read(await call(pool))
+            for response in await asyncio.gather(call(pool), call(pool)):
+                await read(response)
+            assert len(upstream.connections) == 2
+            pool._connections[1].idle_since -= http2_connection.IDLE_S
+            await read(await call(pool))
+            await upstream.connections[1].gone.wait()
+            assert not upstream.connections[0].gone.is_set()
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", ["0", "99", "-1", "000"])
+def test_a_status_that_there_is_not_fails_its_call_alone(place: Place, status: str) -> None:
+    async def main() -> None:
+        async def play(asked: Asked) -> None:
+            if asked.stream > 1:
+                asked.answer()
+                return
+            block = asked.connection.h2.encoder.encode([(":status", status)])
+            asked.connection.writer.write(len(block).to_bytes(3) + b"\x01\x05" + asked.stream.to_bytes(4) + block)
+
+        async with serving(place, play) as (upstream, pool):
+            with pytest.raises(MalformedReply, match="no valid status"):
+                await call(pool)
+            assert await read(await call(pool)) == b"hi"
+            assert len(upstream.connections) == 1
+
+    run(main)
+
+
 def test_a_stream_that_a_kept_connection_refuses_goes_to_another(place: Place) -> None:
     async def play(asked: Asked) -> None:
         if asked.stream == 3:
