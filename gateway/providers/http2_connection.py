@@ -145,6 +145,7 @@ class Http2Connection:
                 return
             piece, stream.left = stream.left[:size], stream.left[size:]
             self._h2.send_data(stream.number, bytes(piece), end_stream=not stream.left)
+            self._goaway.empty = 0
 
     def acknowledge(self, stream: _Stream) -> None:
         """Opens the windows again by what was read, with the next `flush`."""

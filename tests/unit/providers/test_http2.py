@@ -7,8 +7,6 @@ import contextlib
 import gzip
 import itertools
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,62 +21,14 @@ from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Over
 from gateway.providers import http2_connection
 from gateway.providers.goaway import GoAway, GoAwayReader
 from gateway.providers.http2 import Http2Pool
-from gateway.providers.response import Response
 from tests.reports.proxies import Proxy, certificate
-from tests.unit.providers.http2_server import Asked, Http2Upstream, Play, offering
-
-
-class Place:
-    """A certificate, and the contexts of both sides."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path, self.server = certificate(folder, "api.vendor.test")
-        offering(self.server, "h2", "http/1.1")
-
-    def client(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.path))
+from tests.unit.providers.http2_calls import Place, call, read, run, serving
+from tests.unit.providers.http2_server import Asked, Http2Upstream, offering
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(tmp_path_factory.mktemp("tls"))
-
-
-@asynccontextmanager
-async def serving(
-    place: Place,
-    play: Play,
-    settings: dict[int, int] | None = None,
-    max_connections: int = 1000,
-    max_answer: int = 1 << 26,
-) -> AsyncIterator[tuple[Http2Upstream, Http2Pool]]:
-    async with Http2Upstream(play, place.server, settings) as upstream:
-        pool = Http2Pool(upstream.url + "/v1", max_connections, max_answer, tls=place.client())
-        try:
-            yield upstream, pool
-        finally:
-            await pool.close()
-
-
-async def call(pool: Http2Pool, wait_s: float = 5.0, body: bytes = b"{}", attempt: Attempt | None = None) -> Response:
-    head = pool.head("/x", {"content-type": "application/json", "X-Team": "red"})
-    deadline = asyncio.get_running_loop().time() + wait_s
-    return await pool.post(head, body, connect_s=2.0, deadline=deadline, attempt=attempt)
-
-
-async def read(response: Response) -> bytes:
-    parts = []
-    while (data := await response.read()) is not None:
-        parts.append(data)
-    return b"".join(parts)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await main()
-
-    asyncio.run(bounded())
 
 
 async def hi(asked: Asked) -> None:
@@ -259,76 +209,6 @@ def test_a_stream_that_the_server_resets(place: Place, begun: bool, error: type[
             with pytest.raises(error):
                 await read(await call(pool))
             assert len(upstream.asked) == 1, "the model may have been asked: it is not asked again"
-
-    run(main)
-
-
-def test_a_connection_that_refuses_all_streams_costs_one_more_and_not_one_per_call(place: Place) -> None:
-    async def main() -> None:
-        async def play(asked: Asked) -> None:
-            if asked.connection is upstream.connections[0] and asked.stream > 1:
-                asked.break_off(ErrorCodes.REFUSED_STREAM)
-            else:
-                asked.answer()
-
-        async with serving(place, play) as (upstream, pool):
-            for _ in range(5):
-                assert await read(await call(pool)) == b"hi"
-            assert len(upstream.connections) == 2
-
-    run(main)
-
-
-def test_a_connection_that_allows_no_streams_is_closed(place: Place) -> None:
-    async def main() -> None:
-        async def play(asked: Asked) -> None:
-            asked.answer()
-
-        async with serving(place, play, {SettingCodes.MAX_CONCURRENT_STREAMS: 0}) as (upstream, pool):
-            for _ in range(3):
-                assert await read(await call(pool)) == b"hi"
-            await asyncio.gather(*(each.gone.wait() for each in upstream.connections[:2]))
-
-    run(main)
-
-
-def test_connections_of_a_burst_close_when_they_are_idle(place: Place) -> None:
-    async def main() -> None:
-        both = asyncio.Barrier(2)
-
-        async def play(asked: Asked) -> None:
-            if len(upstream.asked) in (2, 3):
-                await both.wait()
-            asked.answer()
-
-        async with serving(place, play, {SettingCodes.MAX_CONCURRENT_STREAMS: 1}) as (upstream, pool):
-            await read(await call(pool))
-            for response in await asyncio.gather(call(pool), call(pool)):
-                await read(response)
-            assert len(upstream.connections) == 2
-            pool._connections[1].idle_since -= http2_connection.IDLE_S
-            await read(await call(pool))
-            await upstream.connections[1].gone.wait()
-            assert not upstream.connections[0].gone.is_set()
-
-    run(main)
-
-
-@pytest.mark.parametrize("status", ["0", "99", "-1", "000"])
-def test_a_status_that_there_is_not_fails_its_call_alone(place: Place, status: str) -> None:
-    async def main() -> None:
-        async def play(asked: Asked) -> None:
-            if asked.stream > 1:
-                asked.answer()
-                return
-            block = asked.connection.h2.encoder.encode([(":status", status)])
-            asked.connection.writer.write(len(block).to_bytes(3) + b"\x01\x05" + asked.stream.to_bytes(4) + block)
-
-        async with serving(place, play) as (upstream, pool):
-            with pytest.raises(MalformedReply, match="no valid status"):
-                await call(pool)
-            assert await read(await call(pool)) == b"hi"
-            assert len(upstream.connections) == 1
 
     run(main)
 
